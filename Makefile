@@ -1,0 +1,39 @@
+# make demo   trains Huber and Smooth IoU on synthetic shapes and writes an HTML report (a few minutes)
+# make test   runs the tests
+# Both set up .venv by themselves, once; nothing but Python 3.11+ with pip is needed.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint bench clean
+
+demo: .venv/installed
+	$(BIN)/smoothiou compare shapes --recipe quick --losses huber,smooth-iou --seeds 0,1 --out runs/demo
+
+test: .venv/tested
+	$(BIN)/python -m pytest
+
+lint: .venv/developed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: .venv/installed
+	$(BIN)/python benchmarks/adapter_overhead.py
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+.venv/tested: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	touch $@
+
+.venv/developed: .venv/tested
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache

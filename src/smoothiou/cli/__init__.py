@@ -1,0 +1,95 @@
+"""The `smoothiou` command: words in, words out. Commands load on use, so `--help` never imports torch."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from smoothiou.errors import SmoothIoUError
+from smoothiou.runs import version
+
+EPILOGUE = """
+Exit codes: 0 done; 1 failed at run time; 2 wrong usage or settings; 3 data; 4 checkpoint or model;
+5 study incomplete; 130 interrupted, state saved.
+
+    smoothiou compare shapes --recipe quick
+    smoothiou compare DATA --losses huber,smooth-iou --seeds 0,1,2 --out STUDY
+
+Every setting can be given as a dotted option (`--optim.lr 0.002`); `smoothiou config keys` lists them.
+With `--json` a command prints one JSON object to stdout. `--debug` shows tracebacks.
+"""
+
+
+def build_app() -> App:
+    """Return the command line; each command names the module that holds it."""
+    app = App(
+        name="smoothiou",
+        help="Tighter boxes from two-stage detectors: the Smooth IoU loss, and an honest way to compare box losses.",
+        help_epilogue=EPILOGUE,
+        help_format="plaintext",
+        version=version,
+    )
+    app.command("smoothiou.cli.train:train", name="train")
+    app.command("smoothiou.cli.evaluate:evaluate", name="eval")
+    app.command("smoothiou.cli.compare:compare", name="compare")
+    app.command("smoothiou.cli.report:report", name="report")
+    app.command("smoothiou.cli.predict:predict", name="predict")
+    app.command("smoothiou.cli.losses:losses", name="losses")
+    app.command("smoothiou.cli.config:app", name="config")
+    app.command("smoothiou.cli.env:env", name="env")
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and leave with its exit code; a problem is one sentence and a way out, not a traceback."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    try:
+        build_app()(dotted_options(given), exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        sys.exit(complain(str(error), hint="See --help.", code=2, as_json="--json" in given))
+    except SmoothIoUError as error:
+        if debug:
+            traceback.print_exc()
+        sys.exit(complain(error.message, hint=error.hint, code=error.exit_code, as_json="--json" in given))
+    except KeyboardInterrupt:
+        sys.exit(complain("Interrupted.", hint="Give the same command again to continue.", code=130, as_json=False))
+    except BrokenPipeError:
+        # The reader of our output has left (`smoothiou losses | head`): nothing is wrong.
+        sys.stderr.close()
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        hint = "This is a fault of smoothiou: please report it, with the traceback that --debug shows."
+        sys.exit(complain(f"{type(error).__name__}: {error}", hint=hint, code=1, as_json="--json" in given))
+
+
+def dotted_options(arguments: Sequence[str]) -> list[str]:
+    """Rewrite `--optim.lr 0.002` and `--optim.lr=0.002` as `--set optim.lr=0.002`, and take `--debug` out."""
+    rewritten: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        found = re.fullmatch(r"--([a-z]+\.[a-z_-]+)(?:=(.*))?", word, re.DOTALL)
+        if word == "--debug":
+            continue
+        if not found:
+            rewritten.append(word)
+            continue
+        value = found[2] if found[2] is not None else next(words, "")
+        rewritten += ["--set", f"{found[1].replace('-', '_')}={value}"]
+    return rewritten
+
+
+def complain(message: str, *, hint: str, code: int, as_json: bool) -> int:
+    """Say what went wrong, to people on stderr and to programs on stdout, and return the exit code."""
+    if as_json:
+        print(json.dumps({"error": {"message": message, "hint": hint, "exit_code": code}}))
+    print(f"smoothiou: {message}", file=sys.stderr)
+    if hint:
+        print(f"  {hint}", file=sys.stderr)
+    return code

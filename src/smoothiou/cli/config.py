@@ -1,0 +1,71 @@
+"""`smoothiou config`: what can be set, what is set, and whether a file is right."""
+
+from __future__ import annotations
+
+import json
+
+import tomli_w
+from cyclopts import App
+
+from smoothiou.cli.options import Json, Recipe, Settings, parse_settings
+from smoothiou.config import build_config, describe, read_recipe, recipes
+
+app = App(name="config", help="Show, check and explain settings.", help_format="plaintext")
+
+
+@app.command
+def show(recipe: Recipe = None, *, set_: Settings = None, json_: Json = False) -> None:
+    """Print every setting of a run with its value and origin.
+
+    Args:
+        recipe: name of a shipped recipe, or path of a TOML file.
+    """
+    given, flags = (read_recipe(recipe) if recipe else {}), parse_settings(set_)
+    config = build_config(recipe, flags)
+    if json_:
+        print(json.dumps(config.nested(), indent=1))
+        return
+    section = ""
+    for key, value in config.flat().items():
+        head, name = key.split(".")
+        if head != section:
+            print(f"{'' if not section else chr(10)}[{head}]")
+            section = head
+        origin = "option" if key in flags else "recipe" if key in given else "default"
+        print(f"{tomli_w.dumps({name: value}).strip():40} # {origin}")
+
+
+@app.command
+def check(path: str, *, json_: Json = False) -> None:
+    """Read a TOML file as strictly as a run would, and say whether it is right.
+
+    Args:
+        path: a recipe, or the config.toml of a run.
+    """
+    build_config(path, {})
+    print(json.dumps({"ok": True, "path": path}) if json_ else f"{path}: right")
+
+
+@app.command
+def keys(*, json_: Json = False) -> None:
+    """List every setting with its default and meaning."""
+    rows = describe()
+    if json_:
+        print(json.dumps([{"key": k, "default": d, "meaning": m} for k, d, m in rows], indent=1))
+        return
+    for key, default, meaning in rows:
+        print(f"{key} = {default!r}\n    {meaning}")
+
+
+@app.command(name="recipes")
+def list_recipes(*, json_: Json = False) -> None:
+    """List the shipped recipes with the first line of each."""
+    found = {}
+    for name, path in recipes().items():
+        first = path.read_text(encoding="utf-8").splitlines()[0]
+        found[name] = first.removeprefix("#").strip()
+    if json_:
+        print(json.dumps(found, indent=1))
+        return
+    for name, first in found.items():
+        print(f"{name:12} {first}")

@@ -1,0 +1,22 @@
+"""`smoothiou env`: versions, devices, and what is advised on this machine."""
+
+from __future__ import annotations
+
+import json
+
+from smoothiou.cli.options import Json
+
+
+def env(*, json_: Json = False) -> None:
+    """Print versions, processor, devices and the precision that would be used; for reports of faults."""
+    from smoothiou.experiment import describe_devices
+    from smoothiou.runs import environment, source_state
+
+    facts = {**environment(), "source": source_state(), **describe_devices()}
+    if json_:
+        print(json.dumps(facts, indent=1))
+        return
+    for name, found in facts.pop("versions").items():
+        print(f"{name:14} {found}")
+    for name, found in facts.items():
+        print(f"{name:14} {found}")

@@ -1,0 +1,45 @@
+"""`smoothiou eval`: the metrics of a finished or running training."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from smoothiou.cli.options import Device, Json, Quiet
+
+
+def evaluate(
+    run: Path,
+    *,
+    data: Annotated[str | None, Parameter(help="Another data set than the one of the run.")] = None,
+    split: Annotated[str | None, Parameter(help="Another split than the run's test split.")] = None,
+    checkpoint: Annotated[Literal["last", "best"], Parameter(help="Which weights.")] = "last",
+    device: Device = None,
+    out: Annotated[Path | None, Parameter(help="Write predictions.json and result.json into this folder.")] = None,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Measure a checkpoint: COCO's metrics and the mean IoU of its boxes.
+
+    Examples:
+        smoothiou eval RUN
+        smoothiou eval RUN --checkpoint best --split val --json
+
+    Args:
+        run: folder of a run.
+    """
+    from smoothiou.experiment import evaluate_run
+
+    result = evaluate_run(run, data=data, split=split, checkpoint=checkpoint, device=device, out=out, quiet=quiet)
+    if json_:
+        print(json.dumps(result))
+    else:
+        from smoothiou.cli.words import result_lines
+
+        print(result_lines(result), file=sys.stderr if out else sys.stdout)
+        if out:
+            print(out)

@@ -1,0 +1,53 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from smoothiou.config import KEYS, RunConfig, build_config
+from smoothiou.errors import ConfigError, did_you_mean
+
+Settings = Annotated[
+    list[str] | None,
+    Parameter(name="--set", help="Any setting, KEY=VALUE; `--optim.lr 0.002` is short for `--set optim.lr=0.002`."),
+]
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object to stdout.")]
+Quiet = Annotated[bool, Parameter(negative="", help="No progress on stderr.")]
+Overwrite = Annotated[bool, Parameter(negative="", help="Start anew in a folder that holds something else.")]
+Recipe = Annotated[str | None, Parameter(help="Name of a shipped recipe, or path of a TOML file.")]
+Steps = Annotated[int | None, Parameter(name="--steps", help="Optimizer steps.")]
+Model = Annotated[str | None, Parameter(help="nano, resnet18-fpn, resnet50-fpn or mobilenet-v3-fpn.")]
+Weights = Annotated[str | None, Parameter(help="none, imagenet, coco (these two download) or the path of a checkpoint.")]
+Device = Annotated[str | None, Parameter(help="auto, cpu, cuda or cuda:N.")]
+Format = Annotated[str | None, Parameter(name="--format", help="Format of DATA, where detection is not wanted.")]
+Allow = Annotated[int | None, Parameter(help="Boxes without area or outside their image that may be left out.")]
+
+
+def parse_settings(settings: Sequence[str] | None) -> dict[str, str]:
+    """Read `KEY=VALUE` texts.
+
+    Raises:
+        ConfigError: a text without `=`, or an unknown key (with a suggestion).
+    """
+    read = {}
+    for text in settings or ():
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {text}: expected KEY=VALUE.")
+        if key not in KEYS:
+            raise ConfigError(f"--{key}: no such setting.", hint=did_you_mean(key, KEYS))
+        read[key] = value
+    return read
+
+
+def run_config(recipe: str | None, settings: Sequence[str] | None, flags: Mapping[str, Any]) -> RunConfig:
+    """Return the settings of a run from a recipe, dotted options and named flags, of which those given win."""
+    return build_config(recipe, {**parse_settings(settings), **{k: v for k, v in flags.items() if v is not None}})
+
+
+def folder_name(text: str) -> str:
+    """Return a text as part of a folder name."""
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in text).strip("-.") or "data"

@@ -1,0 +1,34 @@
+"""`smoothiou report`: draw a study's report again, from its files, without torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from smoothiou.cli.options import Json
+
+
+def report(
+    study: Path,
+    *,
+    out: Annotated[Path | None, Parameter(help="Write to this folder instead of the study's.")] = None,
+    json_: Json = False,
+) -> None:
+    """Write report.html, report.md, tables.tex, results.csv and results.json of a study.
+
+    Examples:
+        smoothiou report STUDY
+
+    Args:
+        study: folder that `smoothiou compare` has written.
+    """
+    from smoothiou.report import write_report
+
+    written = write_report(study, out=out)
+    if json_:
+        print(json.dumps({"written": [str(path) for path in written]}))
+    else:
+        print(next(path for path in written if path.suffix == ".html"))

@@ -1,0 +1,66 @@
+"""`smoothiou train`: one run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from smoothiou.cli.options import (
+    Allow, Device, Format, Json, Model, Overwrite, Quiet, Recipe, Settings, Steps, Weights, folder_name, run_config,
+)  # fmt: skip
+from smoothiou.errors import ConfigError
+
+
+def train(
+    data: str = "",
+    *,
+    loss: Annotated[str | None, Parameter(help="A name from `smoothiou losses`, or package.module:object.")] = None,
+    recipe: Recipe = None,
+    steps: Steps = None,
+    seed: Annotated[int | None, Parameter(help="Decides weights, data order and augmentation.")] = None,
+    out: Annotated[Path | None, Parameter(help="Folder of the run; default runs/DATA-LOSS-seedSEED.")] = None,
+    model: Model = None,
+    weights: Weights = None,
+    device: Device = None,
+    format_: Format = None,
+    allow_dropped: Allow = None,
+    set_: Settings = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Train one detector, measure it, and leave a folder that holds everything about it.
+
+    The same command again continues an interrupted run, and does nothing where it is done.
+
+    Examples:
+        smoothiou train shapes --recipe quick --loss huber
+        smoothiou train DATA --loss smooth-iou --steps 400 --seed 0 --out RUN
+
+    Args:
+        data: folder of a data set (PASCAL VOC, COCO, Oxford Pets), or `shapes`; may stand in the recipe instead.
+    """
+    flags = {
+        "data.path": data or None, "data.format": format_, "data.allow_dropped": allow_dropped, "loss.name": loss,
+        "train.steps": steps, "train.seed": seed, "train.device": device, "model.name": model, "model.weights": weights,
+    }  # fmt: skip
+    config = run_config(recipe, set_, flags)
+    if not config.data.path:
+        raise ConfigError("train: DATA is missing.", hint="Name a folder, or `shapes` for the synthetic data set.")
+    stem = f"{folder_name(Path(config.data.path).name)}-{folder_name(config.loss.name)}-seed{config.train.seed}"
+    folder = out or Path("runs") / stem
+
+    from smoothiou.experiment import run
+
+    result = run(config, folder, overwrite=overwrite, quiet=quiet)
+    if json_:
+        print(json.dumps(result))
+    elif result:
+        from smoothiou.cli.words import result_lines
+
+        print(result_lines(result), file=sys.stderr)
+        print(folder)

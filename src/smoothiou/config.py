@@ -1,0 +1,385 @@
+"""Every setting of a run, with its default, range and meaning, and the strict reader of recipes. No torch.
+
+Precedence: a flag or dotted option, then the recipe, then the default written here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from smoothiou.errors import ConfigError, did_you_mean
+
+STAGES = ("rpn", "roi")
+
+
+def _require(condition: bool, key: str, expected: str, got: Any) -> None:
+    if not condition:
+        raise ConfigError(f"{key}: expected {expected}, got {got!r}.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataConfig:
+    """What is learnt from and tested on."""
+
+    path: str = ""
+    """Folder of the data set, or `shapes` for the synthetic one."""
+    format: str = "auto"
+    """`auto`, or the name of a format (`voc`, `coco`, `pets`, `shapes`)."""
+    train: str = ""
+    """Name of the split to learn from; empty: `train`, else the 80 % of a seeded split."""
+    val: str = ""
+    """Name of the split that curves and `best.ckpt` are taken from; empty: none, or what the data offers beside the test split."""
+    test: str = ""
+    """Name of the split that the final numbers come from; empty: `test` if it has boxes, else `val`."""
+    labels: str = ""
+    """Which labels, for data sets that offer several (`pets`: head, species, breed)."""
+    split_seed: int = 0
+    """Seed of the split where a data set ships none."""
+    allow_dropped: int = 0
+    """How many boxes without area or outside their image may be left out; 0 stops at the first."""
+    images: int = 300
+    """`shapes` only: images in the training split (the test split has a third as many)."""
+    size: int = 128
+    """`shapes` only: side of an image in pixels."""
+    loose: float = 0.0
+    """`shapes` only: how loosely training boxes are drawn, as a share of the box side (test boxes stay exact)."""
+    long_tail: float = 0.0
+    """`shapes` only: 0 for classes of equal number; larger values make a longer tail."""
+
+    def __post_init__(self) -> None:
+        _require(self.allow_dropped >= 0, "data.allow_dropped", "0 or more", self.allow_dropped)
+        _require(self.images >= 3, "data.images", "3 or more", self.images)
+        _require(32 <= self.size <= 2048, "data.size", "32 to 2048 pixels", self.size)
+        _require(0 <= self.loose <= 0.5, "data.loose", "0 to 0.5", self.loose)
+        _require(self.long_tail >= 0, "data.long_tail", "0 or more", self.long_tail)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """Which detector."""
+
+    name: str = "nano"
+    """`nano`, `resnet18-fpn`, `resnet50-fpn` or `mobilenet-v3-fpn`."""
+    weights: str = "none"
+    """`none`, `imagenet`, `coco` (both download, and only when asked for here) or the path of a checkpoint."""
+    min_size: int = 240
+    """Images are resized to this short side ..."""
+    max_size: int = 320
+    """... unless the long side would exceed this."""
+    proposals: int = 300
+    """Proposals kept per image in evaluation (the paper: 300)."""
+
+    def __post_init__(self) -> None:
+        _require(self.min_size >= 32, "model.min_size", "32 or more pixels", self.min_size)
+        _require(self.max_size >= self.min_size, "model.max_size", "at least model.min_size", self.max_size)
+        _require(self.proposals >= 1, "model.proposals", "1 or more", self.proposals)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LossConfig:
+    """Which box loss."""
+
+    name: str = "smooth-iou"
+    """A name from `smoothiou losses`, or `package.module:object`; options in brackets: `huber[delta=0.5]`."""
+    stages: tuple[str, ...] = STAGES
+    """Where it replaces the detector's own: `rpn`, `roi` or both."""
+    weight: float = 1.0
+    """Factor on the box loss in the replaced stages."""
+
+    def __post_init__(self) -> None:
+        parse_loss(self.name)
+        wrong = [stage for stage in self.stages if stage not in STAGES]
+        _require(bool(self.stages) and not wrong, "loss.stages", "rpn, roi or both", self.stages)
+        _require(self.weight > 0, "loss.weight", "more than 0", self.weight)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptimConfig:
+    """How weights are changed."""
+
+    name: Literal["adamw", "sgd", "rmsprop"] = "adamw"
+    """Optimizer."""
+    lr: float = 0.001
+    """Learning rate (the peak, for `one-cycle`), for a batch of `train.batch_size` images in all processes together."""
+    schedule: Literal["one-cycle", "step", "constant"] = "one-cycle"
+    """`step` divides the rate by 10 every `step_every` steps, as the paper does."""
+    step_every: int = 50_000
+    """For `step`."""
+    warmup: float = 0.1
+    """Share of the steps over which the rate rises (`one-cycle`)."""
+    momentum: float = 0.9
+    """For `sgd` and `rmsprop`."""
+    weight_decay: float = 0.0001
+    """Decay of weights (decoupled for `adamw`; never of biases and norms)."""
+    clip_norm: float = 10.0
+    """Largest global norm of a gradient; 0 switches clipping off."""
+
+    def __post_init__(self) -> None:
+        _require(self.lr > 0, "optim.lr", "more than 0", self.lr)
+        _require(self.step_every >= 1, "optim.step_every", "1 or more", self.step_every)
+        _require(0 < self.warmup < 1, "optim.warmup", "a share between 0 and 1", self.warmup)
+        _require(0 <= self.momentum < 1, "optim.momentum", "0 or more and below 1", self.momentum)
+        _require(self.weight_decay >= 0, "optim.weight_decay", "0 or more", self.weight_decay)
+        _require(self.clip_norm >= 0, "optim.clip_norm", "0 or more", self.clip_norm)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """How long, on what, and how often something is written."""
+
+    steps: int = 400
+    """Optimizer steps."""
+    batch_size: int = 4
+    """Images per step, in all processes together."""
+    seed: int = 0
+    """Decides initial weights, order of the data, augmentation and sampling; equal for all losses that are compared."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `cuda:N`."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """`auto`: bf16 where the hardware multiplies it natively, else fp32. Losses are fp32 always."""
+    flip: float = 0.5
+    """Probability of a horizontal flip (the paper's only augmentation)."""
+    workers: int = 0
+    """Loader processes; 0 decodes in the training process, which the image cache makes cheap."""
+    cache_mb: int = 1024
+    """Decoded images are kept in memory when they fit into this."""
+    log_every: int = 10
+    """Steps between two rows of metrics.csv."""
+    eval_every: int = 0
+    """Steps between evaluations on the val split; 0: only at the end."""
+    save_seconds: float = 60.0
+    """Seconds between two saves of last.ckpt."""
+
+    def __post_init__(self) -> None:
+        _require(self.steps >= 1, "train.steps", "1 or more", self.steps)
+        _require(self.batch_size >= 1, "train.batch_size", "1 or more", self.batch_size)
+        _require(0 <= self.seed < 2**32, "train.seed", "0 to 2**32 - 1", self.seed)
+        _require(0 <= self.flip <= 1, "train.flip", "a probability", self.flip)
+        _require(self.workers >= 0, "train.workers", "0 or more", self.workers)
+        _require(self.cache_mb >= 0, "train.cache_mb", "0 or more", self.cache_mb)
+        _require(self.log_every >= 1, "train.log_every", "1 or more", self.log_every)
+        _require(self.eval_every >= 0, "train.eval_every", "0 or more", self.eval_every)
+        _require(self.save_seconds > 0, "train.save_seconds", "more than 0", self.save_seconds)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvalConfig:
+    """How a detector is measured."""
+
+    batch_size: int = 8
+    """Images at a time."""
+    score_threshold: float = 0.01
+    """Detections below this score are left out of predictions.json and of COCO's metrics (never of the mean IoU)."""
+    max_detections: int = 100
+    """Detections per image, COCO's 100."""
+    nms: float = 0.5
+    """IoU above which a lower-scored detection of the same class is suppressed."""
+
+    def __post_init__(self) -> None:
+        _require(self.batch_size >= 1, "eval.batch_size", "1 or more", self.batch_size)
+        _require(0 <= self.score_threshold < 1, "eval.score_threshold", "0 or more and below 1", self.score_threshold)
+        _require(self.max_detections >= 1, "eval.max_detections", "1 or more", self.max_detections)
+        _require(0 < self.nms <= 1, "eval.nms", "above 0 and at most 1", self.nms)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunConfig:
+    """One training run, completely."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+
+    def flat(self) -> dict[str, Any]:
+        """Return `{"optim.lr": 0.001, ...}`, every field."""
+        return {
+            f"{section}.{key}": list(value) if isinstance(value, tuple) else value
+            for section, values in dataclasses.asdict(self).items()
+            for key, value in values.items()
+        }
+
+    def nested(self) -> dict[str, dict[str, Any]]:
+        """Return `{"optim": {"lr": 0.001, ...}, ...}`, as written to config.toml."""
+        nested: dict[str, dict[str, Any]] = {}
+        for key, value in self.flat().items():
+            section, name = key.split(".")
+            nested.setdefault(section, {})[name] = value
+        return nested
+
+    def replace(self, changes: Mapping[str, Any]) -> RunConfig:
+        """Return a copy with dotted keys changed; texts are read as the field's type.
+
+        Raises:
+            ConfigError: an unknown key (with a suggestion), or a value of another type or range.
+        """
+        sections = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        for key, value in changes.items():
+            section, _, name = key.partition(".")
+            if key not in KEYS:
+                raise ConfigError(f"{key}: no such setting.", hint=did_you_mean(key, KEYS))
+            section_type = type(sections[section])
+            hint = typing.get_type_hints(section_type)[name]
+            sections[section] = dataclasses.replace(sections[section], **{name: _read(value, hint, key)})
+        return RunConfig(**sections)
+
+
+def _read(value: Any, hint: Any, key: str) -> Any:
+    """Return `value` as the type `hint`, reading texts from the command line; refuse everything else."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        _require(value in arguments, key, f"one of {', '.join(arguments)}", value)
+        return value
+    if origin is tuple:
+        items = value.split(",") if isinstance(value, str) else value
+        if not isinstance(items, (list, tuple)):
+            raise ConfigError(f"{key}: expected a list, got {value!r}.")
+        return tuple(_read(item, arguments[0], key) for item in items)
+    if origin is types.UnionType:
+        hint = next(a for a in arguments if a is not type(None))
+    if hint is str and isinstance(value, str):
+        return value
+    if hint is bool:
+        words = {"true": True, "yes": True, "false": False, "no": False}
+        if isinstance(value, bool):
+            return value
+        if isinstance(value, str) and value.lower() in words:
+            return words[value.lower()]
+    elif hint in (int, float) and not isinstance(value, bool):
+        try:
+            number = hint(value) if isinstance(value, str) else value
+        except ValueError:
+            number = None
+        if hint is float and isinstance(number, (int, float)) and abs(number) < float("inf"):
+            return float(number)
+        if hint is int and isinstance(number, int):
+            return number
+    expected = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}[hint]
+    raise ConfigError(f"{key}: expected {expected}, got {value!r}.")
+
+
+def _sections() -> Iterator[tuple[str, type]]:
+    for section, section_type in typing.get_type_hints(RunConfig).items():
+        yield section, section_type
+
+
+KEYS: tuple[str, ...] = tuple(
+    f"{section}.{f.name}" for section, section_type in _sections() for f in dataclasses.fields(section_type)
+)
+
+
+def describe() -> list[tuple[str, Any, str]]:
+    """Return `(key, default, meaning)` of every setting, read from this file's own text."""
+    source = resources.files("smoothiou").joinpath("config.py").read_text()
+    default = RunConfig().flat()
+    rows = []
+    for section, section_type in _sections():
+        body = source.split(f"class {section_type.__name__}:", 1)[1].split("\n@dataclass", 1)[0]
+        for f in dataclasses.fields(section_type):
+            found = re.search(rf'^    {f.name}: .*\n    """(.+?)"""', body, re.MULTILINE | re.DOTALL)
+            assert found, f"{section}.{f.name} has no docstring"
+            rows.append((f"{section}.{f.name}", default[f"{section}.{f.name}"], " ".join(found[1].split())))
+    return rows
+
+
+def parse_loss(spec: str) -> tuple[str, dict[str, Any]]:
+    """Split `huber[delta=0.5,lam=box]` into a name and its options; numbers, true and false are read as such.
+
+    Raises:
+        ConfigError: the text is no loss specification.
+    """
+    found = re.fullmatch(r"([\w.:-]+)(?:\[(.*)\])?", spec.strip())
+    if not found:
+        raise ConfigError(f"{spec!r} names no loss.", hint="Write NAME, NAME[option=value] or package.module:object.")
+    options: dict[str, Any] = {}
+    for part in filter(None, (found[2] or "").split(",")):
+        key, equals, text = (piece.strip() for piece in part.partition("="))
+        if not equals or not key.isidentifier():
+            raise ConfigError(f"{spec!r}: {part!r} is no option.", hint="Write NAME[option=value,option=value].")
+        options[key] = _literal(text)
+    return found[1], options
+
+
+def _literal(text: str) -> Any:
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text
+
+
+def split_losses(text: str) -> tuple[str, ...]:
+    """Split `huber,smooth-iou[lam=box,delta=1]` at the commas outside brackets.
+
+    Raises:
+        ConfigError: the list is empty or names a loss twice.
+    """
+    losses = tuple(part.strip() for part in re.split(r",(?![^\[]*\])", text) if part.strip())
+    if not losses:
+        raise ConfigError("--losses: expected at least one loss, got none.")
+    twice = sorted({loss for loss in losses if losses.count(loss) > 1})
+    if twice:
+        raise ConfigError(f"--losses: {', '.join(twice)} is named twice.")
+    for loss in losses:
+        parse_loss(loss)
+    return losses
+
+
+def recipes() -> dict[str, Path]:
+    """Return the recipes shipped with the package, by name (`quick`, `bccd`, ...)."""
+    root = Path(str(resources.files("smoothiou").joinpath("recipes")))
+    return {path.relative_to(root).with_suffix("").as_posix(): path for path in sorted(root.rglob("*.toml"))}
+
+
+def read_recipe(name_or_path: str) -> dict[str, Any]:
+    """Return a recipe's settings as flat dotted keys.
+
+    Args:
+        name_or_path: name of a shipped recipe, or path of a TOML file with the sections of `RunConfig`.
+
+    Raises:
+        ConfigError: no such recipe, not TOML, or an unknown key (with a suggestion).
+    """
+    shipped = recipes()
+    path = shipped.get(name_or_path, Path(name_or_path))
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError):
+        raise ConfigError(
+            f"{name_or_path}: no such recipe and no such file.", hint=did_you_mean(name_or_path, shipped)
+        ) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: not readable as TOML: {error}.") from None
+    flat: dict[str, Any] = {}
+    sections = [section for section, _ in _sections()]
+    for section, values in content.items():
+        if section not in sections or not isinstance(values, dict):
+            raise ConfigError(f"{path}: [{section}] is no section.", hint=did_you_mean(section, sections))
+        for key, value in values.items():
+            if f"{section}.{key}" not in KEYS:
+                raise ConfigError(
+                    f"{path}: {section}.{key}: no such setting.", hint=did_you_mean(f"{section}.{key}", KEYS)
+                )
+            flat[f"{section}.{key}"] = value
+    return flat
+
+
+def build_config(recipe: str | None, flags: Mapping[str, Any]) -> RunConfig:
+    """Return the settings of a run: flags that are not None over the recipe over the defaults."""
+    settings = read_recipe(recipe) if recipe else {}
+    return RunConfig().replace({**settings, **{key: value for key, value in flags.items() if value is not None}})

@@ -1,0 +1,91 @@
+"""What happens to boxes that do not fit their image, and to images that are not there. No torch.
+
+A box is never dropped unasked: without area or outside its image, it stops the reading until the user allows it.
+A box that overhangs its image is clipped, and says so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from smoothiou.data.records import Box, Fault
+from smoothiou.errors import DataError
+
+SMALLEST = 0.01
+"""Pixels. A side shorter than this is no side, and an overhang smaller than this is rounding of decimals."""
+
+
+def fit_box(box: Box, *, width: int, height: int) -> tuple[Box | None, Fault | None]:
+    """Return the box clipped to its image, or None if nothing of it is left, and what was wrong with it.
+
+    Args:
+        box: with corners as annotated, 0-based with an open end, in pixels.
+        width: of the image.
+        height: of the image.
+    """
+    x1, y1, x2, y2 = box.xyxy
+    corners = f"x {x1:g} to {x2:g}, y {y1:g} to {y2:g}"
+    if not all(map(math.isfinite, box.xyxy)):
+        return None, Fault(kind="no-area", where=box.where, message=f"has no finite corners ({corners})", drops=True)
+    if x2 - x1 < SMALLEST or y2 - y1 < SMALLEST:
+        return None, Fault(kind="no-area", where=box.where, message=f"has no area ({corners})", drops=True)
+    inside = (max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height)))
+    if inside[2] - inside[0] < SMALLEST or inside[3] - inside[1] < SMALLEST:
+        message = f"lies outside its image of {width} x {height} pixels ({corners})"
+        return None, Fault(kind="outside", where=box.where, message=message, drops=True)
+    overhang = max(abs(after - before) for after, before in zip(inside, box.xyxy, strict=True))
+    fault = None
+    if overhang > SMALLEST:
+        message = f"leaves its image of {width} x {height} pixels by {overhang:.4g} pixels and was clipped"
+        fault = Fault(kind="overhang", where=box.where, message=message)
+    return dataclasses.replace(box, xyxy=inside), fault
+
+
+def fit_boxes(boxes: Sequence[Box], *, width: int, height: int) -> tuple[tuple[Box, ...], list[Fault]]:
+    """Return the boxes that fit their image, clipped, and the faults of all."""
+    fitted = [fit_box(box, width=width, height=height) for box in boxes]
+    return tuple(box for box, _ in fitted if box), [fault for _, fault in fitted if fault]
+
+
+def size_fault(where: str, *, annotated: tuple[int, int] | None, actual: tuple[int, int]) -> list[Fault]:
+    """Return a fault if the annotation tells another image size than the file, whose size wins."""
+    if annotated is None or annotated == actual:
+        return []
+    told, is_ = (f"{width} x {height}" for width, height in (annotated, actual))
+    return [Fault(kind="size-mismatch", where=where, message=f"says {told} pixels, but the image file has {is_}")]
+
+
+def refuse_dropped(faults: Sequence[Fault], *, allow_dropped: int, data: str) -> None:
+    """Stop if more boxes would be lost than the user allowed.
+
+    Raises:
+        DataError: with the count, the first three places and the way out.
+    """
+    lost = [fault for fault in faults if fault.kind in ("no-area", "outside")]
+    if len(lost) <= allow_dropped:
+        return
+    first = "; ".join(f"{fault.where} {fault.message}" for fault in lost[:3])
+    more = f"; and {len(lost) - 3} more" if len(lost) > 3 else ""
+    count = "1 box" if len(lost) == 1 else f"{len(lost)} boxes"
+    raise DataError(
+        f"{data}: {count} without area or outside the image: {first}{more}.",
+        hint=f"Fix the file, or pass --allow-dropped {len(lost)} to train without {'it' if len(lost) == 1 else 'them'}.",
+    )
+
+
+def refuse_missing_images(names: Sequence[str], *, data: str, looked_in: str, hint: str) -> None:
+    """Stop if images that annotations name are not there.
+
+    Raises:
+        DataError: with the count, the first three names and where they were looked for.
+    """
+    if names:
+        count = "1 annotated image is" if len(names) == 1 else f"{len(names)} annotated images are"
+        raise DataError(f"{data}: {count} missing: {first_names(names)} (looked in {looked_in}).", hint=hint)
+
+
+def first_names(names: Sequence[str]) -> str:
+    """Return `a, b, c and 4 more`."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

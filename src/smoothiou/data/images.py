@@ -1,0 +1,154 @@
+"""Image files: reading by content, sizes without decoding, and finding them inside their data folder. No torch."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from smoothiou.errors import DataError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif"})
+
+
+def read_image(path: Path) -> Image.Image:
+    """Return the image as RGB, decoded by its content, whatever its name ends in.
+
+    The first frame of an animation is taken, alpha is removed, 16-bit grey is scaled to 8 bits. Pixels stay as they
+    are stored: boxes were drawn on stored pixels, so an EXIF rotation is not applied.
+
+    Args:
+        path: an image file of any type that Pillow knows.
+
+    Raises:
+        DataError: the file is missing, cut off or no image.
+    """
+    with _named_errors(path), Image.open(path) as image:
+        image.load()
+        if image.mode.startswith("I;16"):
+            # Pillow cuts 16-bit values off at 255; the high byte is what one means.
+            return Image.fromarray((np.asarray(image, dtype=np.uint16) >> 8).astype(np.uint8)).convert("RGB")
+        if image.mode == "P" and "transparency" in image.info:
+            return image.convert("RGBA").convert("RGB")
+        return image.convert("RGB")
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Return `(width, height)` from the file's header, without decoding it.
+
+    Raises:
+        DataError: the file is missing or no image.
+    """
+    with _named_errors(path), Image.open(path) as image:
+        return image.size
+
+
+@contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    """Turn whatever Pillow raises on a bad file into one sentence with its path."""
+    try:
+        with warnings.catch_warnings():
+            # Broken metadata beside good pixels, and sizes above Pillow's soft limit, are no reason to stop.
+            warnings.simplefilter("ignore")
+            yield
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such image.") from None
+    except UnidentifiedImageError:
+        raise DataError(f"{path}: not an image of a known type.", hint="Replace the file, or remove its entry.") from None
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise DataError(
+            f"{path}: the image cannot be read: {error}.", hint="Replace the file, or remove its entry."
+        ) from None
+
+
+class ImageFinder:
+    """Finds the images that annotations name, and nothing outside the data folder.
+
+    Args:
+        root: the data folder.
+        folders: where images may lie, in the order they are searched; each may itself be a link to elsewhere.
+    """
+
+    def __init__(self, root: Path, folders: Iterable[Path]) -> None:
+        self._folders = list(dict.fromkeys(folder for folder in folders if folder.is_dir()))
+        self._allowed = [Path(os.path.realpath(folder)) for folder in (root, *self._folders)]
+        self._stems: dict[Path, dict[str, list[Path]]] = {}
+
+    def by_stem(self, stem: str, *, file_name: str, where: str) -> Path | None:
+        """Return the image called `stem` with any ending, or None.
+
+        Args:
+            stem: a file name without its ending ("000012").
+            file_name: what the annotation calls the image; decides where several endings exist; may be empty.
+            where: the annotation, for messages.
+
+        Raises:
+            DataError: `file_name` or the image found leads out of the data folder.
+        """
+        wanted = check_file_name(file_name, where=where).name if file_name else ""
+        for folder in self._folders:
+            candidates = self._index(folder).get(stem) or self._index(folder).get(PurePosixPath(wanted).stem, [])
+            if candidates:
+                found = next((path for path in candidates if path.name == wanted), candidates[0])
+                return self._check_inside(found, where) if found.is_symlink() else found
+        return None
+
+    def by_path(self, file_name: str, *, where: str) -> Path | None:
+        """Return the image at `file_name` below one of the folders, or None.
+
+        Raises:
+            DataError: `file_name` or the image found leads out of the data folder.
+        """
+        relative = check_file_name(file_name, where=where)
+        for folder in self._folders:
+            path = folder / relative
+            if path.is_file():
+                return self._check_inside(path, where) if len(relative.parts) > 1 or path.is_symlink() else path
+        return None
+
+    def stems(self) -> set[str]:
+        """Return the names of all images found, without their endings."""
+        return {stem for folder in self._folders for stem in self._index(folder)}
+
+    def _index(self, folder: Path) -> dict[str, list[Path]]:
+        if folder not in self._stems:
+            index: dict[str, list[Path]] = {}
+            for name in sorted(os.listdir(folder)):
+                if Path(name).suffix.lower() in SUFFIXES:
+                    index.setdefault(Path(name).stem, []).append(folder / name)
+            self._stems[folder] = index
+        return self._stems[folder]
+
+    def _check_inside(self, path: Path, where: str) -> Path:
+        real = Path(os.path.realpath(path))
+        if not any(real.is_relative_to(folder) for folder in self._allowed):
+            raise DataError(
+                f"{where}: the image {path} is a link that leads out of the data folder.",
+                hint="Put the image itself into the data folder.",
+            )
+        return path
+
+
+def check_file_name(file_name: str, *, where: str) -> PurePosixPath:
+    """Return a file name written in an annotation as a relative path that stays below its folder.
+
+    Args:
+        file_name: as written, with / or \\ between folders.
+        where: the annotation, for messages.
+
+    Raises:
+        DataError: the name is empty, absolute, or climbs with "..".
+    """
+    path = PurePosixPath(file_name.replace("\\", "/"))
+    climbs = ".." in path.parts or "\0" in file_name
+    if not path.parts or climbs or path.is_absolute() or PureWindowsPath(file_name).drive:
+        raise DataError(
+            f"{where}: the image name {file_name!r} must be a relative path inside the data folder.",
+            hint="Write the name of the file only.",
+        )
+    return path

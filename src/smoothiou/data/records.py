@@ -1,0 +1,136 @@
+"""What every data format becomes: images with labelled boxes, and the faults met on the way. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Box:
+    """One annotated object.
+
+    Args:
+        xyxy: left, top, right, bottom in pixels, 0-based with an open end, inside the image.
+        label: class name.
+        difficult: PASCAL's flag: neither a training target nor counted in evaluation.
+        crowd: COCO's `iscrowd`: a region of many objects, an ignore region in evaluation.
+        where: the place in the annotation file, for messages ("a.xml: object 2").
+    """
+
+    xyxy: tuple[float, float, float, float]
+    label: str
+    difficult: bool = False
+    crowd: bool = False
+    where: str = ""
+
+    @property
+    def ignored(self) -> bool:
+        """Whether this box is no training target and no positive in evaluation."""
+        return self.difficult or self.crowd
+
+
+class ImageSource(Protocol):
+    """Anything that can give an image's pixels: a file, or a generator of synthetic images."""
+
+    def read(self) -> Any:
+        """Return the image as an RGB `PIL.Image.Image`."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """One image: where its pixels are, its size, and its boxes (possibly none)."""
+
+    name: str
+    source: ImageSource
+    width: int
+    height: int
+    boxes: tuple[Box, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fault:
+    """Something wrong in a data set, counted and named instead of silently repaired.
+
+    Args:
+        kind: "no-area" | "outside" (both drop the box) | "overhang" (the box was clipped to its image)
+            | "missing-image" | "missing-annotation" | "size-mismatch" (the record is kept or skipped as said in `message`).
+        where: file and object.
+        message: one sentence.
+        drops: whether a box or an image of the annotation was lost by it.
+    """
+
+    kind: str
+    where: str
+    message: str
+    drops: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dataset:
+    """One split of a data set, in the order of its list file.
+
+    Args:
+        name: short name for tables ("bccd").
+        format: "voc" | "coco" | "pets" | "shapes" | ...
+        split: the split's name as found ("train").
+        classes: names in a fixed order, the same for every split; label of class i is i + 1 (0 is background).
+        records: the images.
+        faults: everything found wrong.
+        notes: what was decided while reading, one sentence each ("split 80/20 by seed 0: none is shipped").
+    """
+
+    name: str
+    format: str
+    split: str
+    classes: tuple[str, ...]
+    records: tuple[Record, ...]
+    faults: tuple[Fault, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def fingerprint(self) -> str:
+        """A short hash of every name, size, box and class: equal data gives equal fingerprints."""
+        digest = hashlib.sha256(repr(self.classes).encode())
+        for record in self.records:
+            digest.update(f"{record.name}|{record.width}x{record.height}".encode())
+            for box in record.boxes:
+                digest.update(f"|{box.label}{box.xyxy}{box.difficult}{box.crowd}".encode())
+        return digest.hexdigest()[:8]
+
+    def counts(self) -> dict[str, Any]:
+        """Return the numbers a reader of a result wants to know about its data."""
+        boxes = [box for record in self.records for box in record.boxes]
+        kinds: dict[str, int] = {}
+        for fault in self.faults:
+            kinds[fault.kind] = kinds.get(fault.kind, 0) + 1
+        return {
+            "images": len(self.records),
+            "images_without_boxes": sum(not record.boxes for record in self.records),
+            "boxes": len(boxes),
+            "difficult": sum(box.difficult for box in boxes),
+            "crowd": sum(box.crowd for box in boxes),
+            "dropped": sum(fault.drops for fault in self.faults),
+            "faults": kinds,
+            "per_class": {name: sum(box.label == name and not box.ignored for box in boxes) for name in self.classes},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """An image on disk, decoded by its content, whatever its name ends in."""
+
+    path: Path
+
+    def read(self) -> Any:
+        """Return the decoded RGB image.
+
+        Raises:
+            DataError: the file is missing, cut off or no image.
+        """
+        from smoothiou.data.images import read_image
+
+        return read_image(self.path)

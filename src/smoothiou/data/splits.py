@@ -1,0 +1,72 @@
+"""Names of splits, and the seeded cut of data that ships none. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+
+from smoothiou.errors import DataError, did_you_mean
+
+USUAL = ("train", "val", "trainval", "test")
+_SYNONYMS = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"}
+
+
+def usual_name(split: str) -> str:
+    """Return what a split is usually called: `train2017` is `train`, `valid` is `val`; others stay as they are."""
+    word = re.sub(r"[-_ ]?\d{4}$", "", split.lower())
+    return _SYNONYMS.get(word, word)
+
+
+def in_usual_order(splits: Iterable[str]) -> tuple[str, ...]:
+    """Return splits as train, val, trainval, test, and then the others by name."""
+    ranks = {name: rank for rank, name in enumerate(USUAL)}
+    return tuple(sorted(splits, key=lambda split: (ranks.get(usual_name(split), len(ranks)), split)))
+
+
+def find_split(split: str, known: Sequence[str], *, data: str) -> str:
+    """Return the name under which the data set knows a split.
+
+    Args:
+        split: as asked for; `train` also finds `train2017`, `val` also finds `valid`.
+        known: names of the splits that there are.
+        data: the data set, for messages.
+
+    Raises:
+        DataError: no split has this name, or several might be meant.
+    """
+    if split in known:
+        return split
+    near = [name for name in known if usual_name(name) == usual_name(split)]
+    if len(near) == 1 and usual_name(split) == split:
+        return near[0]
+    if len(near) > 1:
+        raise DataError(f'{data}: "{split}" may be {" or ".join(near)}.', hint="Give the full name.")
+    guess = did_you_mean(split, known)
+    names = "" if guess.startswith("Known") else f" It has: {', '.join(known)}."
+    raise DataError(f'{data}: no split is called "{split}".{names}', hint=guess)
+
+
+def seeded_cut(names: Iterable[str], *, seed: int, share: float = 0.8) -> dict[str, list[str]]:
+    """Cut names into `train` and `val`, the same way on every machine.
+
+    Names are ordered by a hash of seed and name, so that adding an image moves few others. Copies of one photo that an
+    exporter made (`photo.rf.HASH.jpg`) stay together, or the test would have been seen in training.
+
+    Args:
+        names: of the images.
+        seed: another seed, another cut.
+        share: of the photos that goes to `train`, 0 to 1; both parts get at least one of two photos.
+
+    Returns:
+        The two lists, each in the order of `names`.
+    """
+    names = list(names)
+    photos = {name: name.split(".rf.")[0] for name in names}
+    order = sorted(set(photos.values()), key=lambda photo: hashlib.sha256(f"{seed}:{photo}".encode()).digest())
+    count = max(1, min(round(share * len(order)), len(order) - 1))
+    chosen = set(order[:count])
+    return {
+        "train": [name for name in names if photos[name] in chosen],
+        "val": [name for name in names if photos[name] not in chosen],
+    }

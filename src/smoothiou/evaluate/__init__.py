@@ -1,0 +1,31 @@
+"""Numbers and their meaning: COCO's metrics, and how tightly boxes fit. No torch, no drawing."""
+
+from smoothiou.evaluate.coco import (
+    ap_by_iou,
+    bootstrap_difference,
+    engine,
+    evaluate_detections,
+    per_class_ap,
+)
+from smoothiou.evaluate.localization import (
+    ImageLocalization,
+    box_iou,
+    jittered_probes,
+    localize_image,
+    paired_image_bootstrap,
+    summarize,
+)
+
+__all__ = [
+    "evaluate_detections",
+    "ap_by_iou",
+    "per_class_ap",
+    "bootstrap_difference",
+    "engine",
+    "box_iou",
+    "ImageLocalization",
+    "localize_image",
+    "summarize",
+    "jittered_probes",
+    "paired_image_bootstrap",
+]

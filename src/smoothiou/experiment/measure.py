@@ -1,0 +1,241 @@
+"""A detector and a split in, every number about it out."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from smoothiou.config import RunConfig, build_config
+from smoothiou.data.dataset import DetectionDataset
+from smoothiou.data.export import to_coco
+from smoothiou.data.records import Dataset, Record
+from smoothiou.detectors import detect
+from smoothiou.errors import CheckpointError
+from smoothiou.evaluate import (
+    ap_by_iou, engine, evaluate_detections, jittered_probes, localize_image, per_class_ap, summarize,
+)  # fmt: skip
+from smoothiou.evaluate.detect import ImageOutput, coco_results, run_detector
+from smoothiou.experiment.devices import Place, choose_place
+from smoothiou.experiment.splits import open_split, open_splits
+from smoothiou.runs import version, write_json
+from smoothiou.study.results import signature
+from smoothiou.train.checkpoint import load_checkpoint, restore_model
+from smoothiou.train.sinks import clock
+
+PROBES_PER_BOX = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measurement:
+    """What was measured on one split.
+
+    Args:
+        metrics, ap_by_iou, per_class: COCO's numbers, 0 to 1.
+        localization: how tightly boxes fit (`evaluate.localization.summarize`).
+        images: the per-image records that the paired bootstrap needs.
+        predictions: detections in COCO's results format.
+        data, split_name, fingerprint, count: what was measured on.
+    """
+
+    metrics: dict[str, float]
+    ap_by_iou: dict[str, float]
+    per_class: dict[str, float]
+    localization: dict[str, Any]
+    images: list[dict[str, Any]]
+    predictions: list[dict[str, Any]]
+    data: Dataset
+
+    def signature(self, *, seed: int) -> str:
+        """Return the recipe of these numbers in one line."""
+        return signature(
+            "AP", engine=engine(), data=self.data.name, split=self.data.split, fingerprint=self.data.fingerprint,
+            images=len(self.data.records), seed=seed, version=version(),
+        )  # fmt: skip
+
+
+def measure(
+    model: nn.Module, data: Dataset, config: RunConfig, place: Place, *, label: str, quiet: bool
+) -> Measurement:
+    """Run a detector once over a split and compute all metrics.
+
+    Args:
+        model: a detector of `build_detector`.
+        data: the split.
+        config: settings of the run.
+        place: where to compute.
+        label: what is measured, for the progress line.
+        quiet: no progress.
+    """
+    model.eval()
+    probes = [_probes(record, number, data.classes) for number, record in enumerate(data.records, 1)]
+    outputs = list(
+        _with_progress(
+            run_detector(
+                functools.partial(detect, model),
+                _Images(DetectionDataset(data, cache_mb=0)),
+                probes=[(boxes, labels) for boxes, labels, _ in probes],
+                batch_size=config.eval.batch_size,
+                device=place.device,
+                precision=place.precision,
+            ),
+            total=len(data.records), label=label, quiet=quiet,
+        )  # fmt: skip
+    )
+    localized = [
+        _localize(number, record, data.classes, output, origins)
+        for number, (record, output, (_, _, origins)) in enumerate(zip(data.records, outputs, probes, strict=True), 1)
+    ]
+    truth, predictions = to_coco(data), coco_results(outputs)
+    return Measurement(
+        metrics=evaluate_detections(truth, predictions),
+        ap_by_iou=ap_by_iou(truth, predictions),
+        per_class=per_class_ap(truth, predictions),
+        localization=summarize(localized),
+        images=[image.record() for image in localized],
+        predictions=predictions,
+        data=data,
+    )
+
+
+def _probes(record: Record, number: int, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the probes of an image, their labels, and the truth each was jittered from."""
+    wanted = [box for box in record.boxes if not box.ignored]
+    truths = np.array([box.xyxy for box in wanted], dtype=np.float64).reshape(-1, 4)
+    boxes = jittered_probes(
+        truths, image_id=number, image_size=(record.width, record.height), per_box=PROBES_PER_BOX
+    )
+    labels = np.array([classes.index(box.label) + 1 for box in wanted], dtype=np.int64)
+    return boxes, np.repeat(labels, PROBES_PER_BOX), np.repeat(truths, PROBES_PER_BOX, axis=0)
+
+
+def _localize(number: int, record: Record, classes: Sequence[str], output: ImageOutput, origins: np.ndarray) -> Any:
+    return localize_image(
+        number,
+        truth_boxes=[box.xyxy for box in record.boxes],
+        truth_labels=[classes.index(box.label) + 1 for box in record.boxes],
+        difficult=[box.difficult for box in record.boxes],
+        crowd=[box.crowd for box in record.boxes],
+        raw_boxes=output.raw_boxes,
+        detection_boxes=output.boxes,
+        detection_scores=output.scores,
+        detection_labels=output.labels,
+        probe_truths=origins,
+        refined_boxes=output.refined,
+    )
+
+
+class _Images(Sequence[Tensor]):
+    """The images of a data set without their targets."""
+
+    def __init__(self, images: DetectionDataset) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Tensor:  # type: ignore[override]
+        return self.images[index][0]
+
+
+def _with_progress(items: Iterator[Any], *, total: int, label: str, quiet: bool) -> Iterator[Any]:
+    began = time.monotonic()
+    live = sys.stderr.isatty() and not quiet
+    for done, item in enumerate(items, 1):
+        if live:
+            left = (time.monotonic() - began) / done * (total - done)
+            print(f"\r{label}  image {done}/{total}  ETA {clock(left)}   ", end="", file=sys.stderr, flush=True)
+        yield item
+    if live:
+        print(file=sys.stderr)
+
+
+def open_run(folder: Path, *, checkpoint: str, device: str | None, classes: Callable[[RunConfig], int]) -> Any:
+    """Return (settings, model, place) of a run folder.
+
+    Raises:
+        CheckpointError: the folder is no run, or its checkpoint is missing or does not fit.
+    """
+    from smoothiou.experiment.run import build
+
+    if not (folder / "config.toml").is_file():
+        raise CheckpointError(f"{folder}: no run (no config.toml there).", hint="Name a folder that `smoothiou train` wrote.")
+    config = build_config(str(folder / "config.toml"), {"train.device": device})
+    place = choose_place(config.train.device, config.train.precision)
+    path = folder / f"{checkpoint}.ckpt"
+    content = load_checkpoint(path)
+    # The checkpoint brings every weight: nothing is to be downloaded for it.
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, weights="none"))
+    model = build(config, classes=classes(config))
+    restore_model(model, content["model"], path=path)
+    return config, model.to(place.device).eval(), place
+
+
+def evaluate_run(
+    folder: str | Path,
+    *,
+    data: str | None = None,
+    split: str | None = None,
+    checkpoint: str = "last",
+    device: str | None = None,
+    out: str | Path | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Measure the weights of a run folder.
+
+    Args:
+        folder: the run.
+        data, split: instead of the run's own test split.
+        checkpoint: "last" or "best".
+        device: instead of the run's own.
+        out: folder for predictions.json and result.json; nothing is written without it.
+        quiet: no progress.
+
+    Raises:
+        CheckpointError: no run, or weights that do not fit.
+        DataError: the data cannot be read, or has other classes.
+    """
+    folder = Path(folder)
+    opened: dict[str, Any] = {}
+
+    def classes(config: RunConfig) -> int:
+        own = dataclasses.replace(config.data, path=data, format="auto", test=split or "") if data else config.data
+        if split and not data:
+            own = dataclasses.replace(own, test=split)
+        opened["test"] = open_splits(own).test if not split else open_split(own, split)
+        opened["classes"] = open_split(config.data, config.data.train or open_splits(config.data).train.split).classes
+        if opened["test"].classes != opened["classes"]:
+            raise CheckpointError(
+                f"{folder}: the run knows the classes {', '.join(opened['classes'])}; the data has "
+                f"{', '.join(opened['test'].classes)}.",
+                hint="Evaluate on data with the same classes.",
+            )
+        return len(opened["classes"])
+
+    config, model, place = open_run(folder, checkpoint=checkpoint, device=device, classes=classes)
+    measured = measure(model, opened["test"], config, place, label=f"{folder.name}  {checkpoint}", quiet=quiet)
+    result = {
+        "schema_version": 1,
+        "run": str(folder),
+        "checkpoint": checkpoint,
+        "loss": config.loss.name,
+        "seed": config.train.seed,
+        "metrics": measured.metrics,
+        "ap_by_iou": measured.ap_by_iou,
+        "per_class": measured.per_class,
+        "localization": measured.localization,
+        "signature": measured.signature(seed=config.train.seed),
+    }
+    if out:
+        write_json(Path(out) / "predictions.json", measured.predictions)
+        write_json(Path(out) / "truth.json", to_coco(opened["test"]))
+        write_json(Path(out) / "result.json", result)
+    return result

@@ -1,0 +1,239 @@
+"""Settings in, one finished run folder out: train, measure, and leave everything that a reader would ask for."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+import torch
+import torch.distributed as distributed
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from smoothiou.config import RunConfig
+from smoothiou.data.dataset import DetectionDataset, collate, flip_horizontal
+from smoothiou.detectors import box_statistics, build_detector
+from smoothiou.errors import ConfigError
+from smoothiou.experiment.devices import Place, choose_place, peak_memory_mb
+from smoothiou.experiment.measure import Measurement, measure
+from smoothiou.experiment.splits import Splits, describe_data, open_splits
+from smoothiou.runs import manifest, read_json, refuse_other_plan, write_json, write_text
+from smoothiou.study.plan import cell_hash, identity
+from smoothiou.study.results import signature
+from smoothiou.train.checkpoint import load_checkpoint, restore_model, save_checkpoint
+from smoothiou.train.loop import Loop, train
+from smoothiou.train.optim import build_optimizer
+from smoothiou.train.seeding import Batches, Draw, seed_weights
+from smoothiou.train.sinks import MetricsCsv, Progress
+
+
+def run(config: RunConfig, folder: str | Path, *, overwrite: bool = False, quiet: bool = False) -> dict[str, Any]:
+    """Train and measure one detector, or continue where an earlier call stopped.
+
+    Args:
+        config: every setting.
+        folder: the run folder; made if missing. A finished run of the same settings is returned as it is.
+        overwrite: start anew in a folder that holds another run.
+        quiet: no progress.
+
+    Returns:
+        The content of result.json (empty in the processes of rank above 0).
+
+    Raises:
+        ConfigError: the folder holds another run.
+        DataError, CheckpointError, DivergedError, InterruptedRun: as their names say.
+    """
+    folder = Path(folder)
+    splits = open_splits(config.data)
+    facts = describe_data(splits)
+    wanted = identity(config.flat(), facts)
+    place = choose_place(config.train.device, config.train.precision)
+    if config.train.batch_size % place.world:
+        raise ConfigError(
+            f"train.batch_size: {config.train.batch_size} images cannot be shared equally by {place.world} processes."
+        )
+    if place.rank == 0:
+        finished = _prepare_folder(folder, config, wanted, overwrite=overwrite)
+        if finished:
+            return finished
+        write_json(
+            folder / "manifest.json",
+            manifest(
+                identity=wanted, data=facts, device=str(place.device), precision=place.precision,
+                device_reason=place.reason, processes=place.world,
+            ),
+        )  # fmt: skip
+    _wait_for_all(place)
+
+    seed_weights(config.train.seed)
+    model = build(config, classes=len(splits.train.classes)).to(place.device)
+    seconds = _train(model, config, folder, splits, place, quiet=quiet)
+    if place.rank != 0:
+        return {}
+    began = time.monotonic()
+    measured = measure(model, splits.test, config, place, label=f"{_label(config)}  test", quiet=quiet)
+    result = _result(config, splits, facts, measured, hash_=cell_hash(config.flat(), facts))
+    result["cost"] = {
+        "train_seconds": seconds,
+        "seconds_per_step": seconds / config.train.steps,
+        "eval_seconds": time.monotonic() - began,
+        "steps": config.train.steps,
+        "peak_memory_mb": peak_memory_mb(place.device),
+        "device": str(place.device),
+        "precision": place.precision,
+    }
+    write_json(folder / "predictions.json", measured.predictions)
+    write_json(folder / "localization.json", {"images": measured.images})
+    write_json(folder / "result.json", result)
+    write_text(folder / "done", result["finished"] + "\n")
+    return result
+
+
+def build(config: RunConfig, *, classes: int) -> nn.Module:
+    """Return the detector of a run, with its box loss in place."""
+    return build_detector(
+        config.model.name,
+        num_classes=classes,
+        loss=config.loss.name,
+        stages=config.loss.stages,
+        loss_weight=config.loss.weight,
+        weights=config.model.weights,
+        min_size=config.model.min_size,
+        max_size=config.model.max_size,
+        proposals=config.model.proposals,
+        score_threshold=config.eval.score_threshold,
+        max_detections=config.eval.max_detections,
+        nms=config.eval.nms,
+    )
+
+
+def _prepare_folder(
+    folder: Path, config: RunConfig, wanted: Mapping[str, Any], *, overwrite: bool
+) -> dict[str, Any] | None:
+    """Return the result where the run is done; else make the folder ready to begin or continue."""
+    if (folder / "manifest.json").is_file():
+        found = read_json(folder / "manifest.json").get("identity", {})
+        if found != wanted and overwrite:
+            shutil.rmtree(folder)
+        else:
+            refuse_other_plan(folder, found, wanted, what="run")
+            if (folder / "done").is_file() and not overwrite:
+                return read_json(folder / "result.json")
+            if overwrite:
+                shutil.rmtree(folder)
+    elif folder.is_dir() and any(p.name not in {"config.toml", "log.txt", "error.txt"} for p in folder.iterdir()):
+        raise ConfigError(f"{folder} holds files that are no run.", hint="Choose another folder with --out.")
+    write_text(folder / "config.toml", tomli_w.dumps(config.nested()))
+    return None
+
+
+def _train(
+    model: nn.Module, config: RunConfig, folder: Path, splits: Splits, place: Place, *, quiet: bool
+) -> float:
+    """Train to the end, from last.ckpt where there is one, and return the seconds that it took in all."""
+    optimizer = build_optimizer(model, config.optim)
+    start, spent, best = 0, 0.0, -1.0
+    if (folder / "last.ckpt").is_file():
+        checkpoint = load_checkpoint(folder / "last.ckpt")
+        restore_model(model, checkpoint["model"], path=folder / "last.ckpt")
+        optimizer.load_state_dict(checkpoint["optimizer"])
+        start, spent, best = checkpoint["step"], checkpoint["seconds"], checkpoint["best"]
+    began = time.monotonic()
+    if start >= config.train.steps:
+        return spent
+
+    images = DetectionDataset(splits.train, cache_mb=config.train.cache_mb)
+    batches = Batches(
+        images=len(images), batch_size=config.train.batch_size, seed=config.train.seed, flip=config.train.flip,
+        start=start, steps=config.train.steps, rank=place.rank, world=place.world,
+    )  # fmt: skip
+    loader = DataLoader(
+        _Drawn(images),
+        batch_sampler=batches,  # type: ignore[arg-type]  # an iterable of lists, of draws instead of numbers
+        collate_fn=collate,
+        num_workers=config.train.workers,
+        pin_memory=place.device.type == "cuda",
+    )
+
+    def evaluate(step: int) -> dict[str, float]:
+        nonlocal best
+        row: dict[str, float] = {}
+        if splits.val is not None and place.rank == 0:
+            measured = measure(model, splits.val, config, place, label=f"{_label(config)}  val", quiet=True)
+            ap = measured.metrics["AP"]
+            row = {"val_AP": ap, "val_AP50": measured.metrics["AP50"], "val_mean_iou": measured.localization["mean_iou"]}
+            if ap > best:
+                best = ap
+                save_checkpoint(folder / "best.ckpt", {"model": model.state_dict(), "step": step, "val_AP": ap})
+        _wait_for_all(place)
+        return row
+
+    def save(step: int) -> None:
+        if place.rank == 0:
+            content = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+            content |= {"seconds": spent + time.monotonic() - began, "best": best}
+            save_checkpoint(folder / "last.ckpt", content)
+
+    loop = Loop(
+        steps=config.train.steps, start=start, optim=config.optim, seed=config.train.seed, rank=place.rank,
+        images=len(images), batch_size=config.train.batch_size, device=place.device, precision=place.precision,
+        log_every=config.train.log_every, eval_every=config.train.eval_every if splits.val else 0,
+        save_seconds=config.train.save_seconds, seconds_before=spent,
+    )  # fmt: skip
+    wrapped = DistributedDataParallel(model) if place.world > 1 else model
+    progress = Progress(steps=loop.steps, start=start, label=_label(config), quiet=quiet or place.rank != 0)
+    with progress:
+        train(
+            wrapped, optimizer, loader, loop,
+            sinks=[MetricsCsv(folder / "metrics.csv", resume_step=start), progress] if place.rank == 0 else [],
+            statistics=lambda: box_statistics(model), evaluate=evaluate, save=save,
+            name=lambda target: splits.train.records[target["image_index"]].name,
+        )  # fmt: skip
+    return spent + time.monotonic() - began
+
+
+class _Drawn(TorchDataset[tuple[torch.Tensor, dict[str, Any]]]):
+    """Gives the examples that a batch has drawn: an image, flipped or not."""
+
+    def __init__(self, images: DetectionDataset) -> None:
+        self.images = images
+
+    def __getitem__(self, draw: Draw) -> tuple[torch.Tensor, dict[str, Any]]:
+        image, target = self.images[draw.index]
+        return flip_horizontal(image, target) if draw.flip else (image, target)
+
+
+def _result(
+    config: RunConfig, splits: Splits, facts: Mapping[str, Any], measured: Measurement, *, hash_: str
+) -> dict[str, Any]:
+    test = {**facts["test"], **facts["test"]["counts"]}
+    return {
+        "schema_version": 1,
+        "loss": config.loss.name,
+        "seed": config.train.seed,
+        "metrics": measured.metrics,
+        "ap_by_iou": measured.ap_by_iou,
+        "per_class": measured.per_class,
+        "localization": measured.localization,
+        "optim": {"lr": config.optim.lr},
+        "signature": measured.signature(seed=config.train.seed),
+        "data": {"test": {key: test[key] for key in ("name", "split", "fingerprint", "images", "boxes")}},
+        "versions": manifest()["versions"],
+        "hash": hash_,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def _label(config: RunConfig) -> str:
+    return f"{config.loss.name} seed {config.train.seed}"
+
+
+def _wait_for_all(place: Place) -> None:
+    if place.world > 1:
+        distributed.barrier()

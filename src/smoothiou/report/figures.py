@@ -1,0 +1,173 @@
+"""Every figure of a report, drawn from `series` with matplotlib: colours that follow the page, marks that need no colour."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from smoothiou.report.series import Dots, Line, Panel
+from smoothiou.report.svg import GROUND, INK, drawing, inline, loss_colour, new_figure
+
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (6, 2, 1.2, 2)), (0, (1.2, 1.6)), (0, (9, 2)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+
+def draw_panel(panel: Panel, losses: Sequence[str], *, size: tuple[float, float]) -> str:
+    """Return a panel as inline SVG.
+
+    Args:
+        panel: its lines and axes.
+        losses: all losses of the study, baseline first; the place decides colour, dash and marker.
+        size: width and height in CSS pixels at scale 1.
+    """
+    name = f"figure-{panel.key.replace('_', '-')}".lower()
+    with drawing(name):
+        figure = new_figure(*size)
+        axes = figure.add_subplot()
+        for line in panel.lines:
+            order = losses.index(line.loss)
+            if panel.edges is not None:
+                _histogram(axes, line, panel.edges, order)
+            else:
+                _line(axes, line, order, markers=panel.markers)
+        if panel.zero_line:
+            axes.axhline(0, color=INK, linewidth=1)
+        if panel.edges is not None:
+            filled = [x for line in panel.lines for x, value in zip(line.x, line.high, strict=True) if value > 0.05]
+            axes.set_xlim(min(filled, default=0), 1)
+            axes.set_ylim(0)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.set_xlabel(panel.x_label)
+        if panel.y_label:
+            axes.set_ylabel(panel.y_label)
+        return inline(figure, name, title=panel.title, description=_describe_panel(panel))
+
+
+def draw_dots(dots: Dots, losses: Sequence[str], *, number: int, width: float) -> str:
+    """Return a dot plot of differences as inline SVG: seeds as dots, mean as a mark, interval as a bar, a zero line.
+
+    Args:
+        dots: the rows, drawn from top to bottom.
+        losses: all losses, baseline first.
+        number: tells plots of the same key apart in one page.
+        width: in CSS pixels at scale 1.
+    """
+    order = losses.index(dots.candidate)
+    colour = loss_colour(order)
+    name = f"figure-{dots.key.replace('_', '-')}-{number}"
+    count = len(dots.rows)
+    with drawing(name):
+        figure = new_figure(width, 52 + 27 * count)
+        axes = figure.add_subplot()
+        axes.grid(visible=False, axis="y")
+        axes.spines["left"].set_visible(False)
+        axes.axvline(0, color=INK, linewidth=1)
+        for place, row in enumerate(dots.rows):
+            y = count - 1 - place
+            if row.low is not None and row.high is not None:
+                axes.plot([row.low, row.high], [y, y], color=colour, linewidth=6, alpha=0.3, solid_capstyle="butt")
+                axes.plot([row.low, row.low, None, row.high, row.high], [y - 0.2, y + 0.2, None, y - 0.2, y + 0.2], color=colour, linewidth=1.5)
+            values = list(row.seeds.values())
+            axes.plot(values, [y] * len(values), linestyle="", marker="o", markersize=5, markerfacecolor=GROUND, markeredgecolor=colour)
+            if len(values) > 1:
+                axes.plot([row.mean], [y], linestyle="", marker=MARKERS[order % len(MARKERS)], markersize=7, color=colour)
+        axes.set_yticks(range(count), [_short(row.name) for row in reversed(dots.rows)], color=INK)
+        axes.set_ylim(-0.6, count - 0.4)
+        _room_around_zero(axes, dots)
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.set_xlabel(f"points, {_short(dots.candidate, 24)} minus {_short(losses[0], 24)}")
+        title = f"{dots.candidate} minus {losses[0]}"
+        return inline(figure, name, title=title, description=_describe_dots(dots, losses[0]))
+
+
+def swatch(order: int) -> str:
+    """Return the legend mark of the loss at this place: its colour, dash and marker, as a small inline SVG."""
+    dash = DASHES[order % len(DASHES)]
+    pattern = "" if dash == "-" else f' stroke-dasharray="{" ".join(str(2 * part) for part in dash[1])}"'
+    marks = {
+        "o": '<circle cx="17" cy="6" r="4"/>',
+        "s": '<rect x="13.5" y="2.5" width="7" height="7"/>',
+        "^": '<path d="M17 1.5l4.5 8.5h-9z"/>',
+        "D": '<path d="M17 1l5 5-5 5-5-5z"/>',
+        "v": '<path d="M17 10.5l4.5-8.5h-9z"/>',
+        "P": '<path d="M15.5 1.5h3v3h3v3h-3v3h-3v-3h-3v-3h3z"/>',
+        "X": '<path d="M14 1l3 3 3-3 2 2-3 3 3 3-2 2-3-3-3 3-2-2 3-3-3-3z"/>',
+    }
+    colour = html.escape(f"var(--loss-{order % 7})")
+    return (
+        f'<svg class="swatch" viewBox="0 0 34 12" width="34" height="12" aria-hidden="true" style="color: {colour}">'
+        f'<line x1="0" y1="6" x2="34" y2="6" stroke="currentColor" stroke-width="2"{pattern}/>'
+        f'<g fill="currentColor">{marks[MARKERS[order % len(MARKERS)]]}</g></svg>'
+    )
+
+
+def _line(axes: Axes, line: Line, order: int, *, markers: bool) -> None:
+    colour, marker = loss_colour(order), MARKERS[order % len(MARKERS)]
+    if line.stopped is not None:
+        axes.plot(line.x, line.mean, color=colour, linewidth=0.9, alpha=0.8)
+        axes.plot(line.x[-1:], line.mean[-1:], linestyle="", marker="x", markersize=7, markeredgewidth=2, color=colour)
+        return
+    if line.seeds > 1:
+        axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.18, linewidth=0)
+    spacing = 1 if markers else max(1, len(line.x) // 5)
+    # Marks of different losses stand at different steps, so that lines that coincide still show both.
+    offset = 0 if markers else (order * spacing // 3) % spacing
+    axes.plot(
+        line.x,
+        line.mean,
+        color=colour,
+        linestyle=DASHES[order % len(DASHES)],
+        marker=marker,
+        markevery=(offset, spacing),
+        markeredgecolor=GROUND,
+        markeredgewidth=0.6,
+    )
+
+
+def _histogram(axes: Axes, line: Line, edges: Sequence[float], order: int) -> None:
+    colour = loss_colour(order)
+    by_edge = {edge: place for place, edge in enumerate(line.x)}
+    place = [by_edge.get(edge) for edge in edges[:-1]]
+    mean, low, high = ([0.0 if at is None else values[at] for at in place] for values in (line.mean, line.low, line.high))
+    if line.seeds > 1:
+        axes.stairs(high, edges, baseline=low, fill=True, color=colour, alpha=0.18, linewidth=0)
+    axes.stairs(mean, edges, color=colour, linewidth=1.7, linestyle=DASHES[order % len(DASHES)], baseline=None)
+
+
+def _room_around_zero(axes: Axes, dots: Dots) -> None:
+    values = [0.0]
+    for row in dots.rows:
+        values += [*row.seeds.values(), *(end for end in (row.low, row.high) if end is not None)]
+    room = 0.06 * (max(values) - min(values)) or 1.0
+    axes.set_xlim(min(values) - room, max(values) + room)
+
+
+def _short(name: str, limit: int = 26) -> str:
+    return name if len(name) <= limit else name[: limit - 1] + "…"
+
+
+def _describe_panel(panel: Panel) -> str:
+    parts = []
+    for line in panel.lines:
+        if line.stopped is not None:
+            parts.append(f"{line.loss}, seed {line.stopped}, stopped at {panel.x_label} {line.x[-1]:g}")
+        elif panel.edges is not None:
+            top = max(range(len(line.x)), key=lambda place: line.mean[place])
+            parts.append(f"{line.loss} peaks with {line.mean[top]:.1f}% at IoU {line.x[top]:g}")
+        else:
+            ends = f"from {line.mean[0]:.4g} at {line.x[0]:g} to {line.mean[-1]:.4g} at {line.x[-1]:g}"
+            parts.append(f"{line.loss} ({line.seeds} seed{'s' * (line.seeds != 1)}) {ends}")
+    return f"{panel.title} over {panel.x_label}: {'; '.join(parts)}."
+
+
+def _describe_dots(dots: Dots, baseline: str) -> str:
+    rows = []
+    for row in dots.rows:
+        interval = "" if row.low is None or row.high is None else f" ({row.low:+.2f} to {row.high:+.2f})"
+        rows.append(f"{row.name} {row.mean:+.2f}{interval}")
+    return f"Points, {dots.candidate} minus {baseline}: {'; '.join(rows)}."

@@ -1,0 +1,173 @@
+"""Files of a run: atomic writes, strict JSON, and what a run remembers about its surroundings. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from smoothiou.errors import ConfigError, DataError, SmoothIoUError
+
+SCHEMA_VERSION = 1
+
+
+def version() -> str:
+    """Return the installed version of smoothiou."""
+    return metadata.version("smoothiou")
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a file so that a reader, a crash or a full disk sees the old content or the new, never a part.
+
+    Raises:
+        SmoothIoUError: the disk is full or the folder cannot be written; the old file is untouched.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: str | Path, error: OSError) -> SmoothIoUError:
+    """Turn a failed write into one sentence with a way out."""
+    free = ""
+    folder = next((p for p in [Path(path), *Path(path).parents] if p.is_dir()), None)
+    if folder is not None:
+        free = f" ({shutil.disk_usage(folder).free / 1e6:.0f} MB free there)"
+    reason = error.strerror or str(error)
+    return SmoothIoUError(
+        f"{path}: cannot be written: {reason}{free}; the file before it is untouched.",
+        hint="Free some space or choose another folder with --out, then give the same command again: it continues.",
+    )
+
+
+def write_text(path: str | Path, content: str) -> None:
+    """Write UTF-8 text atomically (see `write_bytes`)."""
+    write_bytes(path, content.encode())
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write strict JSON atomically: NaN and infinity, which JSON does not know, become null."""
+    write_text(path, json.dumps(_finite(content), indent=1, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
+
+
+def read_json(path: str | Path) -> Any:
+    """Read JSON, with one sentence for a file that is missing or broken."""
+    try:
+        return json.loads(Path(path).read_text())
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file.") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise DataError(f"{path}: not readable as JSON: {error}.") from None
+
+
+def digest(content: Any) -> str:
+    """Return a short stable hash of any JSON-like content."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def environment() -> dict[str, Any]:
+    """Return the versions and the machine that a result depends on, without importing torch."""
+    packages = ("smoothiou", "torch", "torchvision", "numpy", "pillow", "hotcoco", "matplotlib")
+    versions = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        "versions": versions,
+        "platform": platform.platform(terse=True),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+    }
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass  # not Linux: the platform module's word is all there is
+    return platform.processor() or platform.machine()
+
+
+def source_state() -> dict[str, Any]:
+    """Return the git commit of the source tree and whether it had changes; empty outside a checkout."""
+    here = Path(__file__).resolve().parent
+    try:
+        ask = ["git", "-C", str(here)]
+        commit = subprocess.run([*ask, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5)
+        if commit.returncode:
+            return {}
+        changes = subprocess.run(
+            [*ask, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, timeout=5
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    return {"commit": commit.stdout.strip(), "dirty": bool(changes.stdout.strip())}
+
+
+def manifest(**facts: Any) -> dict[str, Any]:
+    """Return what a run folder remembers: the command, source, surroundings and the given facts."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "source": source_state(),
+        **environment(),
+        **facts,
+    }
+
+
+def refuse_other_plan(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any], *, what: str) -> None:
+    """Raise when a folder holds another plan than the one asked for, naming every differing key.
+
+    Args:
+        path: the folder.
+        found: flat mapping of the plan that lies there.
+        wanted: flat mapping of the plan that was asked for.
+        what: "run" or "study", for the message.
+    """
+    keys = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
+    if not keys:
+        return
+    shown = "; ".join(f"{key}: {found.get(key)!r} there, {wanted.get(key)!r} asked for" for key in keys[:8])
+    more = f" (+{len(keys) - 8} more)" if len(keys) > 8 else ""
+    raise ConfigError(
+        f"{path} holds another {what}: {shown}{more}.",
+        hint="Choose another folder with --out, or --overwrite to start it anew.",
+    )

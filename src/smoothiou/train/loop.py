@@ -1,0 +1,175 @@
+"""The training loop, to be read from top to bottom.
+
+It assumes only that `model(images, targets)` returns a dict of scalar losses, and that what is random inside a step is
+drawn from torch's generators (see seeding.py). One step: batch -> losses -> gradients -> clipped -> optimizer.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from smoothiou.config import OptimConfig
+from smoothiou.errors import DivergedError, InterruptedRun
+from smoothiou.train.optim import clip_gradients, learning_rate, set_learning_rate
+from smoothiou.train.seeding import seed_step
+from smoothiou.train.sinks import Sink
+
+Batch = tuple[list[Tensor], list[dict[str, Any]]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loop:
+    """Everything a training needs beside model, optimizer and batches.
+
+    Args:
+        steps: length of the run; `start` is the step it begins or continues at.
+        optim: rates and clipping.
+        seed, rank: for what is random inside a step.
+        images: size of the training split, to state the epoch.
+        device, precision: where and in what format ("fp32" or "bf16") to compute.
+        log_every: steps between two rows for the sinks.
+        eval_every: steps between two calls of `evaluate`; 0 for none.
+        save_seconds: time between two calls of `save`.
+        seconds_before: time that the run had taken before it was interrupted.
+    """
+
+    steps: int
+    start: int
+    optim: OptimConfig
+    seed: int
+    rank: int
+    images: int
+    batch_size: int
+    device: torch.device
+    precision: str
+    log_every: int
+    eval_every: int
+    save_seconds: float
+    seconds_before: float = 0.0
+
+
+def train(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterable[Batch],
+    loop: Loop,
+    *,
+    sinks: Sequence[Sink],
+    statistics: Callable[[], Mapping[str, Tensor]],
+    evaluate: Callable[[int], Mapping[str, float]],
+    save: Callable[[int], None],
+    name: Callable[[dict[str, Any]], str],
+) -> None:
+    """Train from `loop.start` to `loop.steps`.
+
+    Args:
+        model: gives a dict of losses; wrapped in DDP where there are several processes.
+        optimizer: over the model's parameters.
+        batches: one (images uint8, targets) per step that is left.
+        loop: settings.
+        sinks: take a row every `log_every` steps.
+        statistics: more numbers of the last step, as tensors.
+        evaluate: called after a step with its number; returns columns for the row.
+        save: writes the state after a step.
+        name: names the image of a target, for messages.
+
+    Raises:
+        DivergedError: a loss or the gradient is not finite; the weights of the last save are untouched by it.
+        InterruptedRun: SIGINT or SIGTERM came; the state is saved.
+    """
+    model.train()
+    began = saved = time.monotonic()
+    with Interrupts() as interrupts:
+        for step, (images, targets) in enumerate(batches, loop.start):
+            rate = learning_rate(loop.optim, step=step, steps=loop.steps)
+            set_learning_rate(optimizer, rate)
+            seed_step(loop.seed, step, rank=loop.rank)
+
+            inputs = [image.to(loop.device, non_blocking=True).float().div_(255) for image in images]
+            wanted = [{k: v.to(loop.device) for k, v in t.items() if isinstance(v, Tensor)} for t in targets]
+            with torch.autocast(loop.device.type, torch.bfloat16, enabled=loop.precision == "bf16"):
+                losses = model(inputs, wanted)
+            total = torch.stack(list(losses.values())).sum()
+
+            optimizer.zero_grad(set_to_none=True)
+            total.backward()
+            norm = clip_gradients(model, largest=loop.optim.clip_norm)
+            _stop_if_not_finite(losses, norm, step=step, images=[name(target) for target in targets])
+            optimizer.step()
+
+            done = step + 1
+            measured: dict[str, float] = {}
+            if loop.eval_every and done % loop.eval_every == 0 and done < loop.steps:
+                measured = dict(evaluate(done))
+                model.train()
+            if done % loop.log_every == 0 or done == loop.steps or measured:
+                row = _row(losses, statistics(), total=total, norm=norm)
+                row |= {"step": done, "epoch": done * loop.batch_size / loop.images, "lr": rate, **measured}
+                row["seconds"] = loop.seconds_before + time.monotonic() - began
+                for sink in sinks:
+                    sink.write(row)
+            if interrupts.asked or time.monotonic() - saved >= loop.save_seconds or done == loop.steps or measured:
+                save(done)
+                saved = time.monotonic()
+            if interrupts.asked and done < loop.steps:
+                raise InterruptedRun(
+                    f"Stopped after step {done} of {loop.steps}; the state is saved.",
+                    hint="Give the same command again to continue.",
+                )
+
+
+def _stop_if_not_finite(losses: Mapping[str, Tensor], norm: Tensor, *, step: int, images: list[str]) -> None:
+    """Raise before the optimizer can write the damage into the weights.
+
+    Reading the norm waits for the device once per step. It depends on every loss, so it is the one number to look at.
+    """
+    if bool(torch.isfinite(norm)):
+        return
+    wrong = [f"{key} is {float(value):g}" for key, value in losses.items() if not bool(torch.isfinite(value))]
+    what = ", ".join(wrong) or "the gradient is not finite though every loss is"
+    raise DivergedError(
+        f"Training diverged at step {step + 1}: {what}; images: {', '.join(images)}.",
+        hint="The last save is from before. Lower optim.lr, set optim.clip_norm, or look at these images' boxes.",
+    )
+
+
+def _row(
+    losses: Mapping[str, Tensor], statistics: Mapping[str, Tensor], *, total: Tensor, norm: Tensor
+) -> dict[str, float]:
+    """Bring all numbers of a step to the host in one transfer."""
+    named = {**losses, **statistics, "loss": total, "grad_norm": norm}
+    packed = torch.stack([value.detach().float().reshape(()) for value in named.values()]).cpu().tolist()
+    return dict(zip(named, packed, strict=True))
+
+
+class Interrupts:
+    """Turns the first SIGINT or SIGTERM into a polite request; the second ends the process as usual."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        # Only the main thread may set handlers; elsewhere (a test, a notebook's worker) signals stay as they are.
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self.previous[number] = signal.signal(number, self._ask)
+        return self
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        for asked, handler in self.previous.items():
+            signal.signal(asked, handler)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)

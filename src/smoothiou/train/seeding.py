@@ -1,0 +1,92 @@
+"""Randomness as a pure function of (seed, step), so that losses are paired and a resumed run is the same run.
+
+Initial weights come from the seed; the order of the data and the flips from (seed, epoch, position); everything random
+inside a step, such as the sampling of anchors, from (seed, step, process). Nothing depends on what was drawn before, so
+two losses meet the same draws at the same step however their proposals have diverged, and a run that continues at step
+400 needs no saved generator state.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+# Streams of one seed must not overlap: each use has its own number.
+_WEIGHTS, _ORDER, _FLIP, _STEP = range(4)
+
+
+def _mix(*words: int) -> int:
+    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def seed_weights(seed: int) -> None:
+    """Set every generator before the model is built."""
+    mixed = _mix(_WEIGHTS, seed)
+    random.seed(mixed)
+    np.random.seed(mixed % 2**32)
+    torch.manual_seed(mixed)
+
+
+def seed_step(seed: int, step: int, *, rank: int = 0) -> None:
+    """Set torch's generators for what is random inside one step of one process."""
+    torch.manual_seed(_mix(_STEP, seed, step, rank))
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """One training example: which image, and whether it is flipped."""
+
+    index: int
+    flip: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batches:
+    """The batches of a run: an endless walk over seeded permutations, cut into steps.
+
+    A batch may reach over the end of an epoch, so every batch is full.
+
+    Args:
+        images: size of the training split.
+        batch_size: images per step in all processes together.
+        seed: of the run.
+        flip: probability of a horizontal flip.
+        start, steps: first step and number of steps of the whole run.
+        rank, world: this process and the number of processes; each takes every `world`-th example of a batch.
+    """
+
+    images: int
+    batch_size: int
+    seed: int
+    flip: float
+    start: int
+    steps: int
+    rank: int = 0
+    world: int = 1
+
+    def draw(self, position: int) -> Draw:
+        """Return the example at a position of the endless walk."""
+        epoch, place = divmod(position, self.images)
+        index = int(_permutation(self.seed, epoch, self.images)[place])
+        flip = np.random.default_rng((_FLIP, self.seed, epoch, index)).random() < self.flip
+        return Draw(index, bool(flip))
+
+    def batch(self, step: int) -> list[Draw]:
+        """Return this process's share of the batch of a step (steps count from 0)."""
+        first = step * self.batch_size
+        return [self.draw(position) for position in range(first + self.rank, first + self.batch_size, self.world)]
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        """Give the batches of all steps that are left."""
+        return (self.batch(step) for step in range(self.start, self.steps))
+
+    def __len__(self) -> int:
+        return self.steps - self.start
+
+
+def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
+    return np.random.default_rng((_ORDER, seed, epoch)).permutation(size)
