@@ -28,7 +28,9 @@ def fit_box(box: Box, *, width: int, height: int) -> tuple[Box | None, Fault | N
     x1, y1, x2, y2 = box.xyxy
     corners = f"x {x1:g} to {x2:g}, y {y1:g} to {y2:g}"
     if not all(map(math.isfinite, box.xyxy)):
-        return None, Fault(kind="no-area", where=box.where, message=f"has no finite corners ({corners})", drops=True)
+        return None, Fault(
+            kind="no-area", where=box.where, message=f"has no finite corners ({corners})", drops=True
+        )
     if x2 - x1 < SMALLEST or y2 - y1 < SMALLEST:
         return None, Fault(kind="no-area", where=box.where, message=f"has no area ({corners})", drops=True)
     inside = (max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height)))
@@ -54,7 +56,9 @@ def size_fault(where: str, *, annotated: tuple[int, int] | None, actual: tuple[i
     if annotated is None or annotated == actual:
         return []
     told, is_ = (f"{width} x {height}" for width, height in (annotated, actual))
-    return [Fault(kind="size-mismatch", where=where, message=f"says {told} pixels, but the image file has {is_}")]
+    return [
+        Fault(kind="size-mismatch", where=where, message=f"says {told} pixels, but the image file has {is_}")
+    ]
 
 
 def refuse_dropped(faults: Sequence[Fault], *, allow_dropped: int, data: str) -> None:

@@ -13,7 +13,9 @@ from PIL import Image, UnidentifiedImageError
 
 from smoothiou.errors import DataError
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif"})
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif"}
+)
 
 
 def read_image(path: Path) -> Image.Image:
@@ -59,7 +61,9 @@ def _named_errors(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise DataError(f"{path}: no such image.") from None
     except UnidentifiedImageError:
-        raise DataError(f"{path}: not an image of a known type.", hint="Replace the file, or remove its entry.") from None
+        raise DataError(
+            f"{path}: not an image of a known type.", hint="Replace the file, or remove its entry."
+        ) from None
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise DataError(
             f"{path}: the image cannot be read: {error}.", hint="Replace the file, or remove its entry."
@@ -92,7 +96,9 @@ class ImageFinder:
         """
         wanted = check_file_name(file_name, where=where).name if file_name else ""
         for folder in self._folders:
-            candidates = self._index(folder).get(stem) or self._index(folder).get(PurePosixPath(wanted).stem, [])
+            candidates = self._index(folder).get(stem) or self._index(folder).get(
+                PurePosixPath(wanted).stem, []
+            )
             if candidates:
                 found = next((path for path in candidates if path.name == wanted), candidates[0])
                 return self._check_inside(found, where) if found.is_symlink() else found
@@ -108,7 +114,9 @@ class ImageFinder:
         for folder in self._folders:
             path = folder / relative
             if path.is_file():
-                return self._check_inside(path, where) if len(relative.parts) > 1 or path.is_symlink() else path
+                return (
+                    self._check_inside(path, where) if len(relative.parts) > 1 or path.is_symlink() else path
+                )
         return None
 
     def stems(self) -> set[str]:

@@ -1,11 +1,13 @@
-"""Names of splits, and the seeded cut of data that ships none. No torch."""
+"""Names of splits, their list files, and the seeded cut of data that ships none. No torch."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
+from smoothiou.data.images import SUFFIXES, check_file_name
 from smoothiou.errors import DataError, did_you_mean
 
 USUAL = ("train", "val", "trainval", "test")
@@ -63,10 +65,34 @@ def seeded_cut(names: Iterable[str], *, seed: int, share: float = 0.8) -> dict[s
     """
     names = list(names)
     photos = {name: name.split(".rf.")[0] for name in names}
-    order = sorted(set(photos.values()), key=lambda photo: hashlib.sha256(f"{seed}:{photo}".encode()).digest())
+    order = sorted(
+        set(photos.values()), key=lambda photo: hashlib.sha256(f"{seed}:{photo}".encode()).digest()
+    )
     count = max(1, min(round(share * len(order)), len(order) - 1))
     chosen = set(order[:count])
     return {
         "train": [name for name in names if photos[name] in chosen],
         "val": [name for name in names if photos[name] not in chosen],
     }
+
+
+def read_list(path: Path) -> list[str]:
+    """Return the image names of a list file, without endings and without VOC's second column (-1, 0 or 1)."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: the list cannot be read: {error}.") from None
+    names = []
+    for number, line in enumerate(lines, 1):
+        name = re.sub(r"\s+-?[01]$", "", line.strip())
+        if not name:
+            continue
+        check_file_name(name, where=f"{path}, line {number}")
+        names.append(name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in SUFFIXES else name)
+    return names
+
+
+def unlearnt(labels: Mapping[str, set[str]], split: str) -> list[str]:
+    """Return a note for every class of a split that the split `train` has no box of."""
+    train = next((labels[name] for name in labels if usual_name(name) == "train"), labels[split])
+    return [f'no box of the split "train" has the class "{label}"' for label in sorted(labels[split] - train)]

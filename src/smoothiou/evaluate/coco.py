@@ -1,6 +1,7 @@
-"""COCO's detection metrics. The only file that knows the engine (hotcoco), which gives the reference's numbers bit by bit.
+"""COCO's detection metrics, equal to the reference's bit by bit; the only file that knows the engine.
 
-Everything is checked before the engine sees it, so that a fault is named by its place instead of moving a number.
+Everything is checked before the engine sees it, so that a fault is named by its place instead of moving a
+number.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from smoothiou.runs import read_json
 Truth = Mapping[str, Any] | str | Path
 Predictions = Sequence[Mapping[str, Any]] | str | Path
 
-# Places in the engine's arrays: precision (IoU, recall, class, area, maxdet), recall (IoU, class, area, maxdet).
+# Places in the engine's arrays: precision (IoU, recall, class, area, maxdet), recall (IoU, class, area,
+# maxdet).
 _ALL_AREAS, _SMALL, _MEDIUM, _LARGE = range(4)
 _MAXDET_1, _MAXDET_10, _MAXDET_100 = range(3)
 _IOU_50, _IOU_75 = 0, 5
@@ -34,22 +36,23 @@ def engine() -> str:
 def evaluate_detections(truth: Truth, predictions: Predictions) -> dict[str, float]:
     """Return COCO's detection metrics, equal to pycocotools to the last bit.
 
-    Annotation ids are renumbered from 1: they carry no meaning, and the reference counts a box whose id is 0 as
-    never found. As in the reference, `iscrowd` marks ignore regions and the key `ignore` has no effect.
+    Annotation ids are renumbered from 1: they carry no meaning, and the reference counts a box whose id is 0
+    as never found. As in the reference, `iscrowd` marks ignore regions and the key `ignore` has no effect.
 
     Args:
-        truth: a COCO dictionary ("images", "annotations", "categories"; boxes as [x, y, width, height]), or the path
-            of its JSON file. An annotation without "area" gets that of its box; one without "iscrowd" is no crowd.
-        predictions: a list in COCO's results format ("image_id", "category_id", "bbox", "score"), or the path of its
-            JSON file. May be empty. Neither argument is changed.
+        truth: a COCO dictionary ("images", "annotations", "categories"; boxes as [x, y, width, height]), or
+            the path of its JSON file. An annotation without "area" gets that of its box; one without
+            "iscrowd" is no crowd.
+        predictions: a list in COCO's results format ("image_id", "category_id", "bbox", "score"), or the path
+            of its JSON file. May be empty. Neither argument is changed.
 
     Returns:
-        AP, AP50, AP75, AP_small, AP_medium, AP_large, AR1, AR10 and AR100, each 0 to 1, or NaN where it is undefined
-        because the truth has no such box (COCO writes -1 there; `runs.write_json` writes null).
+        AP, AP50, AP75, AP_small, AP_medium, AP_large, AR1, AR10 and AR100, each 0 to 1, or NaN where it is
+        undefined because the truth has no such box (COCO writes -1 there; `runs.write_json` writes null).
 
     Raises:
-        DataError: a file that is missing or no JSON, a missing key, an unknown image or category, a box or score that
-            is no finite number; the message names the entry and the field.
+        DataError: a file that is missing or no JSON, a missing key, an unknown image or category, a box or
+            score that is no finite number; the message names the entry and the field.
 
     Reference:
         Lin et al., "Microsoft COCO: Common Objects in Context", 2014; https://cocodataset.org/#detection-eval
@@ -103,7 +106,9 @@ def per_class_ap(truth: Truth, predictions: Predictions) -> dict[str, float]:
     names = [category["name"] for category in sorted(prepared["categories"], key=lambda c: c["id"])]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise DataError(f"truth: two categories are named {twice[0]!r}.", hint="Give each class its own name.")
+        raise DataError(
+            f"truth: two categories are named {twice[0]!r}.", hint="Give each class its own name."
+        )
     precision = _accumulated(prepared, detections)["precision"]
     return {name: _mean(precision[:, :, k, _ALL_AREAS, _MAXDET_100]) for k, name in enumerate(names)}
 
@@ -118,8 +123,8 @@ def bootstrap_difference(
 ) -> dict[str, dict[str, float]]:
     """Return how far two detectors differ, with the doubt that comes from the choice of test images.
 
-    Paired bootstrap: each resample draws images with replacement, the same for both detectors. The doubt that comes
-    from training (seeds) is another one and not in here.
+    Paired bootstrap: each resample draws images with replacement, the same for both detectors. The doubt that
+    comes from training (seeds) is another one and not in here.
 
     Args:
         truth: as in `evaluate_detections`.
@@ -129,8 +134,8 @@ def bootstrap_difference(
         seed: decides the draws, 0 or more.
 
     Returns:
-        For AP, AP50 and AP75: {"difference": b - a, "low", "high": the 95 % percentile interval, "resamples"}; NaN
-        where the metric is undefined.
+        For AP, AP50 and AP75: {"difference": b - a, "low", "high": the 95 % percentile interval,
+        "resamples"}; NaN where the metric is undefined.
 
     Raises:
         DataError: as in `evaluate_detections`.
@@ -207,7 +212,9 @@ def _prepare_truth(truth: Truth) -> dict[str, Any]:
             {
                 "id": index + 1,
                 "image_id": _known(_field(entry, "image_id", where), images, f"{where}: image_id"),
-                "category_id": _known(_field(entry, "category_id", where), categories, f"{where}: category_id"),
+                "category_id": _known(
+                    _field(entry, "category_id", where), categories, f"{where}: category_id"
+                ),
                 "bbox": box,
                 "area": box[2] * box[3] if area is None else _number(area, f"{where}: area"),
                 "iscrowd": int(bool(entry.get("iscrowd", 0))),
@@ -239,7 +246,9 @@ def _prepare_predictions(predictions: Predictions, truth: dict[str, Any], name: 
         detections.append(
             {
                 "image_id": _known(_field(entry, "image_id", where), images, f"{where}: image_id"),
-                "category_id": _known(_field(entry, "category_id", where), categories, f"{where}: category_id"),
+                "category_id": _known(
+                    _field(entry, "category_id", where), categories, f"{where}: category_id"
+                ),
                 "bbox": _box(_field(entry, "bbox", where), f"{where}: bbox"),
                 "score": _number(_field(entry, "score", where), f"{where}: score"),
             }
@@ -275,7 +284,9 @@ def _whole(value: Any, where: str) -> int:
 def _known(value: Any, known: Any, where: str) -> int:
     number = _whole(value, where)
     if number not in known:
-        raise DataError(f"{where}: {number} is not in the truth.", hint="Are these the predictions of another split?")
+        raise DataError(
+            f"{where}: {number} is not in the truth.", hint="Are these the predictions of another split?"
+        )
     return number
 
 

@@ -1,13 +1,14 @@
-"""How tightly boxes fit, which AP hardly sees: the paper's mean IoU (Table 2), its variants, and a refinement probe.
+"""How tightly boxes fit, which AP hardly sees: Table 2's mean IoU, its variants, and a refinement probe.
 
-The paper: "The reported numbers here are all proposed boxes by the model, we are not discounting any boxes through
-post-processing". Our reading, since no code was published: every second-stage box of an image (decoded with its best
-foreground class, clipped, no score threshold, no NMS) is compared with the best-overlapping truth of any class, and the
-mean runs over all boxes of the set, not over images.
+The paper: "The reported numbers here are all proposed boxes by the model, we are not discounting any boxes
+through post-processing". Our reading, since no code was published: every second-stage box of an image
+(decoded with its best foreground class, clipped, no score threshold, no NMS) is compared with the
+best-overlapping truth of any class, and the mean runs over all boxes of the set, not over images.
 
 - An image without truth counts: its boxes overlap nothing, IoU 0.
-- Crowd regions are no objects and are left out everywhere. Difficult objects are objects: a box on one is a good box, so
-  they take part in "best overlap"; as in the metrics of COCO and PASCAL they are nothing that has to be found.
+- Crowd regions are no objects and are left out everywhere. Difficult objects are objects: a box on one is a
+  good box, so they take part in "best overlap"; as in the metrics of COCO and PASCAL they are nothing that
+  has to be found.
 """
 
 from __future__ import annotations
@@ -71,8 +72,10 @@ class ImageLocalization:
     Args:
         image_id: the image's id in the truth.
         raw: (R,) IoU of each second-stage box with the best-overlapping truth of any class.
-        best: (T,) for each truth that has to be found, the best IoU of a detection of its class; 0 where there is none.
-        matched: (M,) IoU of each detection that found a truth: highest score first, each truth once, IoU at least 0.5.
+        best: (T,) for each truth that has to be found, the best IoU of a detection of its class; 0 where
+            there is none.
+        matched: (M,) IoU of each detection that found a truth: highest score first, each truth once, IoU at
+            least 0.5.
         refined: (P,) IoU of each refined probe with the truth it was made from.
     """
 
@@ -127,7 +130,8 @@ def localize_image(
         The image's overlaps.
 
     Raises:
-        DataError: boxes of another shape or not finite, or arrays that do not belong together; names the image.
+        DataError: boxes of another shape or not finite, or arrays that do not belong together; names the
+            image.
     """
     here = f"image {image_id}"
     truths, raw = _boxes(truth_boxes, f"{here}: truth_boxes"), _boxes(raw_boxes, f"{here}: raw_boxes")
@@ -137,7 +141,10 @@ def localize_image(
     detections = _boxes(detection_boxes, f"{here}: detection_boxes")
     scores = _column(detection_scores, len(detections), f"{here}: detection_scores")
     found_labels = _column(detection_labels, len(detections), f"{here}: detection_labels")
-    origins, refined = _boxes(probe_truths, f"{here}: probe_truths"), _boxes(refined_boxes, f"{here}: refined_boxes")
+    origins, refined = (
+        _boxes(probe_truths, f"{here}: probe_truths"),
+        _boxes(refined_boxes, f"{here}: refined_boxes"),
+    )
     if len(origins) != len(refined):
         raise DataError(f"{here}: expected one refined box per probe, got {len(refined)} for {len(origins)}.")
 
@@ -161,7 +168,7 @@ def _column(values: ArrayLike | None, length: int, where: str) -> NDArray[Any]:
 
 
 def _match(overlap: Array, scores: NDArray[Any]) -> Array:
-    """Return the IoU of each match, COCO's way: by falling score, each takes the best truth that is still free."""
+    """Return the IoU of each match, COCO's way: by falling score, each takes the best free truth."""
     free = overlap.copy()
     matched = []
     for detection in np.argsort(-scores, kind="stable"):
@@ -188,7 +195,8 @@ def summarize(images: Sequence[ImageLocalization]) -> dict[str, Any]:
         A mean over nothing is NaN (null in JSON).
     """
     raw, matched, refined = (
-        np.concatenate([np.empty(0), *(getattr(image, name) for image in images)]) for name in ("raw", "matched", "refined")
+        np.concatenate([np.empty(0), *(getattr(image, name) for image in images)])
+        for name in ("raw", "matched", "refined")
     )
     return {
         "mean_iou": _mean(raw),
@@ -224,9 +232,10 @@ def jittered_probes(
 ) -> Array:
     """Return slightly wrong boxes around each truth: what the second stage is asked to repair.
 
-    Each probe is the first of `candidates` draws (centre moved by up to a quarter of the side, sides scaled by up to
-    exp(0.3), clipped to the image) whose IoU with its truth is 0.5 to 0.9; where none is, the one nearest to 0.7.
-    The draws depend on `seed` and `image_id` alone, so every loss and every training seed gets the same probes.
+    Each probe is the first of `candidates` draws (centre moved by up to a quarter of the side, sides scaled
+    by up to exp(0.3), clipped to the image) whose IoU with its truth is 0.5 to 0.9; where none is, the one
+    nearest to 0.7. The draws depend on `seed` and `image_id` alone, so every loss and every training seed
+    gets the same probes.
 
     Args:
         truth_boxes: (T, 4) the boxes that are no ignore regions, x1, y1, x2, y2 in pixels.
@@ -237,7 +246,8 @@ def jittered_probes(
         candidates: draws per probe.
 
     Returns:
-        (T * per_box, 4); probe i belongs to truth i // per_box (`numpy.repeat(truth_boxes, per_box, axis=0)`).
+        (T * per_box, 4); probe i belongs to truth i // per_box (`numpy.repeat(truth_boxes, per_box,
+        axis=0)`).
 
     Raises:
         DataError: boxes of another shape or not finite.
@@ -266,9 +276,10 @@ def paired_image_bootstrap(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, dict[str, float]]:
-    """Return how far two detectors differ in mean IoU, with the doubt that comes from the choice of test images.
+    """Return how far two detectors differ in mean IoU, with the doubt that comes from the test images.
 
-    Each resample draws images with replacement, the same for both; a mean is the ratio of summed IoU to summed boxes.
+    Each resample draws images with replacement, the same for both; a mean is the ratio of summed IoU to
+    summed boxes.
 
     Args:
         per_image_a: the baseline's entries of localization.json.
@@ -294,7 +305,9 @@ def paired_image_bootstrap(
     generator = np.random.default_rng(seed)
     drawn = np.empty((resamples, 2, 4))
     for resample in range(resamples):
-        counts = np.bincount(generator.integers(0, len(ids), len(ids)), minlength=len(ids)) if ids else np.empty(0)
+        counts = (
+            np.bincount(generator.integers(0, len(ids), len(ids)), minlength=len(ids)) if ids else np.empty(0)
+        )
         drawn[resample] = counts @ sums
     return {
         "mean_iou": _interval(sums.sum(axis=1)[..., :2], drawn[..., :2]),
@@ -308,14 +321,19 @@ def _sums(entries: Sequence[Mapping[str, Any]], where: str) -> dict[int, tuple[f
     for index, entry in enumerate(entries):
         try:
             raw_sum = (entry["raw_mean"] or 0.0) * entry["raw_count"]
-            sums[entry["image_id"]] = (raw_sum, entry["raw_count"], sum(entry["refined"]), len(entry["refined"]))
+            sums[entry["image_id"]] = (
+                raw_sum,
+                entry["raw_count"],
+                sum(entry["refined"]),
+                len(entry["refined"]),
+            )
         except KeyError as missing:
             raise DataError(f"{where}[{index}]: {missing.args[0]} is missing.") from None
     return sums
 
 
 def _interval(whole: Array, drawn: Array) -> dict[str, float]:
-    """Return the difference of ratios (b - a) and its percentile interval over the resamples where both are defined.
+    """Return the difference of ratios (b - a) and its percentile interval over defined resamples.
 
     Args:
         whole: (2, 2) detector by (sum, count).

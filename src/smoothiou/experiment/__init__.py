@@ -1,26 +1,52 @@
-"""The composition root: the one room that may import every other.
+"""The composition root: the one room that may import every other. Its parts load on use.
 
-    run             settings -> one finished run folder
-    evaluate_run    run folder -> metrics of its weights
-    predict_images  run folder and images -> boxes and pictures
-    compare_cells   finished cells of a study -> comparison.json and the gallery
-    describe_data   settings -> what a plan remembers about its data
-    describe_devices
+    run               settings -> one finished run folder
+    evaluate_run      run folder -> metrics of its weights
+    predict_images    run folder and images -> boxes and pictures
+    compare_cells     finished cells of a study -> comparison.json and the gallery
+    check_losses      specifications of losses -> nothing, or what is wrong with them
+    describe_devices  what `smoothiou env` says about devices
 """
 
-from smoothiou.experiment.compare import compare_cells
-from smoothiou.experiment.devices import describe_devices
-from smoothiou.experiment.measure import evaluate_run
-from smoothiou.experiment.predict import predict_images
-from smoothiou.experiment.run import run
-from smoothiou.experiment.splits import describe_data, open_splits
+from __future__ import annotations
 
-__all__ = [
-    "run",
-    "evaluate_run",
-    "predict_images",
-    "compare_cells",
-    "describe_data",
-    "open_splits",
-    "describe_devices",
-]
+import importlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from smoothiou.experiment.compare import compare_cells
+    from smoothiou.experiment.devices import describe_devices
+    from smoothiou.experiment.measure import evaluate_run
+    from smoothiou.experiment.predict import predict_images
+    from smoothiou.experiment.training import run
+
+__all__ = ["run", "evaluate_run", "predict_images", "compare_cells", "check_losses", "describe_devices"]
+
+_HOMES = {
+    "run": "training",
+    "evaluate_run": "measure",
+    "predict_images": "predict",
+    "compare_cells": "compare",
+    "describe_devices": "devices",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def check_losses(losses: Sequence[str]) -> None:
+    """Build each loss once, so that a wrong name or option is met before the first training.
+
+    Raises:
+        ConfigError: see `load_loss`.
+    """
+    from smoothiou.config import parse_loss
+    from smoothiou.losses import load_loss
+
+    for loss in losses:
+        name, options = parse_loss(loss)
+        load_loss(name, **options)

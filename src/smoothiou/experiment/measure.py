@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,14 @@ from smoothiou.data.dataset import DetectionDataset
 from smoothiou.data.export import to_coco
 from smoothiou.data.records import Dataset, Record
 from smoothiou.detectors import detect
-from smoothiou.errors import CheckpointError
+from smoothiou.errors import CheckpointError, DataError
 from smoothiou.evaluate import (
     ap_by_iou, engine, evaluate_detections, jittered_probes, localize_image, per_class_ap, summarize,
 )  # fmt: skip
 from smoothiou.evaluate.detect import ImageOutput, coco_results, run_detector
 from smoothiou.experiment.devices import Place, choose_place
 from smoothiou.experiment.splits import open_split, open_splits
-from smoothiou.runs import version, write_json
+from smoothiou.runs import SCHEMA_VERSION, finite, version, write_json
 from smoothiou.study.results import signature
 from smoothiou.train.checkpoint import load_checkpoint, restore_model
 from smoothiou.train.sinks import clock
@@ -43,7 +43,7 @@ class Measurement:
         localization: how tightly boxes fit (`evaluate.localization.summarize`).
         images: the per-image records that the paired bootstrap needs.
         predictions: detections in COCO's results format.
-        data, split_name, fingerprint, count: what was measured on.
+        data: what was measured on.
     """
 
     metrics: dict[str, float]
@@ -54,12 +54,18 @@ class Measurement:
     predictions: list[dict[str, Any]]
     data: Dataset
 
-    def signature(self, *, seed: int) -> str:
-        """Return the recipe of these numbers in one line."""
-        return signature(
-            "AP", engine=engine(), data=self.data.name, split=self.data.split, fingerprint=self.data.fingerprint,
-            images=len(self.data.records), seed=seed, version=version(),
-        )  # fmt: skip
+    def numbers(self, *, seed: int) -> dict[str, Any]:
+        """Return the part of a result.json that was measured, with its signature."""
+        return {
+            "metrics": self.metrics,
+            "ap_by_iou": self.ap_by_iou,
+            "per_class": self.per_class,
+            "localization": self.localization,
+            "signature": signature(
+                "AP", engine=engine(), data=self.data.name, split=self.data.split, fingerprint=self.data.fingerprint,
+                images=len(self.data.records), seed=seed, version=version(),
+            ),
+        }  # fmt: skip
 
 
 def measure(
@@ -77,7 +83,7 @@ def measure(
     """
     model.eval()
     probes = [_probes(record, number, data.classes) for number, record in enumerate(data.records, 1)]
-    outputs = list(
+    outputs: list[ImageOutput] = list(
         _with_progress(
             run_detector(
                 functools.partial(detect, model),
@@ -158,25 +164,37 @@ def _with_progress(items: Iterator[Any], *, total: int, label: str, quiet: bool)
         print(file=sys.stderr)
 
 
-def open_run(folder: Path, *, checkpoint: str, device: str | None, classes: Callable[[RunConfig], int]) -> Any:
-    """Return (settings, model, place) of a run folder.
+@dataclass(frozen=True, slots=True)
+class OpenedRun:
+    """A run folder's settings, its trained detector and the names of its classes."""
+
+    config: RunConfig
+    model: nn.Module
+    classes: tuple[str, ...]
+    place: Place
+
+
+def open_run(folder: Path, *, checkpoint: str, device: str | None) -> OpenedRun:
+    """Read settings and weights of a run folder; neither its data nor the network is needed.
 
     Raises:
         CheckpointError: the folder is no run, or its checkpoint is missing or does not fit.
     """
-    from smoothiou.experiment.run import build
+    from smoothiou.experiment.training import build
 
     if not (folder / "config.toml").is_file():
-        raise CheckpointError(f"{folder}: no run (no config.toml there).", hint="Name a folder that `smoothiou train` wrote.")
-    config = build_config(str(folder / "config.toml"), {"train.device": device})
+        raise CheckpointError(
+            f"{folder}: no run (no config.toml there).", hint="Name a folder that `smoothiou train` has written."
+        )
+    # The checkpoint brings every weight, so none is to be loaded from elsewhere.
+    config = build_config(str(folder / "config.toml"), {"train.device": device, "model.weights": "none"})
     place = choose_place(config.train.device, config.train.precision)
     path = folder / f"{checkpoint}.ckpt"
     content = load_checkpoint(path)
-    # The checkpoint brings every weight: nothing is to be downloaded for it.
-    config = dataclasses.replace(config, model=dataclasses.replace(config.model, weights="none"))
-    model = build(config, classes=classes(config))
+    classes = tuple(content.get("classes", ()))
+    model = build(config, classes=len(classes))
     restore_model(model, content["model"], path=path)
-    return config, model.to(place.device).eval(), place
+    return OpenedRun(config, model.to(place.device).eval(), classes, place)
 
 
 def evaluate_run(
@@ -193,10 +211,10 @@ def evaluate_run(
 
     Args:
         folder: the run.
-        data, split: instead of the run's own test split.
+        data, split: instead of the run's own data and test split.
         checkpoint: "last" or "best".
         device: instead of the run's own.
-        out: folder for predictions.json and result.json; nothing is written without it.
+        out: folder for truth.json, predictions.json and result.json; nothing is written without it.
         quiet: no progress.
 
     Raises:
@@ -204,38 +222,28 @@ def evaluate_run(
         DataError: the data cannot be read, or has other classes.
     """
     folder = Path(folder)
-    opened: dict[str, Any] = {}
-
-    def classes(config: RunConfig) -> int:
-        own = dataclasses.replace(config.data, path=data, format="auto", test=split or "") if data else config.data
-        if split and not data:
-            own = dataclasses.replace(own, test=split)
-        opened["test"] = open_splits(own).test if not split else open_split(own, split)
-        opened["classes"] = open_split(config.data, config.data.train or open_splits(config.data).train.split).classes
-        if opened["test"].classes != opened["classes"]:
-            raise CheckpointError(
-                f"{folder}: the run knows the classes {', '.join(opened['classes'])}; the data has "
-                f"{', '.join(opened['test'].classes)}.",
-                hint="Evaluate on data with the same classes.",
-            )
-        return len(opened["classes"])
-
-    config, model, place = open_run(folder, checkpoint=checkpoint, device=device, classes=classes)
-    measured = measure(model, opened["test"], config, place, label=f"{folder.name}  {checkpoint}", quiet=quiet)
+    opened = open_run(folder, checkpoint=checkpoint, device=device)
+    config = opened.config.data
+    if data:
+        config = dataclasses.replace(config, path=data, format="auto", train="", val="", test="")
+    test = open_split(config, split) if split else open_splits(config).test
+    if test.classes != opened.classes:
+        raise DataError(
+            f"{config.path}: expected the classes that the run has learnt ({', '.join(opened.classes)}), got "
+            f"{', '.join(test.classes)}.",
+            hint="Name data with the same classes.",
+        )
+    measured = measure(opened.model, test, opened.config, opened.place, label=f"{folder.name} {checkpoint}", quiet=quiet)
     result = {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "run": str(folder),
         "checkpoint": checkpoint,
-        "loss": config.loss.name,
-        "seed": config.train.seed,
-        "metrics": measured.metrics,
-        "ap_by_iou": measured.ap_by_iou,
-        "per_class": measured.per_class,
-        "localization": measured.localization,
-        "signature": measured.signature(seed=config.train.seed),
+        "loss": opened.config.loss.name,
+        "seed": opened.config.train.seed,
+        **measured.numbers(seed=opened.config.train.seed),
     }
     if out:
+        write_json(Path(out) / "truth.json", to_coco(test))
         write_json(Path(out) / "predictions.json", measured.predictions)
-        write_json(Path(out) / "truth.json", to_coco(opened["test"]))
         write_json(Path(out) / "result.json", result)
-    return result
+    return finite(result)

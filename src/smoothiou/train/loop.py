@@ -134,7 +134,7 @@ def _stop_if_not_finite(losses: Mapping[str, Tensor], norm: Tensor, *, step: int
     """
     if bool(torch.isfinite(norm)):
         return
-    wrong = [f"{key} is {float(value):g}" for key, value in losses.items() if not bool(torch.isfinite(value))]
+    wrong = [f"{key} is {float(value.detach()):g}" for key, value in losses.items() if not bool(torch.isfinite(value))]
     what = ", ".join(wrong) or "the gradient is not finite though every loss is"
     raise DivergedError(
         f"Training diverged at step {step + 1}: {what}; images: {', '.join(images)}.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,8 @@ from smoothiou.errors import ConfigError
 from smoothiou.experiment.devices import Place, choose_place, peak_memory_mb
 from smoothiou.experiment.measure import Measurement, measure
 from smoothiou.experiment.splits import Splits, describe_data, open_splits
-from smoothiou.runs import manifest, read_json, refuse_other_plan, write_json, write_text
+from smoothiou.runs import SCHEMA_VERSION, finite, manifest, read_json, refuse_other_plan, write_json, write_text
 from smoothiou.study.plan import cell_hash, identity
-from smoothiou.study.results import signature
 from smoothiou.train.checkpoint import load_checkpoint, restore_model, save_checkpoint
 from smoothiou.train.loop import Loop, train
 from smoothiou.train.optim import build_optimizer
@@ -92,7 +91,7 @@ def run(config: RunConfig, folder: str | Path, *, overwrite: bool = False, quiet
     write_json(folder / "localization.json", {"images": measured.images})
     write_json(folder / "result.json", result)
     write_text(folder / "done", result["finished"] + "\n")
-    return result
+    return finite(result)
 
 
 def build(config: RunConfig, *, classes: int) -> nn.Module:
@@ -138,6 +137,7 @@ def _train(
 ) -> float:
     """Train to the end, from last.ckpt where there is one, and return the seconds that it took in all."""
     optimizer = build_optimizer(model, config.optim)
+    classes = list(splits.train.classes)
     start, spent, best = 0, 0.0, -1.0
     if (folder / "last.ckpt").is_file():
         checkpoint = load_checkpoint(folder / "last.ckpt")
@@ -170,15 +170,22 @@ def _train(
             row = {"val_AP": ap, "val_AP50": measured.metrics["AP50"], "val_mean_iou": measured.localization["mean_iou"]}
             if ap > best:
                 best = ap
-                save_checkpoint(folder / "best.ckpt", {"model": model.state_dict(), "step": step, "val_AP": ap})
+                save_checkpoint(
+                    folder / "best.ckpt",
+                    {"model": model.state_dict(), "classes": classes, "step": step, "val_AP": ap},
+                )
         _wait_for_all(place)
         return row
 
     def save(step: int) -> None:
         if place.rank == 0:
-            content = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
-            content |= {"seconds": spent + time.monotonic() - began, "best": best}
-            save_checkpoint(folder / "last.ckpt", content)
+            save_checkpoint(
+                folder / "last.ckpt",
+                {
+                    "model": model.state_dict(), "classes": classes, "optimizer": optimizer.state_dict(), "step": step,
+                    "seconds": spent + time.monotonic() - began, "best": best,
+                },
+            )  # fmt: skip
 
     loop = Loop(
         steps=config.train.steps, start=start, optim=config.optim, seed=config.train.seed, rank=place.rank,
@@ -214,15 +221,11 @@ def _result(
 ) -> dict[str, Any]:
     test = {**facts["test"], **facts["test"]["counts"]}
     return {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "loss": config.loss.name,
         "seed": config.train.seed,
-        "metrics": measured.metrics,
-        "ap_by_iou": measured.ap_by_iou,
-        "per_class": measured.per_class,
-        "localization": measured.localization,
+        **measured.numbers(seed=config.train.seed),
         "optim": {"lr": config.optim.lr},
-        "signature": measured.signature(seed=config.train.seed),
         "data": {"test": {key: test[key] for key in ("name", "split", "fingerprint", "images", "boxes")}},
         "versions": manifest()["versions"],
         "hash": hash_,

@@ -1,0 +1,52 @@
+"""Tighter boxes from two-stage detectors: the Smooth IoU loss, and a way to find out whether it helps.
+
+Names are resolved at their first use, so that `import smoothiou` and the command line start without torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from smoothiou.data import detect_format, load_dataset
+    from smoothiou.detectors import build_detector, set_box_loss
+    from smoothiou.evaluate import evaluate_detections
+    from smoothiou.losses import LOSSES, SmoothIoU, smooth_iou_loss
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "smooth_iou_loss",
+    "SmoothIoU",
+    "set_box_loss",
+    "LOSSES",
+    "build_detector",
+    "load_dataset",
+    "detect_format",
+    "evaluate_detections",
+    "__version__",
+]
+
+_HOMES = {
+    "smooth_iou_loss": "smoothiou.losses",
+    "SmoothIoU": "smoothiou.losses",
+    "LOSSES": "smoothiou.losses",
+    "set_box_loss": "smoothiou.detectors",
+    "build_detector": "smoothiou.detectors",
+    "load_dataset": "smoothiou.data",
+    "detect_format": "smoothiou.data",
+    "evaluate_detections": "smoothiou.evaluate",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,212 @@
+"""`smoothiou compare`: losses times seeds, paired, and an honest report."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from smoothiou.cli.options import (
+    Allow, Device, Format, Json, Model, Overwrite, Quiet, Recipe, Settings, Steps, Weights, folder_name, run_config,
+)  # fmt: skip
+from smoothiou.config import RunConfig, parse_loss, split_losses
+from smoothiou.errors import ConfigError, IncompleteStudyError, did_you_mean
+
+if TYPE_CHECKING:
+    from smoothiou.study import CellEvent
+
+
+def compare(
+    data: str = "",
+    *,
+    losses: Annotated[str, Parameter(help="Box losses, the baseline first; options in brackets: huber[delta=0.5].")] = (
+        "huber,smooth-iou"
+    ),
+    seeds: Annotated[str, Parameter(help="Seeds, as 0,1,2 or 0-4. One seed proves nothing.")] = "0,1,2",
+    recipe: Recipe = None,
+    out: Annotated[Path | None, Parameter(help="Folder of the study; default runs/DATA-compare.")] = None,
+    steps: Steps = None,
+    model: Model = None,
+    weights: Weights = None,
+    device: Device = None,
+    jobs: Annotated[int, Parameter(help="Cells that train at once, each in a process of its own.")] = 1,
+    baseline: Annotated[str | None, Parameter(help="The loss that others are compared with, if not the first.")] = None,
+    format_: Format = None,
+    allow_dropped: Allow = None,
+    dry_run: Annotated[bool, Parameter(negative="", help="Print cells, steps and disk space, and stop.")] = False,
+    set_: Settings = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Train a detector with each loss on the same seeds, and report whether the losses can be told apart.
+
+    The same command again continues a study; more losses or seeds extend it.
+
+    Examples:
+        smoothiou compare shapes --recipe quick --seeds 0,1
+        smoothiou compare DATA --recipe bccd --losses huber,smooth-iou --seeds 0,1,2 --out STUDY
+
+    Args:
+        data: folder of a data set (PASCAL VOC, COCO, Oxford Pets), or `shapes`; may stand in the recipe instead.
+    """
+    flags = {
+        "data.path": data or None, "data.format": format_, "data.allow_dropped": allow_dropped, "train.steps": steps,
+        "train.device": device, "model.name": model, "model.weights": weights,
+    }  # fmt: skip
+    config = run_config(recipe, set_, flags)
+    if not config.data.path:
+        raise ConfigError("compare: DATA is missing.", hint="Name a folder, or `shapes` for the synthetic data set.")
+    if jobs < 1:
+        raise ConfigError(f"--jobs: expected 1 or more, got {jobs}.")
+    chosen, numbers = split_losses(losses), parse_seeds(seeds)
+    check_names(chosen)
+    folder = out or Path("runs") / f"{folder_name(Path(config.data.path).name)}-compare"
+
+    from smoothiou.experiment.splits import describe_data, open_splits
+    from smoothiou.study import estimate, make_plan, write_or_continue
+
+    splits = open_splits(config.data)
+    plan = make_plan(
+        config, losses=chosen, seeds=numbers, baseline=baseline, data=describe_data(splits),
+        classes=splits.train.classes, command=["smoothiou", *sys.argv[1:]],
+    )  # fmt: skip
+    say = _silent if quiet else _say
+    _describe(plan, say)
+    if dry_run:
+        cost = estimate(plan, folder if folder.exists() else None, jobs=jobs)
+        if json_:
+            print(json.dumps({"study": str(folder), "estimate": cost, "cells": plan["cells"]}))
+        else:
+            print("\n".join(f"{key.replace('_', ' '):14} {value}" for key, value in cost.items() if value is not None))
+        return
+    plan, happened = write_or_continue(folder, plan, overwrite=overwrite, baseline=baseline)
+    if happened:
+        say(happened)
+    counts = _run(folder, plan, jobs=jobs, quiet=quiet, say=say)
+    _finish(folder, plan, counts, as_json=json_, say=say)
+
+
+def _run(folder: Path, plan: Mapping[str, Any], *, jobs: int, quiet: bool, say: Any) -> dict[str, int]:
+    """Run the cells that are not done."""
+    import tomli_w
+
+    from smoothiou import experiment
+    from smoothiou.runs import write_text
+    from smoothiou.study import cell_folder, run_cells, run_parallel
+
+    experiment.check_losses(plan["losses"])
+
+    def told(event: CellEvent) -> None:
+        place = f"[{event.number}/{event.total}] {event.cell['loss']} seed {event.cell['seed']}"
+        took = f" in {event.seconds:.0f} s" if event.seconds >= 1 else ""
+        if event.kind == "failed":
+            print(f"{place}: failed{took}: {event.message}", file=sys.stderr)
+        elif event.kind != "start" or jobs > 1:
+            say(f"{place}: {'done before' if event.kind == 'skipped' else event.kind}{took}")
+
+    if jobs == 1:
+        return run_cells(
+            folder, plan, lambda cell, home: experiment.run(RunConfig().replace(cell["settings"]), home, quiet=quiet),
+            on_event=told,
+        )  # fmt: skip
+
+    def command(cell: Mapping[str, Any]) -> list[str]:
+        settings = RunConfig().replace(cell["settings"]).nested()
+        path = cell_folder(folder, cell) / "config.toml"
+        write_text(path, tomli_w.dumps(settings))
+        return [sys.executable, "-m", "smoothiou", "train", "--recipe", str(path), "--out", str(path.parent)]
+
+    return run_parallel(folder, plan, jobs=jobs, command_for=command, on_event=told)
+
+
+def _finish(folder: Path, plan: Mapping[str, Any], counts: Mapping[str, int], *, as_json: bool, say: Any) -> None:
+    """Write the report of what there is, say the result, and fail when cells are missing."""
+    from smoothiou import experiment
+    from smoothiou.report import write_report
+    from smoothiou.study import collect
+
+    began = time.monotonic()
+    experiment.compare_cells(folder, plan)
+    page = next(path for path in write_report(folder) if path.suffix == ".html")
+    found = collect(folder)
+    say(f"Report written in {time.monotonic() - began:.0f} s.")
+    if as_json:
+        shown = ("sentence", "summary", "differences", "wins", "bootstrap")
+        print(json.dumps({"study": str(folder), "report": str(page), **{key: found.get(key) for key in shown}}))
+    else:
+        print(f"\n{found['sentence']}\n", file=sys.stderr)
+        print(page)
+    missing = [cell["id"] for cell in found["cells"] if cell["status"] != "done"]
+    if missing:
+        raise IncompleteStudyError(
+            f"{folder}: {len(missing)} of {len(found['cells'])} cells are missing: {', '.join(missing[:4])}"
+            f"{' ...' if len(missing) > 4 else ''}; the report shows the others.",
+            hint=f"See error.txt in {folder / 'cells' / missing[0]}; the same command tries them again.",
+        )
+
+
+def _describe(plan: Mapping[str, Any], say: Any) -> None:
+    for name, facts in plan["data"].items():
+        if facts is None:
+            continue
+        counts = facts["counts"]
+        extra = "".join(
+            f", {counts[key]} {key}" for key in ("difficult", "crowd", "dropped", "images_without_boxes") if counts[key]
+        ).replace("_", " ")
+        say(f"{name:5} {facts['name']}/{facts['split']} ({facts['format']}): {counts['images']} images, {counts['boxes']} boxes{extra}")
+        for kind, number in counts["faults"].items():
+            first = next((f["where"] for f in facts["faults"] if f["kind"] == kind), "")
+            say(f"      {number} x {kind}, first: {first}")
+    notes = dict.fromkeys(note for facts in plan["data"].values() if facts for note in facts["notes"])
+    for note in notes:
+        say(f"      {note}")
+    settings = plan["settings"]
+    say(
+        f"{len(plan['losses'])} losses x {len(plan['seeds'])} seeds, {settings['train.steps']} steps of"
+        f" {settings['train.batch_size']} images each, {settings['model.name']}; classes: {', '.join(plan['classes'])}"
+    )
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Read `0,1,2` or `0-4`.
+
+    Raises:
+        ConfigError: anything else, or one seed twice.
+    """
+    seeds: list[int] = []
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        found = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
+        if not found:
+            raise ConfigError(f"--seeds: expected numbers as 0,1,2 or 0-4, got {part!r}.")
+        first, last = int(found[1]), int(found[2] or found[1])
+        if last < first or last - first > 1000:
+            raise ConfigError(f"--seeds: expected a range of at most 1000 rising numbers, got {part!r}.")
+        seeds += range(first, last + 1)
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"--seeds: expected at least one seed and each once, got {text!r}.")
+    return tuple(seeds)
+
+
+def check_names(losses: tuple[str, ...]) -> None:
+    """Refuse an unknown name before anything is read, written or trained."""
+    from smoothiou.losses.catalogue import CATALOGUE
+
+    for loss in losses:
+        name, _ = parse_loss(loss)
+        if ":" not in name and name not in CATALOGUE:
+            raise ConfigError(f"--losses: {name}: no such loss.", hint=did_you_mean(name, CATALOGUE))
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _silent(text: str) -> None:
+    """Say nothing."""

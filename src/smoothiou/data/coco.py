@@ -1,0 +1,221 @@
+"""COCO: one JSON file per split. No torch.
+
+    annotations/instances_train2017.json, annotations/instances_train.json, annotations/train.json, train.json,
+    train/_annotations.coco.json, or the path of one such file;
+    images in images/train2017/, train2017/, images/, the data folder, or beside the JSON.
+
+`bbox` is (x, y, width, height), 0-based. Category ids may start anywhere and have gaps; classes are known by name here.
+Reference: Lin et al., Microsoft COCO, ECCV 2014; https://cocodataset.org/#format-data
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from smoothiou.data.faults import first_names, fit_boxes, refuse_dropped, refuse_missing_images, size_fault
+from smoothiou.data.images import ImageFinder, image_size
+from smoothiou.data.records import Box, Dataset, Fault, ImageFile, Record
+from smoothiou.data.splits import USUAL, find_split, in_usual_order, seeded_cut, unlearnt, usual_name
+from smoothiou.errors import DataError
+
+
+def read(path: Path, *, split: str, split_seed: int, allow_dropped: int) -> Dataset:
+    """Return one split.
+
+    Args:
+        path: the data folder, or one JSON file.
+        split: name of the split, or how it is usually called.
+        split_seed: of the cut, where there is only one file and its name tells no split.
+        allow_dropped: how many faulty boxes may be left out.
+
+    Raises:
+        DataError: what the file of the split has wrong, with the index of the entry.
+    """
+    root, files = find_files(path)
+    data = root.resolve().name
+    name = find_split(split, _split_names(files), data=data)
+    whole = _whole(files)
+    file = whole or files[name]
+    content = read_json(file)
+    categories = read_categories(content, file)
+    classes, notes = _classes(files, data=data)
+    images = read_images(content, file)
+    boxes = read_boxes(content, file, images=images, categories=categories)
+    if whole:
+        cut = set(seeded_cut([image["file_name"] for image in images.values()], seed=split_seed)[name])
+        images = {key: image for key, image in images.items() if image["file_name"] in cut}
+        notes.append(f"split 80/20 by seed {split_seed}: none is shipped")
+        labels = {name: set[str]()}
+    else:
+        labels = {part: set(summary(other).labels) for part, other in files.items()}
+    if not images:
+        raise DataError(f'{data}: the split "{name}" has no images.', hint="Choose another split.")
+    folders = (
+        root / "images" / file_split(file, root),
+        root / file_split(file, root),
+        root / "images",
+        root,
+        file.parent,
+    )
+    records, faults = _records(images, boxes, file=file, finder=ImageFinder(root, folders), data=data)
+    refuse_dropped(faults, allow_dropped=allow_dropped, data=data)
+    return Dataset(
+        name=data,
+        format="coco",
+        split=name,
+        classes=classes,
+        records=tuple(records),
+        faults=tuple(faults),
+        notes=(*notes, *unlearnt(labels, name)),
+    )
+
+
+def split_names(path: Path) -> tuple[str, ...]:
+    """Return the names of the splits that have boxes."""
+    _, files = find_files(path)
+    return tuple(name for name in _split_names(files) if _whole(files) or summary(files[name]).labels)
+
+
+def is_coco(path: Path) -> bool:
+    """Return whether a folder or file is in one of the layouts read here."""
+    return bool(_candidates(path)[1])
+
+
+# ---- which file is which split
+
+
+def find_files(path: Path) -> tuple[Path, dict[str, Path]]:
+    """Return the data folder and the file of every split.
+
+    Raises:
+        DataError: no file, or two for one split.
+    """
+    root, candidates = _candidates(path)
+    files: dict[str, Path] = {}
+    for file in candidates:
+        name = file_split(file, root)
+        if name in files:
+            raise DataError(
+                f'{files[name]} and {file} both hold the split "{name}".', hint="Pass one of them directly."
+            )
+        files[name] = file
+    if not files:
+        raise DataError(f"{path}: no COCO file found; looked for annotations/*.json, *.json and */*.json.")
+    return root, files
+
+
+def file_split(file: Path, root: Path) -> str:
+    """Return the split that a file name tells: `instances_train2017.json` holds `train2017`.
+
+    A name that tells nothing (`_annotations.coco.json`) leaves it to its folder, and there, or else, it is "".
+    """
+    noise = {
+        "",
+        "instances",
+        "instance",
+        "annotations",
+        "annotation",
+        "coco",
+        "labels",
+        "bbox",
+        "default",
+        "result",
+    }
+    words = [word for word in re.split(r"[_.\-\s]+", file.stem) if word.lower() not in noise]
+    if words:
+        return "_".join(words)
+    told = file.parent.name if file.parent.resolve() != root.resolve() else ""
+    return "" if told.lower() in noise else told
+
+
+def _candidates(path: Path) -> tuple[Path, list[Path]]:
+    """Return the data folder and every COCO file in it."""
+    if path.is_file():
+        parent = path.parent
+        return (parent.parent if parent.name == "annotations" else parent), [path]
+    found: list[Path] = []
+    for folder in (path / "annotations", path, *sorted(child for child in path.iterdir() if child.is_dir())):
+        files = [file for file in sorted(folder.glob("*.json")) if file not in found]
+        # Beside instances_*.json, the official archive has captions and key points of the same images.
+        instances = [file for file in files if file.name.startswith("instances_")]
+        found += instances or [file for file in files if _is_coco_file(file)]
+    return path, found
+
+
+def _is_coco_file(file: Path) -> bool:
+    stat = file.stat()
+    return _is_coco_file_now(file, stat.st_mtime_ns, stat.st_size)
+
+
+@functools.lru_cache(maxsize=256)
+def _is_coco_file_now(file: Path, _modified: int, _size: int) -> bool:
+    try:
+        content = load_json(file)
+    except DataError:
+        # A broken file that is called like an annotation file is to be named, not passed over.
+        return usual_name(file_split(file, file.parent)) in USUAL or file.name.endswith(".coco.json")
+    return (
+        isinstance(content, dict)
+        and "images" in content
+        and ("annotations" in content or "categories" in content)
+    )
+
+
+def _whole(files: dict[str, Path]) -> Path | None:
+    """Return the only file, if its name tells no split."""
+    only = next(iter(files.items())) if len(files) == 1 else None
+    return only[1] if only and usual_name(only[0]) not in USUAL else None
+
+
+def _split_names(files: dict[str, Path]) -> tuple[str, ...]:
+    return ("train", "val") if _whole(files) else in_usual_order(files)
+
+
+def _classes(files: dict[str, Path], *, data: str) -> tuple[tuple[str, ...], list[str]]:
+    """Return the class names of all splits, in the order of the category ids, without those that have no box."""
+    order = [file for _, file in sorted(files.items(), key=lambda item: in_usual_order(files).index(item[0]))]
+    summaries = [summary(file) for file in order]
+    names = tuple(dict.fromkeys(name for summary in summaries for name in summary.categories))
+    boxed = frozenset[str]().union(*(summary.labels for summary in summaries))
+    if not boxed:
+        raise DataError(f"{data}: no category has a box in any split.")
+    empty = [name for name in names if name not in boxed]
+    notes = [f"left out, having no box in any split: {first_names(empty)}"] if empty else []
+    for name, count in Counter(summaries[0].categories).items():
+        if count > 1:
+            notes.append(f'{count} category ids are called "{name}" and were read as one class')
+    return tuple(name for name in names if name in boxed), notes
+
+
+def _records(
+    images: dict[Any, dict[str, Any]],
+    boxes: dict[Any, list[Box]],
+    *,
+    file: Path,
+    finder: ImageFinder,
+    data: str,
+) -> tuple[list[Record], list[Fault]]:
+    records, faults, missing = [], [], []
+    for key, image in images.items():
+        name = image["file_name"]
+        path = finder.by_path(name, where=image["where"])
+        if path is None:
+            missing.append(name)
+            continue
+        width, height = image_size(path)
+        told = image.get("width"), image.get("height")
+        annotated = (told[0], told[1]) if isinstance(told[0], int) and isinstance(told[1], int) else None
+        kept, wrong = fit_boxes(boxes[key], width=width, height=height)
+        faults += size_fault(f"{file.name}: {name}", annotated=annotated, actual=(width, height)) + wrong
+        records.append(Record(name=name, source=ImageFile(path), width=width, height=height, boxes=kept))
+    refuse_missing_images(
+        missing,
+        data=data,
+        looked_in=f"images/{file_split(file, file.parent)}/, that folder itself, images/, and beside the JSON",
+        hint="Put them there, or remove their entries.",
+    )
+    return records, faults

@@ -1,0 +1,158 @@
+"""The content of one COCO file, checked entry by entry. No torch."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from smoothiou.data.records import Box
+from smoothiou.errors import DataError
+
+_KEYS = ("images", "annotations", "categories")
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the other splits need to know of one file: its class names, and those of them that have a box."""
+
+    categories: tuple[str, ...]
+    labels: frozenset[str]
+
+
+def read_json(file: Path) -> dict[str, list[Any]]:
+    """Return the content of a COCO file with its three lists.
+
+    Raises:
+        DataError: not JSON (with the line), or a list is missing.
+    """
+    content = load_json(file)
+    for key in _KEYS:
+        if not isinstance(content, dict) or not isinstance(content.get(key), list):
+            raise DataError(
+                f'{file}: expected an object with a list "{key}".',
+                hint=f"A COCO file has {', '.join(_KEYS)}.",
+            )
+    return content
+
+
+def load_json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_bytes())
+    except json.JSONDecodeError as error:
+        raise DataError(f"{file}, line {error.lineno}: not JSON: {error.msg}.", hint="Repair it.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{file}: cannot be read as JSON: {error}.") from None
+
+
+def summary(file: Path) -> Summary:
+    stat = file.stat()
+    return _summary_of(file, stat.st_mtime_ns, stat.st_size)
+
+
+@functools.lru_cache(maxsize=64)
+def _summary_of(file: Path, _modified: int, _size: int) -> Summary:
+    """Return the summary of a file as it is now; a file of 450 MB is not parsed again for every question."""
+    content = read_json(file)
+    categories = read_categories(content, file)
+    used = {
+        _entry(a, ("category_id",), f"{file}: annotations[{i}]")[0]
+        for i, a in enumerate(content["annotations"])
+    }
+    return Summary(
+        tuple(categories.values()), frozenset(categories[key] for key in categories if key in used)
+    )
+
+
+def read_categories(content: dict[str, Any], file: Path) -> dict[Any, str]:
+    """Return category names by id, in the order of the ids."""
+    found: dict[Any, str] = {}
+    for index, category in enumerate(content["categories"]):
+        where = f"{file}: categories[{index}]"
+        key, name = _entry(category, ("id", "name"), where)
+        if key in found:
+            raise DataError(
+                f"{where}: the id {key!r} is taken by an earlier category.", hint="Ids must differ."
+            )
+        found[key] = str(name)
+    if not found:
+        raise DataError(
+            f'{file}: "categories" is empty, so no class has a name.', hint="List the classes there."
+        )
+    return dict(sorted(found.items(), key=lambda item: (str(type(item[0])), item[0])))
+
+
+def read_images(content: dict[str, Any], file: Path) -> dict[Any, dict[str, Any]]:
+    found: dict[Any, dict[str, Any]] = {}
+    for index, image in enumerate(content["images"]):
+        where = f"{file}: images[{index}]"
+        key, name = _entry(image, ("id", "file_name"), where)
+        if key in found:
+            raise DataError(
+                f"{where}: the id {key!r} is taken by an earlier image.", hint="Image ids must differ."
+            )
+        if not isinstance(name, str):
+            raise DataError(f'{where}: "file_name" must be a text, got {name!r}.')
+        found[key] = image | {"where": where}
+    return found
+
+
+def read_boxes(
+    content: dict[str, Any], file: Path, *, images: Iterable[Any], categories: dict[Any, str]
+) -> dict[Any, list[Box]]:
+    """Return boxes by image id, with an open end, not yet compared with their images."""
+    boxes: dict[Any, list[Box]] = {key: [] for key in images}
+    seen = set()
+    for index, annotation in enumerate(content["annotations"]):
+        where = f"{file}: annotations[{index}]"
+        key, image_id, category_id, bbox = _entry(
+            annotation, ("id", "image_id", "category_id", "bbox"), where
+        )
+        if key in seen:
+            raise DataError(
+                f"{where}: the id {key!r} is taken by an earlier one.", hint="Annotation ids must differ."
+            )
+        seen.add(key)
+        if image_id not in boxes:
+            raise DataError(
+                f"{where}: no image has the id {image_id!r}.", hint="Remove it, or add the image."
+            )
+        if category_id not in categories:
+            raise DataError(
+                f"{where}: no category has the id {category_id!r}.", hint="Add it to the categories."
+            )
+        x, y, width, height = _four_numbers(bbox, where)
+        boxes[image_id].append(
+            Box(
+                xyxy=(x, y, x + width, y + height),
+                label=categories[category_id],
+                difficult=bool(annotation.get("ignore", 0)),
+                crowd=bool(annotation.get("iscrowd", 0)),
+                where=f"{file.name}: annotations[{index}]",
+            )
+        )
+    return boxes
+
+
+def _entry(entry: Any, keys: tuple[str, ...], where: str) -> list[Any]:
+    """Return the values of an entry's keys; ids must be numbers or texts."""
+    if not isinstance(entry, dict):
+        raise DataError(f"{where}: expected an object, got {entry!r}.")
+    for key in keys:
+        if key not in entry:
+            raise DataError(f'{where}: "{key}" is missing.', hint=f"It needs {', '.join(keys)}.")
+        if (key == "id" or key.endswith("_id")) and not isinstance(entry[key], (int, str)):
+            raise DataError(f'{where}: "{key}" must be a whole number or a text, got {entry[key]!r}.')
+    return [entry[key] for key in keys]
+
+
+def _four_numbers(bbox: Any, where: str) -> tuple[float, float, float, float]:
+    numbers = isinstance(bbox, list) and len(bbox) == 4
+    if not numbers or not all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in bbox):
+        raise DataError(f'{where}: "bbox" must be [x, y, width, height], got {bbox!r}.')
+    x, y, width, height = (float(number) if abs(number) < 1e300 else math.inf for number in bbox)
+    return x, y, width, height

@@ -1,0 +1,104 @@
+"""Records to tensors: the only file of this room that needs torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from smoothiou.data.records import Dataset, Record
+from smoothiou.errors import DataError
+
+Target = dict[str, Any]
+
+
+class DetectionDataset(torch.utils.data.Dataset[tuple[Tensor, Target]]):
+    """Images as uint8 tensors (3, H, W), with their targets.
+
+    A target holds `boxes` (N, 4) float32 as (x1, y1, x2, y2) in pixels with an open end, `labels` (N,) int64 from 1,
+    `ignore` (M, 4) float32 of difficult and crowd boxes, `image_index` from 0 and `image_id` = `image_index` + 1.
+
+    Args:
+        dataset: the records of one split.
+        cache_mb: decoded images are kept if those of the whole split fit into so many MiB; 0 never keeps any.
+
+    Attributes:
+        pixel_bytes: memory that the decoded images of the split need.
+        cached: whether they are kept, each after its first use. Every loader process keeps its own.
+    """
+
+    def __init__(self, dataset: Dataset, *, cache_mb: int) -> None:
+        self.dataset = dataset
+        self.pixel_bytes = sum(3 * record.width * record.height for record in dataset.records)
+        self.cached = 0 < self.pixel_bytes <= cache_mb * 2**20
+        self._images: list[Tensor | None] = [None] * len(dataset.records)
+        self._numbers = {name: number for number, name in enumerate(dataset.classes, 1)}
+
+    def __len__(self) -> int:
+        return len(self.dataset.records)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Target]:
+        record = self.dataset.records[index]
+        image = self._images[index]
+        if image is None:
+            image = _pixels(record)
+            if self.cached:
+                self._images[index] = image
+        wanted = [box for box in record.boxes if not box.ignored]
+        target: Target = {
+            "boxes": _corners([box.xyxy for box in wanted]),
+            "labels": torch.tensor([self._numbers[box.label] for box in wanted], dtype=torch.int64),
+            "ignore": _corners([box.xyxy for box in record.boxes if box.ignored]),
+            "image_index": index,
+            "image_id": index + 1,
+        }
+        # A copy, so that what a caller does to an image does not come back with the next epoch.
+        return image.clone() if self.cached else image, target
+
+
+def collate(batch: list[tuple[Tensor, Target]]) -> tuple[list[Tensor], list[Target]]:
+    """Return the images and the targets of a batch as two lists, since images differ in size."""
+    images, targets = zip(*batch, strict=True)
+    return list(images), list(targets)
+
+
+def flip_horizontal(image: Tensor, target: Target) -> tuple[Tensor, Target]:
+    """Return an image and its target mirrored left to right.
+
+    With an open end, column 0 <= x < W lands on W - 1 - x, so an edge at x lands on W - x: x1' = W - x2, x2' = W - x1.
+
+    Args:
+        image: (C, H, W).
+        target: with `boxes` and `ignore`; other entries are kept.
+    """
+    width = image.shape[-1]
+    flipped = {**target, **{key: _mirror(target[key], width) for key in ("boxes", "ignore") if key in target}}
+    return image.flip(-1), flipped
+
+
+def _mirror(boxes: Tensor, width: int) -> Tensor:
+    x1, y1, x2, y2 = boxes.unbind(-1)
+    return torch.stack([width - x2, y1, width - x1, y2], dim=-1)
+
+
+def _corners(boxes: list[tuple[float, float, float, float]]) -> Tensor:
+    return torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+
+
+def _pixels(record: Record) -> Tensor:
+    """Return the decoded image (3, H, W), of the size that its boxes were fitted to.
+
+    Raises:
+        DataError: the image cannot be read, or has changed since the annotations were.
+    """
+    pixels = np.array(record.source.read())
+    if pixels.shape != (record.height, record.width, 3):
+        height, width = pixels.shape[:2]
+        raise DataError(
+            f"{record.name}: the image is now {width} x {height} pixels, but was {record.width} x {record.height} when "
+            "the data set was read.",
+            hint="Start again.",
+        )
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()

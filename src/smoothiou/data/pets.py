@@ -1,0 +1,138 @@
+"""Oxford-IIIT Pet: the box is the *head* of a cat or dog. No torch.
+
+    images/Breed_NN.jpg, annotations/xmls/Breed_NN.xml, annotations/{trainval,test}.txt
+
+Only images of the official `trainval` have boxes, so a detector cannot be measured on the official `test`. The splits
+`train` and `val` are the lists our_train.txt and our_val.txt where the folder has them, else a seeded 80/20 cut of the
+boxed images of trainval.
+Reference: Parkhi et al., Cats and Dogs, CVPR 2012.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+
+from smoothiou.data import voc
+from smoothiou.data.faults import first_names, refuse_dropped
+from smoothiou.data.images import ImageFinder
+from smoothiou.data.records import Box, Dataset
+from smoothiou.data.splits import find_split, in_usual_order, read_list, seeded_cut, unlearnt
+from smoothiou.errors import ConfigError, DataError, did_you_mean
+
+LABELS = ("head", "species", "breed")
+SPECIES = ("cat", "dog")
+_LISTS = {"train": "our_train.txt", "val": "our_val.txt", "trainval": "trainval.txt", "test": "test.txt"}
+
+
+def read(root: Path, *, split: str, split_seed: int, allow_dropped: int, labels: str = "head") -> Dataset:
+    """Return one split.
+
+    Args:
+        root: the data folder.
+        split: `train`, `val`, `trainval`, or `test` in a copy that has boxes for it.
+        split_seed: of the cut, where the folder has no lists of ours.
+        allow_dropped: how many faulty boxes may be left out.
+        labels: `head` (one class), `species` (cat, dog) or `breed` (37, from the file names).
+
+    Raises:
+        ConfigError: no such `labels`.
+        DataError: what the split or the file of an image has wrong.
+    """
+    labels = labels or "head"
+    if labels not in LABELS:
+        raise ConfigError(
+            f"data.labels: expected one of {', '.join(LABELS)}, got {labels!r}.",
+            hint=did_you_mean(labels, LABELS),
+        )
+    data = root.resolve().name
+    items, notes = splits(root, split_seed=split_seed)
+    name = find_split(split, in_usual_order(items), data=data)
+    annotations = {
+        item.xml: voc.read_annotation(item.xml, root=root) for item in items[name] if item.xml.is_file()
+    }
+    records, faults = voc.make_records(items[name], annotations, root=root, split=name)
+    refuse_dropped(faults, allow_dropped=allow_dropped, data=data)
+    records = [
+        dataclasses.replace(
+            record,
+            boxes=tuple(
+                dataclasses.replace(box, label=_label(box, record.name, labels)) for box in record.boxes
+            ),
+        )
+        for record in records
+    ]
+    names = {part: [item.name for item in part_items] for part, part_items in items.items()}
+    classes = {"head": ("head",), "species": SPECIES, "breed": _breeds(sum(names.values(), []))}[labels]
+    if labels == "breed":
+        notes += unlearnt({part: {breed(stem) for stem in stems} for part, stems in names.items()}, name)
+    return Dataset(
+        name=data,
+        format="pets",
+        split=name,
+        classes=classes,
+        records=tuple(records),
+        faults=tuple(faults),
+        notes=("boxes are the heads of the animals, not their bodies", *notes),
+    )
+
+
+def split_names(root: Path, *, split_seed: int = 0) -> tuple[str, ...]:
+    """Return the names of the splits that have boxes."""
+    items, _ = splits(root, split_seed=split_seed)
+    return in_usual_order(name for name, part in items.items() if voc.has_boxes(part, root=root))
+
+
+def is_pets(root: Path) -> bool:
+    """Return whether a folder has the layout read here."""
+    lists = root / "annotations"
+    return (lists / "xmls").is_dir() and any(
+        (lists / name).is_file() for name in ("trainval.txt", "our_train.txt")
+    )
+
+
+def splits(root: Path, *, split_seed: int) -> tuple[dict[str, list[voc.Item]], list[str]]:
+    """Return the items of every split, and notes on how they were found."""
+    finder = ImageFinder(root, [root / "images", root])
+    lists = {split: root / "annotations" / name for split, name in _LISTS.items()}
+    items = {
+        # Lines are "name class species breed"; names have no spaces.
+        split: [
+            voc.Item(stem, root / "annotations" / "xmls" / f"{stem}.xml", finder)
+            for stem in dict.fromkeys(line.split()[0] for line in read_list(path) if not line.startswith("#"))
+        ]
+        for split, path in lists.items()
+        if path.is_file()
+    }
+    if "train" in items and "val" in items:
+        return items, ["train and val are the lists our_train.txt and our_val.txt"]
+    boxed = {item.name: item for item in items.get("trainval", []) if item.xml.is_file()}
+    cut = seeded_cut(boxed, seed=split_seed)
+    notes = [f"split 80/20 by seed {split_seed} from the {len(boxed)} boxed images of trainval.txt"]
+    if bare := [item.name for item in items.get("trainval", []) if item.name not in boxed]:
+        count = "1 image" if len(bare) == 1 else f"{len(bare)} images"
+        notes.append(f"{count} of trainval.txt without XML left out: {first_names(bare)}")
+    return {**items, **{name: [boxed[stem] for stem in stems] for name, stems in cut.items()}}, notes
+
+
+def breed(name: str) -> str:
+    """Return the breed in an image's name: `american_bulldog_12` is an `american_bulldog`."""
+    return name.rpartition("_")[0] or name
+
+
+def _breeds(names: Iterable[str]) -> tuple[str, ...]:
+    # The official class numbers follow this order too: by name, capital letters (cats) beside small ones.
+    return tuple(sorted({breed(name) for name in names}, key=str.casefold))
+
+
+def _label(box: Box, name: str, labels: str) -> str:
+    if labels == "breed":
+        return breed(name)
+    if labels == "head":
+        return "head"
+    if box.label not in SPECIES:
+        raise DataError(
+            f'{box.where}: expected "cat" or "dog", got {box.label!r}.', hint="Repair its <name>."
+        )
+    return box.label

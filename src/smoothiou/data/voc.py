@@ -1,0 +1,314 @@
+"""PASCAL VOC: one XML file per image. No torch.
+
+Layouts read, the first that fits:
+
+    Annotations/ID.xml, JPEGImages/ID.*, ImageSets/Main/{train,val,test}.txt    the lists decide
+    train/*.xml + images, val/ (or valid/) ..., test/ ...                       one folder per split
+    annotations/*.xml + images/*, or XML files beside their images              cut 80/20 by a seed
+
+Corners are 1-based and inclusive, so (xmin, ymin, xmax, ymax) becomes (xmin - 1, ymin - 1, xmax, ymax).
+Reference: Everingham et al., The PASCAL Visual Object Classes Challenge, IJCV 2010; development kit 2007, section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree.ElementTree import Element, ParseError
+
+import defusedxml
+import defusedxml.ElementTree
+
+from smoothiou.data.faults import first_names, fit_boxes, refuse_dropped, refuse_missing_images, size_fault
+from smoothiou.data.images import ImageFinder, check_file_name, image_size
+from smoothiou.data.records import Box, Dataset, Fault, ImageFile, Record
+from smoothiou.data.splits import find_split, in_usual_order, read_list, seeded_cut, unlearnt, usual_name
+from smoothiou.errors import DataError
+
+CLASSES = (
+    *(
+        "aeroplane",
+        "bicycle",
+        "bird",
+        "boat",
+        "bottle",
+        "bus",
+        "car",
+        "cat",
+        "chair",
+        "cow",
+        "diningtable",
+        "dog",
+    ),
+    *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """One XML file: boxes as annotated but 0-based with an open end, not yet compared with the image."""
+
+    where: str
+    boxes: tuple[Box, ...]
+    file_name: str
+    size: tuple[int, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One image of a split: its name, where its XML should be, and who finds its image."""
+
+    name: str
+    xml: Path
+    finder: ImageFinder
+
+
+def read(root: Path, *, split: str, split_seed: int, allow_dropped: int) -> Dataset:
+    """Return one split.
+
+    Raises:
+        DataError: what the file of any image of the data set, or the split, has wrong.
+    """
+    data = root.resolve().name
+    items, notes = splits(root, split_seed=split_seed)
+    name = find_split(split, in_usual_order(items), data=data)
+    annotations = {
+        item.xml: read_annotation(item.xml, root=root)
+        for part in items.values()
+        for item in part
+        if item.xml.is_file()
+    }
+    labels = {
+        part: {
+            box.label
+            for item in items[part]
+            if item.xml in annotations
+            for box in annotations[item.xml].boxes
+        }
+        for part in items
+    }
+    official = (root / "ImageSets" / "Main").is_dir()
+    records, faults = make_records(items[name], annotations, root=root, split=name)
+    refuse_dropped(faults, allow_dropped=allow_dropped, data=data)
+    return Dataset(
+        name=data,
+        format="voc",
+        split=name,
+        classes=class_order(set().union(*labels.values()), official=official),
+        records=tuple(records),
+        faults=tuple(faults),
+        notes=(*notes, *unlearnt(labels, name)),
+    )
+
+
+def split_names(root: Path, *, split_seed: int = 0) -> tuple[str, ...]:
+    """Return the names of the splits that have boxes."""
+    items, _ = splits(root, split_seed=split_seed)
+    return in_usual_order(name for name, part in items.items() if has_boxes(part, root=root))
+
+
+def is_voc(root: Path) -> bool:
+    """Return whether a folder is in one of the layouts read here."""
+    return bool(_listed(root) or _split_folders(root) or _flat(root, root))
+
+
+def class_order(labels: Iterable[str], *, official: bool) -> tuple[str, ...]:
+    """Return class names in a fixed order: VOC's own where all are VOC's, else by name.
+
+    Args:
+        labels: all names found in the data set.
+        official: whether the folder has VOC's lists; then all 20 classes are kept, also those without a box, so that
+            two years, or two samples of one, have the same numbers for the same classes.
+    """
+    labels = set(labels)
+    if labels <= set(CLASSES):
+        return tuple(name for name in CLASSES if official or name in labels)
+    return tuple(sorted(labels))
+
+
+# ---- which images belong to which split
+
+
+def splits(root: Path, *, split_seed: int) -> tuple[dict[str, list[Item]], list[str]]:
+    """Return the items of every split, and notes on how they were found."""
+    shipped = _listed(root) or _split_folders(root)
+    if shipped:
+        return shipped
+    items = [item for item in _flat(root, root) if item.xml.is_file()]
+    found = {item.xml: read_annotation(item.xml, root=root) for item in items}
+    missing = [item.xml.name for item in items if _find_image(item, found[item.xml]) is None]
+    refuse_missing_images(
+        missing,
+        data=root.resolve().name,
+        looked_in="the folder of the images and beside the XML",
+        hint="Add the images, remove their XML, or name the usable ones in ImageSets/Main/train.txt and val.txt.",
+    )
+    notes = [f"split 80/20 by seed {split_seed}: none is shipped"]
+    if items and (alone := sorted(items[0].finder.stems() - {item.name for item in items})):
+        count = "1 image has" if len(alone) == 1 else f"{len(alone)} images have"
+        notes.append(f"{count} no XML and belong to no split: {first_names(alone)}")
+    cut = seeded_cut([item.name for item in items], seed=split_seed)
+    by_name = {item.name: item for item in items}
+    return {name: [by_name[stem] for stem in stems] for name, stems in cut.items()}, notes
+
+
+def has_boxes(items: Iterable[Item], *, root: Path) -> bool:
+    """Return whether any image of a split has a box."""
+    return any(item.xml.is_file() and read_annotation(item.xml, root=root).boxes for item in items)
+
+
+def _listed(root: Path) -> tuple[dict[str, list[Item]], list[str]] | None:
+    """Return the splits of ImageSets/Main, if there are any."""
+    annotations = _folder(root, "annotations")
+    lists = {path.stem: path for path in sorted((root / "ImageSets" / "Main").glob("*.txt"))}
+    if not annotations or not lists:
+        return None
+    finder = ImageFinder(root, filter(None, [_folder(root, "jpegimages", "images"), annotations, root]))
+    items: dict[str, list[Item]] = {}
+    notes = []
+    for name, path in lists.items():
+        if _is_class_list(path, lists):
+            continue
+        names = read_list(path)
+        once = list(dict.fromkeys(names))
+        if len(once) < len(names):
+            notes.append(f"{path.name} names {len(names) - len(once)} images twice; each was read once")
+        items[name] = [Item(stem, annotations / f"{stem}.xml", finder) for stem in once]
+    return items, notes
+
+
+def _is_class_list(path: Path, lists: Mapping[str, Path]) -> bool:
+    """Return whether a list is of one class, as `car_train.txt` beside `train.txt`, with its second column."""
+    _, _, split = path.stem.rpartition("_")
+    if split == path.stem or split not in lists:
+        return False
+    with path.open(encoding="utf-8-sig", errors="replace") as lines:
+        return len(next(lines, "").split()) > 1
+
+
+def _split_folders(root: Path) -> tuple[dict[str, list[Item]], list[str]] | None:
+    """Return the splits of folders called train, valid, test, ... with XML in them, if there are any."""
+    folders = [
+        path
+        for path in sorted(root.iterdir())
+        if path.is_dir() and usual_name(path.name) in ("train", "val", "test")
+    ]
+    items = {folder.name: found for folder in folders if (found := _flat(folder, root))}
+    return (items, []) if items else None
+
+
+def _flat(folder: Path, root: Path) -> list[Item]:
+    """Return every XML of a folder with the images beside it, or of `annotations/` with those of `images/`."""
+    images = _folder(folder, "jpegimages", "images")
+    for annotations in filter(None, [folder, _folder(folder, "annotations", "xmls", "labels")]):
+        files = sorted(path for path in annotations.glob("*.xml"))
+        if files:
+            finder = ImageFinder(root, filter(None, [images, annotations, folder]))
+            return [Item(path.stem, path, finder) for path in files]
+    return []
+
+
+def _folder(root: Path, *names: str) -> Path | None:
+    """Return the first folder of `root` with one of these names, in any case."""
+    children = {path.name.lower(): path for path in sorted(root.iterdir()) if path.is_dir()}
+    return next((children[name] for name in names if name in children), None)
+
+
+# ---- one image
+
+
+def make_records(
+    items: list[Item], annotations: Mapping[Path, Annotation], *, root: Path, split: str
+) -> tuple[list[Record], list[Fault]]:
+    """Return the records of a split and everything wrong with them.
+
+    Raises:
+        DataError: the split is empty, has no annotation at all, or images of it are missing.
+    """
+    data = root.resolve().name
+    if not any(item.xml in annotations for item in items):
+        reason = f"none of its {len(items)} images has an XML file" if items else "its list is empty"
+        raise DataError(f'{data}: the split "{split}" has no boxes: {reason}.', hint="Choose another split.")
+    records, faults, missing = [], [], []
+    for item in items:
+        annotation = annotations.get(item.xml)
+        if annotation is None:
+            message = "is in the list but has no XML file; the image was left out"
+            faults.append(Fault(kind="missing-annotation", where=item.name, message=message, drops=True))
+            continue
+        path = _find_image(item, annotation)
+        if path is None:
+            missing.append(item.name)
+            continue
+        width, height = image_size(path)
+        boxes, wrong = fit_boxes(annotation.boxes, width=width, height=height)
+        faults += size_fault(annotation.where, annotated=annotation.size, actual=(width, height)) + wrong
+        records.append(
+            Record(name=item.name, source=ImageFile(path), width=width, height=height, boxes=boxes)
+        )
+    hint = "Add the images, or remove their names from the list."
+    refuse_missing_images(
+        missing, data=data, looked_in="the folder of the images and beside the XML", hint=hint
+    )
+    return records, faults
+
+
+def read_annotation(path: Path, *, root: Path) -> Annotation:
+    """Return the objects of one XML file; parts nested in an object are no objects.
+
+    Raises:
+        DataError: not XML, or an object without a name or without four numbers; with file and line or object.
+    """
+    where = path.relative_to(root).as_posix()
+    try:
+        tree = defusedxml.ElementTree.parse(path).getroot()
+    except ParseError as error:
+        raise DataError(
+            f"{path}, line {error.position[0]}: not well-formed XML: {error}.", hint="Repair it."
+        ) from None
+    except defusedxml.DefusedXmlException:
+        raise DataError(
+            f"{path}: the XML declares entities, which are not read.", hint="Remove its DOCTYPE."
+        ) from None
+    except (OSError, ValueError, LookupError) as error:
+        raise DataError(f"{path}: cannot be read as XML: {error}.") from None
+    assert tree is not None
+    file_name = (tree.findtext("filename") or "").strip()
+    if file_name:
+        check_file_name(file_name, where=str(path))
+    boxes = [
+        _read_object(node, f"{where}: object {number}")
+        for number, node in enumerate(tree.findall("object"), 1)
+    ]
+    return Annotation(where, tuple(boxes), file_name, _read_size(tree))
+
+
+def _read_object(node: Element, where: str) -> Box:
+    label = (node.findtext("name") or "").strip()
+    if not label:
+        raise DataError(f"{where} has no name.", hint="Write its class into <name>.")
+    corners = []
+    # By name: the order of the four tags differs between tools and years.
+    for tag in ("xmin", "ymin", "xmax", "ymax"):
+        text = node.findtext(f"bndbox/{tag}")
+        try:
+            corners.append(float(text or ""))
+        except ValueError:
+            raise DataError(
+                f"{where} ({label}): <{tag}> must be a number, got {text!r}.", hint="Repair it."
+            ) from None
+    xmin, ymin, xmax, ymax = corners
+    difficult = (node.findtext("difficult") or "").strip().lower() in ("1", "true", "yes")
+    return Box(xyxy=(xmin - 1, ymin - 1, xmax, ymax), label=label, difficult=difficult, where=where)
+
+
+def _read_size(tree: Element) -> tuple[int, int] | None:
+    try:
+        return int(float(tree.findtext("size/width") or "")), int(float(tree.findtext("size/height") or ""))
+    except (ValueError, OverflowError):
+        return None
+
+
+def _find_image(item: Item, annotation: Annotation) -> Path | None:
+    return item.finder.by_stem(item.name, file_name=annotation.file_name, where=annotation.where)

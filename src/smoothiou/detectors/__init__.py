@@ -1,0 +1,17 @@
+"""Two-stage detectors that learn their boxes with a loss of your choice."""
+
+from smoothiou.detectors.build import DETECTORS, build_detector
+from smoothiou.detectors.detect import detect
+from smoothiou.detectors.precision import keep_boxes_in_float32
+from smoothiou.detectors.stage_loss import torchvision_smooth_l1
+from smoothiou.detectors.torchvision import box_statistics, set_box_loss
+
+__all__ = [
+    "DETECTORS",
+    "box_statistics",
+    "build_detector",
+    "detect",
+    "keep_boxes_in_float32",
+    "set_box_loss",
+    "torchvision_smooth_l1",
+]

@@ -1,0 +1,43 @@
+"""Boxes in float32, whatever the precision of the network."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+
+from smoothiou.boxes import in_float
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def keep_boxes_in_float32(model: Model) -> Model:
+    """Make a torchvision Faster R-CNN compute anchors, proposals and boxes in float32 under autocast.
+
+    torchvision gives anchors the type of the features and decodes in the type of the deltas. In bfloat16 a
+    coordinate near 300 is then a multiple of 2 pixels, and so are the proposals and even the targets. The
+    convolutions and matrix products stay in half precision; without autocast nothing changes.
+
+    Args:
+        model: the detector, changed in place.
+
+    Returns:
+        The same model.
+    """
+    parts: Any = model
+    for module in (parts.backbone, parts.rpn.head, parts.roi_heads.box_predictor):
+        if _widen_output not in module._forward_hooks.values():
+            module.register_forward_hook(_widen_output)
+    return model
+
+
+def _widen_output(module: nn.Module, inputs: Any, output: Any) -> Any:
+    return _widen(output)
+
+
+def _widen(output: Any) -> Any:
+    if isinstance(output, Tensor):
+        return in_float(output)
+    if isinstance(output, dict):
+        return type(output)((key, _widen(value)) for key, value in output.items())
+    return type(output)(_widen(value) for value in output)

@@ -1,0 +1,136 @@
+"""What two finished cells say together: the doubt that comes from the test images, and where they disagree most."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from smoothiou.config import RunConfig
+from smoothiou.data.export import to_coco
+from smoothiou.data.records import Box, Dataset
+from smoothiou.evaluate import bootstrap_difference, paired_image_bootstrap
+from smoothiou.experiment.splits import open_splits
+from smoothiou.runs import SCHEMA_VERSION, digest, read_json, write_bytes, write_json
+
+RESAMPLES = 500
+PICTURES = 8
+PICTURE_SIDE = 360
+LEAST_SCORE = 0.3
+
+
+def compare_cells(folder: str | Path, plan: Mapping[str, Any]) -> None:
+    """Write truth.json, comparison.json and the gallery of a study from its finished cells.
+
+    Nothing is computed twice: what an earlier call wrote for the same cells is kept.
+
+    Args:
+        folder: the study.
+        plan: its plan.json.
+    """
+    folder = Path(folder)
+    done = {
+        (cell["loss"], cell["seed"]): folder / "cells" / cell["id"]
+        for cell in plan["cells"]
+        if (folder / "cells" / cell["id"] / "done").is_file()
+    }
+    if not done:
+        return
+    identity = digest([SCHEMA_VERSION, RESAMPLES, sorted((*key, (path / "done").read_text()) for key, path in done.items())])
+    if (folder / "comparison.json").is_file() and read_json(folder / "comparison.json").get("identity") == identity:
+        return
+    test = open_splits(RunConfig().replace(plan["settings"]).data).test
+    truth = to_coco(test)
+    write_json(folder / "truth.json", truth)
+    baseline, bootstrap, gallery = plan["baseline"], [], []
+    for seed in plan["seeds"]:
+        if (baseline, seed) not in done:
+            continue
+        for loss in plan["losses"]:
+            if loss != baseline and (loss, seed) in done:
+                rows = _bootstrap(truth, done[baseline, seed], done[loss, seed], seed=seed)
+                bootstrap += [{"candidate": loss, "seed": seed, **row} for row in rows]
+    for seed in plan["seeds"]:
+        cells = {loss: done[loss, seed] for loss in plan["losses"] if (loss, seed) in done}
+        if len(cells) > 1 and baseline in cells:
+            gallery = _gallery(folder, test, cells, seed=seed)
+            break
+    write_json(
+        folder / "comparison.json",
+        {"schema_version": SCHEMA_VERSION, "identity": identity, "bootstrap": bootstrap, "gallery": gallery},
+    )
+
+
+def _bootstrap(truth: dict[str, Any], baseline: Path, candidate: Path, *, seed: int) -> list[dict[str, Any]]:
+    both = [read_json(cell / "predictions.json") for cell in (baseline, candidate)]
+    local = [read_json(cell / "localization.json")["images"] for cell in (baseline, candidate)]
+    found = {
+        **bootstrap_difference(truth, *both, resamples=RESAMPLES, seed=seed),
+        **paired_image_bootstrap(*local, resamples=RESAMPLES, seed=seed),
+    }
+    return [{"metric": metric, **interval} for metric, interval in found.items()]
+
+
+def _gallery(folder: Path, test: Dataset, cells: Mapping[str, Path], *, seed: int) -> list[dict[str, Any]]:
+    """Return the images whose truths are found with the most different IoU, with every cell's boxes."""
+    local = {loss: read_json(cell / "localization.json")["images"] for loss, cell in cells.items()}
+    spread = []
+    for number in range(len(test.records)):
+        # Misses count as IoU 0: an object that only one loss finds is a disagreement too.
+        means = {loss: _mean(images[number]["best"]) for loss, images in local.items()}
+        known = [value for value in means.values() if value is not None]
+        if known:
+            spread.append((max(known) - min(known), number, means))
+    spread.sort(key=lambda entry: (-entry[0], entry[1]))
+    detections = {loss: _by_image(read_json(cell / "predictions.json")) for loss, cell in cells.items()}
+    pictures = []
+    for place, (_, number, means) in enumerate(spread[:PICTURES], 1):
+        record = test.records[number]
+        thumbnail = record.source.read()
+        thumbnail.thumbnail((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.LANCZOS)
+        scale = thumbnail.width / record.width
+        buffer = io.BytesIO()
+        thumbnail.save(buffer, "JPEG", quality=82)
+        path = f"gallery/{place:04d}.jpg"
+        write_bytes(folder / path, buffer.getvalue())
+        pictures.append(
+            {
+                "image": path,
+                "name": record.name,
+                "width": thumbnail.width,
+                "height": thumbnail.height,
+                "seed": seed,
+                "truth": [_scaled(box, scale) for box in record.boxes if not box.ignored],
+                "panels": {
+                    loss: [_detection(found, test.classes, scale) for found in detections[loss].get(number + 1, [])]
+                    for loss in cells
+                },
+                "mean_iou": means,
+            }
+        )
+    return pictures
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _by_image(predictions: Sequence[Mapping[str, Any]]) -> dict[int, list[Mapping[str, Any]]]:
+    grouped: dict[int, list[Mapping[str, Any]]] = {}
+    for found in predictions:
+        if found["score"] >= LEAST_SCORE:
+            grouped.setdefault(found["image_id"], []).append(found)
+    return grouped
+
+
+def _scaled(box: Box, scale: float) -> list[Any]:
+    return [*(round(v * scale, 1) for v in box.xyxy), box.label]
+
+
+def _detection(found: Mapping[str, Any], classes: Sequence[str], scale: float) -> list[Any]:
+    x, y, width, height = (v * scale for v in found["bbox"])
+    corners = (round(v, 1) for v in (x, y, x + width, y + height))
+    return [*corners, classes[found["category_id"] - 1], found["score"]]

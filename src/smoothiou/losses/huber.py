@@ -1,0 +1,70 @@
+"""The Huber loss on box codes: the paper's baseline."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from smoothiou.boxes import CODE_WEIGHTS, Weights
+from smoothiou.losses._base import float_pair, require_positive, sum_over_codes
+from smoothiou.losses.catalogue import CATALOGUE
+
+
+def huber(pred: Tensor, target: Tensor, *, delta: float) -> Tensor:
+    """Return Eq. 2 summed over the four numbers of a box: (K, 4), (K, 4) -> (K,)."""
+    return sum_over_codes(F.huber_loss(pred, target, reduction="none", delta=delta), pred)  # Eq. 2
+
+
+class Huber(nn.Module):
+    r"""Pull every code of a box to its target: gently when near, with a constant force when far (Eq. 2).
+
+    With z the difference of a predicted and a target code:
+
+                     | 0.5 z^2                      if |z| < delta
+        huber(z)   = |
+                     | delta |z| - 0.5 delta^2      otherwise
+
+    It is often called smooth L1, but is not the same. In torchvision, Detectron2 and MMDetection:
+
+                     | 0.5 z^2 / beta               if |z| < beta
+        smooth(z)  = |
+                     | |z| - 0.5 beta               otherwise
+
+    so that smooth L1(beta) = Huber(delta = beta) / beta. The difference matters when the threshold moves:
+
+    - As beta -> 0, smooth L1 becomes L1, while Huber with delta -> 0 becomes 0.
+    - As beta -> infinity, smooth L1 becomes 0, while Huber with delta -> infinity becomes L2.
+    - The far slope of smooth L1 is always 1, that of Huber is delta; Huber's curvature at the target is
+      always 1, that of smooth L1 is 1 / beta.
+
+    At 1 they are equal. The TensorFlow Object Detection API, on which the paper was run, has Huber at 1.
+    Codes are multiplied by `weights` before: delta = 1 is a shift of a tenth of the anchor's side.
+
+    Args:
+        delta: where the parabola ends, above 0, in units of a code.
+
+    Reference:
+        P. J. Huber: Robust Estimation of a Location Parameter, 1964.
+    """
+
+    card = CATALOGUE["huber"]
+
+    def __init__(self, delta: float = 1.0) -> None:
+        super().__init__()
+        self.delta = require_positive("delta", delta)
+
+    def forward(
+        self,
+        pred_deltas: Tensor,
+        target_deltas: Tensor,
+        *,
+        weights: Weights = CODE_WEIGHTS,
+        anchors: Tensor | None = None,
+    ) -> Tensor:
+        """Return the loss (K,) of deltas (K, 4); it needs neither weights nor anchors."""
+        pred, target = float_pair(pred_deltas, target_deltas)
+        return huber(pred, target, delta=self.delta)
+
+    def extra_repr(self) -> str:
+        """Return the options, for `print`."""
+        return f"delta={self.delta:g}"

@@ -1,0 +1,157 @@
+"""The page: everything of a report in one HTML file that loads nothing and reads without a script."""
+
+from __future__ import annotations
+
+import base64
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from smoothiou.report import tables
+from smoothiou.report.figures import draw_dots, draw_panel, swatch
+from smoothiou.report.material import METRICS, Material
+from smoothiou.report.provenance import differing_settings, failures, rate_sentence, signatures, surroundings
+from smoothiou.report.series import (
+    Dots,
+    Panel,
+    ap_panels,
+    class_differences,
+    forest,
+    histogram_panels,
+    training_panels,
+    window,
+)
+
+TEMPLATES = Path(__file__).parent / "templates"
+SMALL, LARGE = (340, 210), (460, 300)
+CLASSES_SHOWN = 40
+LABELS_SHOWN = 12
+HEADLINES = ("AP", "AP75", "mean_iou", "refined_mean_iou")
+
+
+def render_html(material: Material) -> str:
+    """Return the page of a study as one self-contained HTML text, the same bytes for the same files."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    losses = material.losses
+    classes = [_widest(dots) for dots in class_differences(material)]
+    context = {
+        "material": material,
+        "plan": material.plan,
+        "losses": losses,
+        "order": {loss: place for place, loss in enumerate(losses)},
+        "swatch": _marked(swatch),
+        "sentence": material.summary["sentence"],
+        "verdicts": _verdicts(material),
+        "facts": _facts(material),
+        "localization": tables.localization_table(material),
+        "detection": tables.detection_table(material),
+        "seeds_table": tables.seeds_table(material),
+        "images_table": tables.images_table(material),
+        "cost": tables.cost_table(material),
+        "runs": tables.runs_table(material),
+        "data": tables.data_table(material),
+        "forests": [
+            (f"{dots.candidate} minus {material.baseline}", Markup(draw_dots(dots, losses, number=place, width=500)))
+            for place, dots in enumerate(forest(material))
+        ],
+        "ap_panels": _drawn(ap_panels(material), losses, LARGE),
+        "training": _drawn(training_panels(material), losses, SMALL),
+        "smoothing": _smoothing(material),
+        "histograms": _drawn(histogram_panels(material), losses, SMALL),
+        "classes": [
+            (f"{dots.candidate} minus {material.baseline}", Markup(draw_dots(dots, losses, number=place, width=500)))
+            for place, dots in enumerate(classes)
+        ],
+        "classes_left_out": max((len(material.plan.get("classes") or []) - CLASSES_SHOWN, 0)),
+        "classes_shown": CLASSES_SHOWN,
+        "gallery": [_picture(material, picture) for picture in material.gallery],
+        "labels_shown": LABELS_SHOWN,
+        "failures": failures(material),
+        "rates": rate_sentence(material),
+        "signatures": signatures(material),
+        "differing": differing_settings(material),
+        "surroundings": surroundings(material),
+        "command": shlex.join(map(str, material.plan.get("command") or [])),
+    }
+    return environment.get_template("report.html.j2").render(context)
+
+
+def _marked(draw: Callable[[int], str]) -> Callable[[int], Markup]:
+    return lambda order: Markup(draw(order))
+
+
+def _drawn(panels: list[Panel], losses: list[str], size: tuple[float, float]) -> list[tuple[str, Markup]]:
+    return [(panel.title, Markup(draw_panel(panel, losses, size=size))) for panel in panels]
+
+
+def _widest(dots: Dots) -> Dots:
+    """Keep the classes that differ most when there are too many to draw; results.csv has all."""
+    kept = {row.key for row in sorted(dots.rows, key=lambda row: -abs(row.mean))[:CLASSES_SHOWN]}
+    return Dots(key=dots.key, candidate=dots.candidate, rows=[row for row in dots.rows if row.key in kept])
+
+
+def _verdicts(material: Material) -> list[tuple[str, list[dict[str, str]]]]:
+    """Return, per candidate, the plain verdict on each headline metric."""
+    verdicts = []
+    for candidate in material.candidates:
+        chips = []
+        for key in HEADLINES:
+            entry = material.difference(candidate, key)
+            if entry is not None:
+                words, kind = tables.verdict_words(entry)
+                chips.append({"metric": tables.metric_name(METRICS[key]), "words": words, "kind": kind})
+        verdicts.append((candidate, chips))
+    return verdicts
+
+
+def _facts(material: Material) -> list[tuple[str, str]]:
+    settings, data = material.plan.get("settings") or {}, material.plan.get("data") or {}
+    facts = []
+    for role, name in (("train", "Learnt from"), ("test", "Tested on")):
+        split = data.get(role)
+        if split:
+            counts = split.get("counts") or {}
+            facts.append((name, f"{split['name']}/{split['split']}, {counts.get('images', '?')} images"))
+    facts.append(("Detector", f"{settings.get('model.name', '?')}, weights: {settings.get('model.weights', '?')}"))
+    facts.append(("Training", f"{settings.get('train.steps', '?')} steps of {settings.get('train.batch_size', '?')} images"))
+    facts.append(("Seeds", ", ".join(map(str, material.seeds))))
+    facts.append(("Runs", f"{len(material.finished)} of {len(material.summary['cells'])} finished"))
+    return facts
+
+
+def _smoothing(material: Material) -> str:
+    """Return what was done to the training curves, in words."""
+    counts = [len(columns["loss"]) for columns in material.curves.values() if "loss" in columns]
+    width = window(max(counts, default=0))
+    if width == 1:
+        return "Curves are not smoothed."
+    return (
+        f"Losses, λ, IoU and gradient norm are moving averages over {width} logged points; "
+        "validation and learning rate are as measured."
+    )
+
+
+def _picture(material: Material, picture: dict[str, Any]) -> dict[str, Any]:
+    """Return a gallery image with its pixels as a data URI and its panels in the order of the losses."""
+    path = material.folder / picture["image"]
+    data = base64.b64encode(path.read_bytes()).decode() if path.is_file() else ""
+    means = picture.get("mean_iou") or {}
+    base = means.get(material.baseline)
+    panels = []
+    for loss in material.losses:
+        if loss in picture["panels"]:
+            mean = means.get(loss)
+            gain = mean - base if mean is not None and base is not None and loss != material.baseline else None
+            panels.append({"loss": loss, "boxes": picture["panels"][loss], "mean": mean, "gain": gain})
+    return {**picture, "data": data, "panels": panels}

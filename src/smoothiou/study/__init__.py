@@ -1,0 +1,31 @@
+"""A study: losses times seeds, planned, run cell by cell, and summed up with its doubts. No torch.
+
+plan     settings -> plan.json: which cells there are, and what makes two of them the same
+cells    run them one after the other; what is done is skipped, what failed is noted and tried again
+launch   run several at once, each in a process of its own
+stats    paired differences with intervals
+results  result.json files -> one summary and one sentence
+"""
+
+from smoothiou.study.cells import CellEvent, cell_folder, cell_state, run_cells
+from smoothiou.study.launch import run_parallel
+from smoothiou.study.plan import estimate, make_plan, read_plan, write_or_continue
+from smoothiou.study.results import collect, sentence_of_result, signature, validate_result
+from smoothiou.study.stats import paired_difference
+
+__all__ = [
+    "make_plan",
+    "read_plan",
+    "write_or_continue",
+    "estimate",
+    "CellEvent",
+    "cell_folder",
+    "cell_state",
+    "run_cells",
+    "run_parallel",
+    "paired_difference",
+    "collect",
+    "sentence_of_result",
+    "signature",
+    "validate_result",
+]

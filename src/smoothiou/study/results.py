@@ -1,0 +1,354 @@
+"""result.json files -> one summary with its doubts, and the sentence that a reader takes away. No torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+from smoothiou.errors import DataError
+from smoothiou.runs import SCHEMA_VERSION, read_json
+from smoothiou.study.cells import cell_state, read_error, read_result
+from smoothiou.study.plan import read_plan
+from smoothiou.study.stats import mean, paired_difference, sd
+
+DETECTION = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR1", "AR10", "AR100")
+LOCALIZATION = (
+    "mean_iou",
+    "mean_iou_positive",
+    "mean_iou_matched",
+    "refined_mean_iou",
+    "refined_above_75",
+    "refined_above_85",
+    "refined_above_90",
+)
+METRICS = (*DETECTION, *LOCALIZATION)
+"""Every number of a run that tables and differences are made of; larger is better in all of them."""
+
+HEADLINE = {"AP": "AP", "mean_iou": "mean IoU of all boxes", "refined_mean_iou": "mean IoU of refined boxes"}
+"""What the sentence speaks of, in words."""
+
+_AREAS = {"AP_small": "small", "AP_medium": "medium", "AP_large": "large"}
+_IOUS = {"AP50": ".50", "AP75": ".75"}
+_MAXDETS = {"AR1": 1, "AR10": 10}
+_BOXES = {
+    "mean_iou": "all second-stage boxes, best truth of any class",
+    "mean_iou_positive": "second-stage boxes with IoU >= .5",
+    "mean_iou_matched": "detections matched at IoU .5",
+}
+
+_number, _text, _mapping, _sequence = (
+    (Real, "a number or null"),
+    (str, "a text"),
+    (Mapping, "a mapping"),
+    (list, "a list"),
+)
+_SCHEMA: dict[str, tuple[type, str]] = {
+    "loss": _text,
+    "seed": (int, "a whole number"),
+    **{f"metrics.{metric}": _number for metric in DETECTION},
+    "ap_by_iou": _mapping,
+    "per_class": _mapping,
+    **{f"localization.{metric}": _number for metric in LOCALIZATION},
+    "localization.raw_boxes": (int, "a whole number"),
+    **{f"localization.histogram.{name}": _sequence for name in ("edges", "matched", "raw", "refined")},
+    "cost": _mapping,
+    "optim": _mapping,
+    "signature": _text,
+    "data": _mapping,
+    "versions": _mapping,
+    "hash": _text,
+    "finished": _text,
+}
+
+
+def validate_result(result: Any, *, where: str = "result.json") -> None:
+    """Check the content of result.json.
+
+    Args:
+        result: the content; an undefined metric is null (None) or NaN.
+        where: its place, for the message.
+
+    Raises:
+        DataError: another schema version, or a key that is missing or of another type; names it.
+    """
+    got = result.get("schema_version") if isinstance(result, Mapping) else type(result).__name__
+    if got != SCHEMA_VERSION or isinstance(got, bool):
+        raise DataError(f"{where}: schema_version: expected {SCHEMA_VERSION}, got {got!r}.")
+    for key, (kind, words) in _SCHEMA.items():
+        value: Any = result
+        for part in key.split("."):
+            if not isinstance(value, Mapping) or part not in value:
+                raise DataError(f"{where}: {key} is missing.")
+            value = value[part]
+        undefined = value is None and kind is Real
+        if not undefined and (not isinstance(value, kind) or isinstance(value, bool)):
+            raise DataError(f"{where}: {key}: expected {words}, got {value!r}.")
+
+
+def signature(
+    metric: str, *, engine: str, data: Mapping[str, Any], seeds: int | Sequence[int], version: str
+) -> str:
+    """Return what a number is, so that it can be compared with others: "AP|coco|iou:.50-.95|...".
+
+    Args:
+        metric: one of `METRICS`.
+        engine: what computed it ("hotcoco-1.3.0").
+        data: of the test split: "name", "split", "fingerprint", "images".
+        seeds: the seed of one run ("seed:0"), or all seeds that a mean runs over ("seeds:3").
+        version: of smoothiou.
+    """
+    if metric in DETECTION:
+        iou, area = _IOUS.get(metric, ".50-.95"), _AREAS.get(metric, "all")
+        how = f"coco|iou:{iou}|area:{area}|maxdet:{_MAXDETS.get(metric, 100)}|engine:{engine}"
+    else:
+        how = f"localization|boxes:{_BOXES.get(metric, 'refined probes')}"
+    seed = f"seed:{seeds}" if isinstance(seeds, int) else f"seeds:{len(seeds)}"
+    place = f"{data['name']}/{data['split']}#{data['fingerprint']}"
+    return f"{metric}|{how}|data:{place}|imgs:{data['images']}|{seed}|smoothiou:{version}"
+
+
+def collect(folder: str | Path) -> dict[str, Any]:
+    """Return everything that a report says about a study, read from its files alone.
+
+    Args:
+        folder: of the study, finished or not.
+
+    Returns:
+        plan         plan.json
+        cells        [{"id", "loss", "seed", "status": done | failed | partial | new, "result" or None,
+                     "error" or None}]
+        summary      loss -> metric -> {"mean", "sd" over seeds, "n", "values": {seed: value}}
+        differences  [{"candidate", "baseline", "metric", "seeds", and what `paired_difference` gives}], one
+                     per candidate and metric, over the seeds that both finished
+        wins         metric -> loss -> in how many seeds it is the best of all losses (the paper's Table 3,
+                     first row); a tie is nobody's win, and only seeds that all losses finished are counted
+        bootstrap    rows of comparison.json: the doubt that comes from the test images; [] where there are
+                     none
+        gallery      rows of comparison.json
+        signatures   metric -> what it is
+        notes        what a reader must know: missing cells, other machines or versions within the study
+        sentence     the result with its uncertainty
+
+    Raises:
+        DataError: no plan.json, or a file that is broken; names file and key.
+    """
+    folder = Path(folder)
+    plan = read_plan(folder)
+    cells = [_read_cell(folder, cell) for cell in plan["cells"]]
+    finished = [cell for cell in cells if cell["result"]]
+    values = {loss: _values(finished, loss) for loss in plan["losses"]}
+    differences = [
+        _difference(values, plan, candidate, metric)
+        for candidate in plan["losses"]
+        if candidate != plan["baseline"]
+        for metric in METRICS
+    ]
+    comparison_file = folder / "comparison.json"
+    comparison = read_json(comparison_file) if comparison_file.is_file() else {}
+    summary = {
+        "plan": plan,
+        "cells": cells,
+        "summary": {
+            loss: {
+                metric: {
+                    "mean": mean(list(of.values())),
+                    "sd": sd(list(of.values())),
+                    "n": len(of),
+                    "values": of,
+                }
+                for metric, of in metrics.items()
+            }
+            for loss, metrics in values.items()
+        },
+        "differences": differences,
+        "wins": {metric: _wins(values, plan["seeds"], metric) for metric in METRICS},
+        "bootstrap": comparison.get("bootstrap", []),
+        "gallery": comparison.get("gallery", []),
+        "signatures": _signatures(finished),
+        "notes": _notes(plan, cells),
+    }
+    return {**summary, "sentence": sentence_of_result(summary)}
+
+
+def _read_cell(folder: Path, cell: Mapping[str, Any]) -> dict[str, Any]:
+    status = cell_state(folder, cell)
+    result = read_result(folder, cell)
+    if result is not None:
+        validate_result(result, where=f"{folder / 'cells' / cell['id'] / 'result.json'}")
+    error = read_error(folder, cell) if status == "failed" else None
+    return {
+        "id": cell["id"],
+        "loss": cell["loss"],
+        "seed": cell["seed"],
+        "status": status,
+        "result": result,
+        "error": error,
+    }
+
+
+def _values(finished: Sequence[Mapping[str, Any]], loss: str) -> dict[str, dict[int, float]]:
+    """Return metric -> seed -> value, leaving out what is undefined."""
+    values: dict[str, dict[int, float]] = {}
+    for metric in METRICS:
+        block = "metrics" if metric in DETECTION else "localization"
+        found = {cell["seed"]: cell["result"][block][metric] for cell in finished if cell["loss"] == loss}
+        values[metric] = {
+            seed: float(value) for seed, value in found.items() if value is not None and math.isfinite(value)
+        }
+    return values
+
+
+def _difference(
+    values: Mapping[str, Mapping[str, Mapping[int, float]]],
+    plan: Mapping[str, Any],
+    candidate: str,
+    metric: str,
+) -> dict[str, Any]:
+    baseline, other = values[plan["baseline"]][metric], values[candidate][metric]
+    seeds = [seed for seed in plan["seeds"] if seed in baseline and seed in other]
+    return {
+        "candidate": candidate,
+        "baseline": plan["baseline"],
+        "metric": metric,
+        "seeds": seeds,
+        **paired_difference([baseline[seed] for seed in seeds], [other[seed] for seed in seeds]),
+    }
+
+
+def _wins(
+    values: Mapping[str, Mapping[str, Mapping[int, float]]], seeds: Sequence[int], metric: str
+) -> dict[str, int]:
+    wins = dict.fromkeys(values, 0)
+    for seed in seeds:
+        row = {loss: metrics[metric][seed] for loss, metrics in values.items() if seed in metrics[metric]}
+        winners = [loss for loss, value in row.items() if value == max(row.values())]
+        if len(row) == len(values) > 1 and len(winners) == 1:
+            wins[winners[0]] += 1
+    return wins
+
+
+def _signatures(finished: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    if not finished:
+        return {}
+    result = finished[0]["result"]
+    versions, data = result["versions"], result["data"].get("test")
+    if not data:
+        return {}
+    seeds = sorted({cell["seed"] for cell in finished})
+    engine, version = f"hotcoco-{versions.get('hotcoco')}", str(versions.get("smoothiou"))
+    return {
+        metric: signature(
+            metric, engine=engine, data=data, seeds=seeds[0] if len(seeds) == 1 else seeds, version=version
+        )
+        for metric in METRICS
+    }
+
+
+def _notes(plan: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    notes = []
+    for cell in cells:
+        if cell["status"] == "failed":
+            notes.append(f"{cell['id']} failed: {cell['error']}")
+    waiting = [cell["id"] for cell in cells if cell["status"] in ("partial", "new")]
+    if waiting:
+        notes.append(f"Not finished: {', '.join(waiting)}.")
+    results = [cell["result"] for cell in cells if cell["result"]]
+    if len(results) < len(cells):
+        notes.append("Differences use only seeds that both losses finished.")
+    for words, block, key in (
+        ("devices", "cost", "device"),
+        ("precisions", "cost", "precision"),
+        ("versions of smoothiou", "versions", "smoothiou"),
+        ("versions of torch", "versions", "torch"),
+        ("versions of the COCO engine", "versions", "hotcoco"),
+    ):
+        found = sorted({str(result[block].get(key)) for result in results})
+        if len(found) > 1:
+            notes.append(f"The cells ran with different {words}: {', '.join(found)}.")
+    intervals = (len(plan["losses"]) - 1) * len(METRICS)
+    if intervals and len(plan["seeds"]) > 1:
+        notes.append(
+            f"{intervals} intervals of 95 % are computed: without any effect about 1 in 20 still excludes 0."
+        )
+    return notes
+
+
+def sentence_of_result(summary: Mapping[str, Any]) -> str:
+    """Return the result with its uncertainty, one sentence per candidate.
+
+    Args:
+        summary: from `collect`.
+    """
+    plan = summary["plan"]
+    done = sum(cell["status"] == "done" for cell in summary["cells"])
+    if not done:
+        return f"No result yet: 0 of {len(summary['cells'])} cells are done."
+    test = plan["data"].get("test") or plan["data"].get("val") or {}
+    place = f"{test['name']}/{test['split']}" if test.get("name") else "the test split"
+    candidates = [loss for loss in plan["losses"] if loss != plan["baseline"]]
+    if not candidates:
+        return _alone(summary, plan["baseline"], place)
+    return " ".join(_against_baseline(summary, candidate, place) for candidate in candidates)
+
+
+def _alone(summary: Mapping[str, Any], loss: str, place: str) -> str:
+    parts = []
+    for metric, words in HEADLINE.items():
+        entry = summary["summary"][loss][metric]
+        if entry["mean"] is not None:
+            spread = f" (sd {_size(metric, entry['sd'])})" if entry["sd"] is not None else ""
+            parts.append(f"{words} {_size(metric, entry['mean'])}{spread}")
+    seeds = max(entry["n"] for entry in summary["summary"][loss].values())
+    numbers = ", ".join(parts) or "no metric is defined"
+    return f"{loss} on {place}, {_count(seeds, 'seed')}: {numbers}; there is no other loss to compare with."
+
+
+def _against_baseline(summary: Mapping[str, Any], candidate: str, place: str) -> str:
+    plan = summary["plan"]
+    rows = {row["metric"]: row for row in summary["differences"] if row["candidate"] == candidate}
+    parts = [
+        _part(metric, words, rows[metric], _image_interval(summary, candidate, metric))
+        for metric, words in HEADLINE.items()
+        if rows[metric]["n"]
+    ]
+    name = f"{candidate} minus {plan['baseline']}"
+    if not parts:
+        return f"{name} on {place}: no seed was finished by both."
+    pairs = max(rows[metric]["n"] for metric in HEADLINE)
+    missing = len(plan["seeds"]) - pairs
+    over = _count(pairs, "paired seed") + (f" of {len(plan['seeds'])} planned" if missing else "")
+    end = " One seed proves nothing: there is no interval over seeds." if pairs == 1 else ""
+    return f"{name} over {over} on {place}: {'; '.join(parts)}.{end}"
+
+
+def _part(metric: str, words: str, row: Mapping[str, Any], images: Mapping[str, Any] | None) -> str:
+    text = f"{words} {_signed(metric, row['mean'])}{' points' if metric in DETECTION else ''}"
+    if row["low"] is not None:
+        interval = f"95% interval {_signed(metric, row['low'])} to {_signed(metric, row['high'])}"
+        return f"{text} ({interval}), {row['verdict']}"
+    if images:  # one seed: the test images give an interval, which knows nothing of training
+        low, high = _signed(metric, images["low"]), _signed(metric, images["high"])
+        return f"{text} (over test images alone {low} to {high})"
+    return text
+
+
+def _image_interval(summary: Mapping[str, Any], candidate: str, metric: str) -> Mapping[str, Any] | None:
+    rows = [row for row in summary["bootstrap"] if row["candidate"] == candidate and row["metric"] == metric]
+    rows = [row for row in rows if row.get("low") is not None and row.get("high") is not None]
+    return rows[0] if len(rows) == 1 else None
+
+
+def _signed(metric: str, value: float) -> str:
+    text = f"{100 * value:+.1f}" if metric in DETECTION else f"{value:+.4f}"
+    return text if text.strip("+-0.") else text.replace("-", "+")  # a rounded zero has no sign worth reading
+
+
+def _size(metric: str, value: float) -> str:
+    return f"{100 * value:.1f}" if metric in DETECTION else f"{value:.4f}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,147 @@
+"""The main job through the command line: train, resume, evaluate, predict, compare, report."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from PIL import Image
+
+from smoothiou.train.checkpoint import load_checkpoint
+
+from .conftest import TINY
+
+
+def test_one_run_leaves_everything_and_the_same_command_again_does_nothing(smoothiou, tmp_path):
+    result = smoothiou("train", "shapes", "--loss", "smooth-iou", "--out", "RUN", *TINY)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == "RUN"
+    run = tmp_path / "RUN"
+    names = {"config.toml", "manifest.json", "metrics.csv", "last.ckpt", "predictions.json", "localization.json"}
+    assert names | {"result.json", "done"} <= set(os.listdir(run))
+    rows = list(csv.DictReader((run / "metrics.csv").open()))
+    assert [row["step"] for row in rows] == ["1", "2"]
+    assert all(0 <= float(row["roi_lambda"]) <= 1 for row in rows)
+    before = (run / "result.json").stat().st_mtime_ns
+    again = smoothiou("train", "shapes", "--loss", "smooth-iou", "--out", "RUN", "--json", *TINY)
+    assert json.loads(again.stdout)["hash"] == json.loads((run / "result.json").read_text())["hash"]
+    assert (run / "result.json").stat().st_mtime_ns == before
+
+    other = smoothiou("train", "shapes", "--loss", "huber", "--out", "RUN", *TINY)
+    assert other.returncode == 2
+    assert "loss.name: 'smooth-iou' there, 'huber' asked for" in other.stderr
+
+    evaluated = json.loads(smoothiou("eval", "RUN", "--json").stdout)
+    assert evaluated["metrics"] == json.loads((run / "result.json").read_text())["metrics"]
+    assert smoothiou("eval", "RUN", "--split", "val").returncode == 0
+
+    Image.new("RGB", (50, 40), "white").save(tmp_path / "a.png")
+    found = json.loads(smoothiou("predict", "RUN", "a.png", "--score", "0", "--json").stdout)["images"]
+    assert found[0]["boxes"]
+    assert Image.open(tmp_path / found[0]["picture"]).size == (50, 40)
+
+
+def test_a_run_that_was_stopped_continues_to_the_same_weights_and_numbers(tmp_path):
+    words = [*TINY, "--steps", "8", "--loss", "smooth-iou"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def start(folder: str) -> subprocess.Popen:
+        command = [sys.executable, "-m", "smoothiou", "train", "shapes", "--out", folder, *words]
+        return subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    whole = start("WHOLE")
+    _, said = whole.communicate(timeout=300)
+    assert whole.returncode == 0, said
+
+    stopped = start("STOPPED")
+    metrics = tmp_path / "STOPPED" / "metrics.csv"
+    while not metrics.is_file() or metrics.read_text().count("\n") < 3:
+        assert stopped.poll() is None, stopped.communicate()
+        time.sleep(0.01)
+    stopped.send_signal(signal.SIGTERM)
+    _, said = stopped.communicate(timeout=60)
+    assert stopped.returncode == 130, said
+    assert "Give the same command again" in said
+    assert 2 <= load_checkpoint(tmp_path / "STOPPED" / "last.ckpt")["step"] < 8
+
+    continued = start("STOPPED")
+    _, said = continued.communicate(timeout=300)
+    assert continued.returncode == 0, said
+    first, second = (load_checkpoint(tmp_path / name / "last.ckpt") for name in ("WHOLE", "STOPPED"))
+    assert all((first["model"][key] == second["model"][key]).all() for key in first["model"])
+    results = [json.loads((tmp_path / name / "result.json").read_text()) for name in ("WHOLE", "STOPPED")]
+    for key in ("metrics", "localization", "hash", "signature"):
+        assert results[0][key] == results[1][key]
+    columns = ("step", "loss", "lr", "roi_lambda", "grad_norm")
+    traces = [
+        [[row[c] for c in columns] for row in csv.DictReader((tmp_path / name / "metrics.csv").open())]
+        for name in ("WHOLE", "STOPPED")
+    ]
+    assert traces[0] == traces[1]
+
+
+@pytest.mark.slow
+def test_a_study_runs_grows_is_redrawn_without_torch_and_refuses_another_plan(smoothiou, tmp_path):
+    words = ["compare", "shapes", "--losses", "huber,smooth-iou", "--out", "STUDY", *TINY]
+    dry = smoothiou(*words, "--seeds", "0", "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    assert not (tmp_path / "STUDY").exists()
+    first = smoothiou(*words, "--seeds", "0")
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.strip() == "STUDY/report.html"
+    assert "no interval" in first.stderr or "one seed" in first.stderr.lower()
+
+    grown = smoothiou(*words, "--seeds", "0,1", "--jobs", "2", "--json")
+    assert grown.returncode == 0, grown.stderr
+    content = json.loads(grown.stdout)
+    assert {d["metric"] for d in content["differences"]} >= {"AP", "mean_iou"}
+    assert "4 cells" in grown.stderr
+    page = (tmp_path / "STUDY" / "report.html").read_text()
+    for name in ("report.md", "tables.tex", "results.csv", "results.json", "truth.json", "comparison.json"):
+        assert (tmp_path / "STUDY" / name).is_file(), name
+
+    # The same seed gives both losses the same first batch: before the first update they see the same classifier loss.
+    rows = [
+        next(csv.DictReader((tmp_path / "STUDY" / "cells" / f"{loss}-seed0" / "metrics.csv").open()))
+        for loss in ("huber", "smooth-iou")
+    ]
+    assert rows[0]["loss_classifier"] == rows[1]["loss_classifier"]
+    assert rows[0]["loss_box_reg"] != rows[1]["loss_box_reg"]
+
+    (tmp_path / "blocked").mkdir()
+    (tmp_path / "blocked" / "torch.py").write_text("raise ImportError('the report must not need torch')")
+    drawn = smoothiou("report", "STUDY", PYTHONPATH=str(tmp_path / "blocked"))
+    assert drawn.returncode == 0, drawn.stderr
+    assert (tmp_path / "STUDY" / "report.html").read_text() == page
+
+    refused = smoothiou(*words, "--seeds", "0", "--optim.lr", "0.5")
+    assert refused.returncode == 2
+    assert "optim.lr: 0.001 there, 0.5 asked for" in refused.stderr
+
+
+def test_a_cell_that_fails_does_not_stop_the_others_and_is_shown(smoothiou, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "def explode(pred, target, *, weights, anchors):\n    raise RuntimeError('no such luck')\n"
+    )
+    result = smoothiou(
+        "compare", "shapes", "--losses", "huber,mine:explode", "--seeds", "0", "--out", "STUDY", *TINY, PYTHONPATH=str(tmp_path)
+    )
+    assert result.returncode == 5
+    assert "no such luck" in result.stderr
+    assert "no such luck" in (tmp_path / "STUDY" / "report.html").read_text()
+    assert (tmp_path / "STUDY" / "cells" / "huber-seed0" / "done").is_file()
+
+
+def test_a_loss_that_becomes_infinite_stops_the_run_and_names_the_images(smoothiou, tmp_path):
+    (tmp_path / "mine.py").write_text("def infinite(pred, target, *, weights, anchors):\n    return pred.sum(1) / 0.0\n")
+    result = smoothiou("train", "shapes", "--loss", "mine:infinite", "--out", "RUN", *TINY, PYTHONPATH=str(tmp_path))
+    assert result.returncode == 1
+    assert "diverged at step 1" in result.stderr
+    assert "images: " in result.stderr
+    assert not (tmp_path / "RUN" / "last.ckpt").exists()
