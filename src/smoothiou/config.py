@@ -37,7 +37,7 @@ class DataConfig:
     train: str = ""
     """Name of the split to learn from; empty: `train`, else the 80 % of a seeded split."""
     val: str = ""
-    """Name of the split that curves and `best.ckpt` are taken from; empty: none, or what the data offers beside the test split."""
+    """Name of the split for curves and `best.ckpt`; empty: what the data offers beside the test split, if anything."""
     test: str = ""
     """Name of the split that the final numbers come from; empty: `test` if it has boxes, else `val`."""
     labels: str = ""
@@ -270,8 +270,7 @@ def _read(value: Any, hint: Any, key: str) -> Any:
 
 
 def _sections() -> Iterator[tuple[str, type]]:
-    for section, section_type in typing.get_type_hints(RunConfig).items():
-        yield section, section_type
+    yield from typing.get_type_hints(RunConfig).items()
 
 
 KEYS: tuple[str, ...] = tuple(

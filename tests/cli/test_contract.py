@@ -26,7 +26,13 @@ def test_help_answers_within_half_a_second_and_without_torch(smoothiou):
     assert all(command in result.stdout for command in COMMANDS)
     # The best of three: what the program needs, not what the machine was busy with.
     assert min(took) < 0.5, f"--help took {min(took):.2f} s"
-    code = "import sys; sys.argv = ['smoothiou', '--help']\nfrom smoothiou.cli import main\ntry: main()\nexcept SystemExit: pass\nsys.exit('torch' in sys.modules)"
+    code = (
+        "import sys; sys.argv = ['smoothiou', '--help']\n"
+        "from smoothiou.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
 
 

@@ -53,7 +53,9 @@ def test_a_run_that_was_stopped_continues_to_the_same_weights_and_numbers(tmp_pa
 
     def start(folder: str) -> subprocess.Popen:
         command = [sys.executable, "-m", "smoothiou", "train", "shapes", "--out", folder, *words]
-        return subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
 
     whole = start("WHOLE")
     _, said = whole.communicate(timeout=300)
@@ -130,7 +132,16 @@ def test_a_cell_that_fails_does_not_stop_the_others_and_is_shown(smoothiou, tmp_
         "def explode(pred, target, *, weights, anchors):\n    raise RuntimeError('no such luck')\n"
     )
     result = smoothiou(
-        "compare", "shapes", "--losses", "huber,mine:explode", "--seeds", "0", "--out", "STUDY", *TINY, PYTHONPATH=str(tmp_path)
+        "compare",
+        "shapes",
+        "--losses",
+        "huber,mine:explode",
+        "--seeds",
+        "0",
+        "--out",
+        "STUDY",
+        *TINY,
+        PYTHONPATH=str(tmp_path),
     )
     assert result.returncode == 5
     assert "no such luck" in result.stderr
@@ -139,7 +150,9 @@ def test_a_cell_that_fails_does_not_stop_the_others_and_is_shown(smoothiou, tmp_
 
 
 def test_a_loss_that_becomes_infinite_stops_the_run_and_names_the_images(smoothiou, tmp_path):
-    (tmp_path / "mine.py").write_text("def infinite(pred, target, *, weights, anchors):\n    return pred.sum(1) / 0.0\n")
+    (tmp_path / "mine.py").write_text(
+        "def infinite(pred, target, *, weights, anchors):\n    return pred.sum(1) / 0.0\n"
+    )
     result = smoothiou("train", "shapes", "--loss", "mine:infinite", "--out", "RUN", *TINY, PYTHONPATH=str(tmp_path))
     assert result.returncode == 1
     assert "diverged at step 1" in result.stderr

@@ -13,15 +13,45 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from smoothiou.config import RunConfig
+from smoothiou.study.plan import cell_ids
 
 COLUMNS = (
-    "step,epoch,seconds,lr,loss,loss_objectness,loss_rpn_box_reg,loss_classifier,loss_box_reg,grad_norm,rpn_lambda,"
-    "rpn_mean_iou,rpn_positives,roi_lambda,roi_mean_iou,roi_positives,val_AP,val_AP50,val_mean_iou"
-).split(",")
+    *(
+        "step",
+        "epoch",
+        "seconds",
+        "lr",
+        "loss",
+        "loss_objectness",
+        "loss_rpn_box_reg",
+        "loss_classifier",
+        "loss_box_reg",
+    ),
+    *(
+        "grad_norm",
+        "rpn_lambda",
+        "rpn_mean_iou",
+        "rpn_positives",
+        "roi_lambda",
+        "roi_mean_iou",
+        "roi_positives",
+    ),
+    *("val_AP", "val_AP50", "val_mean_iou"),
+)
 THRESHOLDS = tuple(f"{0.5 + 0.05 * index:.2f}" for index in range(10))
 EDGES = [round(0.05 * index, 2) for index in range(21)]
+SIGNATURE = (
+    "AP|coco|iou:.50-.95|area:all|maxdet:100|engine:hotcoco-1.3.0|data:bccd/test#3c1f9a2b|imgs:72|"
+    "seed:{seed}|smoothiou:0.1.0"
+)
 CLASSES = ("RBC", "WBC", "<b>Platelets & co</b>")
-VERSIONS = {"python": "3.12.1", "smoothiou": "0.1.0", "torch": "2.15.0", "torchvision": "0.29.2", "hotcoco": "1.3.0"}
+VERSIONS = {
+    "python": "3.12.1",
+    "smoothiou": "0.1.0",
+    "torch": "2.15.0",
+    "torchvision": "0.29.2",
+    "hotcoco": "1.3.0",
+}
 
 
 def make_study(
@@ -57,6 +87,7 @@ def make_study(
     """
     folder.mkdir(parents=True, exist_ok=True)
     base = RunConfig().replace({"data.path": "bccd", "train.steps": steps, "train.log_every": 5})
+    names = cell_ids(losses)
     cells = []
     for loss in losses:
         for seed in seeds:
@@ -64,7 +95,7 @@ def make_study(
             config["loss.name"] = loss
             cells.append(
                 {
-                    "id": f"{loss}-seed{seed}",
+                    "id": f"{names[loss]}-seed{seed}",
                     "loss": loss,
                     "seed": seed,
                     "hash": f"{len(cells):012x}",
@@ -78,12 +109,24 @@ def make_study(
             "schema_version": 1,
             "smoothiou": "0.1.0",
             "created": "2026-11-22T12:00:00+0000",
-            "command": ["smoothiou", "compare", "data/bccd", "--losses", ",".join(losses), "--out", "my study"],
+            "command": [
+                "smoothiou",
+                "compare",
+                "data/bccd",
+                "--losses",
+                ",".join(losses),
+                "--out",
+                "my study",
+            ],
             "losses": list(losses),
             "baseline": losses[0],
             "seeds": list(seeds),
             "settings": settings,
-            "data": {"train": _split("train", 205, classes), "val": _split("val", 87, classes), "test": _split("test", 72, classes)},
+            "data": {
+                "train": _split("train", 205, classes),
+                "val": _split("val", 87, classes),
+                "test": _split("test", 72, classes),
+            },
             "classes": list(classes),
             "cells": cells,
         },
@@ -91,10 +134,25 @@ def make_study(
     for cell in cells:
         if cell["id"] in set(missing):
             continue
-        _write_cell(folder / "cells" / cell["id"], cell, list(losses), classes, effect, validation, cell["id"] in set(failed))
+        _write_cell(
+            folder / "cells" / cell["id"],
+            cell,
+            list(losses),
+            classes,
+            effect,
+            validation,
+            cell["id"] in set(failed),
+        )
     _write(folder / "truth.json", {"images": [], "annotations": [], "categories": []})
     if comparison:
-        _write_comparison(folder, losses, seeds, classes, effect, gallery)
+        lost = {*failed, *missing}
+        pairs = [
+            (loss, s)
+            for loss in losses[1:]
+            for s in seeds
+            if not lost & {f"{names[losses[0]]}-seed{s}", f"{names[loss]}-seed{s}"}
+        ]
+        _write_comparison(folder, losses, pairs, classes, effect, gallery)
     return folder
 
 
@@ -122,7 +180,12 @@ def _split(split: str, images: int, classes: Sequence[str]) -> dict[str, Any]:
         },
         "notes": ["the set ships its own splits"] if train else [],
         "faults": [
-            {"kind": "no-area", "where": "a&b.xml: object 2", "message": "box has no area (x1 = x2 = 221)", "drops": True}
+            {
+                "kind": "no-area",
+                "where": "a&b.xml: object 2",
+                "message": "box has no area (x1 = x2 = 221)",
+                "drops": True,
+            }
         ]
         if train
         else [],
@@ -130,13 +193,19 @@ def _split(split: str, images: int, classes: Sequence[str]) -> dict[str, Any]:
 
 
 def _write_cell(
-    folder: Path, cell: dict[str, Any], losses: list[str], classes: Sequence[str], effect: float, validation: bool, failed: bool
+    folder: Path,
+    cell: dict[str, Any],
+    losses: list[str],
+    classes: Sequence[str],
+    effect: float,
+    validation: bool,
+    failed: bool,
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     seed, order = cell["seed"], losses.index(cell["loss"])
     rng = random.Random(1000 * seed + order)
     shared = random.Random(seed)  # what the losses of one seed have in common
-    level = 0.004 * (shared.random() - 0.5) + effect * order + 0.002 * (rng.random() - 0.5)
+    level = 0.004 * (shared.random() - 0.5) + effect * min(order, 1) + 0.002 * (rng.random() - 0.5)
     _write(
         folder / "manifest.json",
         {
@@ -154,17 +223,25 @@ def _write_cell(
         },
     )
     steps = cell["settings"]["train.steps"]
-    _write_metrics(folder / "metrics.csv", rng, steps // 2 if failed else steps, steps, order, validation)
+    _write_metrics(
+        folder / "metrics.csv",
+        rng,
+        steps // 2 if failed else steps,
+        steps,
+        order,
+        validation,
+        cell["loss"].startswith("smooth-iou"),
+    )
     if failed:
         (folder / "error.txt").write_text(
-            "Traceback (most recent call last):\n  File x.py\nsmoothiou.errors.DivergedError: step 200: loss_box_reg is NaN <b>\n"
+            "step 200: loss_box_reg is NaN <b>\n\nTraceback (most recent call last):\n  File x.py\n"
         )
         return
+    falls = (0.81, 0.80, 0.78, 0.75, 0.71, 0.65, 0.55, 0.40, 0.19, 0.03)
     ap_by_iou = {
-        threshold: max(0.0, 0.80 - 1.1 * (float(threshold) - 0.5) ** 1.35 * (1 + 2.6 * (float(threshold) > 0.8)) + 4 * level + 0.01 * rng.random())
-        for threshold in THRESHOLDS
+        threshold: fall + level * (1 + 4 * place / 9) + 0.006 * rng.random()
+        for place, (threshold, fall) in enumerate(zip(THRESHOLDS, falls, strict=True))
     }
-    ap_by_iou["0.95"] = 0.06 + level
     ap = sum(ap_by_iou.values()) / 10
     localization = {
         "mean_iou": 0.2831 + 1.3 * level,
@@ -201,7 +278,9 @@ def _write_cell(
             },
             "ap_by_iou": ap_by_iou,
             "per_class": {
-                name: None if index == 5 else ap + 0.1 * math.sin(index) + (0.004 * math.cos(2 * index) + 0.01 * rng.random()) * (1 + order)
+                name: None
+                if index == 5
+                else ap + 0.1 * math.sin(index) + (0.004 * math.cos(2 * index) + 0.01 * rng.random()) * (1 + order)
                 for index, name in enumerate(classes)
             },
             "localization": localization,
@@ -215,8 +294,16 @@ def _write_cell(
                 "precision": "fp32",
             },
             "optim": {"lr": cell["settings"]["optim.lr"]},
-            "signature": f"AP|coco|iou:.50-.95|area:all|maxdet:100|engine:hotcoco-1.3.0|data:bccd/test#3c1f9a2b|imgs:72|seed:{seed}|smoothiou:0.1.0",
-            "data": {"test": {"name": "bccd", "split": "test", "fingerprint": "3c1f9a2b", "images": 72, "boxes": 936}},
+            "signature": SIGNATURE.format(seed=seed),
+            "data": {
+                "test": {
+                    "name": "bccd",
+                    "split": "test",
+                    "fingerprint": "3c1f9a2b",
+                    "images": 72,
+                    "boxes": 936,
+                }
+            },
             "versions": VERSIONS,
             "hash": cell["hash"],
             "finished": "2026-11-22T12:30:00+0000",
@@ -242,7 +329,9 @@ def _bump(edge: float, centre: float, width: float, height: int) -> int:
     return int(height * math.exp(-(((edge + 0.025 - centre) / width) ** 2)))
 
 
-def _write_metrics(path: Path, rng: random.Random, until: int, steps: int, order: int, validation: bool) -> None:
+def _write_metrics(
+    path: Path, rng: random.Random, until: int, steps: int, order: int, validation: bool, with_lambda: bool
+) -> None:
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="")
         writer.writeheader()
@@ -268,32 +357,42 @@ def _write_metrics(path: Path, rng: random.Random, until: int, steps: int, order
                 "rpn_positives": 40,
                 "roi_positives": 120,
             }
-            if order:
+            if with_lambda:
                 row |= {"rpn_lambda": row["rpn_mean_iou"], "roi_lambda": row["roi_mean_iou"]}
             if validation and step % (steps // 8) == 0:
-                row |= {"val_AP": 0.48 - 0.45 * fall + 0.02 * rng.random(), "val_AP50": 0.78 - 0.6 * fall, "val_mean_iou": 0.8 - 0.4 * fall}
+                row |= {
+                    "val_AP": 0.48 - 0.45 * fall + 0.02 * rng.random(),
+                    "val_AP50": 0.78 - 0.6 * fall,
+                    "val_mean_iou": 0.8 - 0.4 * fall,
+                }
             writer.writerow(row)
 
 
-def _write_comparison(folder: Path, losses: Sequence[str], seeds: Sequence[int], classes: Sequence[str], effect: float, gallery: int) -> None:
+def _write_comparison(
+    folder: Path,
+    losses: Sequence[str],
+    pairs: list[tuple[str, int]],
+    classes: Sequence[str],
+    effect: float,
+    gallery: int,
+) -> None:
     rng = random.Random(7)
     bootstrap = []
-    for candidate in losses[1:]:
-        for seed in seeds:
-            for metric in ("AP", "AP50", "AP75", "mean_iou", "refined_mean_iou"):
-                difference = effect + 0.004 * (rng.random() - 0.5)
-                half = 0.012 if metric.startswith("AP") else 0.003
-                bootstrap.append(
-                    {
-                        "candidate": candidate,
-                        "seed": seed,
-                        "metric": metric,
-                        "difference": difference,
-                        "low": difference - half,
-                        "high": difference + half,
-                        "resamples": 1000,
-                    }
-                )
+    for candidate, seed in pairs:
+        for metric in ("AP", "AP50", "AP75", "mean_iou", "refined_mean_iou"):
+            difference = effect + 0.004 * (rng.random() - 0.5)
+            half = 0.012 if metric.startswith("AP") else 0.003
+            bootstrap.append(
+                {
+                    "candidate": candidate,
+                    "seed": seed,
+                    "metric": metric,
+                    "difference": difference,
+                    "low": difference - half,
+                    "high": difference + half,
+                    "resamples": 1000,
+                }
+            )
     pictures = []
     for index in range(gallery):
         name = f"gallery/{index + 1:04d}.jpg"
@@ -302,7 +401,11 @@ def _write_comparison(folder: Path, losses: Sequence[str], seeds: Sequence[int],
         for order, loss in enumerate(losses):
             jitter = 9 - 5 * min(order, 1)
             panels[loss] = [
-                [*(round(value + jitter * (rng.random() - 0.5), 1) for value in box[:4]), box[4], round(0.5 + 0.5 * rng.random(), 3)]
+                [
+                    *(round(value + jitter * (rng.random() - 0.5), 1) for value in box[:4]),
+                    box[4],
+                    round(0.5 + 0.5 * rng.random(), 3),
+                ]
                 for box in truth
             ]
             means[loss] = 0.72 + 0.1 * min(order, 1) + 0.01 * index
@@ -312,7 +415,7 @@ def _write_comparison(folder: Path, losses: Sequence[str], seeds: Sequence[int],
                 "name": f"BloodImage_{index:05d} <i>",
                 "width": 320,
                 "height": 240,
-                "seed": seeds[0],
+                "seed": pairs[0][1] if pairs else 0,
                 "truth": truth,
                 "panels": panels,
                 "mean_iou": means,
@@ -328,9 +431,21 @@ def _draw_cells(path: Path, rng: random.Random, classes: Sequence[str]) -> list[
     pen = ImageDraw.Draw(image)
     truth = []
     for index in range(7):
-        x, y, side = 12 + (index % 4) * 76 + 10 * rng.random(), 16 + (index // 4) * 112 + 10 * rng.random(), 44 + 20 * rng.random()
+        x, y, side = (
+            12 + (index % 4) * 76 + 10 * rng.random(),
+            16 + (index // 4) * 112 + 10 * rng.random(),
+            44 + 20 * rng.random(),
+        )
         colour = (96, 72, 150) if index == 3 else (214, 150, 148)
         pen.ellipse((x, y, x + side, y + side), fill=colour, outline=(170, 110, 112), width=2)
-        truth.append([round(x, 1), round(y, 1), round(x + side, 1), round(y + side, 1), classes[min(index == 3, len(classes) - 1)]])
+        truth.append(
+            [
+                round(x, 1),
+                round(y, 1),
+                round(x + side, 1),
+                round(y + side, 1),
+                classes[min(index == 3, len(classes) - 1)],
+            ]
+        )
     image.save(path, quality=85)
     return truth

@@ -36,7 +36,9 @@ WHITE = ([torch.full((3, 2, 2), 255, dtype=torch.uint8)], [{"labels": torch.tens
 CPU = torch.device("cpu")
 
 
-def run(model, *, steps=4, start=0, batches=None, evaluate=lambda step: {}, save=lambda step: None, sinks=(), **changes):
+def run(
+    model, *, steps=4, start=0, batches=None, evaluate=lambda step: {}, save=lambda step: None, sinks=(), **changes
+):
     optim = OptimConfig(name="sgd", lr=0.1, schedule="constant", momentum=0.0, weight_decay=0.0, clip_norm=0.0)
     loop = Loop(**{
         "steps": steps, "start": start, "optim": optim, "seed": 0, "rank": 0, "images": 2, "batch_size": 1,
@@ -86,7 +88,9 @@ def test_a_signal_saves_the_step_that_is_done_and_then_stops():
 
 def test_evaluation_comes_every_so_many_steps_and_its_columns_join_the_row():
     rows, saved = Rows(), []
-    run(OneWeight(), steps=5, eval_every=2, evaluate=lambda step: {"val_AP": step / 10}, sinks=[rows], save=saved.append)
+    run(
+        OneWeight(), steps=5, eval_every=2, evaluate=lambda step: {"val_AP": step / 10}, sinks=[rows], save=saved.append
+    )
     assert {row["step"]: row.get("val_AP") for row in rows} == {1: None, 2: 0.2, 3: None, 4: 0.4, 5: None}
     assert saved == [2, 4, 5]
 

@@ -13,7 +13,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from smoothiou.cli.options import (
-    Allow, Device, Format, Json, Model, Overwrite, Quiet, Recipe, Settings, Steps, Weights, folder_name, run_config,
+    Allow,
+    Device,
+    Format,
+    Json,
+    Model,
+    Overwrite,
+    Quiet,
+    Recipe,
+    Settings,
+    Steps,
+    Weights,
+    folder_name,
+    run_config,
 )  # fmt: skip
 from smoothiou.config import RunConfig, parse_loss, split_losses
 from smoothiou.errors import ConfigError, IncompleteStudyError, did_you_mean
@@ -160,7 +172,8 @@ def _describe(plan: Mapping[str, Any], say: Any) -> None:
         extra = "".join(
             f", {counts[key]} {key}" for key in ("difficult", "crowd", "dropped", "images_without_boxes") if counts[key]
         ).replace("_", " ")
-        say(f"{name:5} {facts['name']}/{facts['split']} ({facts['format']}): {counts['images']} images, {counts['boxes']} boxes{extra}")
+        found = f"{counts['images']} images, {counts['boxes']} boxes{extra}"
+        say(f"{name:5} {facts['name']}/{facts['split']} ({facts['format']}): {found}")
         for kind, number in counts["faults"].items():
             first = next((f["where"] for f in facts["faults"] if f["kind"] == kind), "")
             say(f"      {number} x {kind}, first: {first}")

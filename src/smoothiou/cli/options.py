@@ -20,7 +20,9 @@ Overwrite = Annotated[bool, Parameter(negative="", help="Start anew in a folder 
 Recipe = Annotated[str | None, Parameter(help="Name of a shipped recipe, or path of a TOML file.")]
 Steps = Annotated[int | None, Parameter(name="--steps", help="Optimizer steps.")]
 Model = Annotated[str | None, Parameter(help="nano, resnet18-fpn, resnet50-fpn or mobilenet-v3-fpn.")]
-Weights = Annotated[str | None, Parameter(help="none, imagenet, coco (these two download) or the path of a checkpoint.")]
+Weights = Annotated[
+    str | None, Parameter(help="none, imagenet, coco (these two download) or the path of a checkpoint.")
+]
 Device = Annotated[str | None, Parameter(help="auto, cpu, cuda or cuda:N.")]
 Format = Annotated[str | None, Parameter(name="--format", help="Format of DATA, where detection is not wanted.")]
 Allow = Annotated[int | None, Parameter(help="Boxes without area or outside their image that may be left out.")]

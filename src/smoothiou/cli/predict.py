@@ -17,7 +17,9 @@ def predict(
     run: Path,
     images: list[Path],
     *,
-    out: Annotated[Path | None, Parameter(help="Folder for pictures with the boxes drawn; default RUN/predictions.")] = None,
+    out: Annotated[
+        Path | None, Parameter(help="Folder for pictures with the boxes drawn; default RUN/predictions.")
+    ] = None,
     score: Annotated[float, Parameter(help="Least score of a box.")] = 0.5,
     checkpoint: Annotated[Literal["last", "best"], Parameter(help="Which weights.")] = "last",
     device: Device = None,
@@ -39,7 +41,9 @@ def predict(
         raise ConfigError("predict: IMAGES is missing.", hint="Name at least one image or folder after RUN.")
     from smoothiou.experiment import predict_images
 
-    found = predict_images(run, images, out=out or run / "predictions", score=score, checkpoint=checkpoint, device=device)
+    found = predict_images(
+        run, images, out=out or run / "predictions", score=score, checkpoint=checkpoint, device=device
+    )
     if json_:
         print(json.dumps(found))
         return

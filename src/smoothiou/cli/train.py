@@ -10,7 +10,19 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from smoothiou.cli.options import (
-    Allow, Device, Format, Json, Model, Overwrite, Quiet, Recipe, Settings, Steps, Weights, folder_name, run_config,
+    Allow,
+    Device,
+    Format,
+    Json,
+    Model,
+    Overwrite,
+    Quiet,
+    Recipe,
+    Settings,
+    Steps,
+    Weights,
+    folder_name,
+    run_config,
 )  # fmt: skip
 from smoothiou.errors import ConfigError
 

@@ -1,10 +1,10 @@
 """COCO: one JSON file per split. No torch.
 
-    annotations/instances_train2017.json, annotations/instances_train.json, annotations/train.json, train.json,
-    train/_annotations.coco.json, or the path of one such file;
+    annotations/instances_train2017.json, annotations/instances_train.json, annotations/train.json,
+    train.json, train/_annotations.coco.json, or the path of one such file;
     images in images/train2017/, train2017/, images/, the data folder, or beside the JSON.
 
-`bbox` is (x, y, width, height), 0-based. Category ids may start anywhere and have gaps; classes are known by name here.
+`bbox` is (x, y, width, height), 0-based. Category ids may start anywhere and have gaps.
 Reference: Lin et al., Microsoft COCO, ECCV 2014; https://cocodataset.org/#format-data
 """
 
@@ -16,6 +16,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from smoothiou.data.coco_file import load_json, read_boxes, read_categories, read_images, read_json, summary
 from smoothiou.data.faults import first_names, fit_boxes, refuse_dropped, refuse_missing_images, size_fault
 from smoothiou.data.images import ImageFinder, image_size
 from smoothiou.data.records import Box, Dataset, Fault, ImageFile, Record
@@ -54,9 +55,10 @@ def read(path: Path, *, split: str, split_seed: int, allow_dropped: int) -> Data
         labels = {part: set(summary(other).labels) for part, other in files.items()}
     if not images:
         raise DataError(f'{data}: the split "{name}" has no images.', hint="Choose another split.")
+    folder = file_split(file, root)
     folders = (
-        root / "images" / file_split(file, root),
-        root / file_split(file, root),
+        root / "images" / folder,
+        root / folder,
         root / "images",
         root,
         file.parent,
@@ -111,7 +113,8 @@ def find_files(path: Path) -> tuple[Path, dict[str, Path]]:
 def file_split(file: Path, root: Path) -> str:
     """Return the split that a file name tells: `instances_train2017.json` holds `train2017`.
 
-    A name that tells nothing (`_annotations.coco.json`) leaves it to its folder, and there, or else, it is "".
+    A name that tells nothing (`_annotations.coco.json`) leaves it to its folder; if that tells
+    nothing either, it is "".
     """
     noise = {
         "",
@@ -135,11 +138,13 @@ def file_split(file: Path, root: Path) -> str:
 def _candidates(path: Path) -> tuple[Path, list[Path]]:
     """Return the data folder and every COCO file in it."""
     if path.is_file():
-        parent = path.parent
-        return (parent.parent if parent.name == "annotations" else parent), [path]
+        parent = path.absolute().parent
+        inner = parent.name == "annotations" or usual_name(parent.name) in USUAL
+        return (parent.parent if inner else parent), [path]
     found: list[Path] = []
-    for folder in (path / "annotations", path, *sorted(child for child in path.iterdir() if child.is_dir())):
-        files = [file for file in sorted(folder.glob("*.json")) if file not in found]
+    children = sorted(child for child in path.iterdir() if child.is_dir())
+    for folder in dict.fromkeys((path / "annotations", path, *children)):
+        files = sorted(folder.glob("*.json"))
         # Beside instances_*.json, the official archive has captions and key points of the same images.
         instances = [file for file in files if file.name.startswith("instances_")]
         found += instances or [file for file in files if _is_coco_file(file)]
@@ -148,7 +153,7 @@ def _candidates(path: Path) -> tuple[Path, list[Path]]:
 
 def _is_coco_file(file: Path) -> bool:
     stat = file.stat()
-    return _is_coco_file_now(file, stat.st_mtime_ns, stat.st_size)
+    return _is_coco_file_now(file.absolute(), stat.st_mtime_ns, stat.st_size)
 
 
 @functools.lru_cache(maxsize=256)
@@ -158,11 +163,7 @@ def _is_coco_file_now(file: Path, _modified: int, _size: int) -> bool:
     except DataError:
         # A broken file that is called like an annotation file is to be named, not passed over.
         return usual_name(file_split(file, file.parent)) in USUAL or file.name.endswith(".coco.json")
-    return (
-        isinstance(content, dict)
-        and "images" in content
-        and ("annotations" in content or "categories" in content)
-    )
+    return isinstance(content, dict) and "images" in content and ("annotations" in content or "categories" in content)
 
 
 def _whole(files: dict[str, Path]) -> Path | None:
@@ -176,16 +177,16 @@ def _split_names(files: dict[str, Path]) -> tuple[str, ...]:
 
 
 def _classes(files: dict[str, Path], *, data: str) -> tuple[tuple[str, ...], list[str]]:
-    """Return the class names of all splits, in the order of the category ids, without those that have no box."""
+    """Return the class names of all splits, in the order of the category ids, without those of no box."""
     order = [file for _, file in sorted(files.items(), key=lambda item: in_usual_order(files).index(item[0]))]
-    summaries = [summary(file) for file in order]
-    names = tuple(dict.fromkeys(name for summary in summaries for name in summary.categories))
-    boxed = frozenset[str]().union(*(summary.labels for summary in summaries))
+    parts = [summary(file) for file in order]
+    names = tuple(dict.fromkeys(name for part in parts for name in part.categories))
+    boxed = frozenset[str]().union(*(part.labels for part in parts))
     if not boxed:
         raise DataError(f"{data}: no category has a box in any split.")
     empty = [name for name in names if name not in boxed]
     notes = [f"left out, having no box in any split: {first_names(empty)}"] if empty else []
-    for name, count in Counter(summaries[0].categories).items():
+    for name, count in Counter(parts[0].categories).items():
         if count > 1:
             notes.append(f'{count} category ids are called "{name}" and were read as one class')
     return tuple(name for name in names if name in boxed), notes
@@ -215,7 +216,7 @@ def _records(
     refuse_missing_images(
         missing,
         data=data,
-        looked_in=f"images/{file_split(file, file.parent)}/, that folder itself, images/, and beside the JSON",
+        looked_in="images/SPLIT/, SPLIT/, images/, the data folder and beside the JSON",
         hint="Put them there, or remove their entries.",
     )
     return records, faults

@@ -41,6 +41,11 @@ def read_json(file: Path) -> dict[str, list[Any]]:
 
 
 def load_json(file: Path) -> Any:
+    """Return the content of a JSON file.
+
+    Raises:
+        DataError: it cannot be read, or is not JSON; with the line.
+    """
     try:
         return json.loads(file.read_bytes())
     except json.JSONDecodeError as error:
@@ -50,22 +55,18 @@ def load_json(file: Path) -> Any:
 
 
 def summary(file: Path) -> Summary:
+    """Return the class names of a file; asked again, it is not parsed again unless it changed."""
     stat = file.stat()
-    return _summary_of(file, stat.st_mtime_ns, stat.st_size)
+    return _summary_of(file.absolute(), stat.st_mtime_ns, stat.st_size)
 
 
 @functools.lru_cache(maxsize=64)
 def _summary_of(file: Path, _modified: int, _size: int) -> Summary:
-    """Return the summary of a file as it is now; a file of 450 MB is not parsed again for every question."""
+    # COCO's own training file has 450 MB, and every split asks for it.
     content = read_json(file)
     categories = read_categories(content, file)
-    used = {
-        _entry(a, ("category_id",), f"{file}: annotations[{i}]")[0]
-        for i, a in enumerate(content["annotations"])
-    }
-    return Summary(
-        tuple(categories.values()), frozenset(categories[key] for key in categories if key in used)
-    )
+    used = {_entry(a, ("category_id",), f"{file}: annotations[{i}]")[0] for i, a in enumerate(content["annotations"])}
+    return Summary(tuple(categories.values()), frozenset(categories[key] for key in categories if key in used))
 
 
 def read_categories(content: dict[str, Any], file: Path) -> dict[Any, str]:
@@ -75,26 +76,25 @@ def read_categories(content: dict[str, Any], file: Path) -> dict[Any, str]:
         where = f"{file}: categories[{index}]"
         key, name = _entry(category, ("id", "name"), where)
         if key in found:
-            raise DataError(
-                f"{where}: the id {key!r} is taken by an earlier category.", hint="Ids must differ."
-            )
+            raise DataError(f"{where}: the id {key!r} is taken by an earlier category.", hint="Ids must differ.")
         found[key] = str(name)
     if not found:
-        raise DataError(
-            f'{file}: "categories" is empty, so no class has a name.', hint="List the classes there."
-        )
+        raise DataError(f'{file}: "categories" is empty, so no class has a name.', hint="List the classes there.")
     return dict(sorted(found.items(), key=lambda item: (str(type(item[0])), item[0])))
 
 
 def read_images(content: dict[str, Any], file: Path) -> dict[Any, dict[str, Any]]:
+    """Return the entries of images by id, each with its place in the file.
+
+    Raises:
+        DataError: an entry lacks a key, or its id is taken.
+    """
     found: dict[Any, dict[str, Any]] = {}
     for index, image in enumerate(content["images"]):
         where = f"{file}: images[{index}]"
         key, name = _entry(image, ("id", "file_name"), where)
         if key in found:
-            raise DataError(
-                f"{where}: the id {key!r} is taken by an earlier image.", hint="Image ids must differ."
-            )
+            raise DataError(f"{where}: the id {key!r} is taken by an earlier image.", hint="Image ids must differ.")
         if not isinstance(name, str):
             raise DataError(f'{where}: "file_name" must be a text, got {name!r}.')
         found[key] = image | {"where": where}
@@ -109,22 +109,14 @@ def read_boxes(
     seen = set()
     for index, annotation in enumerate(content["annotations"]):
         where = f"{file}: annotations[{index}]"
-        key, image_id, category_id, bbox = _entry(
-            annotation, ("id", "image_id", "category_id", "bbox"), where
-        )
+        key, image_id, category_id, bbox = _entry(annotation, ("id", "image_id", "category_id", "bbox"), where)
         if key in seen:
-            raise DataError(
-                f"{where}: the id {key!r} is taken by an earlier one.", hint="Annotation ids must differ."
-            )
+            raise DataError(f"{where}: the id {key!r} is taken by an earlier one.", hint="Annotation ids must differ.")
         seen.add(key)
         if image_id not in boxes:
-            raise DataError(
-                f"{where}: no image has the id {image_id!r}.", hint="Remove it, or add the image."
-            )
+            raise DataError(f"{where}: no image has the id {image_id!r}.", hint="Remove it, or add the image.")
         if category_id not in categories:
-            raise DataError(
-                f"{where}: no category has the id {category_id!r}.", hint="Add it to the categories."
-            )
+            raise DataError(f"{where}: no category has the id {category_id!r}.", hint="Add it to the categories.")
         x, y, width, height = _four_numbers(bbox, where)
         boxes[image_id].append(
             Box(

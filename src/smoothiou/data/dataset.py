@@ -17,8 +17,8 @@ Target = dict[str, Any]
 class DetectionDataset(torch.utils.data.Dataset[tuple[Tensor, Target]]):
     """Images as uint8 tensors (3, H, W), with their targets.
 
-    A target holds `boxes` (N, 4) float32 as (x1, y1, x2, y2) in pixels with an open end, `labels` (N,) int64 from 1,
-    `ignore` (M, 4) float32 of difficult and crowd boxes, `image_index` from 0 and `image_id` = `image_index` + 1.
+    A target holds `boxes` (N, 4) float32 as (x1, y1, x2, y2) in pixels with an open end, `labels` (N,) int64
+    from 1, `ignore` (M, 4) float32 of difficult and crowd boxes, `image_index` from 0, and `image_id` from 1.
 
     Args:
         dataset: the records of one split.
@@ -67,7 +67,7 @@ def collate(batch: list[tuple[Tensor, Target]]) -> tuple[list[Tensor], list[Targ
 def flip_horizontal(image: Tensor, target: Target) -> tuple[Tensor, Target]:
     """Return an image and its target mirrored left to right.
 
-    With an open end, column 0 <= x < W lands on W - 1 - x, so an edge at x lands on W - x: x1' = W - x2, x2' = W - x1.
+    With an open end, column x lands on W - 1 - x, so an edge at x lands on W - x: x1' = W - x2, x2' = W - x1.
 
     Args:
         image: (C, H, W).
@@ -97,8 +97,8 @@ def _pixels(record: Record) -> Tensor:
     if pixels.shape != (record.height, record.width, 3):
         height, width = pixels.shape[:2]
         raise DataError(
-            f"{record.name}: the image is now {width} x {height} pixels, but was {record.width} x {record.height} when "
-            "the data set was read.",
+            f"{record.name}: the image is now {width} x {height} pixels, but was "
+            f"{record.width} x {record.height} when the data set was read.",
             hint="Start again.",
         )
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()

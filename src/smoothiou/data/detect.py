@@ -51,9 +51,7 @@ def load_dataset(
             hint="Leave it out.",
         )
     if kind == "shapes":
-        return shapes.draw(
-            split=split, seed=split_seed, images=images, size=size, loose=loose, long_tail=long_tail
-        )
+        return shapes.draw(split=split, seed=split_seed, images=images, size=size, loose=loose, long_tail=long_tail)
     root = Path(path).expanduser()
     if kind == "pets":
         return pets.read(root, split=split, split_seed=split_seed, allow_dropped=allow_dropped, labels=labels)
@@ -65,7 +63,7 @@ def detect_format(path: str | Path) -> str:
     """Return the format of a data set: `voc`, `coco`, `pets` or `shapes`.
 
     Raises:
-        DataError: there is nothing at this path, or nothing known; with what was looked for and what was found.
+        DataError: nothing is at this path, or nothing known; with what was looked for and what was found.
     """
     if str(path) == "shapes":
         return "shapes"
@@ -77,24 +75,21 @@ def detect_format(path: str | Path) -> str:
     if path.is_file():
         if path.suffix.lower() == ".json":
             return "coco"
-        raise DataError(
-            f"{path}: expected a folder or a COCO file (.json).", hint="Pass the folder that holds it."
-        )
+        raise DataError(f"{path}: expected a folder or a COCO file (.json).", hint="Pass the folder that holds it.")
     # A Pets folder also looks like VOC, and an ImageSets folder settles what a stray JSON would leave open.
     checks = (("pets", pets.is_pets), ("voc", voc.is_voc), ("coco", coco.is_coco))
     for name, fits in checks:
         if fits(path):
             return name
     deeper = [
-        child.name
-        for child in sorted(path.iterdir())
-        if child.is_dir() and any(fits(child) for _, fits in checks)
+        child.name for child in sorted(path.iterdir()) if child.is_dir() and any(fits(child) for _, fits in checks)
     ]
     found = sorted(child.name + "/" * child.is_dir() for child in path.iterdir())
     raise DataError(
-        f"{path}: no known data set. Looked for ImageSets/Main/*.txt with Annotations/*.xml, XML files beside images or "
-        f"in annotations/ (voc); annotations/*.json, *.json and */*.json with images, annotations and categories (coco); "
-        f"annotations/xmls with annotations/trainval.txt (pets). Found: {first_names(found) or 'an empty folder'}.",
+        f"{path}: no known data set. Looked for ImageSets/Main/*.txt with Annotations/*.xml, or XML files "
+        "beside images or in annotations/ (voc); annotations/*.json, *.json and */*.json with images, "
+        "annotations and categories (coco); annotations/xmls with annotations/trainval.txt (pets). "
+        f"Found: {first_names(found) or 'an empty folder'}.",
         hint=f"Pass {path / deeper[0]} instead." if deeper else "",
     )
 
@@ -155,9 +150,7 @@ def _format(path: str | Path, format: str | None) -> str:
     if format in (None, "", "auto"):
         return detect_format(path)
     if format not in FORMATS:
-        raise ConfigError(
-            f"data.format: {format!r} is no format.", hint=did_you_mean(format, ("auto", *FORMATS))
-        )
+        raise ConfigError(f"data.format: {format!r} is no format.", hint=did_you_mean(format, ("auto", *FORMATS)))
     if format != "shapes" and not Path(path).expanduser().exists():
         raise DataError(f"{path}: no such folder.")
     return format

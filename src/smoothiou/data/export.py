@@ -8,10 +8,10 @@ from smoothiou.data.records import Dataset
 
 
 def to_coco(dataset: Dataset) -> dict[str, Any]:
-    """Return a split as COCO's dictionary: image i has id i + 1, class c has id c + 1, both in the split's order.
+    """Return a split as COCO's dictionary, with ids from 1 for images and classes in the split's order.
 
-    Difficult and crowd boxes become `iscrowd` = 1, the regions in which COCO's engines forgive detections, and
-    carry `ignore` = 1 as well. `area` is the box's, for none of our formats gives a better one throughout.
+    Difficult and crowd boxes become `iscrowd` = 1, regions in which COCO's engines forgive detections, and
+    carry `ignore` = 1 as well. `area` is the box's, for not every format gives a better one.
 
     Args:
         dataset: a split.
@@ -19,9 +19,7 @@ def to_coco(dataset: Dataset) -> dict[str, Any]:
     category_ids = {name: number for number, name in enumerate(dataset.classes, 1)}
     images, annotations = [], []
     for image_id, record in enumerate(dataset.records, 1):
-        images.append(
-            {"id": image_id, "file_name": record.name, "width": record.width, "height": record.height}
-        )
+        images.append({"id": image_id, "file_name": record.name, "width": record.width, "height": record.height})
         for box in record.boxes:
             x1, y1, x2, y2 = box.xyxy
             annotations.append(

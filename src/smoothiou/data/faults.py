@@ -1,7 +1,7 @@
 """What happens to boxes that do not fit their image, and to images that are not there. No torch.
 
-A box is never dropped unasked: without area or outside its image, it stops the reading until the user allows it.
-A box that overhangs its image is clipped, and says so.
+A box is never dropped unasked: without area or outside its image, it stops the reading until the user allows
+it. A box that overhangs its image is clipped, and says so.
 """
 
 from __future__ import annotations
@@ -28,9 +28,7 @@ def fit_box(box: Box, *, width: int, height: int) -> tuple[Box | None, Fault | N
     x1, y1, x2, y2 = box.xyxy
     corners = f"x {x1:g} to {x2:g}, y {y1:g} to {y2:g}"
     if not all(map(math.isfinite, box.xyxy)):
-        return None, Fault(
-            kind="no-area", where=box.where, message=f"has no finite corners ({corners})", drops=True
-        )
+        return None, Fault(kind="no-area", where=box.where, message=f"has no finite corners ({corners})", drops=True)
     if x2 - x1 < SMALLEST or y2 - y1 < SMALLEST:
         return None, Fault(kind="no-area", where=box.where, message=f"has no area ({corners})", drops=True)
     inside = (max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height)))
@@ -56,9 +54,7 @@ def size_fault(where: str, *, annotated: tuple[int, int] | None, actual: tuple[i
     if annotated is None or annotated == actual:
         return []
     told, is_ = (f"{width} x {height}" for width, height in (annotated, actual))
-    return [
-        Fault(kind="size-mismatch", where=where, message=f"says {told} pixels, but the image file has {is_}")
-    ]
+    return [Fault(kind="size-mismatch", where=where, message=f"says {told} pixels, but the image file has {is_}")]
 
 
 def refuse_dropped(faults: Sequence[Fault], *, allow_dropped: int, data: str) -> None:
@@ -72,10 +68,10 @@ def refuse_dropped(faults: Sequence[Fault], *, allow_dropped: int, data: str) ->
         return
     first = "; ".join(f"{fault.where} {fault.message}" for fault in lost[:3])
     more = f"; and {len(lost) - 3} more" if len(lost) > 3 else ""
-    count = "1 box" if len(lost) == 1 else f"{len(lost)} boxes"
+    count, them = ("1 box", "it") if len(lost) == 1 else (f"{len(lost)} boxes", "them")
     raise DataError(
         f"{data}: {count} without area or outside the image: {first}{more}.",
-        hint=f"Fix the file, or pass --allow-dropped {len(lost)} to train without {'it' if len(lost) == 1 else 'them'}.",
+        hint=f"Fix the file, or pass --allow-dropped {len(lost)} to train without {them}.",
     )
 
 

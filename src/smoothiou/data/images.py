@@ -1,4 +1,4 @@
-"""Image files: reading by content, sizes without decoding, and finding them inside their data folder. No torch."""
+"""Image files: reading by content, sizes without decoding, finding them in their data folder. No torch."""
 
 from __future__ import annotations
 
@@ -13,16 +13,14 @@ from PIL import Image, UnidentifiedImageError
 
 from smoothiou.errors import DataError
 
-SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif"}
-)
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif"})
 
 
 def read_image(path: Path) -> Image.Image:
     """Return the image as RGB, decoded by its content, whatever its name ends in.
 
-    The first frame of an animation is taken, alpha is removed, 16-bit grey is scaled to 8 bits. Pixels stay as they
-    are stored: boxes were drawn on stored pixels, so an EXIF rotation is not applied.
+    The first frame of an animation is taken, alpha is removed, 16-bit grey is scaled to 8 bits. Pixels stay
+    as they are stored: boxes were drawn on stored pixels, so an EXIF rotation is not applied.
 
     Args:
         path: an image file of any type that Pillow knows.
@@ -96,9 +94,7 @@ class ImageFinder:
         """
         wanted = check_file_name(file_name, where=where).name if file_name else ""
         for folder in self._folders:
-            candidates = self._index(folder).get(stem) or self._index(folder).get(
-                PurePosixPath(wanted).stem, []
-            )
+            candidates = self._index(folder).get(stem) or self._index(folder).get(PurePosixPath(wanted).stem, [])
             if candidates:
                 found = next((path for path in candidates if path.name == wanted), candidates[0])
                 return self._check_inside(found, where) if found.is_symlink() else found
@@ -114,9 +110,7 @@ class ImageFinder:
         for folder in self._folders:
             path = folder / relative
             if path.is_file():
-                return (
-                    self._check_inside(path, where) if len(relative.parts) > 1 or path.is_symlink() else path
-                )
+                return self._check_inside(path, where) if len(relative.parts) > 1 or path.is_symlink() else path
         return None
 
     def stems(self) -> set[str]:
@@ -146,7 +140,7 @@ def check_file_name(file_name: str, *, where: str) -> PurePosixPath:
     """Return a file name written in an annotation as a relative path that stays below its folder.
 
     Args:
-        file_name: as written, with / or \\ between folders.
+        file_name: as written, with slashes or backslashes between folders.
         where: the annotation, for messages.
 
     Raises:

@@ -2,9 +2,9 @@
 
     images/Breed_NN.jpg, annotations/xmls/Breed_NN.xml, annotations/{trainval,test}.txt
 
-Only images of the official `trainval` have boxes, so a detector cannot be measured on the official `test`. The splits
-`train` and `val` are the lists our_train.txt and our_val.txt where the folder has them, else a seeded 80/20 cut of the
-boxed images of trainval.
+Only images of the official `trainval` have boxes, so a detector cannot be measured on the official `test`.
+The splits `train` and `val` are the lists our_train.txt and our_val.txt where the folder has them, else a
+seeded 80/20 cut of the boxed images of trainval.
 Reference: Parkhi et al., Cats and Dogs, CVPR 2012.
 """
 
@@ -19,6 +19,7 @@ from smoothiou.data.faults import first_names, refuse_dropped
 from smoothiou.data.images import ImageFinder
 from smoothiou.data.records import Box, Dataset
 from smoothiou.data.splits import find_split, in_usual_order, read_list, seeded_cut, unlearnt
+from smoothiou.data.voc_file import read_annotation
 from smoothiou.errors import ConfigError, DataError, did_you_mean
 
 LABELS = ("head", "species", "breed")
@@ -49,22 +50,22 @@ def read(root: Path, *, split: str, split_seed: int, allow_dropped: int, labels:
     data = root.resolve().name
     items, notes = splits(root, split_seed=split_seed)
     name = find_split(split, in_usual_order(items), data=data)
-    annotations = {
-        item.xml: voc.read_annotation(item.xml, root=root) for item in items[name] if item.xml.is_file()
-    }
+    annotations = {item.xml: read_annotation(item.xml, root=root) for item in items[name] if item.xml.is_file()}
     records, faults = voc.make_records(items[name], annotations, root=root, split=name)
     refuse_dropped(faults, allow_dropped=allow_dropped, data=data)
     records = [
         dataclasses.replace(
             record,
-            boxes=tuple(
-                dataclasses.replace(box, label=_label(box, record.name, labels)) for box in record.boxes
-            ),
+            boxes=tuple(dataclasses.replace(box, label=_label(box, record.name, labels)) for box in record.boxes),
         )
         for record in records
     ]
     names = {part: [item.name for item in part_items] for part, part_items in items.items()}
-    classes = {"head": ("head",), "species": SPECIES, "breed": _breeds(sum(names.values(), []))}[labels]
+    classes = {
+        "head": ("head",),
+        "species": SPECIES,
+        "breed": _breeds(stem for stems in names.values() for stem in stems),
+    }[labels]
     if labels == "breed":
         notes += unlearnt({part: {breed(stem) for stem in stems} for part, stems in names.items()}, name)
     return Dataset(
@@ -87,9 +88,7 @@ def split_names(root: Path, *, split_seed: int = 0) -> tuple[str, ...]:
 def is_pets(root: Path) -> bool:
     """Return whether a folder has the layout read here."""
     lists = root / "annotations"
-    return (lists / "xmls").is_dir() and any(
-        (lists / name).is_file() for name in ("trainval.txt", "our_train.txt")
-    )
+    return (lists / "xmls").is_dir() and any((lists / name).is_file() for name in ("trainval.txt", "our_train.txt"))
 
 
 def splits(root: Path, *, split_seed: int) -> tuple[dict[str, list[voc.Item]], list[str]]:
@@ -132,7 +131,5 @@ def _label(box: Box, name: str, labels: str) -> str:
     if labels == "head":
         return "head"
     if box.label not in SPECIES:
-        raise DataError(
-            f'{box.where}: expected "cat" or "dog", got {box.label!r}.', hint="Repair its <name>."
-        )
+        raise DataError(f'{box.where}: expected "cat" or "dog", got {box.label!r}.', hint="Repair its <name>.")
     return box.label

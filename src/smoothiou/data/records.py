@@ -57,7 +57,7 @@ class Fault:
 
     Args:
         kind: "no-area" | "outside" (both drop the box) | "overhang" (the box was clipped to its image)
-            | "missing-image" | "missing-annotation" | "size-mismatch" (the record is kept or skipped as said in `message`).
+            | "missing-image" | "missing-annotation" | "size-mismatch" (`message` says whether the record is kept).
         where: file and object.
         message: one sentence.
         drops: whether a box or an image of the annotation was lost by it.

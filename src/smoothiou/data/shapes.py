@@ -1,8 +1,8 @@
 """Synthetic images of coloured shapes with exact boxes, drawn when read; no files. No torch.
 
-Made to learn the ropes on: a small detector learns it from random weights in a minute, because colour tells as much
-as form; and the boxes mean something, because they are exact to a quarter of a pixel, however objects overlap. With
-`loose` training boxes are drawn carelessly, which is what the Smooth IoU loss is about; `long_tail` makes classes rare.
+A small detector learns it from random weights in a minute, because colour tells as much as form; and the
+boxes mean something, because they are exact to a quarter of a pixel, however objects overlap. With `loose`
+training boxes are drawn carelessly, as the paper says of its own data; `long_tail` makes classes rare.
 """
 
 from __future__ import annotations
@@ -93,13 +93,13 @@ class ShapesImage:
         return Image.fromarray((pixels + texture).clip(0, 255).astype(np.uint8))
 
     def loose_boxes(self, shapes: Sequence[Shape], loose: float) -> list[tuple[float, float, float, float]]:
-        """Return the boxes with every edge moved by up to `loose` of the side, inside the image, at least 1 pixel wide."""
+        """Return the boxes with every edge moved by up to `loose` of the side, kept inside the image."""
         random = self._random(_LOOSE)
         boxes = []
         for shape in shapes:
             x1, y1, x2, y2 = shape.xyxy
             reach = loose * np.array([x2 - x1, y2 - y1, x2 - x1, y2 - y1])
-            while True:
+            while True:  # Until at least a pixel is left of it.
                 moved = (shape.xyxy + random.uniform(-1, 1, 4) * reach).clip(0, self.size)
                 if moved[2] - moved[0] >= 1 and moved[3] - moved[1] >= 1:
                     break
@@ -153,9 +153,7 @@ def draw(
         format="shapes",
         split=split,
         classes=CLASSES,
-        records=tuple(
-            _record(ShapesImage(seed, split, index, size, long_tail), loosely) for index in range(count)
-        ),
+        records=tuple(_record(ShapesImage(seed, split, index, size, long_tail), loosely) for index in range(count)),
         notes=tuple(notes),
     )
 
@@ -181,9 +179,7 @@ def _place(random: np.random.Generator, label: str, size: int) -> Shape:
     x, y = left // _FINE, top // _FINE
     columns, rows = -(-(left + width) // _FINE) - x, -(-(top + height) // _FINE) - y
     canvas = Image.new("L", (_FINE * columns, _FINE * rows))
-    _draw_form(
-        canvas, label, (left - _FINE * x, top - _FINE * y, width, height), turn=int(random.integers(4))
-    )
+    _draw_form(canvas, label, (left - _FINE * x, top - _FINE * y, width, height), turn=int(random.integers(4)))
     extent = canvas.getbbox()
     assert extent is not None
     x1, y1, x2, y2 = ((start + offset / _FINE) for start, offset in zip((x, y, x, y), extent, strict=True))
@@ -209,9 +205,7 @@ def _draw_form(canvas: Image.Image, label: str, frame: tuple[int, int, int, int]
     else:
         pen.ellipse((left, top, right, bottom), fill=255)
         if label == "ring":
-            pen.ellipse(
-                (left + width // 4, top + height // 4, right - width // 4, bottom - height // 4), fill=0
-            )
+            pen.ellipse((left + width // 4, top + height // 4, right - width // 4, bottom - height // 4), fill=0)
 
 
 def _background(random: np.random.Generator, size: int) -> np.ndarray:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from smoothiou.data.faults import first_names
 from smoothiou.data.images import SUFFIXES, check_file_name
 from smoothiou.errors import DataError, did_you_mean
 
@@ -15,7 +16,7 @@ _SYNONYMS = {"training": "train", "valid": "val", "validation": "val", "dev": "v
 
 
 def usual_name(split: str) -> str:
-    """Return what a split is usually called: `train2017` is `train`, `valid` is `val`; others stay as they are."""
+    """Return what a split is usually called: `train2017` is `train`, `valid` is `val`, `mine` is `mine`."""
     word = re.sub(r"[-_ ]?\d{4}$", "", split.lower())
     return _SYNONYMS.get(word, word)
 
@@ -52,8 +53,8 @@ def find_split(split: str, known: Sequence[str], *, data: str) -> str:
 def seeded_cut(names: Iterable[str], *, seed: int, share: float = 0.8) -> dict[str, list[str]]:
     """Cut names into `train` and `val`, the same way on every machine.
 
-    Names are ordered by a hash of seed and name, so that adding an image moves few others. Copies of one photo that an
-    exporter made (`photo.rf.HASH.jpg`) stay together, or the test would have been seen in training.
+    Names are ordered by a hash of seed and name, so that adding an image moves few others. Copies that an
+    exporter made of one photo (`photo.rf.HASH.jpg`) stay together, or the test would be seen in training.
 
     Args:
         names: of the images.
@@ -65,9 +66,7 @@ def seeded_cut(names: Iterable[str], *, seed: int, share: float = 0.8) -> dict[s
     """
     names = list(names)
     photos = {name: name.split(".rf.")[0] for name in names}
-    order = sorted(
-        set(photos.values()), key=lambda photo: hashlib.sha256(f"{seed}:{photo}".encode()).digest()
-    )
+    order = sorted(set(photos.values()), key=lambda photo: hashlib.sha256(f"{seed}:{photo}".encode()).digest())
     count = max(1, min(round(share * len(order)), len(order) - 1))
     chosen = set(order[:count])
     return {
@@ -93,6 +92,13 @@ def read_list(path: Path) -> list[str]:
 
 
 def unlearnt(labels: Mapping[str, set[str]], split: str) -> list[str]:
-    """Return a note for every class of a split that the split `train` has no box of."""
-    train = next((labels[name] for name in labels if usual_name(name) == "train"), labels[split])
-    return [f'no box of the split "train" has the class "{label}"' for label in sorted(labels[split] - train)]
+    """Return a note if a split has classes that the split `train` has no box of.
+
+    Args:
+        labels: the class names that have boxes, by split.
+        split: the split that is read.
+    """
+    train = next((labels[name] for name in labels if usual_name(name) == "train"), None)
+    if train is None or usual_name(split) in ("train", "trainval") or labels[split] <= train:
+        return []
+    return [f'classes without a box in the split "train": {first_names(sorted(labels[split] - train))}']

@@ -7,7 +7,7 @@ Layouts read, the first that fits:
     annotations/*.xml + images/*, or XML files beside their images              cut 80/20 by a seed
 
 Corners are 1-based and inclusive, so (xmin, ymin, xmax, ymax) becomes (xmin - 1, ymin - 1, xmax, ymax).
-Reference: Everingham et al., The PASCAL Visual Object Classes Challenge, IJCV 2010; development kit 2007, section 4.
+Reference: Everingham et al., The PASCAL Visual Object Classes Challenge, IJCV 2010; development kit 2007.
 """
 
 from __future__ import annotations
@@ -15,15 +15,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree.ElementTree import Element, ParseError
-
-import defusedxml
-import defusedxml.ElementTree
 
 from smoothiou.data.faults import first_names, fit_boxes, refuse_dropped, refuse_missing_images, size_fault
-from smoothiou.data.images import ImageFinder, check_file_name, image_size
-from smoothiou.data.records import Box, Dataset, Fault, ImageFile, Record
+from smoothiou.data.images import ImageFinder, image_size
+from smoothiou.data.records import Dataset, Fault, ImageFile, Record
 from smoothiou.data.splits import find_split, in_usual_order, read_list, seeded_cut, unlearnt, usual_name
+from smoothiou.data.voc_file import Annotation, read_annotation
 from smoothiou.errors import DataError
 
 CLASSES = (
@@ -46,16 +43,6 @@ CLASSES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Annotation:
-    """One XML file: boxes as annotated but 0-based with an open end, not yet compared with the image."""
-
-    where: str
-    boxes: tuple[Box, ...]
-    file_name: str
-    size: tuple[int, int] | None
-
-
-@dataclass(frozen=True, slots=True)
 class Item:
     """One image of a split: its name, where its XML should be, and who finds its image."""
 
@@ -74,18 +61,10 @@ def read(root: Path, *, split: str, split_seed: int, allow_dropped: int) -> Data
     items, notes = splits(root, split_seed=split_seed)
     name = find_split(split, in_usual_order(items), data=data)
     annotations = {
-        item.xml: read_annotation(item.xml, root=root)
-        for part in items.values()
-        for item in part
-        if item.xml.is_file()
+        item.xml: read_annotation(item.xml, root=root) for part in items.values() for item in part if item.xml.is_file()
     }
     labels = {
-        part: {
-            box.label
-            for item in items[part]
-            if item.xml in annotations
-            for box in annotations[item.xml].boxes
-        }
+        part: {box.label for item in items[part] if item.xml in annotations for box in annotations[item.xml].boxes}
         for part in items
     }
     official = (root / "ImageSets" / "Main").is_dir()
@@ -118,8 +97,8 @@ def class_order(labels: Iterable[str], *, official: bool) -> tuple[str, ...]:
 
     Args:
         labels: all names found in the data set.
-        official: whether the folder has VOC's lists; then all 20 classes are kept, also those without a box, so that
-            two years, or two samples of one, have the same numbers for the same classes.
+        official: whether the folder has VOC's lists; then all 20 classes are kept, also those without a box,
+            so that two years, or two samples of one, have the same numbers for the same classes.
     """
     labels = set(labels)
     if labels <= set(CLASSES):
@@ -142,12 +121,12 @@ def splits(root: Path, *, split_seed: int) -> tuple[dict[str, list[Item]], list[
         missing,
         data=root.resolve().name,
         looked_in="the folder of the images and beside the XML",
-        hint="Add the images, remove their XML, or name the usable ones in ImageSets/Main/train.txt and val.txt.",
+        hint="Add them, remove their XML, or name the usable ones in ImageSets/Main/train.txt and val.txt.",
     )
     notes = [f"split 80/20 by seed {split_seed}: none is shipped"]
     if items and (alone := sorted(items[0].finder.stems() - {item.name for item in items})):
-        count = "1 image has" if len(alone) == 1 else f"{len(alone)} images have"
-        notes.append(f"{count} no XML and belong to no split: {first_names(alone)}")
+        count = "1 image" if len(alone) == 1 else f"{len(alone)} images"
+        notes.append(f"{count} without XML left out: {first_names(alone)}")
     cut = seeded_cut([item.name for item in items], seed=split_seed)
     by_name = {item.name: item for item in items}
     return {name: [by_name[stem] for stem in stems] for name, stems in cut.items()}, notes
@@ -179,7 +158,7 @@ def _listed(root: Path) -> tuple[dict[str, list[Item]], list[str]] | None:
 
 
 def _is_class_list(path: Path, lists: Mapping[str, Path]) -> bool:
-    """Return whether a list is of one class, as `car_train.txt` beside `train.txt`, with its second column."""
+    """Return whether a list is of one class, as `car_train.txt` beside `train.txt`, with a second column."""
     _, _, split = path.stem.rpartition("_")
     if split == path.stem or split not in lists:
         return False
@@ -190,21 +169,19 @@ def _is_class_list(path: Path, lists: Mapping[str, Path]) -> bool:
 def _split_folders(root: Path) -> tuple[dict[str, list[Item]], list[str]] | None:
     """Return the splits of folders called train, valid, test, ... with XML in them, if there are any."""
     folders = [
-        path
-        for path in sorted(root.iterdir())
-        if path.is_dir() and usual_name(path.name) in ("train", "val", "test")
+        path for path in sorted(root.iterdir()) if path.is_dir() and usual_name(path.name) in ("train", "val", "test")
     ]
     items = {folder.name: found for folder in folders if (found := _flat(folder, root))}
     return (items, []) if items else None
 
 
 def _flat(folder: Path, root: Path) -> list[Item]:
-    """Return every XML of a folder with the images beside it, or of `annotations/` with those of `images/`."""
+    """Return every XML of a folder with the images beside it, or of annotations/ with those of images/."""
     images = _folder(folder, "jpegimages", "images")
-    for annotations in filter(None, [folder, _folder(folder, "annotations", "xmls", "labels")]):
-        files = sorted(path for path in annotations.glob("*.xml"))
+    for place in filter(None, [folder, _folder(folder, "annotations", "xmls", "labels")]):
+        files = sorted(place.glob("*.xml"))
         if files:
-            finder = ImageFinder(root, filter(None, [images, annotations, folder]))
+            finder = ImageFinder(root, filter(None, [images, place, folder]))
             return [Item(path.stem, path, finder) for path in files]
     return []
 
@@ -244,70 +221,10 @@ def make_records(
         width, height = image_size(path)
         boxes, wrong = fit_boxes(annotation.boxes, width=width, height=height)
         faults += size_fault(annotation.where, annotated=annotation.size, actual=(width, height)) + wrong
-        records.append(
-            Record(name=item.name, source=ImageFile(path), width=width, height=height, boxes=boxes)
-        )
+        records.append(Record(name=item.name, source=ImageFile(path), width=width, height=height, boxes=boxes))
     hint = "Add the images, or remove their names from the list."
-    refuse_missing_images(
-        missing, data=data, looked_in="the folder of the images and beside the XML", hint=hint
-    )
+    refuse_missing_images(missing, data=data, looked_in="the folder of the images and beside the XML", hint=hint)
     return records, faults
-
-
-def read_annotation(path: Path, *, root: Path) -> Annotation:
-    """Return the objects of one XML file; parts nested in an object are no objects.
-
-    Raises:
-        DataError: not XML, or an object without a name or without four numbers; with file and line or object.
-    """
-    where = path.relative_to(root).as_posix()
-    try:
-        tree = defusedxml.ElementTree.parse(path).getroot()
-    except ParseError as error:
-        raise DataError(
-            f"{path}, line {error.position[0]}: not well-formed XML: {error}.", hint="Repair it."
-        ) from None
-    except defusedxml.DefusedXmlException:
-        raise DataError(
-            f"{path}: the XML declares entities, which are not read.", hint="Remove its DOCTYPE."
-        ) from None
-    except (OSError, ValueError, LookupError) as error:
-        raise DataError(f"{path}: cannot be read as XML: {error}.") from None
-    assert tree is not None
-    file_name = (tree.findtext("filename") or "").strip()
-    if file_name:
-        check_file_name(file_name, where=str(path))
-    boxes = [
-        _read_object(node, f"{where}: object {number}")
-        for number, node in enumerate(tree.findall("object"), 1)
-    ]
-    return Annotation(where, tuple(boxes), file_name, _read_size(tree))
-
-
-def _read_object(node: Element, where: str) -> Box:
-    label = (node.findtext("name") or "").strip()
-    if not label:
-        raise DataError(f"{where} has no name.", hint="Write its class into <name>.")
-    corners = []
-    # By name: the order of the four tags differs between tools and years.
-    for tag in ("xmin", "ymin", "xmax", "ymax"):
-        text = node.findtext(f"bndbox/{tag}")
-        try:
-            corners.append(float(text or ""))
-        except ValueError:
-            raise DataError(
-                f"{where} ({label}): <{tag}> must be a number, got {text!r}.", hint="Repair it."
-            ) from None
-    xmin, ymin, xmax, ymax = corners
-    difficult = (node.findtext("difficult") or "").strip().lower() in ("1", "true", "yes")
-    return Box(xyxy=(xmin - 1, ymin - 1, xmax, ymax), label=label, difficult=difficult, where=where)
-
-
-def _read_size(tree: Element) -> tuple[int, int] | None:
-    try:
-        return int(float(tree.findtext("size/width") or "")), int(float(tree.findtext("size/height") or ""))
-    except (ValueError, OverflowError):
-        return None
 
 
 def _find_image(item: Item, annotation: Annotation) -> Path | None:

@@ -129,16 +129,16 @@ def build_detector(
 ) -> nn.Module:
     """Return a two-stage detector by name, with a box loss in its stages.
 
-    Called in training mode with images (float, [0, 1]) and targets it returns the four losses, else detections.
-    Targets may hold "ignore" boxes; boxes and losses are float32 under autocast too. What the weights did not
-    cover is said in its attribute `notes`, a tuple of sentences.
+    Called in training mode with images (float, [0, 1]) and targets it returns the four losses, else
+    detections. Targets may hold "ignore" boxes; boxes and losses are float32 under autocast too. What the
+    weights did not cover is said in its attribute `notes`, a tuple of sentences.
 
     Args:
         name: "nano", "resnet18-fpn", "resnet50-fpn" or "mobilenet-v3-fpn" (see `DETECTORS`).
         num_classes: classes, without the background; 1 or more.
         loss: as in `set_box_loss`; None for torchvision's own smooth L1.
-        weights: None or "none", "imagenet" or "coco" where torchvision offers them (both download), or the path
-            of a checkpoint.
+        weights: None or "none", "imagenet" or "coco" where torchvision offers them (both download), or the
+            path of a checkpoint.
         stages: "rpn", "roi", or both; the others keep torchvision's own loss.
         loss_weight: factor on the loss in these stages.
         min_size: short side of the resized image in pixels ...
@@ -159,7 +159,7 @@ def build_detector(
     detector = DETECTORS[name]
     word = _kind_of_weights(name, weights)
     state = read_checkpoint(str(weights)) if word == "path" else None
-    model = detector.build(
+    model: Any = detector.build(
         num_classes=num_classes + 1,
         frozen=word in ("imagenet", "coco") or (state is not None and has_frozen_norms(state)),
         min_size=min_size,

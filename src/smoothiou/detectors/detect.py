@@ -1,4 +1,4 @@
-"""One pass of a detector over images: its detections, its boxes before scores and NMS, and refined probe boxes."""
+"""One pass of a detector over images: detections, boxes before scores and NMS, and refined probe boxes."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def detect(
     Returns:
         Per image, boxes xyxy in its pixels:
         "boxes", "scores", "labels": exactly what `model(images)` gives;
-        "raw_boxes" (at most the model's proposals, 4): every second-stage box, decoded with its best foreground
-        class, clipped, without score threshold and NMS;
+        "raw_boxes" (at most the model's proposals, 4): every second-stage box, decoded with its best
+        foreground class, clipped, without score threshold and NMS;
         "probe_boxes" (P, 4), with `probes`: the probes, decoded with their own labels, clipped.
 
     Raises:
@@ -47,6 +47,8 @@ def detect(
         check_stage(model, stage)
     if probes is not None and len(probes) != len(images):
         raise ConfigError(f"probes: expected one pair for each of {len(images)} images, got {len(probes)}.")
+    if not images:
+        return []
     with _evaluating(model):
         return _detect(model, images, probes)
 
@@ -115,7 +117,7 @@ def _decode(
     sizes: list[Size],
     originals: list[Size],
 ) -> list[Tensor]:
-    """Return the boxes (N, 4) of each image, of the class `labels`, clipped, in pixels of the original images."""
+    """Return the boxes (N, 4) of each image, of the class `labels`, clipped, in pixels of the original."""
     # The shape is spelled out because torchvision's decode does not split the classes of an empty batch.
     decoded = heads.box_coder.decode(deltas, proposals).reshape(len(labels), deltas.shape[1] // 4, 4)
     chosen = decoded[torch.arange(len(labels), device=labels.device), labels]

@@ -1,4 +1,4 @@
-"""RoIAlign as matrix products: torchvision's values, several times faster on a CPU, and deterministic on a GPU."""
+"""RoIAlign as matrix products: torchvision's values, faster on a CPU, and deterministic on a GPU."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torchvision.ops import MultiScaleRoIAlign
 
 
 class SeparableRoIAlign(MultiScaleRoIAlign):
-    """Gives the same crops as torchvision's RoIAlign on one feature map, from two small matrix products per box.
+    """Gives the crops of torchvision's RoIAlign on one feature map, from two small matrix products per box.
 
-    With a fixed number of samples per bin, a crop is `rows @ feature @ columns.T` in each channel: bilinear weights
-    and the mean over a bin's samples both factor into a vertical and a horizontal part. torchvision's kernel
-    walks over the samples one by one in the backward pass (serially on a CPU, with atomic additions on a GPU).
+    With a fixed number of samples per bin, a crop is `rows @ feature @ columns.T` in each channel: bilinear
+    weights and the mean over a bin's samples both factor into a vertical and a horizontal part. torchvision's
+    kernel walks over the samples in the backward pass, serially on a CPU, with atomic additions on a GPU.
 
     Args:
         stride: pixels of the image per cell of the feature map.
@@ -20,8 +20,8 @@ class SeparableRoIAlign(MultiScaleRoIAlign):
         sampling_ratio: samples per cell along each side, 1 or more.
 
     Reference:
-        He et al., Mask R-CNN, https://arxiv.org/abs/1703.06870, section 3 (RoIAlign); `torchvision.ops.roi_align`
-        with `aligned=False`, the setting of torchvision's detectors.
+        He et al., Mask R-CNN, https://arxiv.org/abs/1703.06870, section 3; `torchvision.ops.roi_align` with
+        `aligned=False`, the setting of torchvision's detectors.
     """
 
     def __init__(self, *, stride: int, output_size: int = 7, sampling_ratio: int = 2) -> None:
@@ -59,7 +59,7 @@ class SeparableRoIAlign(MultiScaleRoIAlign):
         samples = self.cells * self.sampling_ratio
         step = (high - low).clamp(min=1.0) / samples
         position = low[:, None] + (torch.arange(samples, device=low.device) + 0.5) * step[:, None]
-        # torchvision: nothing from more than one cell outside the map, the border's value from nearer than that.
+        # torchvision: nothing from more than one cell outside the map, the border's value from nearer by.
         inside = (position >= -1.0) & (position <= size)
         position = position.clamp(0, size - 1)
         distance = (position[:, :, None] - torch.arange(size, device=low.device)).abs()

@@ -41,8 +41,8 @@ def torchvision_smooth_l1(
 class StageLoss:
     """A box loss as one stage of a detector uses it: `weight * sum over positives / sampled boxes`.
 
-    Not an `nn.Module`, so that the model's state_dict knows nothing of it; it is copied, pickled and moved with
-    the model all the same.
+    Not an `nn.Module`, so that the model's state_dict knows nothing of it; it is copied, pickled and moved
+    with the model all the same.
 
     Args:
         loss: the loss of the positives.
@@ -54,7 +54,7 @@ class StageLoss:
     name: str
     weight: float = 1.0
     last: tuple[Tensor, Tensor, Weights, Tensor | None] | None = None
-    """Deltas, coder weights and lambda of the last batch: nothing is computed from them until somebody asks."""
+    """Deltas, coder weights and lambda of the last batch; statistics are computed when somebody asks."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "last": None}
@@ -68,7 +68,7 @@ class StageLoss:
             pred_deltas: (K, 4) of the positives, of their own class where there are classes.
             target_deltas: (K, 4).
             weights: the coder's.
-            anchors: (K, 4) xyxy, what the deltas are relative to: anchors in the RPN, proposals in the RoI heads.
+            anchors: (K, 4) xyxy, what the deltas are relative to: anchors (RPN) or proposals (RoI heads).
             sampled: number of sampled boxes, positive and negative, in all images together.
         """
         pred_deltas = in_float(pred_deltas)
@@ -90,7 +90,7 @@ class StageLoss:
         return total
 
     def statistics(self) -> dict[str, Tensor]:
-        """Return `mean_iou` (NaN without positives), `positives` and, if the loss has one, `lambda`; empty before training."""
+        """Return `mean_iou` (NaN without positives), `positives` and, if the loss has one, `lambda`."""
         if self.last is None:
             return {}
         pred, target, weights, lam = self.last

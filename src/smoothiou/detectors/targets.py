@@ -39,7 +39,7 @@ def prepare_targets(
         if ignore is not None and ignore.numel() > 0:
             if ignore.dim() != 2 or ignore.shape[1] != 4:
                 raise DataError(
-                    f"targets[{index}]['ignore']: expected xyxy boxes of shape (M, 4), got {tuple(ignore.shape)}."
+                    f"targets[{index}]['ignore']: expected boxes of shape (M, 4), got {tuple(ignore.shape)}."
                 )
             target = {**target, "ignore": resize_boxes(ignore, list(original.shape[-2:]), list(size))}
         prepared.append(target)

@@ -1,4 +1,4 @@
-"""The loss as a drop-in: any torchvision Faster R-CNN keeps its weights and inference, and learns from another box loss."""
+"""The loss as a drop-in: torchvision's Faster R-CNN with another box loss, and unchanged otherwise."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.detection import GeneralizedRCNN
+from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork
 
@@ -79,7 +79,7 @@ class BoxLossRoIHeads(_LearnsBoxes, RoIHeads):
         self, proposals: list[Tensor], targets: list[dict[str, Tensor]] | None
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:
         """Sample the proposals as torchvision does, ignore boxes honoured."""
-        self._targets = targets  # torchvision does not hand them to assign_targets_to_proposals
+        self._targets = targets or []  # torchvision does not hand them to assign_targets_to_proposals
         try:
             return super().select_training_samples(proposals, targets)
         finally:
@@ -116,7 +116,7 @@ class BoxLossRoIHeads(_LearnsBoxes, RoIHeads):
         labels: list[Tensor],
         regression_targets: list[Tensor],
     ) -> dict[str, Tensor]:
-        """Return the losses of classes and of boxes; the lines of torchvision's fastrcnn_loss but for the box loss."""
+        """Return the losses of classes and of boxes; torchvision's `fastrcnn_loss` but for the box loss."""
         all_labels = torch.cat(labels)
         positive = torch.where(all_labels > 0)[0]
         # Each class has its own four deltas; a positive learns those of its class.
@@ -149,16 +149,16 @@ def set_box_loss(
 ) -> Model:
     """Make a torchvision Faster R-CNN learn its boxes with another loss, in one line and in place.
 
-    Parameters, state_dict keys and inference stay as they are. In the stages named here the training loss becomes
-    `weight * sum over positives / number of sampled boxes`, torchvision's own normaliser; a later call replaces
-    the loss of the stages it names. Targets may then hold "ignore" boxes (M, 4), xyxy in pixels of the image:
-    a negative of which half or more lies on one is not sampled.
+    Parameters, state_dict keys and inference stay as they are. In the stages named here the training loss
+    becomes `weight * sum over positives / number of sampled boxes`, torchvision's own normaliser; a later
+    call replaces the loss of the stages it names. Targets may then hold "ignore" boxes (M, 4), xyxy in pixels of
+    the image: a negative of which half or more lies on one is not sampled.
 
     Args:
         model: `fasterrcnn_*` or any `GeneralizedRCNN` with torchvision's RegionProposalNetwork and RoIHeads.
         loss: a name (`"smooth-iou"`, `"huber[delta=0.5]"`, `"package.module:object"`), an `nn.Module` without
             trainable parameters, or any callable `(pred_deltas, target_deltas, *, weights, anchors) -> (K,)`
-            (elementwise (K, 4) is summed too). By name each stage gets a loss of its own; an object is shared.
+            (elementwise (K, 4) is summed too). By name each stage gets its own loss; an object is shared.
         stages: "rpn" (first stage), "roi" (second stage), or both.
         weight: factor on the box loss in these stages, above 0.
 
@@ -166,7 +166,8 @@ def set_box_loss(
         The same model.
 
     Raises:
-        ConfigError: another kind of model, a mask or keypoint head in the "roi" stage, an unknown stage or loss.
+        ConfigError: another kind of model, a mask or keypoint head in the "roi" stage, an unknown stage or
+            loss.
 
     Reference:
         Smooth IoU, Algorithm 1; normaliser: `torchvision.models.detection.{rpn,roi_heads}`.
@@ -193,8 +194,8 @@ def box_statistics(model: nn.Module) -> dict[str, Tensor]:
     """Return what the last training forward says about boxes: 0-dim tensors, computed now, without a sync.
 
     Keys: "rpn_mean_iou", "rpn_positives", "roi_mean_iou", "roi_positives" and, for losses that have one,
-    "rpn_lambda", "roi_lambda". Mean IoU is that of the positives' predicted with their target boxes, NaN where
-    there was none. Stages without `set_box_loss`, or not trained yet, have no keys.
+    "rpn_lambda", "roi_lambda". Mean IoU is that of the positives' predicted with their target boxes, NaN
+    where there was none. Stages without `set_box_loss`, or not trained yet, have no keys.
     """
     return {
         f"{stage}_{key}": value
@@ -228,7 +229,7 @@ def check_stage(model: nn.Module, stage: str) -> None:
         )
     if stage == "roi" and (module.mask_roi_pool is not None or module.keypoint_roi_pool is not None):
         raise ConfigError(
-            f"{type(model).__name__}: the second stage has a mask or keypoint head; only box heads are supported.",
+            f"{type(model).__name__}: the second stage has a mask or keypoint head, which is not supported.",
             hint='Choose stages=("rpn",), which such models allow.',
         )
 
@@ -253,7 +254,7 @@ def _as_stage_loss(loss: str | BoxLoss | Callable[..., Tensor], weight: float) -
     if isinstance(loss, nn.Module) and any(p.requires_grad for p in loss.parameters()):
         raise ConfigError(
             f"loss {name} has trainable parameters, which the model's optimizer would never see.",
-            hint="Freeze them with `loss.requires_grad_(False)`, or train them yourself and pass a plain function.",
+            hint="Freeze them with `loss.requires_grad_(False)`, or train them yourself and pass a function.",
         )
     return StageLoss(loss=loss, name=name, weight=weight)
 

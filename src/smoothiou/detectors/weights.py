@@ -1,4 +1,4 @@
-"""Weights from a checkpoint file or from torchvision's downloads; a misfit is named and nothing is half-loaded."""
+"""Weights from a checkpoint or from torchvision's downloads; a misfit is named and nothing is half-loaded."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
 
 
 def has_frozen_norms(state: Mapping[str, Tensor]) -> bool:
-    """Tell whether the batch norms behind a state dict were frozen (they count no batches), as in fine-tuning."""
+    """Tell whether the batch norms behind a state dict were frozen, which then count no batches."""
     return any(key.endswith("running_var") for key in state) and not any(
         key.endswith("num_batches_tracked") for key in state
     )
@@ -99,7 +99,7 @@ def load_imagenet(model: nn.Module, weights: WeightsEnum) -> str:
 
 
 def load_coco(model: nn.Module, weights: WeightsEnum, *, zero_eps: bool) -> str:
-    """Load COCO weights, without the last layer where the number of classes differs, and return a note of that.
+    """Load COCO weights, without the last layer where the number of classes differs, and return a note.
 
     Args:
         model: the detector.
@@ -114,12 +114,12 @@ def load_coco(model: nn.Module, weights: WeightsEnum, *, zero_eps: bool) -> str:
     wanted = int(model.state_dict()[f"{HEAD}cls_score.bias"].shape[0])
     note = f"{weights}: loaded."
     if classes != wanted:
-        state = {key: value for key, value in state.items() if not key.startswith(HEAD)}
+        state |= {key: value for key, value in model.state_dict().items() if key.startswith(HEAD)}
         note = (
             f"{weights}: loaded, but for the last layer of the second stage, which is random: "
             f"{wanted - 1} classes here, {classes - 1} there."
         )
-    model.load_state_dict(state, strict=classes == wanted)
+    model.load_state_dict(state)
     if zero_eps:
         absorb_zero_eps(model)
     return note
@@ -128,8 +128,8 @@ def load_coco(model: nn.Module, weights: WeightsEnum, *, zero_eps: bool) -> str:
 def absorb_zero_eps(model: nn.Module) -> None:
     """Subtract epsilon from the variances of frozen norms whose weights were trained without it.
 
-    torchvision sets epsilon to 0 in place, which a state dict does not hold; so the model would change slightly
-    whenever its checkpoint is loaded again.
+    torchvision sets epsilon to 0 in place, which a state dict does not hold; so the model would change
+    slightly whenever its checkpoint is loaded again.
     """
     for module in model.modules():
         if isinstance(module, FrozenBatchNorm2d):

@@ -106,9 +106,7 @@ def per_class_ap(truth: Truth, predictions: Predictions) -> dict[str, float]:
     names = [category["name"] for category in sorted(prepared["categories"], key=lambda c: c["id"])]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise DataError(
-            f"truth: two categories are named {twice[0]!r}.", hint="Give each class its own name."
-        )
+        raise DataError(f"truth: two categories are named {twice[0]!r}.", hint="Give each class its own name.")
     precision = _accumulated(prepared, detections)["precision"]
     return {name: _mean(precision[:, :, k, _ALL_AREAS, _MAXDET_100]) for k, name in enumerate(names)}
 
@@ -212,9 +210,7 @@ def _prepare_truth(truth: Truth) -> dict[str, Any]:
             {
                 "id": index + 1,
                 "image_id": _known(_field(entry, "image_id", where), images, f"{where}: image_id"),
-                "category_id": _known(
-                    _field(entry, "category_id", where), categories, f"{where}: category_id"
-                ),
+                "category_id": _known(_field(entry, "category_id", where), categories, f"{where}: category_id"),
                 "bbox": box,
                 "area": box[2] * box[3] if area is None else _number(area, f"{where}: area"),
                 "iscrowd": int(bool(entry.get("iscrowd", 0))),
@@ -246,9 +242,7 @@ def _prepare_predictions(predictions: Predictions, truth: dict[str, Any], name: 
         detections.append(
             {
                 "image_id": _known(_field(entry, "image_id", where), images, f"{where}: image_id"),
-                "category_id": _known(
-                    _field(entry, "category_id", where), categories, f"{where}: category_id"
-                ),
+                "category_id": _known(_field(entry, "category_id", where), categories, f"{where}: category_id"),
                 "bbox": _box(_field(entry, "bbox", where), f"{where}: bbox"),
                 "score": _number(_field(entry, "score", where), f"{where}: score"),
             }
@@ -284,9 +278,7 @@ def _whole(value: Any, where: str) -> int:
 def _known(value: Any, known: Any, where: str) -> int:
     number = _whole(value, where)
     if number not in known:
-        raise DataError(
-            f"{where}: {number} is not in the truth.", hint="Are these the predictions of another split?"
-        )
+        raise DataError(f"{where}: {number} is not in the truth.", hint="Are these the predictions of another split?")
     return number
 
 

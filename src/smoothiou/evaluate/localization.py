@@ -305,9 +305,7 @@ def paired_image_bootstrap(
     generator = np.random.default_rng(seed)
     drawn = np.empty((resamples, 2, 4))
     for resample in range(resamples):
-        counts = (
-            np.bincount(generator.integers(0, len(ids), len(ids)), minlength=len(ids)) if ids else np.empty(0)
-        )
+        counts = np.bincount(generator.integers(0, len(ids), len(ids)), minlength=len(ids)) if ids else np.empty(0)
         drawn[resample] = counts @ sums
     return {
         "mean_iou": _interval(sums.sum(axis=1)[..., :2], drawn[..., :2]),

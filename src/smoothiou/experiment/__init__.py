@@ -1,11 +1,11 @@
 """The composition root: the one room that may import every other. Its parts load on use.
 
-    run               settings -> one finished run folder
-    evaluate_run      run folder -> metrics of its weights
-    predict_images    run folder and images -> boxes and pictures
-    compare_cells     finished cells of a study -> comparison.json and the gallery
-    check_losses      specifications of losses -> nothing, or what is wrong with them
-    describe_devices  what `smoothiou env` says about devices
+run               settings -> one finished run folder
+evaluate_run      run folder -> metrics of its weights
+predict_images    run folder and images -> boxes and pictures
+compare_cells     finished cells of a study -> comparison.json and the gallery
+check_losses      specifications of losses -> nothing, or what is wrong with them
+describe_devices  what `smoothiou env` says about devices
 """
 
 from __future__ import annotations

@@ -42,7 +42,9 @@ def choose_place(device: str, precision: str) -> Place:
     if device == "auto":
         name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"train.device: {name} was asked for, but torch sees no CUDA device.", hint="Use auto or cpu.")
+        raise ConfigError(
+            f"train.device: {name} was asked for, but torch sees no CUDA device.", hint="Use auto or cpu."
+        )
     try:
         chosen = torch.device(name)
     except RuntimeError:

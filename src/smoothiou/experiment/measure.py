@@ -21,7 +21,13 @@ from smoothiou.data.records import Dataset, Record
 from smoothiou.detectors import detect
 from smoothiou.errors import CheckpointError, DataError
 from smoothiou.evaluate import (
-    ap_by_iou, engine, evaluate_detections, jittered_probes, localize_image, per_class_ap, summarize,
+    ap_by_iou,
+    engine,
+    evaluate_detections,
+    jittered_probes,
+    localize_image,
+    per_class_ap,
+    summarize,
 )  # fmt: skip
 from smoothiou.evaluate.detect import ImageOutput, coco_results, run_detector
 from smoothiou.experiment.devices import Place, choose_place
@@ -54,6 +60,12 @@ class Measurement:
     predictions: list[dict[str, Any]]
     data: Dataset
 
+    def facts(self) -> dict[str, Any]:
+        """Return what was measured on."""
+        data = self.data
+        counts = {"images": len(data.records), "boxes": sum(len(record.boxes) for record in data.records)}
+        return {"name": data.name, "split": data.split, "fingerprint": data.fingerprint, **counts}
+
     def numbers(self, *, seed: int) -> dict[str, Any]:
         """Return the part of a result.json that was measured, with its signature."""
         return {
@@ -61,11 +73,8 @@ class Measurement:
             "ap_by_iou": self.ap_by_iou,
             "per_class": self.per_class,
             "localization": self.localization,
-            "signature": signature(
-                "AP", engine=engine(), data=self.data.name, split=self.data.split, fingerprint=self.data.fingerprint,
-                images=len(self.data.records), seed=seed, version=version(),
-            ),
-        }  # fmt: skip
+            "signature": signature("AP", engine=engine(), data=self.facts(), seeds=seed, version=version()),
+        }
 
 
 def measure(
@@ -93,8 +102,10 @@ def measure(
                 device=place.device,
                 precision=place.precision,
             ),
-            total=len(data.records), label=label, quiet=quiet,
-        )  # fmt: skip
+            total=len(data.records),
+            label=label,
+            quiet=quiet,
+        )
     )
     localized = [
         _localize(number, record, data.classes, output, origins)
@@ -116,9 +127,7 @@ def _probes(record: Record, number: int, classes: Sequence[str]) -> tuple[np.nda
     """Return the probes of an image, their labels, and the truth each was jittered from."""
     wanted = [box for box in record.boxes if not box.ignored]
     truths = np.array([box.xyxy for box in wanted], dtype=np.float64).reshape(-1, 4)
-    boxes = jittered_probes(
-        truths, image_id=number, image_size=(record.width, record.height), per_box=PROBES_PER_BOX
-    )
+    boxes = jittered_probes(truths, image_id=number, image_size=(record.width, record.height), per_box=PROBES_PER_BOX)
     labels = np.array([classes.index(box.label) + 1 for box in wanted], dtype=np.int64)
     return boxes, np.repeat(labels, PROBES_PER_BOX), np.repeat(truths, PROBES_PER_BOX, axis=0)
 
@@ -233,7 +242,9 @@ def evaluate_run(
             f"{', '.join(test.classes)}.",
             hint="Name data with the same classes.",
         )
-    measured = measure(opened.model, test, opened.config, opened.place, label=f"{folder.name} {checkpoint}", quiet=quiet)
+    measured = measure(
+        opened.model, test, opened.config, opened.place, label=f"{folder.name} {checkpoint}", quiet=quiet
+    )
     result = {
         "schema_version": SCHEMA_VERSION,
         "run": str(folder),

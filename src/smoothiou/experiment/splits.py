@@ -30,9 +30,7 @@ def open_splits(config: DataConfig) -> Splits:
     if not config.path:
         raise ConfigError("data.path is empty.", hint="Name a folder, or `shapes` for the synthetic data set.")
     format_ = None if config.format == "auto" else config.format
-    train, val, test = choose_splits(
-        config.path, format=format_, train=config.train, val=config.val, test=config.test
-    )
+    train, val, test = choose_splits(config.path, format=format_, train=config.train, val=config.val, test=config.test)
     return Splits(open_split(config, train), open_split(config, val) if val else None, open_split(config, test))
 
 

@@ -77,7 +77,7 @@ def run(config: RunConfig, folder: str | Path, *, overwrite: bool = False, quiet
         return {}
     began = time.monotonic()
     measured = measure(model, splits.test, config, place, label=f"{_label(config)}  test", quiet=quiet)
-    result = _result(config, splits, facts, measured, hash_=cell_hash(config.flat(), facts))
+    result = _result(config, measured, hash_=cell_hash(config.flat(), facts))
     result["cost"] = {
         "train_seconds": seconds,
         "seconds_per_step": seconds / config.train.steps,
@@ -132,9 +132,7 @@ def _prepare_folder(
     return None
 
 
-def _train(
-    model: nn.Module, config: RunConfig, folder: Path, splits: Splits, place: Place, *, quiet: bool
-) -> float:
+def _train(model: nn.Module, config: RunConfig, folder: Path, splits: Splits, place: Place, *, quiet: bool) -> float:
     """Train to the end, from last.ckpt where there is one, and return the seconds that it took in all."""
     optimizer = build_optimizer(model, config.optim)
     classes = list(splits.train.classes)
@@ -167,7 +165,11 @@ def _train(
         if splits.val is not None and place.rank == 0:
             measured = measure(model, splits.val, config, place, label=f"{_label(config)}  val", quiet=True)
             ap = measured.metrics["AP"]
-            row = {"val_AP": ap, "val_AP50": measured.metrics["AP50"], "val_mean_iou": measured.localization["mean_iou"]}
+            row = {
+                "val_AP": ap,
+                "val_AP50": measured.metrics["AP50"],
+                "val_mean_iou": measured.localization["mean_iou"],
+            }
             if ap > best:
                 best = ap
                 save_checkpoint(
@@ -216,17 +218,14 @@ class _Drawn(TorchDataset[tuple[torch.Tensor, dict[str, Any]]]):
         return flip_horizontal(image, target) if draw.flip else (image, target)
 
 
-def _result(
-    config: RunConfig, splits: Splits, facts: Mapping[str, Any], measured: Measurement, *, hash_: str
-) -> dict[str, Any]:
-    test = {**facts["test"], **facts["test"]["counts"]}
+def _result(config: RunConfig, measured: Measurement, *, hash_: str) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "loss": config.loss.name,
         "seed": config.train.seed,
         **measured.numbers(seed=config.train.seed),
         "optim": {"lr": config.optim.lr},
-        "data": {"test": {key: test[key] for key in ("name", "split", "fingerprint", "images", "boxes")}},
+        "data": {"test": measured.facts()},
         "versions": manifest()["versions"],
         "hash": hash_,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

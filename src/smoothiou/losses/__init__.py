@@ -1,4 +1,4 @@
-"""Box losses: one loss, one file. `shelf.py` holds their names, `catalogue.py` describes them without torch."""
+"""Box losses: one loss, one file; `shelf.py` holds their names, `catalogue.py` what they are."""
 
 from __future__ import annotations
 

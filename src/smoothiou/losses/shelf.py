@@ -7,7 +7,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -47,22 +47,25 @@ def load_loss(name: str, **options: Any) -> BoxLoss:
     Raises:
         ConfigError: there is no such loss, or it does not have these options.
     """
-    if ":" in name:
-        found = _import(name)
-    elif name in LOSSES:
-        found = LOSSES[name]
-    else:
-        raise ConfigError(
-            f"No loss is called {name!r}.",
-            hint=f"{did_you_mean(name, LOSSES)} A loss of your own is named package.module:object.",
-        )
+    found = _find(name)
     _check_options(name, found, options)
-    if inspect.isclass(found):
-        found: Any = found(**options)
-        if not callable(found):
-            raise ConfigError(f"{name}: its objects cannot be called.", hint="Give the class a forward method.")
-        return found
-    return functools.partial(found, **options) if options else found
+    if not inspect.isclass(found):
+        return functools.partial(found, **options) if options else found
+    loss = cast(BoxLoss, found(**options))
+    if not callable(loss):
+        raise ConfigError(f"{name}: its objects cannot be called.", hint="Give the class a __call__ method.")
+    return loss
+
+
+def _find(name: str) -> Any:
+    if ":" in name:
+        return _import(name)
+    if name in LOSSES:
+        return LOSSES[name]
+    raise ConfigError(
+        f"No loss is called {name!r}.",
+        hint=f"{did_you_mean(name, LOSSES)} A loss of your own is named package.module:object.",
+    )
 
 
 def _import(name: str) -> Callable[..., Any]:
@@ -90,14 +93,16 @@ def _import(name: str) -> Callable[..., Any]:
 
 
 def _check_options(name: str, found: Callable[..., Any], options: Mapping[str, Any]) -> None:
-    parameters = inspect.signature(found).parameters.values()
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return
-    accepted = [p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    parameters = list(inspect.signature(found).parameters.values())
     if not inspect.isclass(found):
         # A function's first two arguments are the deltas, and the detector fills in weights and anchors.
-        accepted = [word for word in accepted[2:] if word not in ("weights", "anchors")]
+        parameters = [p for p in parameters[2:] if p.name not in ("weights", "anchors")]
+    named = [p for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    accepted = [p.name for p in named]
+    choices = f"Its options: {', '.join(accepted)}." if accepted else "It has no options."
     wrong = [option for option in options if option not in accepted]
-    if wrong:
-        choices = f"Its options: {', '.join(accepted)}." if accepted else "It has no options."
+    if wrong and not any(p.kind is p.VAR_KEYWORD for p in parameters):
         raise ConfigError(f"The loss {name} has no option {wrong[0]!r}.", hint=choices)
+    missing = [p.name for p in named if p.default is p.empty and p.name not in options]
+    if missing:
+        raise ConfigError(f"The loss {name} needs the option {missing[0]!r}.", hint=choices)

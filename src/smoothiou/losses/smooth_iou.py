@@ -115,17 +115,17 @@ class SmoothIoU(nn.Module):
         if huber_on not in ("deltas", "corners", "unit-corners"):
             raise ConfigError(f"huber_on: expected deltas, corners or unit-corners, got {huber_on!r}.")
         self.delta = require_positive("delta", delta)
-        self.lam = require_lambda(lam)
+        self.lam: Lambda = require_lambda(lam)
         self.detach = detach
         self.huber_on = huber_on
         self.sync = sync
         self.iou_weight = require_positive("iou_weight", iou_weight)
         self.last_lambda = torch.zeros(())
-        if not detach:
+        if not detach and lam in ("batch", "box"):
             warnings.warn(
-                "SmoothIoU(detach=False): the gradient flows through lambda, and the pull of the IoU term becomes "
-                "2 lambda - 1 + mean Huber instead of lambda. Where boxes are poor and Huber is small that is "
-                "negative and pushes boxes apart.",
+                "SmoothIoU(detach=False): the gradient flows through lambda, and the pull of the IoU term is "
+                "2 lambda - 1 + mean Huber instead of lambda. Where boxes are poor and Huber is small that "
+                "is negative and pushes boxes apart.",
                 UserWarning,
                 stacklevel=2,
             )
@@ -155,7 +155,9 @@ class SmoothIoU(nn.Module):
         pred, target = float_pair(pred_deltas, target_deltas)
         iou = boxes.deltas_iou(pred, target, weights=weights)
         weight = lambda_of(iou.detach() if self.detach else iou, self.lam, sync=self.sync)  # line 8
-        self.last_lambda = weight.detach().sum() / max(weight.numel(), 1)
+        self.last_lambda = weight.detach()
+        if self.lam == "box":
+            self.last_lambda = lambda_of(weight.detach(), "batch", sync=False)
         huber_loss = self._huber(pred, target, weights, anchors)  # line 4
         return weight * (self.iou_weight * (1 - iou)) + (1 - weight) * huber_loss  # line 10: Eq. 7
 
@@ -163,8 +165,8 @@ class SmoothIoU(nn.Module):
         if self.huber_on == "deltas":
             return huber(pred, target, delta=self.delta)
         if self.huber_on == "unit-corners":
-            pred, target = boxes.decode_unit(pred, weights=weights), boxes.decode_unit(target, weights=weights)
-            return huber(pred, target, delta=self.delta)
+            pred = boxes.decode_unit(pred, weights=weights)
+            return huber(pred, boxes.decode_unit(target, weights=weights), delta=self.delta)
         if anchors is None:
             raise ConfigError(
                 'SmoothIoU(huber_on="corners") measures corners in pixels and needs anchors, got none.',

@@ -1,8 +1,8 @@
-"""Every figure of a report, drawn from `series` with matplotlib: colours that follow the page, marks that need no colour."""
+"""Every figure of a report, drawn from `series`: colours that follow the page, marks that need no colour."""
 
 from __future__ import annotations
 
-import html
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from smoothiou.report.series import Dots, Line, Panel
-from smoothiou.report.svg import GROUND, INK, drawing, inline, loss_colour, new_figure
+from smoothiou.report.svg import GROUND, INK, PALETTE_SIZE, drawing, inline, loss_colour, new_figure
 
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (6, 2, 1.2, 2)), (0, (1.2, 1.6)), (0, (9, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -38,9 +38,9 @@ def draw_panel(panel: Panel, losses: Sequence[str], *, size: tuple[float, float]
             axes.axhline(0, color=INK, linewidth=1)
         if panel.edges is not None:
             filled = [x for line in panel.lines for x, value in zip(line.x, line.high, strict=True) if value > 0.05]
-            axes.set_xlim(min(filled, default=0), 1)
+            axes.set_xlim(math.floor(10 * min(filled, default=0)) / 10, 1)
             axes.set_ylim(0)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_locator(MaxNLocator(5) if panel.edges is None else MaxNLocator(5, steps=[1, 2, 5, 10]))
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.set_xlabel(panel.x_label)
         if panel.y_label:
@@ -49,7 +49,7 @@ def draw_panel(panel: Panel, losses: Sequence[str], *, size: tuple[float, float]
 
 
 def draw_dots(dots: Dots, losses: Sequence[str], *, number: int, width: float) -> str:
-    """Return a dot plot of differences as inline SVG: seeds as dots, mean as a mark, interval as a bar, a zero line.
+    """Return a dot plot of differences as inline SVG: seeds as dots, their mean, its interval as a bar.
 
     Args:
         dots: the rows, drawn from top to bottom.
@@ -69,24 +69,33 @@ def draw_dots(dots: Dots, losses: Sequence[str], *, number: int, width: float) -
         axes.axvline(0, color=INK, linewidth=1)
         for place, row in enumerate(dots.rows):
             y = count - 1 - place
-            if row.low is not None and row.high is not None:
-                axes.plot([row.low, row.high], [y, y], color=colour, linewidth=6, alpha=0.3, solid_capstyle="butt")
-                axes.plot([row.low, row.low, None, row.high, row.high], [y - 0.2, y + 0.2, None, y - 0.2, y + 0.2], color=colour, linewidth=1.5)
             values = list(row.seeds.values())
-            axes.plot(values, [y] * len(values), linestyle="", marker="o", markersize=5, markerfacecolor=GROUND, markeredgecolor=colour)
+            # Mean and interval a little above the line of the row, seeds a little below: none hides another.
+            above, below = (y + 0.13, y - 0.2) if len(values) > 1 else (y, y)
+            if row.low is not None and row.high is not None:
+                axes.hlines(above, row.low, row.high, colors=colour, linewidth=6, alpha=0.3)
+                axes.vlines([row.low, row.high], above - 0.17, above + 0.17, colors=colour, linewidth=1.5)
+            seeds = {"marker": "o", "markersize": 4.5, "markerfacecolor": GROUND, "markeredgecolor": colour}
+            axes.plot(values, [below] * len(values), linestyle="", **seeds)
             if len(values) > 1:
-                axes.plot([row.mean], [y], linestyle="", marker=MARKERS[order % len(MARKERS)], markersize=7, color=colour)
+                axes.plot(
+                    [row.mean],
+                    [above],
+                    linestyle="",
+                    marker=MARKERS[order % len(MARKERS)],
+                    markersize=7,
+                    color=colour,
+                )
         axes.set_yticks(range(count), [_short(row.name) for row in reversed(dots.rows)], color=INK)
         axes.set_ylim(-0.6, count - 0.4)
-        _room_around_zero(axes, dots)
+        axes.set_xlim(*dots.limits)
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.set_xlabel(f"points, {_short(dots.candidate, 24)} minus {_short(losses[0], 24)}")
-        title = f"{dots.candidate} minus {losses[0]}"
-        return inline(figure, name, title=title, description=_describe_dots(dots, losses[0]))
+        return inline(figure, name, title=dots.title, description=_describe_dots(dots, losses[0]))
 
 
 def swatch(order: int) -> str:
-    """Return the legend mark of the loss at this place: its colour, dash and marker, as a small inline SVG."""
+    """Return the legend mark of the loss at this place: its colour, dash and marker, as a small SVG."""
     dash = DASHES[order % len(DASHES)]
     pattern = "" if dash == "-" else f' stroke-dasharray="{" ".join(str(2 * part) for part in dash[1])}"'
     marks = {
@@ -98,9 +107,9 @@ def swatch(order: int) -> str:
         "P": '<path d="M15.5 1.5h3v3h3v3h-3v3h-3v-3h-3v-3h3z"/>',
         "X": '<path d="M14 1l3 3 3-3 2 2-3 3 3 3-2 2-3-3-3 3-2-2 3-3-3-3z"/>',
     }
-    colour = html.escape(f"var(--loss-{order % 7})")
     return (
-        f'<svg class="swatch" viewBox="0 0 34 12" width="34" height="12" aria-hidden="true" style="color: {colour}">'
+        '<svg class="swatch" viewBox="0 0 34 12" width="34" height="12" aria-hidden="true" '
+        f'style="color: var(--loss-{order % PALETTE_SIZE})">'
         f'<line x1="0" y1="6" x2="34" y2="6" stroke="currentColor" stroke-width="2"{pattern}/>'
         f'<g fill="currentColor">{marks[MARKERS[order % len(MARKERS)]]}</g></svg>'
     )
@@ -110,7 +119,15 @@ def _line(axes: Axes, line: Line, order: int, *, markers: bool) -> None:
     colour, marker = loss_colour(order), MARKERS[order % len(MARKERS)]
     if line.stopped is not None:
         axes.plot(line.x, line.mean, color=colour, linewidth=0.9, alpha=0.8)
-        axes.plot(line.x[-1:], line.mean[-1:], linestyle="", marker="x", markersize=7, markeredgewidth=2, color=colour)
+        axes.plot(
+            line.x[-1:],
+            line.mean[-1:],
+            linestyle="",
+            marker="x",
+            markersize=7,
+            markeredgewidth=2,
+            color=colour,
+        )
         return
     if line.seeds > 1:
         axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.18, linewidth=0)
@@ -133,18 +150,12 @@ def _histogram(axes: Axes, line: Line, edges: Sequence[float], order: int) -> No
     colour = loss_colour(order)
     by_edge = {edge: place for place, edge in enumerate(line.x)}
     place = [by_edge.get(edge) for edge in edges[:-1]]
-    mean, low, high = ([0.0 if at is None else values[at] for at in place] for values in (line.mean, line.low, line.high))
+    mean, low, high = (
+        [0.0 if at is None else values[at] for at in place] for values in (line.mean, line.low, line.high)
+    )
     if line.seeds > 1:
         axes.stairs(high, edges, baseline=low, fill=True, color=colour, alpha=0.18, linewidth=0)
     axes.stairs(mean, edges, color=colour, linewidth=1.7, linestyle=DASHES[order % len(DASHES)], baseline=None)
-
-
-def _room_around_zero(axes: Axes, dots: Dots) -> None:
-    values = [0.0]
-    for row in dots.rows:
-        values += [*row.seeds.values(), *(end for end in (row.low, row.high) if end is not None)]
-    room = 0.06 * (max(values) - min(values)) or 1.0
-    axes.set_xlim(min(values) - room, max(values) + room)
 
 
 def _short(name: str, limit: int = 26) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from smoothiou.report import tables
+from smoothiou.report.cells import verdict_words
+from smoothiou.report.curves import window
 from smoothiou.report.figures import draw_dots, draw_panel, swatch
-from smoothiou.report.material import METRICS, Material
-from smoothiou.report.provenance import differing_settings, failures, rate_sentence, signatures, surroundings
+from smoothiou.report.material import METRICS, Material, full_name
+from smoothiou.report.provenance import differing_settings, failures, rate_sentence, surroundings
 from smoothiou.report.series import (
     Dots,
     Panel,
@@ -23,7 +26,6 @@ from smoothiou.report.series import (
     forest,
     histogram_panels,
     training_panels,
-    window,
 )
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -51,7 +53,7 @@ def render_html(material: Material) -> str:
         "losses": losses,
         "order": {loss: place for place, loss in enumerate(losses)},
         "swatch": _marked(swatch),
-        "sentence": material.summary["sentence"],
+        "sentences": _sentences(material),
         "verdicts": _verdicts(material),
         "facts": _facts(material),
         "localization": tables.localization_table(material),
@@ -62,7 +64,7 @@ def render_html(material: Material) -> str:
         "runs": tables.runs_table(material),
         "data": tables.data_table(material),
         "forests": [
-            (f"{dots.candidate} minus {material.baseline}", Markup(draw_dots(dots, losses, number=place, width=500)))
+            (dots.title, Markup(draw_dots(dots, losses, number=place, width=LARGE[0])))
             for place, dots in enumerate(forest(material))
         ],
         "ap_panels": _drawn(ap_panels(material), losses, LARGE),
@@ -70,7 +72,7 @@ def render_html(material: Material) -> str:
         "smoothing": _smoothing(material),
         "histograms": _drawn(histogram_panels(material), losses, SMALL),
         "classes": [
-            (f"{dots.candidate} minus {material.baseline}", Markup(draw_dots(dots, losses, number=place, width=500)))
+            (dots.title, Markup(draw_dots(dots, losses, number=place, width=LARGE[0])))
             for place, dots in enumerate(classes)
         ],
         "classes_left_out": max((len(material.plan.get("classes") or []) - CLASSES_SHOWN, 0)),
@@ -79,7 +81,8 @@ def render_html(material: Material) -> str:
         "labels_shown": LABELS_SHOWN,
         "failures": failures(material),
         "rates": rate_sentence(material),
-        "signatures": signatures(material),
+        "signatures": _signatures(material),
+        "run_signatures": [(cell["id"], cell["result"]["signature"]) for cell in material.finished],
         "differing": differing_settings(material),
         "surroundings": surroundings(material),
         "command": shlex.join(map(str, material.plan.get("command") or [])),
@@ -95,24 +98,41 @@ def _drawn(panels: list[Panel], losses: list[str], size: tuple[float, float]) ->
     return [(panel.title, Markup(draw_panel(panel, losses, size=size))) for panel in panels]
 
 
+def _sentences(material: Material) -> list[str]:
+    """Return the sentence of result, one line per candidate."""
+    text = material.summary["sentence"]
+    for candidate in material.candidates:
+        start = f" {candidate} minus {material.baseline} "
+        text = text.replace(start, f"\n{start.lstrip()}")
+    return text.splitlines()
+
+
 def _widest(dots: Dots) -> Dots:
     """Keep the classes that differ most when there are too many to draw; results.csv has all."""
     kept = {row.key for row in sorted(dots.rows, key=lambda row: -abs(row.mean))[:CLASSES_SHOWN]}
-    return Dots(key=dots.key, candidate=dots.candidate, rows=[row for row in dots.rows if row.key in kept])
+    return replace(dots, rows=[row for row in dots.rows if row.key in kept])
 
 
 def _verdicts(material: Material) -> list[tuple[str, list[dict[str, str]]]]:
     """Return, per candidate, the plain verdict on each headline metric."""
     verdicts = []
     for candidate in material.candidates:
+        entries = [entry for key in HEADLINES if (entry := material.difference(candidate, key))]
+        if entries and max(entry["n"] for entry in entries) == 1:
+            verdicts.append((candidate, [{"metric": "", "words": "one seed proves nothing", "kind": "unknown"}]))
+            continue
         chips = []
-        for key in HEADLINES:
-            entry = material.difference(candidate, key)
-            if entry is not None:
-                words, kind = tables.verdict_words(entry)
-                chips.append({"metric": tables.metric_name(METRICS[key]), "words": words, "kind": kind})
+        for entry in entries:
+            words, kind = verdict_words(entry)
+            chips.append({"metric": full_name(METRICS[entry["metric"]]), "words": words, "kind": kind})
         verdicts.append((candidate, chips))
     return verdicts
+
+
+def _signatures(material: Material) -> list[tuple[str, str]]:
+    """Return (name, signature) of every metric in the tables."""
+    signatures = material.summary["signatures"]
+    return [(full_name(metric), signatures[key]) for key, metric in METRICS.items() if key in signatures]
 
 
 def _facts(material: Material) -> list[tuple[str, str]]:
@@ -124,7 +144,12 @@ def _facts(material: Material) -> list[tuple[str, str]]:
             counts = split.get("counts") or {}
             facts.append((name, f"{split['name']}/{split['split']}, {counts.get('images', '?')} images"))
     facts.append(("Detector", f"{settings.get('model.name', '?')}, weights: {settings.get('model.weights', '?')}"))
-    facts.append(("Training", f"{settings.get('train.steps', '?')} steps of {settings.get('train.batch_size', '?')} images"))
+    facts.append(
+        (
+            "Training",
+            f"{settings.get('train.steps', '?')} steps of {settings.get('train.batch_size', '?')} images",
+        )
+    )
     facts.append(("Seeds", ", ".join(map(str, material.seeds))))
     facts.append(("Runs", f"{len(material.finished)} of {len(material.summary['cells'])} finished"))
     return facts
@@ -137,7 +162,7 @@ def _smoothing(material: Material) -> str:
     if width == 1:
         return "Curves are not smoothed."
     return (
-        f"Losses, λ, IoU and gradient norm are moving averages over {width} logged points; "
+        f"Losses, λ and IoU are moving averages over {width} logged points; "
         "validation and learning rate are as measured."
     )
 

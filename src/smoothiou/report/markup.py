@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from smoothiou.report.tables import Cell, Row, Table
+from smoothiou.report.cells import Cell, Row, Table
 
 _LATEX = {
     "\\": r"\textbackslash{}",

@@ -1,14 +1,13 @@
-"""What a report is made of: the collected study, its training curves and machines. Reads result files only."""
+"""What a report is made of: the collected study, its training curves and machines."""
 
 from __future__ import annotations
 
-import csv
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from smoothiou.errors import DataError
+from smoothiou.report.curves import Curve, read_curves
 from smoothiou.runs import read_json
 from smoothiou.study.results import collect
 
@@ -20,7 +19,7 @@ class Metric:
     Args:
         key: its name in result.json.
         name: its name in a table.
-        percent: written times 100 with two decimals (Table 3 of the paper), else as it is with four (Table 2).
+        percent: written times 100 with two decimals (the paper's Table 3), else with four (its Table 2).
     """
 
     key: str
@@ -46,8 +45,10 @@ DETECTION = (
 )
 METRICS = {metric.key: metric for metric in (*LOCALIZATION, *DETECTION)}
 
-Curve = list[tuple[float, float]]
-"""Points (step, value) of one column of one run, in the order of the steps."""
+
+def full_name(metric: Metric) -> str:
+    """Return the name that a metric has outside the localization table."""
+    return f"Mean IoU, {metric.name}" if metric.name in ("positives only", "matched", "refined") else metric.name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,7 +106,7 @@ class Material:
     @property
     def gallery(self) -> list[dict[str, Any]]:
         """Return the images where the losses disagree most; empty when none were chosen."""
-        return list(self.summary.get("gallery") or [])
+        return self.summary["gallery"]
 
     def results(self, loss: str) -> dict[int, dict[str, Any]]:
         """Return seed -> result.json of the finished cells of a loss."""
@@ -118,8 +119,7 @@ class Material:
 
     def seed_values(self, loss: str, metric: str) -> dict[int, float]:
         """Return seed -> value of a metric, for the runs where it is defined."""
-        entry = self.summary["summary"].get(loss, {}).get(metric) or {}
-        return {int(seed): value for seed, value in (entry.get("values") or {}).items() if value is not None}
+        return self.summary["summary"][loss].get(metric, {}).get("values", {})
 
     def seed_differences(self, candidate: str, metric: str) -> dict[int, float]:
         """Return seed -> candidate minus baseline, for the seeds where both are defined."""
@@ -144,42 +144,13 @@ def read_material(folder: str | Path) -> Material:
         SmoothIoUError: it holds no readable plan.json.
     """
     folder = Path(folder)
-    summary = dict(collect(folder))
-    if "gallery" not in summary:
-        comparison = folder / "comparison.json"
-        summary["gallery"] = read_json(comparison).get("gallery", []) if comparison.is_file() else []
+    summary = collect(folder)
     curves, manifests = {}, {}
     for cell in summary["cells"]:
         home = folder / "cells" / cell["id"]
         curves[cell["id"]] = read_curves(home / "metrics.csv")
         manifests[cell["id"]] = _optional_json(home / "manifest.json")
     return Material(folder=folder, summary=summary, curves=curves, manifests=manifests)
-
-
-def read_curves(path: Path) -> dict[str, Curve]:
-    """Read metrics.csv column by column, leaving out fields that are empty or no finite number."""
-    columns: dict[str, dict[float, float]] = {}
-    if not path.is_file():
-        return {}
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        for row in csv.DictReader(file):
-            step = _number(row.get("step"))
-            if step is None:
-                continue
-            for column, text in row.items():
-                value = _number(text)
-                if column and column != "step" and value is not None:
-                    # A resumed run may have written a step twice: the later row is the one that counted.
-                    columns.setdefault(column, {})[step] = value
-    return {column: sorted(points.items()) for column, points in columns.items()}
-
-
-def _number(text: Any) -> float | None:
-    try:
-        value = float(text)
-    except (TypeError, ValueError):
-        return None
-    return value if math.isfinite(value) else None
 
 
 def _optional_json(path: Path) -> dict[str, Any]:

@@ -15,11 +15,10 @@ from smoothiou.report.series import (
     histogram_panels,
     training_panels,
 )
-from smoothiou.report.tables import count_wins
 
-HEADER = ("part", "loss", "baseline", "seed", "metric", "x", "statistic", "value")
-"""`part`: the table or figure. `x`: IoU threshold, left edge of a bin, step, class or image. AP, AR and IoU lie in 0..1 in the
-parts `metrics`, `difference` and `bootstrap`; figures are in the units of their axes."""
+HEADER = ("part", "loss", "baseline", "seed", "metric", "x", "statistic", "value", "signature")
+"""`part`: the table or figure. `x`: IoU threshold, left edge of a bin, step, class or image. AP, AR and IoU
+lie in 0..1 in the parts `metrics`, `difference` and `bootstrap`; figures are in the units of their axes."""
 
 
 def results_csv(material: Material) -> str:
@@ -45,7 +44,13 @@ def _rows(material: Material) -> Iterator[dict[str, Any]]:
             yield from _panel_rows(part, panel, material)
     for dots in class_differences(material):
         for row in dots.rows:
-            fixed = {"part": "per_class", "loss": dots.candidate, "baseline": material.baseline, "metric": "AP", "x": row.name}
+            fixed = {
+                "part": "per_class",
+                "loss": dots.candidate,
+                "baseline": material.baseline,
+                "metric": "AP",
+                "x": row.name,
+            }
             for seed, value in row.seeds.items():
                 yield {**fixed, "seed": seed, "statistic": "difference", "value": value}
             yield {**fixed, "statistic": "mean difference", "value": row.mean}
@@ -69,13 +74,14 @@ def _run(cell: dict[str, Any], part: str) -> dict[str, Any]:
 def _metric_rows(material: Material) -> Iterator[dict[str, Any]]:
     for loss in material.losses:
         for key, entry in material.summary["summary"].get(loss, {}).items():
-            fixed = {"part": "metrics", "loss": loss, "metric": key}
+            signature = material.summary["signatures"].get(key, "")
+            fixed = {"part": "metrics", "loss": loss, "metric": key, "signature": signature}
             for seed, value in material.seed_values(loss, key).items():
                 yield {**fixed, "seed": seed, "statistic": "value", "value": value}
             for statistic in ("mean", "sd"):
-                yield {**fixed, "statistic": statistic, "value": (entry or {}).get(statistic)}
+                yield {**fixed, "statistic": statistic, "value": entry.get(statistic)}
             if key in METRICS and material.candidates:
-                yield {**fixed, "statistic": "wins", "value": count_wins(material, loss, key)}
+                yield {**fixed, "statistic": "wins", "value": material.summary["wins"][key][loss]}
 
 
 def _difference_rows(material: Material) -> Iterator[dict[str, Any]]:
@@ -101,8 +107,8 @@ def _difference_rows(material: Material) -> Iterator[dict[str, Any]]:
 def _panel_rows(part: str, panel: Panel, material: Material) -> Iterator[dict[str, Any]]:
     baseline = material.baseline if panel.zero_line else ""
     for line in panel.lines:
-        fixed = {"part": part, "loss": line.loss, "baseline": baseline, "metric": panel.key}
-        fixed["seed"] = "" if line.stopped is None else line.stopped
+        seed = "" if line.stopped is None else line.stopped
+        fixed = {"part": part, "loss": line.loss, "baseline": baseline, "metric": panel.key, "seed": seed}
         statistics = {"mean": line.mean, "lowest seed": line.low, "highest seed": line.high}
         for statistic, values in statistics.items():
             if statistic == "mean" or line.seeds > 1:

@@ -7,14 +7,8 @@ from typing import Any
 from smoothiou.report.material import Material
 
 
-def signatures(material: Material) -> list[str]:
-    """Return the recipe of the numbers, one per finished run."""
-    found = (cell["result"].get("signature") for cell in material.finished)
-    return list(dict.fromkeys(signature for signature in found if signature))
-
-
 def differing_settings(material: Material) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Return the settings, beside loss and seed, that are not the same in all runs: (key, [(value, runs)])."""
+    """Return the settings beside loss and seed that differ between runs: (key, [(value, runs)])."""
     cells = material.plan["cells"]
     keys = list(dict.fromkeys(key for cell in cells for key in cell.get("settings") or {}))
     found = []
@@ -45,23 +39,22 @@ def rate_sentence(material: Material) -> str:
     if len(set().union(*rates.values())) == 1:
         rate = next(iter(rates.values()))
         return (
-            f"Every run had the same learning rate, {next(iter(rate)):g}: tuning was equal, and no loss was given a rate of its own. "
-            "A loss that would do better at another rate is not shown at its best."
+            f"Every run had the same learning rate, {next(iter(rate)):g}: tuning was equal, and no loss was "
+            "given a rate of its own. A loss that would do better at another rate is not shown at its best."
         )
     listed = "; ".join(f"{loss}: {', '.join(f'{rate:g}' for rate in sorted(found))}" for loss, found in rates.items())
     return (
-        f"Learning rates differ ({listed}). Whether tuning was equal these files cannot say: a difference between losses may come "
-        "from the rate, unless each loss was given the same number of trials."
+        f"Learning rates differ ({listed}). Whether tuning was equal these files cannot say: a difference "
+        "between losses may come from the rate, unless each loss was given the same number of trials."
     )
 
 
 def failures(material: Material) -> list[dict[str, Any]]:
-    """Return the runs without a result, each with the last line of its error."""
+    """Return the runs without a result, each with its error in one line."""
     found = []
     for cell in material.unfinished:
-        text = cell.get("error") or _last_line(material, cell["id"])
-        lines = [line.strip() for line in str(text).splitlines() if line.strip()]
-        found.append({"id": cell["id"], "status": cell["status"], "error": lines[-1] if lines else "no error was written"})
+        other = "stopped before its end; it can be continued" if cell["status"] == "partial" else "not started"
+        found.append({"id": cell["id"], "status": cell["status"], "error": cell.get("error") or other})
     return found
 
 
@@ -71,7 +64,10 @@ def surroundings(material: Material) -> list[tuple[str, str, bool]]:
     for cell in material.summary["cells"]:
         manifest = material.manifests.get(cell["id"]) or {}
         result = cell.get("result") or {}
-        facts = {f"version of {name}": value for name, value in (manifest.get("versions") or result.get("versions") or {}).items()}
+        facts = {
+            f"version of {name}": value
+            for name, value in (manifest.get("versions") or result.get("versions") or {}).items()
+        }
         for key in ("platform", "processor", "cores", "device", "device_reason", "precision"):
             facts[key.replace("_", " ")] = manifest.get(key)
         source = manifest.get("source") or {}
@@ -81,8 +77,3 @@ def surroundings(material: Material) -> list[tuple[str, str, bool]]:
             if value not in (None, ""):
                 found.setdefault(name, []).append(str(value))
     return [(name, " / ".join(dict.fromkeys(values)), len(set(values)) == 1) for name, values in found.items()]
-
-
-def _last_line(material: Material, cell: str) -> str:
-    path = material.folder / "cells" / cell / "error.txt"
-    return path.read_text(errors="replace") if path.is_file() else ""

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from itertools import accumulate
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from smoothiou.report.material import METRICS, Curve, Material
-
-POINTS = 100
-"""A training curve is thinned to about this many points, so that a page stays light."""
+from smoothiou.report.curves import moving_average, thin
+from smoothiou.report.material import DETECTION, LOCALIZATION, Material, full_name
 
 TRAINING = (
     ("loss", "Total loss"),
@@ -25,19 +22,19 @@ TRAINING = (
     ("roi_lambda", "RoI head: λ"),
     ("val_AP", "Validation AP"),
     ("val_mean_iou", "Validation mean IoU"),
-    ("grad_norm", "Gradient norm"),
     ("lr", "Learning rate"),
 )
 UNSMOOTHED = frozenset({"lr", "val_AP", "val_AP50", "val_mean_iou"})
 
-FOREST = ("mean_iou", "mean_iou_positive", "mean_iou_matched", "refined_mean_iou", "AP50", "AP75", "AP", "AR10")
+FOREST = (("localization", LOCALIZATION), ("detection", DETECTION))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
     """One loss in a panel: the mean over seeds at each x, between the lowest and the highest seed.
 
-    A run that did not finish is a line of its own (`stopped`), since averaging it in would bend the mean where it ends.
+    A run that did not finish is a line of its own (`stopped`), since averaging it in would
+    bend the mean where it ends.
     """
 
     loss: str
@@ -65,7 +62,7 @@ class Panel:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DotRow:
-    """One row of a dot plot, in points (hundredths): each seed's difference, their mean, and an interval if there is one."""
+    """One row of a dot plot, in points (hundredths): each seed's difference, their mean, maybe an interval."""
 
     name: str
     key: str
@@ -80,8 +77,22 @@ class Dots:
     """Differences of one candidate to the baseline, row by row."""
 
     key: str
+    title: str
     candidate: str
-    rows: list[DotRow] = field(default_factory=list)
+    rows: list[DotRow]
+    limits: tuple[float, float] = (0.0, 0.0)
+
+
+def with_shared_limits(groups: list[Dots]) -> list[Dots]:
+    """Give all groups of a key one axis, so that candidates can be compared by eye; zero is always on it."""
+    shared = []
+    for group in groups:
+        values = [0.0]
+        for row in (row for other in groups if other.key == group.key for row in other.rows):
+            values += [*row.seeds.values(), *(end for end in (row.low, row.high) if end is not None)]
+        room = 0.06 * (max(values) - min(values)) or 1.0
+        shared.append(replace(group, limits=(min(values) - room, max(values) + room)))
+    return shared
 
 
 def training_panels(material: Material) -> list[Panel]:
@@ -102,7 +113,14 @@ def training_panels(material: Material) -> list[Panel]:
                 lines.append(_line(loss, [dict(curve)], stopped=seed))
         if lines:
             panels.append(
-                Panel(key=column, title=title, x_label="step", y_label="", lines=lines, markers=column.startswith("val_"))
+                Panel(
+                    key=column,
+                    title=title,
+                    x_label="step",
+                    y_label="",
+                    lines=lines,
+                    markers=column.startswith("val_"),
+                )
             )
     return panels
 
@@ -125,7 +143,14 @@ def ap_panels(material: Material) -> list[Panel]:
     panels = []
     if absolute:
         panels.append(
-            Panel(key="ap_by_iou", title="AP against the IoU threshold", x_label="IoU threshold", y_label="AP, %", lines=absolute, markers=True)
+            Panel(
+                key="ap_by_iou",
+                title="AP against the IoU threshold",
+                x_label="IoU threshold",
+                y_label="AP, %",
+                lines=absolute,
+                markers=True,
+            )
         )
     if relative:
         panels.append(
@@ -145,7 +170,11 @@ def ap_panels(material: Material) -> list[Panel]:
 def histogram_panels(material: Material) -> list[Panel]:
     """Return the shares of boxes per IoU bin: matched detections, refined truth boxes, all proposed boxes."""
     panels = []
-    names = {"matched": "Detections matched to a truth box", "refined": "Refined truth boxes", "raw": "All proposed boxes"}
+    names = {
+        "matched": "Detections matched to a truth box",
+        "refined": "Refined truth boxes",
+        "raw": "All proposed boxes",
+    }
     for kind, title in names.items():
         edges: list[float] = []
         lines = []
@@ -161,35 +190,45 @@ def histogram_panels(material: Material) -> list[Panel]:
                 lines.append(_line(loss, shares))
         if lines:
             panels.append(
-                Panel(key=f"histogram_{kind}", title=title, x_label="IoU with truth", y_label="% of boxes", lines=lines, edges=edges)
+                Panel(
+                    key=f"histogram_{kind}",
+                    title=title,
+                    x_label="IoU with truth",
+                    y_label="% of boxes",
+                    lines=lines,
+                    edges=edges,
+                )
             )
     return panels
 
 
 def forest(material: Material) -> list[Dots]:
-    """Return the paired differences of the main metrics, one group of rows per candidate."""
+    """Return the paired differences: per candidate one group of rows for IoU and one for AP and AR."""
     groups = []
     for candidate in material.candidates:
-        rows = []
-        for key in FOREST:
-            entry = material.difference(candidate, key)
-            seeds = material.seed_differences(candidate, key)
-            if entry and seeds:
-                bounds = [None if entry.get(end) is None else 100 * entry[end] for end in ("low", "high")]
-                name = METRICS[key].name
-                rows.append(
-                    DotRow(
-                        name=name if METRICS[key].percent or "IoU" in name else f"Mean IoU, {name}",
-                        key=key,
-                        seeds={seed: 100 * value for seed, value in seeds.items()},
-                        mean=100 * entry["mean"],
-                        low=bounds[0],
-                        high=bounds[1],
+        for kind, metrics in FOREST:
+            rows = []
+            for metric in metrics:
+                entry = material.difference(candidate, metric.key)
+                seeds = material.seed_differences(candidate, metric.key)
+                if entry and seeds:
+                    low, high = (None if entry.get(end) is None else 100 * entry[end] for end in ("low", "high"))
+                    points = {seed: 100 * value for seed, value in seeds.items()}
+                    mean = 100 * entry["mean"]
+                    rows.append(
+                        DotRow(
+                            name=full_name(metric),
+                            key=metric.key,
+                            seeds=points,
+                            mean=mean,
+                            low=low,
+                            high=high,
+                        )
                     )
-                )
-        if rows:
-            groups.append(Dots(key="difference", candidate=candidate, rows=rows))
-    return groups
+            if rows:
+                title = f"{candidate} minus {material.baseline}: {kind}"
+                groups.append(Dots(key=f"difference_{kind}", title=title, candidate=candidate, rows=rows))
+    return with_shared_limits(groups)
 
 
 def class_differences(material: Material) -> list[Dots]:
@@ -206,31 +245,10 @@ def class_differences(material: Material) -> list[Dots]:
             if seeds:
                 rows.append(DotRow(name=name, key=name, seeds=seeds, mean=fmean(seeds.values())))
         if rows:
-            groups.append(Dots(key="per_class", candidate=candidate, rows=sorted(rows, key=lambda row: -row.mean)))
-    return groups
-
-
-def moving_average(points: Curve) -> Curve:
-    """Return the curve with each value replaced by the mean of its neighbourhood (see `window`), shorter at the ends."""
-    half, last = window(len(points)) // 2, len(points) - 1
-    sums = [0.0, *accumulate(value for _, value in points)]
-    smooth = []
-    for index, (step, _) in enumerate(points):
-        reach = min(half, index, last - index)  # symmetric up to the ends, so that a slope is not bent there
-        smooth.append((step, (sums[index + reach + 1] - sums[index - reach]) / (2 * reach + 1)))
-    return smooth
-
-
-def window(count: int) -> int:
-    """Return how many points a moving average takes in: a twentieth of the curve, an odd number."""
-    return max(1, count // 20) // 2 * 2 + 1
-
-
-def thin(points: Curve) -> Curve:
-    """Return at most about `POINTS` points of a curve, always with its last."""
-    stride = -(-len(points) // POINTS)
-    kept = points[::stride]
-    return kept if kept[-1] == points[-1] else [*kept, points[-1]]
+            rows.sort(key=lambda row: -row.mean)
+            title = f"{candidate} minus {material.baseline}"
+            groups.append(Dots(key="per_class", title=title, candidate=candidate, rows=rows))
+    return with_shared_limits(groups)
 
 
 def _line(loss: str, runs: Iterable[Mapping[float, float]], *, stopped: int | None = None) -> Line:
@@ -250,4 +268,8 @@ def _line(loss: str, runs: Iterable[Mapping[float, float]], *, stopped: int | No
 
 def _by_threshold(result: Mapping[str, Any], scale: float) -> dict[float, float]:
     found = result.get("ap_by_iou") or {}
-    return {float(x): scale * value for x, value in sorted(found.items(), key=lambda item: float(item[0])) if value is not None}
+    return {
+        float(x): scale * value
+        for x, value in sorted(found.items(), key=lambda item: float(item[0]))
+        if value is not None
+    }

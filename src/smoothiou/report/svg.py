@@ -1,10 +1,11 @@
-"""From a matplotlib figure to an SVG that can stand in a page beside others and follows the page's colours."""
+"""From a matplotlib figure to an SVG that stands in a page beside others and follows the page's colours."""
 
 from __future__ import annotations
 
 import html
 import io
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,7 +28,7 @@ def loss_colour(order: int) -> str:
 
 @contextmanager
 def drawing(name: str) -> Iterator[None]:
-    """Draw with this project's settings alone: no matplotlibrc of the user, no date, ids that depend on `name`."""
+    """Draw with this project's settings alone: no matplotlibrc of the user, and ids that depend on `name`."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(
@@ -57,7 +58,10 @@ def drawing(name: str) -> Iterator[None]:
                 "figure.facecolor": "none",
             }
         )
-        yield
+        with warnings.catch_warnings():
+            # Texts stay texts, which the reader's own fonts draw: what matplotlib's font lacks does not matter.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")
+            yield
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -91,7 +95,7 @@ def inline(figure: Figure, name: str, *, title: str, description: str) -> str:
     body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL).replace("xlink:href", "href")
     body = _own_ids(body, name)
     body = re.sub(r"font: ([^;\"]*?)([\d.]+)px [^;\"]*", r"font-size: \2px", body)
-    body = re.sub(r"-?\d+\.\d{3,}", _rounded, body)
+    body = re.sub(r"<[^>]*>", lambda tag: re.sub(r"-?\d+\.\d{3,}", _rounded, tag[0]), body)  # not the texts between
     for drawn, shown in THEME.items():
         body = body.replace(drawn, shown)
     body = re.sub(r">\s+<", "><", body)

@@ -1,80 +1,37 @@
-"""The tables of a report, each built once as cells; HTML, Markdown and LaTeX are three spellings of the same cells."""
+"""The tables of a report, each built once; HTML, Markdown and LaTeX are spellings of the same cells."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import Any
 
-from smoothiou.report.material import DETECTION, LOCALIZATION, METRICS, Material, Metric
+from smoothiou.report.cells import NOTHING, Cell, Row, Table, interval, verdict_words, write
+from smoothiou.report.material import DETECTION, LOCALIZATION, METRICS, Material, Metric, full_name
 
-NOTHING = "–"
 BOOTSTRAPPED = ("AP", "AP50", "AP75", "mean_iou", "refined_mean_iou")
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """What stands in one place of a table.
-
-    Args:
-        text: the number or word.
-        detail: its interval, written small beneath.
-        strong: in bold: the best, and distinguishable.
-        value: what a column is sorted by.
-        kind: a class for its look: "better", "worse", "same" or "unknown".
-    """
-
-    text: str
-    detail: str = ""
-    strong: bool = False
-    value: float | None = None
-    kind: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A line of a table: what it is about, and a cell per column.
-
-    Args:
-        head: the row's name.
-        cells: one per column.
-        loss: the loss whose mark stands before the name, if any.
-        kind: "wins" | "loss" | "difference" | "".
-    """
-
-    head: str
-    cells: list[Cell]
-    loss: str = ""
-    kind: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table with its caption and the sentences that say how to read it."""
-
-    key: str
-    caption: str
-    corner: str
-    columns: list[str]
-    rows: list[Row]
-    notes: list[str] = field(default_factory=list)
 
 
 def localization_table(material: Material) -> Table:
     """Return the paper's Table 2 for this study: mean IoU of all proposed boxes, its variants beside it."""
     notes = [
-        "Mean IoU, all boxes: every second-stage box of every test image, with no score threshold and no suppression, "
-        "against the truth box it overlaps most; low values are expected (the paper's Table 2).",
+        "Mean IoU, all boxes: every second-stage box of every test image, with no score threshold and no "
+        "suppression, against the truth box it overlaps most; low values are expected (the paper's Table 2).",
         "Positives only: those of them above IoU 0.5. Matched: detections matched to a truth box at IoU 0.5. "
-        "Refined: truth boxes, shifted and scaled at random, after one pass of the second stage; then the share of these above an IoU, in %.",
+        "Refined: truth boxes, shifted and scaled at random, after one pass of the second stage; then the "
+        "share of these above an IoU, in %.",
     ]
     return _metric_table(material, LOCALIZATION, "localization", "Localization: how well boxes lie", notes, wins=False)
 
 
 def detection_table(material: Material) -> Table:
     """Return the paper's Table 3 for this study: COCO's AP and AR in %, with the row of wins first."""
-    notes = ["COCO's metrics in %. Wins: on how many paired seeds a loss has the highest value; a tie counts for none."]
+    notes = [
+        "COCO's metrics in %. Wins: on how many seeds, of those that every loss finished, a loss is the best; "
+        "a tie counts for none."
+        if material.candidates
+        else "COCO's metrics in %."
+    ]
     return _metric_table(material, DETECTION, "detection", "Detection: what is found", notes, wins=True)
 
 
@@ -84,28 +41,30 @@ def _metric_table(
     rows = []
     if wins and material.candidates:
         for loss in material.losses:
-            cells = [Cell(str(count), value=count) for count in (count_wins(material, loss, metric.key) for metric in metrics)]
+            counts = [material.summary["wins"].get(metric.key, {}).get(loss, 0) for metric in metrics]
+            cells = [Cell(str(count), value=count) for count in counts]
             rows.append(Row(f"Wins: {loss}", cells, loss, "wins"))
     best = {metric.key: distinguishable_best(material, metric.key) for metric in metrics}
     for loss in material.losses:
         cells = []
         for metric in metrics:
-            values = list(material.seed_values(loss, metric.key).values())
-            cells.append(_mean_cell(values, metric, strong=best[metric.key] == loss))
+            entry = material.summary["summary"].get(loss, {}).get(metric.key) or {}
+            cells.append(_mean_cell(entry, metric, strong=best[metric.key] == loss))
         rows.append(Row(loss, cells, loss, "loss"))
     for candidate in material.candidates:
         cells = [_difference_cell(material.difference(candidate, metric.key), metric) for metric in metrics]
         rows.append(Row(f"{candidate} − {material.baseline}", cells, candidate, "difference"))
     notes = [
         *notes,
-        "Mean ± standard deviation over seeds; differences are paired by seed, with the 95% t-interval over seeds beneath. "
-        "Bold: the best mean, and only where the interval of its difference leaves out zero.",
+        "Mean over seeds, its standard deviation beneath; differences are paired by seed, their 95% t-interval "
+        "over seeds beneath. Bold: the best mean, and only where the interval of its difference leaves out zero.",
     ]
     return Table(key, caption, "loss", [metric.name for metric in metrics], rows, notes)
 
 
 def seeds_table(material: Material) -> Table:
     """Return the first source of doubt: would another seed tell another story?"""
+    several = len(material.candidates) > 1
     rows = []
     for candidate in material.candidates:
         for metric in METRICS.values():
@@ -115,9 +74,9 @@ def seeds_table(material: Material) -> Table:
             verdict, kind = verdict_words(entry)
             rows.append(
                 Row(
-                    metric_name(metric),
+                    full_name(metric),
                     [
-                        Cell(candidate),
+                        *([Cell(candidate)] if several else []),
                         Cell(write(entry["mean"], metric, signed=True), value=entry["mean"]),
                         Cell(interval(entry, metric), value=entry.get("low")),
                         Cell(f"{entry['wins']} of {entry['n']}", value=entry["wins"]),
@@ -126,10 +85,17 @@ def seeds_table(material: Material) -> Table:
                     candidate,
                 )
             )
-    columns = ["candidate", "mean difference", "95% interval over seeds", "seeds won", "verdict"]
+    columns = [
+        *(["candidate"] if several else []),
+        "mean difference",
+        "95% interval over seeds",
+        "seeds won",
+        "verdict",
+    ]
     note = (
-        "Doubt from training: both losses of a pair share initial weights, data order and augmentation; the interval says "
-        "how far the mean difference could move with other seeds. It knows nothing of the choice of test images."
+        "Doubt from training: both losses of a pair share initial weights, data order and augmentation; the "
+        "interval says how far the mean difference could move with other seeds. It knows nothing of the choice "
+        "of test images."
     )
     return Table("seeds", f"Other seeds: paired differences to {material.baseline}", "metric", columns, rows, [note])
 
@@ -146,15 +112,22 @@ def images_table(material: Material) -> Table:
                 cells.append(Cell(NOTHING))
                 continue
             metric = METRICS[key]
-            cells.append(Cell(write(entry["difference"], metric, signed=True), interval(entry, metric), value=entry["difference"]))
+            cells.append(
+                Cell(
+                    write(entry["difference"], metric, signed=True),
+                    interval(entry, metric),
+                    value=entry["difference"],
+                )
+            )
         rows.append(Row(f"{candidate}, seed {seed}", cells, candidate))
     resamples = sorted({row["resamples"] for row in found.values() if row.get("resamples")})
     often = f" ({', '.join(map(str, resamples))} times)" if resamples else ""
     note = (
-        f"Doubt from the test set: for each pair of runs the test images were drawn anew with replacement{often}; the interval "
-        "says how far the difference of these two runs could move with other images. It knows nothing of other seeds."
+        f"Doubt from the test set: for each pair of runs the test images were drawn anew with "
+        f"replacement{often}; the interval says how far the difference of these two runs could move with "
+        "other images. It knows nothing of other seeds."
     )
-    columns = [metric_name(METRICS[key]) for key in BOOTSTRAPPED]
+    columns = [full_name(METRICS[key]) for key in BOOTSTRAPPED]
     return Table("images", "Other test images: paired bootstrap, 95% intervals", "pair of runs", columns, rows, [note])
 
 
@@ -162,7 +135,7 @@ def cost_table(material: Material) -> Table:
     """Return what each loss cost: time per step, training, evaluation, memory."""
     kinds = (
         ("seconds_per_step", "seconds per step", "{:.3f}", 1.0),
-        ("train_seconds", "training, minutes", "{:.1f}", 1 / 60),
+        ("train_seconds", "training, minutes", "{:.2f}", 1 / 60),
         ("eval_seconds", "evaluation, seconds", "{:.1f}", 1.0),
         ("peak_memory_mb", "peak memory, MB", "{:.0f}", 1.0),
         ("steps", "steps", "{:.0f}", 1.0),
@@ -184,11 +157,12 @@ def cost_table(material: Material) -> Table:
 def runs_table(material: Material) -> Table:
     """Return every run of the plan, failed ones too."""
     shown = ("AP", "mean_iou", "refined_mean_iou")
+    planned = {cell["id"]: cell["settings"] for cell in material.plan["cells"]}
     rows = []
     for cell in material.summary["cells"]:
         result = cell.get("result") or {}
         values = {**(result.get("metrics") or {}), **(result.get("localization") or {})}
-        rate = (result.get("optim") or {}).get("lr", (cell.get("settings") or {}).get("optim.lr"))
+        rate = (result.get("optim") or {}).get("lr", planned[cell["id"]].get("optim.lr"))
         rows.append(
             Row(
                 cell["id"],
@@ -200,7 +174,7 @@ def runs_table(material: Material) -> Table:
                 cell["loss"],
             )
         )
-    columns = ["status", "learning rate", *(metric_name(METRICS[key]) for key in shown)]
+    columns = ["status", "learning rate", *(full_name(METRICS[key]) for key in shown)]
     return Table("runs", "Every run", "run", columns, rows)
 
 
@@ -218,47 +192,26 @@ def data_table(material: Material) -> Table:
             for key in ("difficult", "crowd"):
                 cells.append(Cell(str(counts.get(key, NOTHING)), value=counts.get(key)))
             rows.append(Row(role, cells))
-    columns = ["set", "fingerprint", "images", "without boxes", "boxes", "dropped", "clipped", "difficult", "crowd"]
+    columns = [
+        "set",
+        "fingerprint",
+        "images",
+        "without boxes",
+        "boxes",
+        "dropped",
+        "clipped",
+        "difficult",
+        "crowd",
+    ]
     note = (
-        "Dropped: boxes or images that could not be used. Clipped: boxes that reached beyond their image. Difficult and crowd "
-        "boxes are neither learnt from nor counted."
+        "Dropped: boxes or images that could not be used. Clipped: boxes that reached beyond their image. "
+        "Difficult and crowd boxes are neither learnt from nor counted."
     )
-    return Table("data", "Data", "used for", columns, rows, [note])
-
-
-def write(value: float | None, metric: Metric, *, signed: bool = False) -> str:
-    """Return a number of 0 to 1 in a metric's form, with a true minus sign; a dash for None."""
-    if value is None:
-        return NOTHING
-    text = f"{100 * value:{'+' if signed else ''}.2f}" if metric.percent else f"{value:{'+' if signed else ''}.4f}"
-    return text.replace("-", "−")
-
-
-def interval(entry: dict[str, Any], metric: Metric) -> str:
-    """Return `[low, high]` of a difference, or a dash where there is no interval."""
-    if entry.get("low") is None or entry.get("high") is None:
-        return NOTHING
-    return f"[{write(entry['low'], metric, signed=True)}, {write(entry['high'], metric, signed=True)}]"
-
-
-def metric_name(metric: Metric) -> str:
-    """Return a metric's name outside the localization table, where its column says less than a name."""
-    return metric.name if metric.key in ("mean_iou",) or metric in DETECTION or ">" in metric.name else f"Mean IoU, {metric.name}"
-
-
-def verdict_words(entry: dict[str, Any]) -> tuple[str, str]:
-    """Return the plain verdict of a paired difference and its kind: better, worse, same or unknown."""
-    if entry["n"] < 2 or entry.get("low") is None:
-        return "one seed proves nothing", "unknown"
-    if entry["low"] > 0:
-        return "better", "better"
-    if entry["high"] < 0:
-        return "worse", "worse"
-    return "not distinguishable", "same"
+    return Table("data", "Images and boxes", "used for", columns, rows, [note])
 
 
 def distinguishable_best(material: Material, key: str) -> str | None:
-    """Return the loss with the best mean, if its difference to the baseline is more than chance would give."""
+    """Return the loss with the best mean, if its interval against the baseline leaves out 0."""
     means = {loss: fmean(values.values()) for loss in material.losses if (values := material.seed_values(loss, key))}
     if len(means) < 2:
         return None
@@ -269,21 +222,19 @@ def distinguishable_best(material: Material, key: str) -> str | None:
     return best if all(entry and verdict_words(entry)[1] == wanted for entry in entries) else None
 
 
-def count_wins(material: Material, loss: str, key: str) -> int:
-    """Return on how many seeds, run with every loss, this loss has the strictly highest value."""
-    values = {other: material.seed_values(other, key) for other in material.losses}
-    paired = [seed for seed in material.seeds if all(seed in found for found in values.values())]
-    return sum(all(values[loss][s] > values[other][s] for other in values if other != loss) for s in paired)
-
-
-def _mean_cell(values: list[float], metric: Metric, *, strong: bool) -> Cell:
-    if not values:
+def _mean_cell(entry: dict[str, Any], metric: Metric, *, strong: bool) -> Cell:
+    if entry.get("mean") is None:
         return Cell(NOTHING)
-    spread = f" ± {write(stdev(values), metric)}" if len(values) > 1 else ""
-    return Cell(write(fmean(values), metric) + spread, strong=strong, value=fmean(values))
+    spread = f"± {write(entry['sd'], metric)}" if entry.get("sd") is not None else ""
+    return Cell(write(entry["mean"], metric), spread, strong=strong, value=entry["mean"])
 
 
 def _difference_cell(entry: dict[str, Any] | None, metric: Metric) -> Cell:
     if entry is None:
         return Cell(NOTHING)
-    return Cell(write(entry["mean"], metric, signed=True), interval(entry, metric), value=entry["mean"], kind=verdict_words(entry)[1])
+    return Cell(
+        write(entry["mean"], metric, signed=True),
+        interval(entry, metric).strip(NOTHING),
+        value=entry["mean"],
+        kind=verdict_words(entry)[1],
+    )

@@ -1,4 +1,4 @@
-"""From a study folder to its report: one page, one Markdown file, LaTeX tables, and every number as CSV and JSON."""
+"""From a study folder to its report: a page, Markdown, LaTeX tables, and every number as CSV and JSON."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from smoothiou.report import tables
+from smoothiou.report.cells import Table, verdict_words
 from smoothiou.report.html import HEADLINES, render_html
 from smoothiou.report.markup import latex_table, markdown, markdown_table
-from smoothiou.report.material import METRICS, Material, read_material
+from smoothiou.report.material import METRICS, Material, full_name, read_material
 from smoothiou.report.numbers import results_csv
-from smoothiou.report.provenance import differing_settings, failures, rate_sentence, signatures, surroundings
+from smoothiou.report.provenance import differing_settings, failures, rate_sentence, surroundings
 from smoothiou.runs import SCHEMA_VERSION, write_json, write_text
 
 
@@ -44,7 +45,7 @@ def write_report(study_folder: str | Path, *, out: str | Path | None = None) -> 
     return [out / name for name in (*contents, "results.json")]
 
 
-def all_tables(material: Material) -> list[tables.Table]:
+def all_tables(material: Material) -> list[Table]:
     """Return the tables of the report in their order, without those that have no rows."""
     found = [
         tables.localization_table(material),
@@ -65,7 +66,7 @@ def report_markdown(material: Material) -> str:
         for key in HEADLINES:
             entry = material.difference(candidate, key)
             if entry:
-                name, words = tables.metric_name(METRICS[key]), tables.verdict_words(entry)[0]
+                name, words = full_name(METRICS[key]), verdict_words(entry)[0]
                 lines.append(f"- {markdown(candidate)}, {markdown(name)}: {words}")
     lost = failures(material)
     if lost:
@@ -74,8 +75,12 @@ def report_markdown(material: Material) -> str:
     for table in all_tables(material):
         lines += ["", markdown_table(table).rstrip("\n")]
     lines += ["", markdown(rate_sentence(material)), ""]
-    lines += [f"- differs between runs: {markdown(key)}: {markdown(str(values))}" for key, values in differing_settings(material)]
-    lines += [f"- {markdown(signature)}" for signature in signatures(material)]
+    lines += [
+        f"- differs between runs: {markdown(key)}: {markdown(str(values))}"
+        for key, values in differing_settings(material)
+    ]
+    lines += [f"- {markdown(signature)}" for signature in material.summary["signatures"].values()]
+    lines += [f"- {markdown(note)}" for note in material.summary["notes"]]
     lines += [f"- {markdown(name)}: {markdown(value)}" for name, value, _ in surroundings(material)]
     return "\n".join(lines) + "\n"
 
@@ -91,9 +96,8 @@ def report_json(material: Material) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "smoothiou": material.plan.get("smoothiou"),
-        **{key: value for key, value in material.summary.items() if key != "gallery"},
+        **material.summary,
         "failed": failures(material),
-        "signatures": signatures(material),
         "learning_rates": rate_sentence(material),
         "surroundings": {name: value for name, value, _ in surroundings(material)},
     }

@@ -169,9 +169,7 @@ def run_cells(
             on_event(CellEvent(kind=kind, cell=cell, number=number, total=len(cells), **facts))
 
         with claim(folder, cell) as claimed:
-            if (
-                cell_state(folder, cell) == "done"
-            ):  # asked under the claim: another process may just have finished it
+            if cell_state(folder, cell) == "done":  # asked under the claim: another process may just have finished it
                 outcome, facts = "skipped", {}
             elif claimed is None:
                 outcome, facts = "busy", {}

@@ -121,14 +121,14 @@ def cell_hash(settings: Mapping[str, Any], data: Mapping[str, Mapping[str, Any] 
         settings: `RunConfig.flat()`.
         data: per split its facts with "fingerprint", or None.
     """
-    return runs.digest({"schema_version": runs.SCHEMA_VERSION, **_identity(settings, data)})
+    return runs.digest({"schema_version": runs.SCHEMA_VERSION, **identity(settings, data)})
 
 
-def _identity(settings: Mapping[str, Any], data: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Any]:
+def identity(settings: Mapping[str, Any], data: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Any]:
+    """Return what makes a run this run: its settings without the neutral ones, and its data's fingerprints."""
     kept = {key: value for key, value in settings.items() if key not in NEUTRAL}
     prints = {
-        f"data.{split}.fingerprint": facts["fingerprint"] if (facts := data.get(split)) else None
-        for split in SPLITS
+        f"data.{split}.fingerprint": facts["fingerprint"] if (facts := data.get(split)) else None for split in SPLITS
     }
     return {**kept, **prints}
 
@@ -158,9 +158,7 @@ def read_plan(folder: str | Path) -> dict[str, Any]:
     """
     path = Path(folder) / "plan.json"
     if not path.is_file():
-        raise DataError(
-            f"{folder}: no study is here (plan.json is missing).", hint="`smoothiou compare` makes one."
-        )
+        raise DataError(f"{folder}: no study is here (plan.json is missing).", hint="`smoothiou compare` makes one.")
     plan = runs.read_json(path)
     if not isinstance(plan, dict) or plan.get("schema_version") != runs.SCHEMA_VERSION:
         got = plan.get("schema_version") if isinstance(plan, dict) else type(plan).__name__
@@ -228,7 +226,7 @@ def write_or_continue(
 
 
 def _comparable(plan: Mapping[str, Any]) -> dict[str, Any]:
-    return {**_identity(plan["settings"], plan["data"]), "classes": list(plan["classes"])}
+    return {**identity(plan["settings"], plan["data"]), "classes": list(plan["classes"])}
 
 
 def _union(stored: Mapping[str, Any], plan: Mapping[str, Any], baseline: str | None) -> dict[str, Any]:
@@ -265,11 +263,7 @@ def _what_happened(folder: Path, stored: Mapping[str, Any], grown: Mapping[str, 
 def _refuse_foreign_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder}: expected a folder, found a file.", hint="Choose another with --out.")
-    found = (
-        sorted(item.name for item in folder.iterdir() if not item.name.startswith("."))
-        if folder.exists()
-        else []
-    )
+    found = sorted(item.name for item in folder.iterdir() if not item.name.startswith(".")) if folder.exists() else []
     if found:
         raise ConfigError(
             f"{folder} is no study but holds {', '.join(found[:3])}{' ...' if len(found) > 3 else ''}.",
@@ -281,9 +275,7 @@ def _delete_study(folder: Path) -> None:
     for home in (folder / "cells").glob("*/"):
         with claim(folder, {"id": home.name}) as claimed:
             if claimed is None:
-                raise ConfigError(
-                    f"{folder}: {home.name} is being run by another process.", hint="Stop it first."
-                )
+                raise ConfigError(f"{folder}: {home.name} is being run by another process.", hint="Stop it first.")
     for name in ("cells", "gallery"):
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in _WRITTEN:

@@ -74,7 +74,9 @@ def validate_result(result: Any, *, where: str = "result.json") -> None:
     Raises:
         DataError: another schema version, or a key that is missing or of another type; names it.
     """
-    got = result.get("schema_version") if isinstance(result, Mapping) else type(result).__name__
+    if not isinstance(result, Mapping):
+        raise DataError(f"{where}: expected a mapping, got {type(result).__name__}.")
+    got = result.get("schema_version")
     if got != SCHEMA_VERSION or isinstance(got, bool):
         raise DataError(f"{where}: schema_version: expected {SCHEMA_VERSION}, got {got!r}.")
     for key, (kind, words) in _SCHEMA.items():
@@ -88,9 +90,7 @@ def validate_result(result: Any, *, where: str = "result.json") -> None:
             raise DataError(f"{where}: {key}: expected {words}, got {value!r}.")
 
 
-def signature(
-    metric: str, *, engine: str, data: Mapping[str, Any], seeds: int | Sequence[int], version: str
-) -> str:
+def signature(metric: str, *, engine: str, data: Mapping[str, Any], seeds: int | Sequence[int], version: str) -> str:
     """Return what a number is, so that it can be compared with others: "AP|coco|iou:.50-.95|...".
 
     Args:
@@ -146,8 +146,7 @@ def collect(folder: str | Path) -> dict[str, Any]:
         if candidate != plan["baseline"]
         for metric in METRICS
     ]
-    comparison_file = folder / "comparison.json"
-    comparison = read_json(comparison_file) if comparison_file.is_file() else {}
+    comparison = _read_comparison(folder / "comparison.json")
     summary = {
         "plan": plan,
         "cells": cells,
@@ -189,6 +188,18 @@ def _read_cell(folder: Path, cell: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _read_comparison(path: Path) -> dict[str, Any]:
+    """Return comparison.json, which is written after the cells and may not be there yet."""
+    comparison = read_json(path) if path.is_file() else {}
+    if not isinstance(comparison, dict):
+        raise DataError(f"{path}: expected a mapping, got {type(comparison).__name__}.")
+    for index, row in enumerate(comparison.get("bootstrap", [])):
+        missing = [key for key in ("candidate", "seed", "metric", "difference", "low", "high") if key not in row]
+        if missing:
+            raise DataError(f"{path}: bootstrap[{index}]: {missing[0]} is missing.")
+    return comparison
+
+
 def _values(finished: Sequence[Mapping[str, Any]], loss: str) -> dict[str, dict[int, float]]:
     """Return metric -> seed -> value, leaving out what is undefined."""
     values: dict[str, dict[int, float]] = {}
@@ -218,9 +229,7 @@ def _difference(
     }
 
 
-def _wins(
-    values: Mapping[str, Mapping[str, Mapping[int, float]]], seeds: Sequence[int], metric: str
-) -> dict[str, int]:
+def _wins(values: Mapping[str, Mapping[str, Mapping[int, float]]], seeds: Sequence[int], metric: str) -> dict[str, int]:
     wins = dict.fromkeys(values, 0)
     for seed in seeds:
         row = {loss: metrics[metric][seed] for loss, metrics in values.items() if seed in metrics[metric]}
@@ -270,9 +279,7 @@ def _notes(plan: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> list[
             notes.append(f"The cells ran with different {words}: {', '.join(found)}.")
     intervals = (len(plan["losses"]) - 1) * len(METRICS)
     if intervals and len(plan["seeds"]) > 1:
-        notes.append(
-            f"{intervals} intervals of 95 % are computed: without any effect about 1 in 20 still excludes 0."
-        )
+        notes.append(f"{intervals} intervals of 95 % are computed: without any effect about 1 in 20 still excludes 0.")
     return notes
 
 

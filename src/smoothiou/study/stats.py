@@ -58,9 +58,7 @@ def paired_difference(
     """
     baseline, candidate = np.asarray(baseline_values, float), np.asarray(candidate_values, float)
     if baseline.shape != candidate.shape or baseline.ndim != 1:
-        raise SmoothIoUError(
-            f"pairs: expected as many values on both sides, got {len(baseline)} and {len(candidate)}."
-        )
+        raise SmoothIoUError(f"pairs: expected as many values on both sides, got {len(baseline)} and {len(candidate)}.")
     if not (np.isfinite(baseline).all() and np.isfinite(candidate).all()):
         raise SmoothIoUError("pairs: expected finite values; leave pairs with an undefined value out.")
     if not 0 < confidence < 1:

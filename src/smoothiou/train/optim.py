@@ -53,9 +53,7 @@ def clip_gradients(model: nn.Module, *, largest: float) -> torch.Tensor:
     gradients = list(_gradients(model))
     norm = torch.nn.utils.get_total_norm(gradients)
     if largest > 0:
-        torch.nn.utils.clip_grads_with_norm_(
-            [p for p in model.parameters() if p.grad is not None], largest, norm
-        )
+        torch.nn.utils.clip_grads_with_norm_([p for p in model.parameters() if p.grad is not None], largest, norm)
     return norm
 
 

@@ -13,7 +13,7 @@ from typing import Protocol, Self
 
 from smoothiou.runs import unwritable, write_text
 
-COLUMNS = (
+COLUMNS: tuple[str, ...] = (
     "step", "epoch", "seconds", "lr", "loss",
     "loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg", "grad_norm",
     "rpn_lambda", "rpn_mean_iou", "rpn_positives", "roi_lambda", "roi_mean_iou", "roi_positives",
@@ -30,7 +30,7 @@ class Sink(Protocol):
 
 
 class MetricsCsv:
-    """Appends rows to metrics.csv; a resumed run first drops the rows past its checkpoint, which it will write again."""
+    """Appends rows to metrics.csv; a resumed run first drops the rows past its checkpoint, to come again."""
 
     def __init__(self, path: Path, *, resume_step: int) -> None:
         self.path = path
@@ -82,7 +82,9 @@ class Progress:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self.live and self.shown:
             print(file=sys.stderr)
 

@@ -1,0 +1,112 @@
+"""Records as tensors: types, labels, ignore boxes, the cache, and the flip."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from smoothiou.data import Box, Dataset, ImageFile, Record, load_dataset
+from smoothiou.data.dataset import DetectionDataset, collate, flip_horizontal
+from smoothiou.errors import DataError
+
+BOXES = (
+    Box(xyxy=(1, 2, 3, 4), label="b"),
+    Box(xyxy=(0, 0, 5, 5), label="a", difficult=True),
+    Box(xyxy=(2, 2, 6, 4.5), label="a"),
+    Box(xyxy=(3, 0, 5, 5), label="b", crowd=True),
+)
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Two images of 6 x 5 pixels, the second without boxes."""
+    pixels = np.arange(90, dtype=np.uint8).reshape(5, 6, 3)
+    records = []
+    for number, boxes in enumerate((BOXES, ())):
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(pixels + number).save(path)
+        records.append(Record(name=str(number), source=ImageFile(path), width=6, height=5, boxes=boxes))
+    return Dataset(name="d", format="voc", split="train", classes=("a", "b"), records=tuple(records))
+
+
+@pytest.mark.parametrize("cache_mb", [0, 1])
+def test_an_image_and_its_target(dataset, cache_mb):
+    image, target = DetectionDataset(dataset, cache_mb=cache_mb)[0]
+    assert (image.dtype, tuple(image.shape)) == (torch.uint8, (3, 5, 6))
+    assert image[:, 1, 2].tolist() == [24, 25, 26]
+    assert target["boxes"].tolist() == [[1, 2, 3, 4], [2, 2, 6, 4.5]]
+    assert target["labels"].tolist() == [2, 1]
+    assert target["ignore"].tolist() == [[0, 0, 5, 5], [3, 0, 5, 5]]
+    assert (target["image_index"], target["image_id"]) == (0, 1)
+    assert (target["boxes"].dtype, target["labels"].dtype) == (torch.float32, torch.int64)
+
+
+def test_an_image_without_boxes_has_empty_tensors_of_the_right_shape(dataset):
+    _, target = DetectionDataset(dataset, cache_mb=0)[1]
+    assert [tuple(target[key].shape) for key in ("boxes", "labels", "ignore")] == [(0, 4), (0,), (0, 4)]
+
+
+def test_the_cache_holds_all_or_nothing(dataset, tmp_path):
+    large = DetectionDataset(dataset, cache_mb=1)
+    assert (large.cached, large.pixel_bytes) == (True, 180)
+    before = large[0][0]
+    (tmp_path / "0.png").unlink()
+    assert torch.equal(large[0][0], before)
+    assert not DetectionDataset(dataset, cache_mb=0).cached
+
+
+def test_what_is_done_to_an_image_does_not_come_back(dataset):
+    cached = DetectionDataset(dataset, cache_mb=1)
+    cached[0][0].fill_(0)
+    cached[0][1]["boxes"].fill_(0)
+    assert cached[0][0].sum() > 0
+    assert cached[0][1]["boxes"].sum() > 0
+
+
+def test_an_image_that_changed_since_is_refused(dataset, tmp_path):
+    Image.new("RGB", (8, 5)).save(tmp_path / "0.png")
+    with pytest.raises(DataError, match="now 8 x 5 pixels, but was 6 x 5"):
+        DetectionDataset(dataset, cache_mb=1)[0]
+
+
+def test_loader_processes_and_collate():
+    data = DetectionDataset(load_dataset("shapes", images=3, size=32), cache_mb=1)
+    assert len(pickle.loads(pickle.dumps(data))) == 3
+    loader = torch.utils.data.DataLoader(data, batch_size=2, collate_fn=collate)
+    images, targets = next(iter(loader))
+    assert [tuple(image.shape) for image in images] == [(3, 32, 32)] * 2
+    assert [target["image_id"] for target in targets] == [1, 2]
+
+
+def test_a_flip_moves_pixels_and_boxes_together():
+    image = torch.zeros(3, 4, 10, dtype=torch.uint8)
+    image[:, 1:3, 2:5] = 255
+    target = {"boxes": torch.tensor([[2.0, 1, 5, 3]]), "ignore": torch.empty(0, 4), "labels": torch.tensor([1])}
+    flipped, moved = flip_horizontal(image, target)
+    assert moved["boxes"].tolist() == [[5, 1, 8, 3]]
+    assert (flipped[:, 1:3, 5:8] == 255).all()
+    assert (flipped == 255).sum() == (image == 255).sum()
+    assert target["boxes"].tolist() == [[2, 1, 5, 3]], "the target given is left as it was"
+
+
+quarters = st.integers(0, 400).map(lambda n: n / 4)
+
+
+@given(st.lists(st.tuples(quarters, quarters, quarters, quarters), max_size=4), st.integers(100, 130))
+def test_flipping_twice_changes_nothing(corners, width):
+    boxes = torch.tensor([(min(a, c), b, max(a, c), d) for a, b, c, d in corners]).reshape(-1, 4)
+    image = torch.randint(0, 255, (3, 2, width), dtype=torch.uint8)
+    target = {"boxes": boxes, "ignore": boxes.clone(), "labels": torch.ones(len(boxes)), "image_id": 7}
+    once = flip_horizontal(image, target)
+    assert (once[1]["boxes"][:, 0] <= once[1]["boxes"][:, 2]).all()
+    twice = flip_horizontal(*once)
+    assert torch.equal(twice[0], image)
+    for key in ("boxes", "ignore", "labels"):
+        assert torch.equal(twice[1][key], target[key])
+    assert twice[1]["image_id"] == 7

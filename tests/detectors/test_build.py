@@ -1,0 +1,120 @@
+"""Every detector builds by name and takes a training step with any loss."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from smoothiou.detectors import DETECTORS, box_statistics, build_detector, detect, set_box_loss
+from smoothiou.errors import ConfigError
+
+SIDES = {"nano": 128, "resnet18-fpn": 64, "resnet50-fpn": 64, "mobilenet-v3-fpn": 64}
+
+
+def one_batch(side):
+    generator = torch.Generator().manual_seed(0)
+    boxes = torch.tensor([[0.1, 0.2, 0.6, 0.7], [0.4, 0.3, 0.9, 0.9]]) * side
+    target = {"boxes": boxes, "labels": torch.tensor([1, 2])}
+    return [torch.rand(3, side, side, generator=generator) for _ in range(2)], [target, target]
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_each_trains_one_step_with_each_loss(name):
+    side = SIDES[name]
+    model = build_detector(name, num_classes=2, loss="huber", weights="none", min_size=side, max_size=side)
+    for loss in ("huber", "smooth-iou"):
+        losses = set_box_loss(model, loss).train()(*one_batch(side))
+        sum(losses.values()).backward()
+        assert all(value.isfinite() for value in losses.values())
+        trained = [p for p in model.parameters() if p.requires_grad]
+        assert len(trained) == len(list(model.parameters())), "random weights must all learn"
+        assert sum(p.grad.abs().sum() > 0 for p in trained if p.grad is not None) > 0.9 * len(trained)
+        assert box_statistics(model)["roi_positives"] > 0
+        assert model.notes == ()
+
+
+def test_nano_is_small():
+    model = build_detector("nano", num_classes=3)
+    assert 2.6e6 < sum(p.numel() for p in model.parameters()) < 2.8e6
+    assert 0.85e6 < sum(p.numel() for p in model.backbone.parameters()) < 0.95e6
+
+
+def test_nano_learns_one_batch_by_heart():
+    # 60 steps on two images: the second stage must find both boxes tightly.
+    torch.manual_seed(0)
+    images, targets = one_batch(128)
+    for image in images:  # something to see
+        image.mul_(0.2)
+        for (x1, y1, x2, y2), level in zip(targets[0]["boxes"].int().tolist(), (0.6, 1.0), strict=True):
+            image[:, y1:y2, x1:x2] = level
+    model = build_detector("nano", num_classes=2, loss="smooth-iou", min_size=128, max_size=128).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = sum(model(images, targets).values())
+        loss.backward()
+        optimizer.step()
+    (found, _) = detect(model, images)
+    top = found["boxes"][found["scores"] > 0.5]
+    distance = (top[:, None] - targets[0]["boxes"]).abs().amax(dim=2).amin(dim=0)
+    assert distance.max() < 8, f"nearest confident detections are {distance.tolist()} pixels off"
+
+
+def test_losses_share_initial_weights_under_one_seed():
+    states = []
+    for loss in ("huber", "smooth-iou", None):
+        torch.manual_seed(7)
+        states.append(build_detector("nano", num_classes=3, loss=loss).state_dict())
+    for other in states[1:]:
+        assert all(torch.equal(states[0][key], other[key]) for key in states[0])
+
+
+def test_no_loss_means_torchvisions_with_ignore_boxes_honoured():
+    torch.manual_seed(0)
+    model = build_detector("nano", num_classes=2, loss=None, min_size=128, max_size=128).train()
+    for stage in (model.rpn, model.roi_heads):
+        assert stage.box_loss.name == "torchvision_smooth_l1"
+    roi_only = build_detector("nano", num_classes=2, loss="huber", stages=("roi",), loss_weight=2.0)
+    assert roi_only.rpn.box_loss.name == "torchvision_smooth_l1"
+    assert (roi_only.roi_heads.box_loss.name, roi_only.roi_heads.box_loss.weight) == ("huber", 2.0)
+
+
+def test_settings_reach_torchvision():
+    model = build_detector(
+        "nano",
+        num_classes=2,
+        min_size=100,
+        max_size=200,
+        proposals=17,
+        score_threshold=0.3,
+        max_detections=9,
+        nms=0.4,
+    ).eval()
+    assert (model.transform.min_size, model.transform.max_size) == ((100,), 200)
+    heads = model.roi_heads
+    assert (heads.score_thresh, heads.nms_thresh, heads.detections_per_img) == (0.3, 0.4, 9)
+    assert len(detect(model, [torch.rand(3, 100, 120)])[0]["raw_boxes"]) <= 17
+
+
+@pytest.mark.parametrize("proposals", [1, 300, 1500])
+def test_that_many_proposals_can_be_had(proposals):
+    model = build_detector("nano", num_classes=1, proposals=proposals).eval()
+    assert model.rpn.post_nms_top_n() == proposals
+    assert model.rpn.pre_nms_top_n() >= proposals
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "nanno"}, 'Did you mean "nano"'),
+        ({"name": "nano", "num_classes": 0}, "expected 1 or more, without the background, got 0"),
+        ({"name": "nano", "weights": "imagenet"}, "nano: there are no imagenet weights. There are: none"),
+        ({"name": "resnet18-fpn", "weights": "coco"}, "no coco weights. There are: none, imagenet"),
+        ({"name": "resnet50-fpn", "weights": "imagnet"}, 'Did you mean "imagenet"'),
+        ({"name": "nano", "loss": "smoth-iou"}, "smooth-iou"),
+        ({"name": "nano", "stages": ("head",)}, "is no stage"),
+    ],
+)
+def test_wrong_settings_are_explained(arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        build_detector(arguments.pop("name"), **{"num_classes": 2, **arguments})

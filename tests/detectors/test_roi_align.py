@@ -1,0 +1,72 @@
+"""RoIAlign as matrix products against torchvision's kernel."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchvision.ops import roi_align
+
+from smoothiou.detectors.roi_align import SeparableRoIAlign
+
+STRIDE = 16
+
+
+def both(feature, boxes):
+    """Return our crops and torchvision's for boxes on one image."""
+    ours = SeparableRoIAlign(stride=STRIDE)({"0": feature[None]}, [boxes], [(0, 0)])
+    theirs = roi_align(feature[None], [boxes], 7, spatial_scale=1 / STRIDE, sampling_ratio=2)
+    return ours, theirs
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    height=st.integers(1, 12),
+    width=st.integers(1, 12),
+    corners=st.lists(st.floats(-80, 280), min_size=4, max_size=4),
+)
+def test_crops_equal_torchvisions_for_any_box(seed, height, width, corners):
+    generator = torch.Generator().manual_seed(seed)
+    feature = torch.randn(3, height, width, generator=generator)
+    x1, y1, x2, y2 = corners
+    boxes = torch.tensor([[min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)]])
+    ours, theirs = both(feature, boxes)
+    torch.testing.assert_close(ours, theirs, atol=2e-4, rtol=1e-4)
+
+
+def test_gradients_equal_torchvisions():
+    generator = torch.Generator().manual_seed(0)
+    feature = torch.randn(4, 6, 9, generator=generator)
+    boxes = torch.tensor([[0.0, 0, 144, 96], [20, 30, 70, 33], [100, 10, 180, 120], [3, 3, 3, 3]])
+    gradients = []
+    for index in range(2):
+        leaf = feature.clone().requires_grad_()
+        both(leaf, boxes)[index].square().sum().backward()
+        gradients.append(leaf.grad)
+    torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)
+
+
+def test_a_linear_ramp_is_cropped_to_its_own_values():
+    # The feature at column c is c, so each crop cell holds the column of its centre: 4 + (i + 0.5) * 7 / 7 cells.
+    ramp = torch.arange(20.0).expand(1, 20, 20)
+    crop = SeparableRoIAlign(stride=STRIDE)(
+        {"0": ramp[None]}, [torch.tensor([[64.0, 64, 176, 176]])], [(0, 0)]
+    )
+    torch.testing.assert_close(crop[0, 0, 0], torch.arange(7) + 4.5)
+
+
+@pytest.mark.parametrize("counts", [(0, 0), (0, 3), (2, 0)])
+def test_images_without_boxes(counts):
+    boxes = [torch.tensor([[0.0, 0, 32, 32]]).repeat(count, 1) for count in counts]
+    crops = SeparableRoIAlign(stride=STRIDE)({"0": torch.randn(2, 3, 4, 4)}, boxes, [(0, 0)] * 2)
+    assert crops.shape == (sum(counts), 3, 7, 7)
+
+
+def test_autocast_does_not_round_the_weights():
+    feature, boxes = torch.randn(3, 8, 8), torch.tensor([[10.0, 20, 90, 77]])
+    plain, _ = both(feature, boxes)
+    with torch.autocast("cpu", torch.bfloat16):
+        cast, _ = both(feature, boxes)
+    assert torch.equal(plain, cast)

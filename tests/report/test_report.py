@@ -1,0 +1,414 @@
+"""Reports of studies that nobody trained: what a reader sees is what the files say, whatever is missing."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+from html.parser import HTMLParser
+
+import pytest
+
+from smoothiou.errors import DataError
+from smoothiou.report import write_report
+from smoothiou.report.cells import write
+from smoothiou.report.curves import read_curves
+from smoothiou.report.material import METRICS, read_material
+from smoothiou.report.tables import detection_table, images_table, localization_table, seeds_table
+from tests.report.fake_study import make_study
+
+NAMES = ["report.html", "report.md", "tables.tex", "results.csv", "results.json"]
+VOID = {"meta", "br", "img", "input", "hr", "link"}
+
+
+class Page(HTMLParser):
+    """Reads a page as a browser would, and notes what the tests ask for."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: Counter[str] = Counter()
+        self.ids: list[str] = []
+        self.references: list[str] = []
+        self.links: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag, attrs):
+        self._note(tag, attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self._note(tag, attrs)
+
+    def handle_endtag(self, tag):
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open[-1] == tag, f"</{tag}> closes <{self.open[-1]}>"
+        self.open.pop()
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.words.append(data)
+
+    def _note(self, tag, attrs):
+        self.tags[tag] += 1
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value)
+            if name in ("href", "src", "xlink:href", "data", "srcset", "action"):
+                self.links.append(value)
+            if name == "aria-labelledby":
+                self.references += value.split()
+            self.references += re.findall(r"url\(#([^)]+)\)", value or "")
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = make_study(tmp_path_factory.mktemp("full"))
+    write_report(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(study):
+    return Page((study / "report.html").read_text())
+
+
+def rows(folder):
+    with (folder / "results.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_five_files_are_written_beside_the_study(study):
+    assert [path.name for path in write_report(study)] == NAMES
+
+
+def test_another_folder_can_take_the_report(study, tmp_path):
+    paths = write_report(study, out=tmp_path / "elsewhere")
+    assert [path.parent for path in paths] == [tmp_path / "elsewhere"] * 5
+    assert (tmp_path / "elsewhere/report.html").read_bytes() == (study / "report.html").read_bytes()
+
+
+def test_equal_files_give_equal_bytes_in_another_process(study, tmp_path):
+    script = f"from smoothiou.report import write_report; write_report({str(study)!r}, out={str(tmp_path)!r})"
+    subprocess.run([sys.executable, "-c", script], check=True)
+    for name in NAMES:
+        assert (tmp_path / name).read_bytes() == (study / name).read_bytes(), name
+
+
+def test_report_never_imports_torch(study, tmp_path):
+    script = (
+        "import sys; from smoothiou.report import write_report; "
+        f"write_report({str(study)!r}, out={str(tmp_path)!r}); "
+        "assert not {'torch', 'matplotlib.pyplot'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_the_users_matplotlibrc_changes_nothing(study, tmp_path):
+    (tmp_path / "matplotlibrc").write_text("font.size: 30\naxes.facecolor: red\nlines.linewidth: 9\n")
+    script = f"from smoothiou.report import write_report; write_report({str(study)!r}, out={str(tmp_path)!r})"
+    subprocess.run(
+        [sys.executable, "-c", script],
+        check=True,
+        env={"MATPLOTLIBRC": str(tmp_path), "PYTHONPATH": ":".join(sys.path)},
+    )
+    assert (tmp_path / "report.html").read_bytes() == (study / "report.html").read_bytes()
+
+
+def test_page_loads_nothing(study, page):
+    text = (study / "report.html").read_text()
+    for link in page.links:
+        assert link.startswith(("#", "data:image/jpeg;base64,")), link[:60]
+    assert not re.search(r"https?://|@import|url\((?!#)", text)
+    assert "default-src 'none'" in text
+
+
+def test_ids_are_unique_and_every_reference_is_met(page):
+    assert [name for name, count in Counter(page.ids).items() if count > 1] == []
+    inner = {link[1:] for link in page.links if link.startswith("#")} | set(page.references)
+    assert len(inner) > 20
+    assert inner <= set(page.ids)
+
+
+def test_each_section_is_there_in_order(study):
+    text = (study / "report.html").read_text()
+    found = re.findall(r'<section id="(\w+)">', text)
+    assert found == ["tables", "differences", "training", "boxes", "gallery", "cost", "provenance"]
+
+
+def test_sentence_stands_first_and_is_the_collected_one(study, page):
+    sentence = read_material(study).summary["sentence"]
+    assert sentence in page.text
+    assert page.text.index(sentence) < page.text.index("Localization")
+
+
+def test_every_figure_is_described_for_who_cannot_see_it(study):
+    text = (study / "report.html").read_text()
+    figures = re.findall(r'<svg class="plot".*?</svg>', text, flags=re.DOTALL)
+    # forests 2, AP 2, training 12, histograms 3, classes 1
+    assert len(figures) == 20
+    for figure in figures:
+        assert re.search(r"<title [^>]*>[^<]+</title><desc [^>]*>[^<]{20,}</desc>", figure)
+
+
+def test_figures_follow_the_colours_of_the_page(study):
+    text = (study / "report.html").read_text()
+    for figure in re.findall(r'<svg class="plot".*?</svg>', text, flags=re.DOTALL):
+        assert "var(--loss-" in figure
+        assert not re.search(r"#[0-9a-f]{6}\b", figure.replace("href=", "")), re.findall(r"#[0-9a-f]{6}\b", figure)
+
+
+def test_each_gallery_image_is_embedded_once(study):
+    text = (study / "report.html").read_text()
+    assert text.count("data:image/jpeg") == 2
+    # ... and shown again in the panel of each of the two losses
+    assert text.count('<use href="#photo-') == 4
+    # truth (7 boxes) is drawn dashed in all three panels of both images
+    assert text.count('<g class="truth">') == 7 * 3 * 2
+
+
+def test_names_from_data_cannot_become_markup(study, page):
+    text = (study / "report.html").read_text()
+    assert "<b>Platelets" not in text
+    assert "<b>Platelets & co</b>" in page.text
+    assert "BloodImage_00000 <i>" in page.text
+    assert "Example CPU <8 cores>" in page.text
+
+
+@pytest.mark.parametrize(
+    "name", ['<script>alert("x")</script>', "$x^2$ & \\frac{", "a|b`c*d_e", "100% #1 {~}", "naïve 日本"]
+)
+def test_odd_class_names_survive_everywhere(tmp_path, name):
+    write_report(make_study(tmp_path, classes=(name, "b"), seeds=(0, 1), gallery=1))
+    page = Page((tmp_path / "report.html").read_text())
+    assert name in page.text
+    assert page.tags["script"] == 1
+    assert {row["x"] for row in rows(tmp_path) if row["part"] == "per_class"} == {name, "b"}
+
+
+def test_script_is_short(study):
+    text = (study / "report.html").read_text()
+    script = text.split("<script>")[1].split("</script>")[0].strip()
+    assert len(script.splitlines()) <= 30
+
+
+def test_page_stays_light_even_after_a_long_training(tmp_path):
+    write_report(make_study(tmp_path, losses=("huber", "smooth-iou", "giou"), steps=20_000, seeds=(0, 1)))
+    assert (tmp_path / "report.html").stat().st_size < 1_500_000
+
+
+def value(found, **wanted):
+    hits = [row for row in found if all(row[key] == str(item) for key, item in wanted.items())]
+    assert len(hits) == 1, (wanted, len(hits))
+    return float(hits[0]["value"])
+
+
+def test_numbers_of_the_tables_are_those_of_the_csv(study, page):
+    material, found = read_material(study), rows(study)
+    for table in (localization_table(material), detection_table(material)):
+        keys = [next(k for k, m in METRICS.items() if m.name == column) for column in table.columns]
+        for row in table.rows:
+            for key, cell in zip(keys, row.cells, strict=True):
+                metric = METRICS[key]
+                if row.kind == "wins":
+                    assert cell.text == f"{value(found, part='metrics', loss=row.loss, metric=key, statistic='wins'):g}"
+                elif row.kind == "loss":
+                    mean = value(found, part="metrics", loss=row.loss, metric=key, statistic="mean")
+                    sd = value(found, part="metrics", loss=row.loss, metric=key, statistic="sd")
+                    assert (cell.text, cell.detail) == (write(mean, metric), f"± {write(sd, metric)}")
+                else:
+                    wanted = {"part": "difference", "loss": row.loss, "metric": key, "seed": ""}
+                    mean, low, high = (value(found, **wanted, statistic=s) for s in ("mean", "low", "high"))
+                    assert cell.text == write(mean, metric, signed=True)
+                    assert cell.detail == f"[{write(low, metric, signed=True)}, {write(high, metric, signed=True)}]"
+                assert cell.text in page.text
+
+
+def test_all_spellings_of_a_table_hold_the_same_numbers(study):
+    material = read_material(study)
+    markdown, latex = (
+        (study / "report.md").read_text().replace("\\", ""),
+        re.sub(r"\{([\[\]])\}", r"\1", (study / "tables.tex").read_text().replace("$-$", "−")),
+    )
+    for table in (
+        localization_table(material),
+        detection_table(material),
+        seeds_table(material),
+        images_table(material),
+    ):
+        for row in table.rows:
+            for cell in row.cells:
+                assert cell.text in markdown
+                assert cell.text in latex
+
+
+def test_means_are_those_of_the_result_files(study):
+    values = [
+        json.loads((study / f"cells/huber-seed{seed}/result.json").read_text())["metrics"]["AP"] for seed in (0, 1, 2)
+    ]
+    assert value(rows(study), part="metrics", loss="huber", metric="AP", statistic="mean") == pytest.approx(
+        sum(values) / 3
+    )
+    assert f"{100 * sum(values) / 3:.2f}" in (study / "report.html").read_text()
+
+
+def test_every_figure_has_its_numbers_in_the_csv(study):
+    found = rows(study)
+    parts = "metrics difference bootstrap ap_by_iou histogram training per_class cost gallery"
+    assert " ".join(dict.fromkeys(row["part"] for row in found)) == parts
+    thresholds = [row for row in found if row["metric"] == "ap_by_iou" and row["statistic"] == "mean"]
+    assert len(thresholds) == 2 * 10
+    # shares of a histogram add up to all boxes
+    shares = [float(row["value"]) for row in found if row["metric"] == "histogram_raw" and row["statistic"] == "mean"]
+    assert sum(shares) == pytest.approx(2 * 100)
+    # what a loss does not have is not drawn as zero
+    assert {row["loss"] for row in found if row["metric"] == "roi_lambda"} == {"smooth-iou"}
+
+
+def test_csv_numbers_carry_their_signature(study):
+    found = [row for row in rows(study) if row["part"] == "metrics" and row["metric"] == "AP"]
+    assert {row["signature"].split("|")[-2] for row in found} == {"seeds:3"}
+
+
+def test_bold_only_where_the_interval_leaves_out_zero(tmp_path):
+    clear = read_material(make_study(tmp_path / "clear", effect=0.02))
+    equal = read_material(make_study(tmp_path / "equal", effect=0.0))
+    worse = read_material(make_study(tmp_path / "worse", effect=-0.02))
+
+    def bold(material):
+        table = localization_table(material)
+        return {row.head for row in table.rows for cell in row.cells if cell.strong}
+
+    assert bold(clear) == {"smooth-iou"}
+    assert bold(equal) == set()
+    assert bold(worse) == {"huber"}
+
+
+@pytest.mark.parametrize(("effect", "words"), [(0.02, "better"), (0.0, "not distinguishable"), (-0.02, "worse")])
+def test_page_can_say_each_verdict(tmp_path, effect, words):
+    write_report(make_study(tmp_path, effect=effect))
+    chips = re.findall(
+        r'<span class="chip[^>]*><span>Mean IoU, refined</span> ([\w ]+)</span>',
+        (tmp_path / "report.html").read_text(),
+    )
+    assert chips == [words]
+
+
+def test_tables_for_latex_are_balanced_and_need_booktabs_alone(study):
+    text = (study / "tables.tex").read_text()
+    bare = re.sub(r"\\[{}%&$#_]", "", text)
+    assert bare.count("{") == bare.count("}")
+    assert bare.replace(r"\$", "").count("$") % 2 == 0
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == text.count(r"\bottomrule") == 7
+    for block in re.findall(r"\\begin\{tabular\}\{(l?r*)\}(.*?)\\end\{tabular\}", text, flags=re.DOTALL):
+        for line in block[1].splitlines():
+            if line.endswith(r"\\"):
+                assert len(re.findall(r"(?<!\\)&", line)) == len(block[0]) - 1
+
+
+def test_one_seed_proves_nothing_and_says_so(tmp_path):
+    write_report(make_study(tmp_path, seeds=(0,), comparison=False, validation=False))
+    text = Page((tmp_path / "report.html").read_text()).text
+    assert "one seed proves nothing" in text
+    assert "No bootstrap over images was computed" in text
+    assert "No images were chosen" in text
+    assert "Validation AP" not in text
+    assert "better" not in text.split("Localization")[0]
+
+
+def test_one_loss_alone_has_tables_but_no_comparison(tmp_path):
+    write_report(make_study(tmp_path, losses=("smooth-iou",)))
+    text = Page((tmp_path / "report.html").read_text()).text
+    assert "one loss: nothing to compare" in text
+    assert "Wins" not in text
+    assert not [row for row in rows(tmp_path) if row["part"] == "difference"]
+
+
+def test_failed_runs_are_shown_with_their_error(tmp_path):
+    write_report(make_study(tmp_path, failed=["smooth-iou-seed1"], missing=["huber-seed2"]))
+    page = Page((tmp_path / "report.html").read_text())
+    assert "2 of 6 runs have no result" in page.text
+    assert "step 200: loss_box_reg is NaN <b>" in page.text
+    assert "huber-seed2" in page.text
+    assert "step 200: loss\\_box\\_reg is NaN" in (tmp_path / "report.md").read_text()
+    failed = json.loads((tmp_path / "results.json").read_text())["failed"]
+    assert [run["id"] for run in failed] == ["huber-seed2", "smooth-iou-seed1"]
+    # the part that the failed run did train is a line of its own, up to where it stopped
+    stopped = [float(row["x"]) for row in rows(tmp_path) if row["part"] == "training" and row["seed"] == "1"]
+    assert max(stopped) == 200
+
+
+def test_study_without_any_result_still_has_a_page(tmp_path):
+    losses, seeds = ("huber", "smooth-iou"), (0, 1)
+    write_report(
+        make_study(
+            tmp_path,
+            seeds=seeds,
+            comparison=False,
+            missing=[f"{loss}-seed{s}" for loss in losses for s in seeds],
+        )
+    )
+    text = Page((tmp_path / "report.html").read_text()).text
+    assert "4 of 4 runs have no result" in text
+    assert "No run has written a row of metrics.csv" in text
+
+
+def test_losses_with_options_and_many_of_them(tmp_path):
+    losses = ("huber", "smooth-iou", "smooth-iou[lam=box,delta=1]", "giou", "iou", "ciou", "diou", "l1", "l2")
+    write_report(make_study(tmp_path, losses=losses, seeds=(0, 1), rates={"giou": 0.002}))
+    page = Page((tmp_path / "report.html").read_text())
+    assert "smooth-iou[lam=box,delta=1]" in page.text
+    assert "Learning rates differ" in page.text
+    assert "optim.lr : 0.001 in huber-seed0" in page.text
+    assert [name for name, count in Counter(page.ids).items() if count > 1] == []
+
+
+def test_equal_rates_are_called_equal_tuning(page):
+    assert "Every run had the same learning rate, 0.001: tuning was equal" in page.text
+
+
+def test_what_was_left_out_of_the_data_is_told(page):
+    assert "a&b.xml: object 2: box has no area (x1 = x2 = 221) (dropped)" in page.text
+
+
+def test_command_can_be_copied(page):
+    assert "smoothiou compare data/bccd --losses huber,smooth-iou --out 'my study'" in page.text
+
+
+def test_gallery_without_its_file_still_shows_the_boxes(tmp_path):
+    make_study(tmp_path)
+    (tmp_path / "gallery/0001.jpg").unlink()
+    write_report(tmp_path)
+    text = (tmp_path / "report.html").read_text()
+    assert text.count("data:image/jpeg") == 1
+    assert '<rect id="photo-1"' in text
+
+
+def test_page_holds_only_the_classes_that_differ_most(tmp_path):
+    write_report(make_study(tmp_path, classes=[f"class {index}" for index in range(60)], seeds=(0, 1), gallery=0))
+    text = Page((tmp_path / "report.html").read_text()).text
+    assert "Shown are the 40 classes that differ most" in text
+    assert len({row["x"] for row in rows(tmp_path) if row["part"] == "per_class"}) == 59  # one has no AP
+
+
+def test_folder_without_a_plan_is_refused_in_words(tmp_path):
+    with pytest.raises(DataError, match="plan"):
+        write_report(tmp_path)
+
+
+def test_curves_leave_out_what_was_not_measured(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text("step,loss,rpn_lambda,val_AP\n10,1.5,,\n20,nan,,0.1\n20,1.25,,0.2\n30,half\n")
+    # step 20 was written twice (a resumed run): the later row counts; the cut last row gives nothing
+    assert read_curves(path) == {"loss": [(10.0, 1.5), (20.0, 1.25)], "val_AP": [(20.0, 0.2)]}

@@ -1,0 +1,165 @@
+"""Student's t against printed tables, and verdicts that can be followed by hand."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smoothiou.errors import SmoothIoUError
+from smoothiou.study.stats import incomplete_beta, mean, paired_difference, sd, sign_flip_p, t_cdf, t_quantile
+
+# Two-sided 95 % and 99 % points as printed in every table of Student's t (NIST handbook, 1.3.6.7.2).
+TABLE_975 = {
+    1: 12.706,
+    2: 4.303,
+    3: 3.182,
+    4: 2.776,
+    5: 2.571,
+    9: 2.262,
+    10: 2.228,
+    29: 2.045,
+    30: 2.042,
+    100: 1.984,
+}
+TABLE_995 = {1: 63.657, 2: 9.925, 3: 5.841, 4: 4.604, 5: 4.032, 10: 3.169, 30: 2.750, 100: 2.626}
+
+values = st.floats(-1, 1, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("probability", "degrees", "printed"),
+    [(p, df, t) for p, table in ((0.975, TABLE_975), (0.995, TABLE_995)) for df, t in table.items()],
+)
+def test_quantiles_agree_with_the_printed_table(probability: float, degrees: int, printed: float):
+    assert t_quantile(probability, degrees) == pytest.approx(printed, abs=6e-4)
+
+
+def test_one_and_two_degrees_have_closed_forms():
+    for p in (0.6, 0.9, 0.975, 0.999, 0.999999):
+        assert t_quantile(p, 1) == pytest.approx(math.tan(math.pi * (p - 0.5)), rel=1e-9)
+        alpha = 4 * p * (1 - p)
+        assert t_quantile(p, 2) == pytest.approx(2 * (p - 0.5) * math.sqrt(2 / alpha), rel=1e-9)
+
+
+def test_many_degrees_are_a_normal_distribution():
+    assert t_quantile(0.975, 1e7) == pytest.approx(1.959964, abs=1e-5)
+
+
+@given(p=st.floats(0.001, 0.999), degrees=st.integers(1, 60))
+def test_the_quantile_inverts_the_distribution_and_is_odd(p: float, degrees: int):
+    assert t_cdf(t_quantile(p, degrees), degrees) == pytest.approx(p, abs=1e-9)
+    assert t_quantile(1 - p, degrees) == pytest.approx(-t_quantile(p, degrees), rel=1e-6, abs=1e-9)
+
+
+@given(x=st.floats(0, 1), a=st.floats(0.5, 30), b=st.floats(0.5, 30))
+def test_the_incomplete_beta_function_is_a_probability_with_its_mirror(x: float, a: float, b: float):
+    assert 0 <= incomplete_beta(x, a, b) <= 1
+    assert incomplete_beta(x, a, b) + incomplete_beta(1 - x, b, a) == pytest.approx(1, abs=1e-9)
+
+
+def test_the_incomplete_beta_function_of_whole_numbers_is_a_binomial_tail():
+    # I_x(a, b) is the chance of at least a successes in a + b - 1 throws: a = 2, b = 3, x = .3.
+    wanted = sum(math.comb(4, k) * 0.3**k * 0.7 ** (4 - k) for k in (2, 3, 4))
+    assert incomplete_beta(0.3, 2, 3) == pytest.approx(wanted, rel=1e-12)
+
+
+class TestPairedDifference:
+    def test_three_seeds_by_hand(self):
+        # Differences 1, 2, 3: mean 2, sd 1, half width 4.303 / sqrt(3) = 2.484.
+        row = paired_difference([10, 20, 30], [11, 22, 33])
+        assert (row["mean"], row["sd"], row["n"]) == (2.0, 1.0, 3)
+        assert (row["low"], row["high"]) == (pytest.approx(-0.484, abs=1e-3), pytest.approx(4.484, abs=1e-3))
+        assert row["verdict"] == "not distinguishable"
+        assert (row["wins"], row["losses"], row["ties"]) == (3, 0, 0)
+        assert row["p_sign_flip"] == 0.25  # the smallest that three pairs can give
+
+    def test_better_and_worse_are_where_the_interval_excludes_zero(self):
+        up = paired_difference([0.50, 0.52, 0.48, 0.51], [0.53, 0.55, 0.52, 0.54])
+        assert (up["verdict"], up["low"] > 0) == ("better", True)
+        down = paired_difference([0.53, 0.55, 0.52, 0.54], [0.50, 0.52, 0.48, 0.51])
+        assert (down["verdict"], down["high"] < 0) == ("worse", True)
+
+    def test_pairing_sees_what_two_means_would_not(self):
+        # The seeds differ by far more than the losses, but every seed gains .01 or so.
+        row = paired_difference([0.30, 0.40, 0.50, 0.60], [0.31, 0.411, 0.511, 0.61])
+        assert row["verdict"] == "better"
+
+    def test_one_seed_proves_nothing(self):
+        row = paired_difference([0.4], [0.9])
+        assert (row["mean"], row["sd"], row["low"], row["high"]) == (0.5, None, None, None)
+        assert (row["verdict"], row["p_sign_flip"], row["wins"]) == ("not distinguishable", 1.0, 1)
+
+    def test_no_seed_at_all(self):
+        row = paired_difference([], [])
+        assert [row[key] for key in ("mean", "sd", "low", "high", "p_sign_flip")] == [None] * 5
+        assert (row["n"], row["verdict"]) == (0, "not distinguishable")
+
+    def test_equal_values_are_ties_and_no_verdict(self):
+        row = paired_difference([0.4, 0.5], [0.4, 0.5])
+        assert (row["low"], row["high"], row["ties"], row["p_sign_flip"]) == (0.0, 0.0, 2, 1.0)
+        assert row["verdict"] == "not distinguishable"
+
+    def test_the_same_gain_every_time_has_an_interval_of_no_width(self):
+        row = paired_difference([1.0, 2.0], [1.5, 2.5])
+        assert (row["low"], row["high"], row["verdict"]) == (0.5, 0.5, "better")
+
+    def test_more_confidence_gives_a_wider_interval(self):
+        narrow = paired_difference([1, 2, 3], [2, 2, 5], confidence=0.5)
+        wide = paired_difference([1, 2, 3], [2, 2, 5], confidence=0.99)
+        assert wide["low"] < narrow["low"] < narrow["mean"] < narrow["high"] < wide["high"]
+
+    @given(pairs=st.lists(st.tuples(values, values), min_size=2, max_size=8))
+    def test_swapping_the_sides_turns_everything_round(self, pairs: list[tuple[float, float]]):
+        a, b = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        there, back = paired_difference(a, b), paired_difference(b, a)
+        assert there["mean"] == -back["mean"]
+        assert (there["low"], there["high"]) == (-back["high"], -back["low"])
+        assert (there["wins"], there["losses"]) == (back["losses"], back["wins"])
+        assert {there["verdict"], back["verdict"]} in ({"better", "worse"}, {"not distinguishable"})
+
+    @pytest.mark.parametrize(
+        ("a", "b", "options", "words"),
+        [
+            ([1.0], [1.0, 2.0], {}, "as many values on both sides, got 1 and 2"),
+            ([math.nan], [1.0], {}, "finite values"),
+            ([1.0], [1.0], {"confidence": 95}, "confidence: expected more than 0 and less than 1, got 95"),
+        ],
+    )
+    def test_refuses_what_is_no_pair(self, a, b, options, words: str):
+        with pytest.raises(SmoothIoUError, match=words):
+            paired_difference(a, b, **options)
+
+    def test_the_interval_holds_its_promise(self):
+        # 95 % of such intervals contain the true difference (0); 2000 draws of 4 pairs give 95 +- 1.
+        import numpy as np
+
+        noise = np.random.default_rng(0).normal(size=(2000, 4))
+        rows = [paired_difference([0] * 4, draw.tolist()) for draw in noise]
+        assert sum(row["low"] <= 0 <= row["high"] for row in rows) / 2000 == pytest.approx(0.95, abs=0.012)
+
+
+class TestSignFlip:
+    @given(st.lists(values, min_size=1, max_size=7))
+    def test_equals_trying_every_flip(self, differences: list[float]):
+        observed = abs(math.fsum(differences))
+        size = math.fsum(map(abs, differences))
+        flips = [
+            abs(math.fsum(sign * d for sign, d in zip(signs, differences, strict=True)))
+            for signs in itertools.product((1, -1), repeat=len(differences))
+        ]
+        wanted = sum(flip >= observed - 1e-12 * size for flip in flips) / len(flips)
+        assert sign_flip_p(differences) == pytest.approx(wanted)
+
+    def test_is_not_given_beyond_twenty_pairs(self):
+        assert sign_flip_p([0.1] * 20) == 2 / 2**20
+        assert sign_flip_p([0.1] * 21) is None
+        assert sign_flip_p([]) is None
+
+
+def test_mean_and_sd_of_too_little_are_none():
+    assert (mean([]), sd([]), sd([1.0])) == (None, None, None)
+    assert (mean([1, 2, 3]), sd([1, 2, 3])) == (2.0, 1.0)
