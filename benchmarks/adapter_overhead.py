@@ -2,8 +2,8 @@
 
     python benchmarks/adapter_overhead.py [--rounds 15] [--device cpu]
 
-Every round times one forward and backward pass of each variant on the same batch under the same RNG state, in an
-order that rotates from round to round, so that a noisy or heating machine hits all of them alike. What is
+Every round times one forward and backward pass of each variant on the same batch under the same RNG state, in
+an order that rotates from round to round, so that a noisy or heating machine hits all of them alike. What is
 reported is the median over rounds of the ratio to the stock step of the same round, with its quartiles.
 """
 

@@ -238,7 +238,8 @@ class TestDeltas:
         torch.testing.assert_close(boxes.decode_deltas(boxes.encode_boxes(found, anchors), anchors), found)
 
     def test_by_hand(self):
-        # Anchor (0, 0, 10, 20): centre (5, 10). dx = 10 / 10 moves by one width to x = 15; dh = 5 ln 2 / 5 doubles the height.
+        # Anchor (0, 0, 10, 20): centre (5, 10). dx = 10 / 10 moves it by one width to x = 15, and
+        # dh = 5 ln 2 / 5 doubles its height.
         deltas = torch.tensor([[10.0, 0.0, 0.0, 5 * math.log(2)]])
         expected = torch.tensor([[10.0, -10.0, 20.0, 30.0]])
         torch.testing.assert_close(boxes.decode_deltas(deltas, torch.tensor([[0.0, 0, 10, 20]])), expected)
@@ -266,7 +267,7 @@ class TestFormats:
         assert corners.tolist() == [[2.0, 1.0, 402.0, 31.0]]
 
     def test_a_wrong_name_is_told_the_right_one(self):
-        with pytest.raises(ConfigError, match="no format is called 'cxcyhw'. Did you mean \"cxcywh\""):
+        with pytest.raises(ConfigError, match=r"no format is called 'cxcyhw'\. Did you mean \"cxcywh\""):
             boxes.to_xyxy(torch.zeros(1, 4), box_format="cxcyhw")
 
 

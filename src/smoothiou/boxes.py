@@ -27,12 +27,20 @@ CODE_WEIGHTS: Weights = (10.0, 10.0, 5.0, 5.0)
 SIZE_CLAMP = math.log(1000.0 / 16)
 
 LARGEST_SIDE = 1e37
-SMALLEST_SIDE = 1e-30
+SMALLEST_AREA = 1e-30
 
 
 def in_float(tensor: Tensor) -> Tensor:
     """Return the tensor in at least float32, because areas of half precision boxes overflow at 256 pixels."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def smallest_side(dtype: torch.dtype) -> float:
+    """Return the side from which on boxes have an IoU whose gradient, up to 8 / side, is a number of this type.
+
+    For float16 that is 0.0001, for float32 and bfloat16 2e-38.
+    """
+    return 8 / torch.finfo(dtype if dtype.is_floating_point else torch.float32).max
 
 
 def to_xyxy(boxes: Tensor, *, box_format: str) -> Tensor:
@@ -65,29 +73,33 @@ def area(boxes: Tensor) -> Tensor:
     return sides[:, 0] * sides[:, 1]
 
 
-def aligned_iou(a: Tensor, b: Tensor) -> Tensor:
+def aligned_iou(a: Tensor, b: Tensor, *, gradient_dtype: torch.dtype | None = None) -> Tensor:
     """Return the overlap of row k of `a` with row k of `b` as a share of their union (Eq. 4, 5).
 
         IoU = intersection / (area_a + area_b - intersection)
 
     Value and gradient are finite for every pair whose corners are. Equal boxes have IoU 1 and gradient 0,
-    also when they have no area; an inverted box, or one without area, overlaps nothing else. Pairs whose
-    larger side is below 1e-30 count as having no area, since the true gradient is 1 / side.
+    also when they have no area; an inverted box, or one without area, overlaps nothing else. A pair has no
+    area either where both its widths or both its heights are below `smallest_side`: the gradient, which is
+    about 1 / side, would be infinite.
 
     Args:
         a: (K, 4) boxes.
         b: (K, 4) boxes.
+        gradient_dtype: where the boxes were cast before, the type that their gradient ends in.
 
     Returns:
         (K,) in [0, 1].
     """
+    smallest = smallest_side(gradient_dtype or a.dtype)
     a, b = in_float(a), in_float(b)
     sides_a, sides_b = _sides(a), _sides(b)
     overlap = torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])
     overlap = overlap.clamp(min=0, max=LARGEST_SIDE)
     # IoU does not change when an axis is scaled. With the longer side of each axis as its unit no area can
     # overflow or vanish; the unit is a constant to autograd, for the same reason.
-    unit = torch.maximum(sides_a, sides_b).detach().clamp(min=SMALLEST_SIDE)
+    unit = torch.maximum(sides_a, sides_b).detach()
+    unit = unit.masked_fill(unit < smallest, LARGEST_SIDE)
     width_a, height_a = (sides_a / unit).unbind(-1)
     width_b, height_b = (sides_b / unit).unbind(-1)
     overlap_x, overlap_y = (overlap / unit).unbind(-1)
@@ -130,7 +142,7 @@ def deltas_iou(a: Tensor, b: Tensor, *, weights: Weights = CODE_WEIGHTS) -> Tens
         width_b * height_b,
         overlap_x * overlap_y,
         equal=(a == b).all(-1),
-        smallest_union=SMALLEST_SIDE,
+        smallest_union=SMALLEST_AREA,
     )
 
 

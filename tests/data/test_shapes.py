@@ -103,7 +103,7 @@ def test_all_classes_sizes_and_aspects_occur():
     per_class = [sum(box.label == name for box in boxes) for name in CLASSES]
     assert min(per_class) > 0.7 * max(per_class)
     sides = np.array([(b.xyxy[2] - b.xyxy[0], b.xyxy[3] - b.xyxy[1]) for b in boxes])
-    assert sides.min() < 20
+    assert sides.min() < 24
     assert sides.max() > 60
     aspects = sides[:, 0] / sides[:, 1]
     assert aspects.min() < 0.6

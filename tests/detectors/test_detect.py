@@ -47,8 +47,8 @@ def test_it_works_for_any_torchvision_faster_rcnn(stock, images):
 
 
 def test_raw_boxes_are_those_of_the_best_class_before_scores_and_nms(model, images):
-    # Without threshold, NMS and limit the model returns every class of every proposal: the raw boxes are among
-    # them, and each proposal's best-scored detection is one of them.
+    # Without threshold, NMS and limit the model returns every class of every proposal: the raw boxes are
+    # among them, and each proposal's best-scored detection is one of them.
     raw = [result["raw_boxes"] for result in detect(model, images)]
     heads = model.roi_heads
     heads.score_thresh, heads.nms_thresh, heads.detections_per_img = -1.0, 1.0, 10_000
@@ -67,8 +67,7 @@ def test_raw_boxes_are_those_of_the_best_class_before_scores_and_nms(model, imag
 def test_probes_are_refined_with_their_own_class(model, images):
     box = torch.tensor([[10.0, 10, 60, 60]])
     refined = [
-        detect(model, images[:1], probes=[(box, torch.tensor([label]))])[0]["probe_boxes"]
-        for label in (1, 2, 3)
+        detect(model, images[:1], probes=[(box, torch.tensor([label]))])[0]["probe_boxes"] for label in (1, 2, 3)
     ]
     assert all(own.shape == (1, 4) for own in refined)
     assert not torch.equal(refined[0], refined[1])

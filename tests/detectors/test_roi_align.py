@@ -49,11 +49,9 @@ def test_gradients_equal_torchvisions():
 
 
 def test_a_linear_ramp_is_cropped_to_its_own_values():
-    # The feature at column c is c, so each crop cell holds the column of its centre: 4 + (i + 0.5) * 7 / 7 cells.
+    # The feature at column c is c, so a crop cell holds the column of its centre: 4 + (i + 0.5) * 7 / 7.
     ramp = torch.arange(20.0).expand(1, 20, 20)
-    crop = SeparableRoIAlign(stride=STRIDE)(
-        {"0": ramp[None]}, [torch.tensor([[64.0, 64, 176, 176]])], [(0, 0)]
-    )
+    crop = SeparableRoIAlign(stride=STRIDE)({"0": ramp[None]}, [torch.tensor([[64.0, 64, 176, 176]])], [(0, 0)])
     torch.testing.assert_close(crop[0, 0, 0], torch.arange(7) + 4.5)
 
 

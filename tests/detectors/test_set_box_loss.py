@@ -51,9 +51,7 @@ def with_empty_ignore(batch):
 @pytest.mark.parametrize("seed", [3, 4])
 def test_torchvisions_own_loss_gives_torchvisions_numbers_to_the_last_bit(stock, batch, seed):
     ours = set_box_loss(copy.deepcopy(stock), torchvision_smooth_l1)
-    for mine, theirs in zip(
-        train_step(ours, batch, seed=seed), train_step(stock, batch, seed=seed), strict=True
-    ):
+    for mine, theirs in zip(train_step(ours, batch, seed=seed), train_step(stock, batch, seed=seed), strict=True):
         assert_same(mine, theirs)
 
 
@@ -77,9 +75,7 @@ def test_the_named_smooth_l1_differs_from_torchvisions_in_the_order_of_sums_only
 
 def test_an_empty_ignore_key_changes_nothing(stock, batch):
     ours = set_box_loss(copy.deepcopy(stock), torchvision_smooth_l1)
-    for mine, theirs in zip(
-        train_step(ours, with_empty_ignore(batch)), train_step(stock, batch), strict=True
-    ):
+    for mine, theirs in zip(train_step(ours, with_empty_ignore(batch)), train_step(stock, batch), strict=True):
         assert_same(mine, theirs)
 
 
@@ -131,7 +127,7 @@ def test_a_loss_receives_positives_with_their_anchors_and_the_coders_weights(sto
     (_, rpn_target, rpn_weights, rpn_anchors), (_, roi_target, roi_weights, roi_anchors) = calls
     assert rpn_weights == (1.0, 1.0, 1.0, 1.0)
     assert roi_weights == (10.0, 10.0, 5.0, 5.0)
-    # Decoding a target at its anchor must give a truth box in the resized frame: the anchors are the right ones.
+    # Decoding a target at its anchor must give a truth box in the resized frame: these are the anchors.
     _, targets = stock.transform(*batch)
     truths = torch.cat([target["boxes"] for target in targets])
     for coder, target, anchors in (

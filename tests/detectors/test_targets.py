@@ -118,9 +118,7 @@ def test_no_sampled_negative_lies_on_an_ignore_box_in_either_stage(stock, batch,
         assert len(negatives) > 0
         assert share.max() < 0.5, stage
         on_ignore = (all_boxes[:, 0] >= 40) & (all_boxes[:, 2] <= 80) & (all_boxes[:, 1] >= 0)
-        assert (on_ignore & (all_boxes[:, 3] <= 64)).any(), (
-            f"{stage}: nothing to spare, the test proves nothing"
-        )
+        assert (on_ignore & (all_boxes[:, 3] <= 64)).any(), f"{stage}: nothing to spare, the test proves nothing"
 
 
 def test_ignore_boxes_leave_the_callers_targets_as_they_were(stock, batch):

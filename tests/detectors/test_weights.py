@@ -1,4 +1,4 @@
-"""Weights from files and downloads: what fits is loaded, what does not is named, and nothing is half-loaded."""
+"""Weights from files and downloads: what fits is loaded, what does not is named, nothing is half-loaded."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_offline_is_one_sentence_with_the_path_where_the_file_belongs(monkeypatc
     assert "https://download.pytorch.org/models/resnet18-f37072fd.pth" in error.value.message
     assert 'weights "none"' in error.value.hint
     expected.write_bytes(b"half a download")
-    with pytest.raises(CheckpointError, match="damaged.*Delete it"):
+    with pytest.raises(CheckpointError, match=r"damaged.*Delete it"):
         build_detector("resnet18-fpn", num_classes=2, weights="imagenet")
 
 

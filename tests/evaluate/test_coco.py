@@ -172,6 +172,16 @@ def test_an_annotation_id_of_zero_counts_here_though_the_reference_loses_it():
     assert evaluate_detections(truth, predictions)["AR1"] == 1.0
 
 
+@pytest.mark.parametrize("ids", [[1, 1, 1], ["a", "b", None]])
+def test_annotation_ids_carry_no_meaning(ids: list, capfd: pytest.CaptureFixture[str]):
+    truth, predictions = random_set(9)
+    wanted = str(evaluate_detections(truth, predictions))
+    for entry, number in zip(truth["annotations"], ids * len(truth["annotations"]), strict=False):
+        entry["id"] = number
+    assert str(evaluate_detections(truth, predictions)) == wanted
+    assert capfd.readouterr() == ("", "")  # nor does the engine complain about them
+
+
 def test_neither_argument_is_changed_and_nothing_is_printed(capfd: pytest.CaptureFixture[str]):
     truth, predictions = random_set(7)
     kept = copy.deepcopy((truth, predictions))

@@ -37,7 +37,7 @@ BY_HAND = [
     ("smooth L1 with beta 2 outside: 3 - 1", SmoothL1(beta=2), 3.0, 2.0),
     ("L1", L1(), -3.0, 3.0),
     ("L2 has the factor 1/2", L2(), 3.0, 4.5),
-    ("L2 goes on as a line after 1e18, and stops at 1e37", L2(), 1e30, 1e37),
+    ("L2 goes on as a line after 6e4: 6e4 * (1e30 - 3e4)", L2(), 1e30, 6e34),
     ("Huber stays linear up to there", Huber(), 1e30, 1e30),
 ]
 

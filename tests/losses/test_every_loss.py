@@ -46,9 +46,7 @@ def positives(count: int, *, seed: int = 0, dtype: torch.dtype = torch.float64) 
     return {"pred": pred.to(dtype), "target": target.to(dtype), "anchors": anchors.to(dtype)}
 
 
-def run(
-    loss: nn.Module, pred: Tensor, target: Tensor, anchors: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+def run(loss: nn.Module, pred: Tensor, target: Tensor, anchors: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return (loss (K,), gradient of its sum to the predictions)."""
     pred = pred.clone().requires_grad_()
     value = loss(pred, target, weights=WEIGHTS, anchors=anchors)
@@ -118,9 +116,7 @@ def test_gradcheck(loss):
         torch.testing.assert_close(got, expected)
         loss = held
     pred = rows["pred"].requires_grad_()
-    assert torch.autograd.gradcheck(
-        lambda p: loss(p, rows["target"], weights=WEIGHTS, anchors=rows["anchors"]), pred
-    )
+    assert torch.autograd.gradcheck(lambda p: loss(p, rows["target"], weights=WEIGHTS, anchors=rows["anchors"]), pred)
 
 
 def test_a_step_against_the_gradient_lowers_the_loss(loss):
@@ -194,9 +190,7 @@ def test_so_has_every_input_made_of_extremes(name, numbers):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_so_has_the_largest_half_precision_number(name, dtype):
     largest = torch.finfo(dtype).max
-    pred = torch.tensor(
-        [[largest, -largest, largest, -largest], [-largest, 0, -largest, largest]], dtype=dtype
-    )
+    pred = torch.tensor([[largest, -largest, largest, -largest], [-largest, 0, -largest, largest]], dtype=dtype)
     check_finite(name, pred, -pred)
 
 
@@ -235,7 +229,7 @@ def test_the_gradient_points_home_from_all_sides(loss):
 
 
 class Watch(TorchDispatchMode):
-    """Record every operation by name, and fail on those that wait for a device or have sizes that depend on data."""
+    """Record every operation by name; fail on those that wait for the device or whose size depends on data."""
 
     WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "item", "unique", "_to_copy")
 

@@ -15,9 +15,7 @@ from smoothiou.losses import SmoothIoU
 COUNT = 12
 OPTIONS = [{}, {"lam": "box"}, {"lam": 0.25}, {"detach": False}, {"sync": False}]
 
-pytestmark = pytest.mark.skipif(
-    not dist.is_gloo_available(), reason="this build of torch has no gloo backend"
-)
+pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="this build of torch has no gloo backend")
 
 
 def rows() -> tuple[Tensor, Tensor]:

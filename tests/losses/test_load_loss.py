@@ -129,7 +129,7 @@ def test_the_shelf_cannot_be_changed():
 
 
 def test_the_catalogue_and_the_package_need_no_torch():
-    code = "import sys, smoothiou, smoothiou.losses.catalogue; assert 'torch' not in sys.modules, 'torch was imported'"
+    code = "import sys, smoothiou, smoothiou.losses.catalogue; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

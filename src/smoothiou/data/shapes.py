@@ -58,13 +58,13 @@ class ShapesImage:
         return self.paint(self.scene())
 
     def scene(self) -> list[Shape]:
-        """Return one to five shapes, later ones on top of earlier ones."""
+        """Return one to four shapes, later ones on top of earlier ones."""
         random = self._random(_LAYOUT)
         weights = (1.0 + np.arange(len(CLASSES))) ** -self.long_tail
         shapes: list[Shape] = []
         owner = np.full((self.size, self.size), -1)
         areas: list[int] = []
-        wanted = int(random.integers(1, 6))
+        wanted = int(random.integers(1, 5))
         for _ in range(4 * wanted):
             shape = _place(random, str(random.choice(CLASSES, p=weights / weights.sum())), self.size)
             after = owner.copy()
@@ -171,7 +171,7 @@ def _record(source: ShapesImage, loose: float) -> Record:
 
 def _place(random: np.random.Generator, label: str, size: int) -> Shape:
     """Return a shape of random size, aspect and place, wholly inside the image."""
-    side = size * np.exp(random.uniform(np.log(0.16), np.log(0.42)))
+    side = size * np.exp(random.uniform(np.log(0.2), np.log(0.5)))
     stretch = np.exp(random.uniform(-0.35, 0.35))
     width, height = (max(2 * _FINE, round(_FINE * s)) for s in (side * stretch, side / stretch))
     left, top = (int(random.integers(0, _FINE * size - s + 1)) for s in (width, height))

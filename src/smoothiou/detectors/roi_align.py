@@ -29,9 +29,7 @@ class SeparableRoIAlign(MultiScaleRoIAlign):
         self.stride = stride
         self.cells = output_size
 
-    def forward(
-        self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
-    ) -> Tensor:
+    def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
         """Return the crops (sum of boxes, channels, cells, cells) in float32.
 
         Args:

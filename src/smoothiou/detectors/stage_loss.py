@@ -16,9 +16,7 @@ from smoothiou.errors import ConfigError
 class BoxLoss(Protocol):
     """Anything that maps predicted and target deltas of K positives to K losses."""
 
-    def __call__(
-        self, pred_deltas: Tensor, target_deltas: Tensor, *, weights: Weights, anchors: Tensor
-    ) -> Tensor:
+    def __call__(self, pred_deltas: Tensor, target_deltas: Tensor, *, weights: Weights, anchors: Tensor) -> Tensor:
         """Return (K,) losses, or (K, 4) when they are elementwise."""
         ...
 

@@ -31,9 +31,7 @@ def prepare_targets(
         return None
     originals = inputs[0]
     prepared = []
-    for index, (target, original, size) in enumerate(
-        zip(targets, originals, images.image_sizes, strict=True)
-    ):
+    for index, (target, original, size) in enumerate(zip(targets, originals, images.image_sizes, strict=True)):
         _check_finite(target["boxes"], f"targets[{index}]['boxes']")
         ignore = target.get("ignore")
         if ignore is not None and ignore.numel() > 0:
@@ -56,9 +54,7 @@ def _check_finite(boxes: Tensor, name: str) -> None:
         )
 
 
-def spare_ignored(
-    labels: list[Tensor], boxes: list[Tensor], targets: list[dict[str, Tensor]]
-) -> list[Tensor]:
+def spare_ignored(labels: list[Tensor], boxes: list[Tensor], targets: list[dict[str, Tensor]]) -> list[Tensor]:
     """Return the labels with -1 (not sampled) for negatives that lie on an ignore box of their image.
 
     Args:

@@ -151,8 +151,8 @@ def set_box_loss(
 
     Parameters, state_dict keys and inference stay as they are. In the stages named here the training loss
     becomes `weight * sum over positives / number of sampled boxes`, torchvision's own normaliser; a later
-    call replaces the loss of the stages it names. Targets may then hold "ignore" boxes (M, 4), xyxy in pixels of
-    the image: a negative of which half or more lies on one is not sampled.
+    call replaces the loss of the stages it names. Targets may then hold "ignore" boxes (M, 4), xyxy in pixels
+    of the image: a negative of which half or more lies on one is not sampled.
 
     Args:
         model: `fasterrcnn_*` or any `GeneralizedRCNN` with torchvision's RegionProposalNetwork and RoIHeads.

@@ -41,9 +41,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         ) from None
     state = content.get("model", content) if isinstance(content, dict) else None
     if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
-        raise CheckpointError(
-            f"{path}: expected a dict with a state dict under 'model', or a bare state dict."
-        )
+        raise CheckpointError(f"{path}: expected a dict with a state dict under 'model', or a bare state dict.")
     return dict(state)
 
 
@@ -69,9 +67,7 @@ def load_checkpoint(model: nn.Module, state: Mapping[str, Tensor], *, source: st
     missing = [key for key in own if key not in state]
     unexpected = [key for key in state if key not in own]
     misshapen = [key for key in own if key in state and own[key].shape != state[key].shape]
-    problems = [
-        f"{what} {_some(keys)}" for what, keys in (("missing", missing), ("unexpected", unexpected)) if keys
-    ]
+    problems = [f"{what} {_some(keys)}" for what, keys in (("missing", missing), ("unexpected", unexpected)) if keys]
     if misshapen:
         shapes = [f"{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}" for key in misshapen]
         problems.append(f"of another shape {_some(shapes)}")

@@ -15,6 +15,7 @@ from smoothiou.data.records import Box, Dataset
 from smoothiou.evaluate import bootstrap_difference, paired_image_bootstrap
 from smoothiou.experiment.splits import open_splits
 from smoothiou.runs import SCHEMA_VERSION, digest, read_json, write_bytes, write_json
+from smoothiou.study.cells import cell_folder, cell_state
 
 RESAMPLES = 500
 PICTURES = 8
@@ -33,9 +34,9 @@ def compare_cells(folder: str | Path, plan: Mapping[str, Any]) -> None:
     """
     folder = Path(folder)
     done = {
-        (cell["loss"], cell["seed"]): folder / "cells" / cell["id"]
+        (cell["loss"], cell["seed"]): cell_folder(folder, cell)
         for cell in plan["cells"]
-        if (folder / "cells" / cell["id"] / "done").is_file()
+        if cell_state(folder, cell) == "done"
     }
     if not done:
         return

@@ -9,8 +9,9 @@ from smoothiou.losses._base import float_pair
 from smoothiou.losses.catalogue import CATALOGUE
 from smoothiou.losses.huber import huber
 
-# The square of a larger difference would overflow float32; beyond it the loss is a straight line.
-END_OF_PARABOLA = 1e18
+# Beyond this difference the loss goes on as a straight line: its slope could not be held by float16, which
+# ends at 65,504, nor the square of a difference of 1e30 by float32.
+END_OF_PARABOLA = 6e4
 
 
 class L2(nn.Module):

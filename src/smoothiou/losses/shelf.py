@@ -94,7 +94,9 @@ def _import(name: str) -> Callable[..., Any]:
 
 def _check_options(name: str, found: Callable[..., Any], options: Mapping[str, Any]) -> None:
     parameters = list(inspect.signature(found).parameters.values())
-    if not inspect.isclass(found):
+    if inspect.isclass(found) and found.__init__ is nn.Module.__init__:
+        parameters = []  # its **kwargs accept nothing
+    elif not inspect.isclass(found):
         # A function's first two arguments are the deltas, and the detector fills in weights and anchors.
         parameters = [p for p in parameters[2:] if p.name not in ("weights", "anchors")]
     named = [p for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]

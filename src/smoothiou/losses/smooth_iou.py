@@ -59,11 +59,12 @@ def smooth_iou_loss(
     if reduction not in ("none", "mean", "sum"):
         raise ConfigError(f"reduction: expected none, mean or sum, got {reduction!r}.")
     delta, lam = require_positive("delta", delta), require_lambda(lam)
+    given_dtype = pred.dtype
     pred, target = float_pair(pred, target)
     pred = boxes.to_xyxy(pred, box_format=box_format)  # line 2
     target = boxes.to_xyxy(target, box_format=box_format)  # line 3
     huber_loss = huber(pred, target, delta=delta)  # line 4: Eq. 2; that the corners are summed is our reading
-    iou = boxes.aligned_iou(pred, target)  # line 5: Eq. 4, 5
+    iou = boxes.aligned_iou(pred, target, gradient_dtype=given_dtype)  # line 5: Eq. 4, 5
     iou_loss = 1 - iou  # line 6
     weight = lambda_of(iou.detach() if detach else iou, lam, sync=False)  # line 8
     loss = weight * iou_loss + (1 - weight) * huber_loss  # line 10: Eq. 7
@@ -78,7 +79,7 @@ class SmoothIoU(nn.Module):
         L_k = lambda * iou_weight * (1 - IoU_k) + (1 - lambda) * Huber_k,    lambda = mean of IoU_1 ... IoU_K
 
     IoU is that of the decoded boxes, exactly, since it does not depend on the anchor. Huber stays on the
-    deltas, so that for lambda -> 0 this *is* Faster R-CNN's own loss (Eq. 8).
+    deltas, so that for lambda -> 0 this *is* the Huber loss of Faster R-CNN (Eq. 8).
 
     In several processes lambda is the mean over the boxes of all of them: all must then call the loss equally
     often, those without boxes too. With `detach=False` the gradient is summed over processes likewise.

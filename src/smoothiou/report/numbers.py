@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -77,7 +78,8 @@ def _metric_rows(material: Material) -> Iterator[dict[str, Any]]:
             signature = material.summary["signatures"].get(key, "")
             fixed = {"part": "metrics", "loss": loss, "metric": key, "signature": signature}
             for seed, value in material.seed_values(loss, key).items():
-                yield {**fixed, "seed": seed, "statistic": "value", "value": value}
+                own = re.sub(r"seeds?:\d+", f"seed:{seed}", signature)
+                yield {**fixed, "seed": seed, "statistic": "value", "value": value, "signature": own}
             for statistic in ("mean", "sd"):
                 yield {**fixed, "statistic": statistic, "value": entry.get(statistic)}
             if key in METRICS and material.candidates:

@@ -1,0 +1,33 @@
+"""The public names are what they are said to be, and come without what is not needed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import smoothiou
+
+PROMISED = {
+    "smooth_iou_loss", "SmoothIoU", "set_box_loss", "LOSSES", "build_detector", "load_dataset", "detect_format",
+    "evaluate_detections", "__version__",
+}  # fmt: skip
+
+
+def test_the_public_list_is_complete_and_every_name_resolves():
+    assert set(smoothiou.__all__) == PROMISED
+    assert set(dir(smoothiou)) >= PROMISED
+    assert all(getattr(smoothiou, name) is not None for name in PROMISED)
+
+
+def test_data_and_metrics_do_not_need_torch():
+    code = (
+        "import sys; from smoothiou import load_dataset, evaluate_detections, detect_format\n"
+        "assert load_dataset('shapes', split='test', images=6).records\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_loss_alone_needs_no_torchvision():
+    code = "import sys; from smoothiou import smooth_iou_loss, SmoothIoU\nsys.exit('torchvision' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
