@@ -39,8 +39,8 @@ def rate_sentence(material: Material) -> str:
     if len(set().union(*rates.values())) == 1:
         rate = next(iter(rates.values()))
         return (
-            f"Every run had the same learning rate, {next(iter(rate)):g}: no loss was tuned on its own. A loss that would "
-            "do better at another rate is not shown at its best."
+            f"Every run had the same learning rate, {next(iter(rate)):g}: no loss was tuned on its own. A loss "
+            "that would do better at another rate is not shown at its best."
         )
     listed = "; ".join(f"{loss}: {', '.join(f'{rate:g}' for rate in sorted(found))}" for loss, found in rates.items())
     return (
