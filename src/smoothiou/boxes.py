@@ -212,9 +212,9 @@ def _overlap(distance: Tensor, side_a: Tensor, side_b: Tensor) -> Tensor:
 def _iou_of_areas(
     area_a: Tensor, area_b: Tensor, intersection: Tensor, *, equal: Tensor, smallest_union: float
 ) -> Tensor:
-    # In this order rounding cannot make the union smaller than the intersection, so that IoU <= 1 without a
-    # clamp: area_b >= intersection, hence the bracket >= 0, hence the union >= area_a >= intersection.
-    union = area_a + (area_b - intersection)
+    # No clamp is needed for IoU <= 1: neither area is below the intersection, so their rounded sum is not below
+    # twice the intersection, which is a number without rounding.
+    union = area_a + area_b - intersection
     iou = intersection / union.clamp(min=smallest_union)
     # 1 - IoU is a cone whose tip lies at equality; of its subgradients there we take 0.
     return iou.masked_fill(equal, 1.0)

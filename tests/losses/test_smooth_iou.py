@@ -186,6 +186,7 @@ class TestGradient:
             loss = SmoothIoU(detach=False)
         got = gradient(lambda p: loss(p, target), pred)
         lam = loss.last_lambda
+        assert not lam.requires_grad
         of_iou = gradient(lambda p: boxes.deltas_iou(p, target), pred)
         of_huber = gradient(lambda p: Huber()(p, target), pred)
         pull = 2 * lam - 1 + Huber()(pred, target).mean()

@@ -115,9 +115,7 @@ class Dataset:
             "crowd": sum(box.crowd for box in boxes),
             "dropped": sum(fault.drops for fault in self.faults),
             "faults": kinds,
-            "per_class": {
-                name: sum(box.label == name and not box.ignored for box in boxes) for name in self.classes
-            },
+            "per_class": {name: sum(box.label == name and not box.ignored for box in boxes) for name in self.classes},
         }
 
 
