@@ -19,7 +19,8 @@ ASPECT_RATIOS = (0.5, 1.0, 2.0)
 
 
 def _normalise(channels: int) -> nn.Module:
-    # Measured on blood cells (320x240, batch 4, 400 steps): AP50 .75 against .65 with GroupNorm.
+    # Measured on blood cells (320x240, batch 4, 400 steps, learning rates .001 and .002): AP50 .70 to .79, with
+    # GroupNorm .65 to .67.
     return nn.BatchNorm2d(channels)
 
 
