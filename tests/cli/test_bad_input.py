@@ -13,7 +13,10 @@ from PIL import Image
 
 from .conftest import TINY
 
-OBJECT = "<object><name>{name}</name><bndbox><xmin>{0}</xmin><ymin>{1}</ymin><xmax>{2}</xmax><ymax>{3}</ymax></bndbox></object>"
+OBJECT = (
+    "<object><name>{name}</name>"
+    "<bndbox><xmin>{0}</xmin><ymin>{1}</ymin><xmax>{2}</xmax><ymax>{3}</ymax></bndbox></object>"
+)
 
 
 def annotation(*boxes: tuple, name: str = "cell", filename: str = "a.jpg") -> str:

@@ -18,7 +18,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from smoothiou.errors import ConfigError, DataError
-from smoothiou.evaluate import ap_by_iou, bootstrap_difference, engine, evaluate_detections, per_class_ap
+from smoothiou.evaluate import ap_by_iou, bootstrap_difference, engine, error_gains, evaluate_detections, per_class_ap
 
 KEYS = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR1", "AR10", "AR100")
 
@@ -298,6 +298,21 @@ def test_per_class_ap_knows_the_class_that_was_missed():
     assert list(scores) == ["cell", "missed", "absent"]
     assert (scores["cell"], scores["missed"]) == pytest.approx((1.0, 0.0), abs=1e-15)
     assert math.isnan(scores["absent"])
+
+
+def test_error_gains_say_which_kind_of_error_was_made():
+    # Shifted by 0.6 of its side, a detection has IoU 0.4 / 1.6 = 0.25 with its truth: too little to count, enough
+    # to be a box of that object. Put right, it would find it: AP50 from 0 to 1.
+    truth, _ = one_box()
+    box = truth["annotations"][0]["bbox"]
+    shifted = [box[0] + 0.6 * box[2], *box[1:]]
+    found = {"image_id": 1, "category_id": truth["categories"][0]["id"], "score": 0.9}
+    gains = error_gains(truth, [{**found, "bbox": shifted}])
+    assert gains["localization"] == pytest.approx(1.0)
+    assert (gains["classification"], gains["duplicate"], gains["background"]) == (0, 0, 0)
+    right_and_twice = error_gains(truth, [{**found, "bbox": box}, {**found, "bbox": box, "score": 0.95}])
+    assert right_and_twice["localization"] == 0
+    assert set(gains) == {"localization", "classification", "both", "duplicate", "background", "missed"}
 
 
 def test_the_engine_is_named_with_its_version():

@@ -421,7 +421,17 @@ def _write_comparison(
                 "mean_iou": means,
             }
         )
-    _write(folder / "comparison.json", {"schema_version": 1, "bootstrap": bootstrap, "gallery": pictures})
+    gains = {
+        "localization": 0.04,
+        "classification": 0.01,
+        "both": 0.0,
+        "duplicate": 0.002,
+        "background": 0.03,
+        "missed": 0.02,
+    }
+    errors = [{"loss": loss, "seed": 0, "gains": gains} for loss in losses]
+    content = {"schema_version": 1, "bootstrap": bootstrap, "errors": errors, "gallery": pictures}
+    _write(folder / "comparison.json", content)
 
 
 def _draw_cells(path: Path, rng: random.Random, classes: Sequence[str]) -> list[list[Any]]:

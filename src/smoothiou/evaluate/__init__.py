@@ -4,6 +4,7 @@ from smoothiou.evaluate.coco import (
     ap_by_iou,
     bootstrap_difference,
     engine,
+    error_gains,
     evaluate_detections,
     per_class_ap,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "ap_by_iou",
     "per_class_ap",
     "bootstrap_difference",
+    "error_gains",
     "engine",
     "box_iou",
     "ImageLocalization",

@@ -26,6 +26,14 @@ Predictions = Sequence[Mapping[str, Any]] | str | Path
 _ALL_AREAS, _SMALL, _MEDIUM, _LARGE = range(4)
 _MAXDET_1, _MAXDET_10, _MAXDET_100 = range(3)
 _IOU_50, _IOU_75 = 0, 5
+_TIDE = {
+    "localization": "Loc",
+    "classification": "Cls",
+    "both": "Both",
+    "duplicate": "Dupe",
+    "background": "Bkg",
+    "missed": "Miss",
+}
 
 
 def engine() -> str:
@@ -109,6 +117,27 @@ def per_class_ap(truth: Truth, predictions: Predictions) -> dict[str, float]:
         raise DataError(f"truth: two categories are named {twice[0]!r}.", hint="Give each class its own name.")
     precision = _accumulated(prepared, detections)["precision"]
     return {name: _mean(precision[:, :, k, _ALL_AREAS, _MAXDET_100]) for k, name in enumerate(names)}
+
+
+def error_gains(truth: Truth, predictions: Predictions) -> dict[str, float]:
+    """Return how much AP50 each kind of error costs (TIDE): how much higher it would be, were that kind repaired.
+
+    Args:
+        truth: as in `evaluate_detections`.
+        predictions: as in `evaluate_detections`.
+
+    Returns:
+        "localization" (right class, IoU 0.1 to 0.5), "classification" (IoU at least 0.5, wrong class), "both",
+        "duplicate", "background" (IoU below 0.1) and "missed"; each 0 to 1. Gains do not add up: repairs overlap.
+
+    Raises:
+        DataError: as in `evaluate_detections`.
+
+    Reference:
+        Bolya et al., TIDE: A General Toolbox for Identifying Object Detection Errors, ECCV 2020.
+    """
+    gains = _evaluated(*_prepare(truth, predictions)).tide_errors(pos_thr=0.5, bg_thr=0.1)["delta_ap"]
+    return {name: float(gains[key]) for name, key in _TIDE.items()}
 
 
 def bootstrap_difference(

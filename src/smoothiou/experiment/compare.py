@@ -12,7 +12,7 @@ from PIL import Image
 from smoothiou.config import RunConfig
 from smoothiou.data.export import to_coco
 from smoothiou.data.records import Box, Dataset
-from smoothiou.evaluate import bootstrap_difference, paired_image_bootstrap
+from smoothiou.evaluate import bootstrap_difference, error_gains, paired_image_bootstrap
 from smoothiou.experiment.splits import open_splits
 from smoothiou.runs import SCHEMA_VERSION, digest, read_json, write_bytes, write_json
 from smoothiou.study.cells import cell_folder, cell_state
@@ -61,10 +61,12 @@ def compare_cells(folder: str | Path, plan: Mapping[str, Any]) -> None:
         if len(cells) > 1 and baseline in cells:
             gallery = _gallery(folder, test, cells, seed=seed)
             break
-    write_json(
-        folder / "comparison.json",
-        {"schema_version": SCHEMA_VERSION, "identity": identity, "bootstrap": bootstrap, "gallery": gallery},
-    )
+    errors = [
+        {"loss": loss, "seed": seed, "gains": error_gains(truth, read_json(cell / "predictions.json"))}
+        for (loss, seed), cell in done.items()
+    ]
+    found = {"bootstrap": bootstrap, "errors": errors, "gallery": gallery}
+    write_json(folder / "comparison.json", {"schema_version": SCHEMA_VERSION, "identity": identity, **found})
 
 
 def _bootstrap(truth: dict[str, Any], baseline: Path, candidate: Path, *, seed: int) -> list[dict[str, Any]]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import time
+import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from torch.utils.data import Dataset as TorchDataset
 from smoothiou.config import RunConfig
 from smoothiou.data.dataset import DetectionDataset, collate, flip_horizontal
 from smoothiou.detectors import box_statistics, build_detector
-from smoothiou.errors import ConfigError
+from smoothiou.errors import ConfigError, InterruptedRun, SmoothIoUError
 from smoothiou.experiment.devices import Place, choose_place, peak_memory_mb
 from smoothiou.experiment.measure import Measurement, measure
 from smoothiou.experiment.splits import Splits, describe_data, open_splits
@@ -57,21 +60,39 @@ def run(config: RunConfig, folder: str | Path, *, overwrite: bool = False, quiet
         raise ConfigError(
             f"train.batch_size: {config.train.batch_size} images cannot be shared equally by {place.world} processes."
         )
-    if place.rank == 0:
-        finished = _prepare_folder(folder, config, wanted, overwrite=overwrite)
-        if finished:
-            return finished
-        write_json(
-            folder / "manifest.json",
-            manifest(
-                identity=wanted, data=facts, device=str(place.device), precision=place.precision,
-                device_reason=place.reason, processes=place.world,
-            ),
-        )  # fmt: skip
-    _wait_for_all(place)
+    finished = _prepare_folder(folder, config, wanted, overwrite=overwrite) if place.rank == 0 else None
+    if _said_by_rank_0(finished is not None, place):
+        return finished or {}
+    try:
+        return _train_and_measure(config, folder, splits, place, facts, wanted, quiet=quiet)
+    except (InterruptedRun, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        if place.rank == 0 and folder.is_dir():
+            with suppress(SmoothIoUError):  # on a full disk the error itself must still be seen
+                write_text(folder / "error.txt", f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}")
+        raise
 
+
+def _train_and_measure(
+    config: RunConfig,
+    folder: Path,
+    splits: Splits,
+    place: Place,
+    facts: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    *,
+    quiet: bool,
+) -> dict[str, Any]:
     seed_weights(config.train.seed)
     model = build(config, classes=len(splits.train.classes)).to(place.device)
+    notes: tuple[str, ...] = getattr(model, "notes", ())
+    if place.rank == 0:
+        facts_of_run = {"identity": wanted, "data": facts, "model_notes": notes, "processes": place.world}
+        where = {"device": str(place.device), "precision": place.precision, "device_reason": place.reason}
+        write_json(folder / "manifest.json", manifest(**facts_of_run, **where))
+        for note in () if quiet else notes:
+            print(note, file=sys.stderr)
     seconds = _train(model, config, folder, splits, place, quiet=quiet)
     if place.rank != 0:
         return {}
@@ -117,17 +138,15 @@ def _prepare_folder(
 ) -> dict[str, Any] | None:
     """Return the result where the run is done; else make the folder ready to begin or continue."""
     if (folder / "manifest.json").is_file():
-        found = read_json(folder / "manifest.json").get("identity", {})
-        if found != wanted and overwrite:
+        if overwrite:
             shutil.rmtree(folder)
         else:
-            refuse_other_plan(folder, found, wanted, what="run")
-            if (folder / "done").is_file() and not overwrite:
+            refuse_other_plan(folder, read_json(folder / "manifest.json").get("identity", {}), wanted, what="run")
+            if (folder / "done").is_file():
                 return read_json(folder / "result.json")
-            if overwrite:
-                shutil.rmtree(folder)
     elif folder.is_dir() and any(p.name not in {"config.toml", "log.txt", "error.txt"} for p in folder.iterdir()):
         raise ConfigError(f"{folder} holds files that are no run.", hint="Choose another folder with --out.")
+    (folder / "error.txt").unlink(missing_ok=True)
     write_text(folder / "config.toml", tomli_w.dumps(config.nested()))
     return None
 
@@ -239,3 +258,11 @@ def _label(config: RunConfig) -> str:
 def _wait_for_all(place: Place) -> None:
     if place.world > 1:
         distributed.barrier()
+
+
+def _said_by_rank_0(word: bool, place: Place) -> bool:
+    """Return what rank 0 says, in every process; the others wait for it here."""
+    said = [word]
+    if place.world > 1:
+        distributed.broadcast_object_list(said, src=0)
+    return said[0]

@@ -60,6 +60,7 @@ def render_html(material: Material) -> str:
         "detection": tables.detection_table(material),
         "seeds_table": tables.seeds_table(material),
         "images_table": tables.images_table(material),
+        "errors": tables.errors_table(material),
         "cost": tables.cost_table(material),
         "runs": tables.runs_table(material),
         "data": tables.data_table(material),

@@ -62,6 +62,10 @@ def _rows(material: Material) -> Iterator[dict[str, Any]]:
             yield {**_run(cell, "cost"), "metric": name, "statistic": "value", "value": value}
         rate = (cell["result"].get("optim") or {}).get("lr")
         yield {**_run(cell, "cost"), "metric": "lr", "statistic": "value", "value": rate}
+    for row in material.summary.get("errors") or []:
+        fixed = {"part": "errors", "loss": row["loss"], "seed": row["seed"], "metric": "AP50", "statistic": "gain"}
+        for kind, value in row["gains"].items():
+            yield {**fixed, "x": kind, "value": value}
     for picture in material.gallery:
         for loss, value in (picture.get("mean_iou") or {}).items():
             fixed = {"part": "gallery", "loss": loss, "seed": picture.get("seed"), "metric": "mean_iou"}

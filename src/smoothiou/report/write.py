@@ -52,6 +52,7 @@ def all_tables(material: Material) -> list[Table]:
         tables.detection_table(material),
         tables.seeds_table(material),
         tables.images_table(material),
+        tables.errors_table(material),
         tables.cost_table(material),
         tables.runs_table(material),
         tables.data_table(material),

@@ -127,6 +127,7 @@ def collect(folder: str | Path) -> dict[str, Any]:
                      first row); a tie is nobody's win, and only seeds that all losses finished are counted
         bootstrap    rows of comparison.json: the doubt that comes from the test images; [] where there are
                      none
+        errors       rows of comparison.json: by loss and seed, what each kind of error costs
         gallery      rows of comparison.json
         signatures   metric -> what it is
         notes        what a reader must know: missing cells, other machines or versions within the study
@@ -165,6 +166,7 @@ def collect(folder: str | Path) -> dict[str, Any]:
         "differences": differences,
         "wins": {metric: _wins(values, plan["seeds"], metric) for metric in METRICS},
         "bootstrap": comparison.get("bootstrap", []),
+        "errors": comparison.get("errors", []),
         "gallery": comparison.get("gallery", []),
         "signatures": _signatures(finished),
         "notes": _notes(plan, cells),
