@@ -155,7 +155,7 @@ class TrainConfig:
     log_every: int = 10
     """Steps between two rows of metrics.csv."""
     eval_every: int = 0
-    """Steps between evaluations on the val split; 0: only at the end."""
+    """Steps between evaluations on the val split, for curves and best.ckpt; 0: none."""
     save_seconds: float = 60.0
     """Seconds between two saves of last.ckpt."""
 

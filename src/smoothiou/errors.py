@@ -14,7 +14,8 @@ A message says what happened and where; `hint` says what to do next.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 class SmoothIoUError(ValueError):
@@ -23,14 +24,16 @@ class SmoothIoUError(ValueError):
     Args:
         message: what happened, where, and what was expected.
         hint: what to do about it; may be empty.
+        details: what a program should get beside the error, as JSON.
     """
 
     exit_code = 1
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", details: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.details = dict(details or {})
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()

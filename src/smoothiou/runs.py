@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -11,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -93,10 +95,44 @@ def read_json(path: str | Path) -> Any:
         raise DataError(f"{path}: not readable as JSON: {error}.") from None
 
 
+@contextmanager
+def hold(path: str | Path) -> Iterator[int | None]:
+    """Hold a lock file while work is done; gives its file descriptor, or None when another process has it.
+
+    The operating system releases a lock when its last holder ends, however it ends: nothing is left to clean up.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    try:
+        yield handle if _lock(handle) else None
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks: one process at a time is then up to the user
+        return True
+    return True
+
+
 def digest(content: Any) -> str:
     """Return a short stable hash of any JSON-like content."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def file_digest(path: Path) -> str:
+    """Return a short hash of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 
 def environment() -> dict[str, Any]:

@@ -91,7 +91,7 @@ def test_evaluation_comes_every_so_many_steps_and_its_columns_join_the_row():
     run(
         OneWeight(), steps=5, eval_every=2, evaluate=lambda step: {"val_AP": step / 10}, sinks=[rows], save=saved.append
     )
-    assert {row["step"]: row.get("val_AP") for row in rows} == {1: None, 2: 0.2, 3: None, 4: 0.4, 5: None}
+    assert {row["step"]: row.get("val_AP") for row in rows} == {1: None, 2: 0.2, 3: None, 4: 0.4, 5: 0.5}
     assert saved == [2, 4, 5]
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import FrameType
+from typing import Any
 
 from cyclopts import App, CycloptsError
 
@@ -49,19 +53,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and leave with its exit code; a problem is one sentence and a way out, not a traceback."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         build_app()(dotted_options(given), exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
     except CycloptsError as error:
         sys.exit(complain(str(error), hint="See --help.", code=2, as_json="--json" in given))
     except SmoothIoUError as error:
         if debug:
             traceback.print_exc()
-        sys.exit(complain(error.message, hint=error.hint, code=error.exit_code, as_json="--json" in given))
+        code, as_json = error.exit_code, "--json" in given
+        sys.exit(complain(error.message, hint=error.hint, code=code, as_json=as_json, details=error.details))
     except KeyboardInterrupt:
-        sys.exit(complain("Interrupted.", hint="Give the same command again to continue.", code=130, as_json=False))
+        hint = "Give the same command again to continue."
+        sys.exit(complain("Interrupted.", hint=hint, code=130, as_json="--json" in given))
     except BrokenPipeError:
-        # The reader of our output has left (`smoothiou losses | head`): nothing is wrong.
-        sys.stderr.close()
+        # The reader of our output has left (`smoothiou losses | head`): nothing is wrong. What is still buffered must
+        # not be written when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         if debug:
             traceback.print_exc()
@@ -85,10 +94,15 @@ def dotted_options(arguments: Sequence[str]) -> list[str]:
     return rewritten
 
 
-def complain(message: str, *, hint: str, code: int, as_json: bool) -> int:
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    # Outside the training loop, which saves first, SIGTERM ends the work as Ctrl-C does.
+    raise KeyboardInterrupt
+
+
+def complain(message: str, *, hint: str, code: int, as_json: bool, details: Mapping[str, Any] | None = None) -> int:
     """Say what went wrong, to people on stderr and to programs on stdout, and return the exit code."""
     if as_json:
-        print(json.dumps({"error": {"message": message, "hint": hint, "exit_code": code}}))
+        print(json.dumps({"error": {"message": message, "hint": hint, "exit_code": code}, **(details or {})}))
     print(f"smoothiou: {message}", file=sys.stderr)
     if hint:
         print(f"  {hint}", file=sys.stderr)

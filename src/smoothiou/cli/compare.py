@@ -27,6 +27,7 @@ from smoothiou.cli.options import (
     folder_name,
     run_config,
 )  # fmt: skip
+from smoothiou.cli.words import data_lines
 from smoothiou.config import RunConfig, parse_loss, split_losses
 from smoothiou.errors import ConfigError, IncompleteStudyError, did_you_mean
 
@@ -98,6 +99,9 @@ def compare(
         else:
             print("\n".join(f"{key.replace('_', ' '):14} {value}" for key, value in cost.items() if value is not None))
         return
+    from smoothiou import experiment
+
+    experiment.check(config, losses=chosen)  # before the plan is written: a plan with a wrong loss could never be done
     plan, happened = write_or_continue(folder, plan, overwrite=overwrite, baseline=baseline)
     if happened:
         say(happened)
@@ -112,8 +116,6 @@ def _run(folder: Path, plan: Mapping[str, Any], *, jobs: int, quiet: bool, say: 
     from smoothiou import experiment
     from smoothiou.runs import write_text
     from smoothiou.study import cell_folder, run_cells, run_parallel
-
-    experiment.check_losses(plan["losses"])
 
     def told(event: CellEvent) -> None:
         place = f"[{event.number}/{event.total}] {event.cell['loss']} seed {event.cell['seed']}"
@@ -142,6 +144,7 @@ def _finish(folder: Path, plan: Mapping[str, Any], counts: Mapping[str, int], *,
     """Write the report of what there is, say the result, and fail when cells are missing."""
     from smoothiou import experiment
     from smoothiou.report import write_report
+    from smoothiou.runs import finite
     from smoothiou.study import collect
 
     began = time.monotonic()
@@ -149,37 +152,25 @@ def _finish(folder: Path, plan: Mapping[str, Any], counts: Mapping[str, int], *,
     page = next(path for path in write_report(folder) if path.suffix == ".html")
     found = collect(folder)
     say(f"Report written in {time.monotonic() - began:.0f} s.")
-    if as_json:
-        shown = ("sentence", "summary", "differences", "wins", "bootstrap")
-        print(json.dumps({"study": str(folder), "report": str(page), **{key: found.get(key) for key in shown}}))
-    else:
-        print(f"\n{found['sentence']}\n", file=sys.stderr)
-        print(page)
+    shown = {key: found.get(key) for key in ("sentence", "summary", "differences", "wins", "bootstrap", "errors")}
+    shown = finite({"study": str(folder), "report": str(page), **shown})
     missing = [cell["id"] for cell in found["cells"] if cell["status"] != "done"]
+    if not as_json:
+        say(f"\n{found['sentence']}\n")
+        print(page)
+    elif not missing:
+        print(json.dumps(shown))
     if missing:
         raise IncompleteStudyError(
             f"{folder}: {len(missing)} of {len(found['cells'])} cells are missing: {', '.join(missing[:4])}"
             f"{' ...' if len(missing) > 4 else ''}; the report shows the others.",
             hint=f"See error.txt in {folder / 'cells' / missing[0]}; the same command tries them again.",
+            details=shown,
         )
 
 
 def _describe(plan: Mapping[str, Any], say: Any) -> None:
-    for name, facts in plan["data"].items():
-        if facts is None:
-            continue
-        counts = facts["counts"]
-        extra = "".join(
-            f", {counts[key]} {key}" for key in ("difficult", "crowd", "dropped", "images_without_boxes") if counts[key]
-        ).replace("_", " ")
-        found = f"{counts['images']} images, {counts['boxes']} boxes{extra}"
-        say(f"{name:5} {facts['name']}/{facts['split']} ({facts['format']}): {found}")
-        for kind, number in counts["faults"].items():
-            first = next((f["where"] for f in facts["faults"] if f["kind"] == kind), "")
-            say(f"      {number} x {kind}, first: {first}")
-    notes = dict.fromkeys(note for facts in plan["data"].values() if facts for note in facts["notes"])
-    for note in notes:
-        say(f"      {note}")
+    say(data_lines(plan["data"]))
     settings = plan["settings"]
     say(
         f"{len(plan['losses'])} losses x {len(plan['seeds'])} seeds, {settings['train.steps']} steps of"

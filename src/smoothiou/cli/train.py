@@ -66,13 +66,18 @@ def train(
     stem = f"{folder_name(Path(config.data.path).name)}-{folder_name(config.loss.name)}-seed{config.train.seed}"
     folder = out or Path("runs") / stem
 
-    from smoothiou.experiment import run
+    from smoothiou.cli.words import data_lines, result_lines
+    from smoothiou.experiment import check, run
+    from smoothiou.experiment.splits import describe_data, open_splits
 
-    result = run(config, folder, overwrite=overwrite, quiet=quiet)
+    splits = open_splits(config.data)
+    if not quiet:
+        print(data_lines(describe_data(splits)), file=sys.stderr, flush=True)
+    check(config, losses=(config.loss.name,))
+    result = run(config, folder, splits=splits, overwrite=overwrite, quiet=quiet)
     if json_:
         print(json.dumps(result))
     elif result:
-        from smoothiou.cli.words import result_lines
-
-        print(result_lines(result), file=sys.stderr)
+        if not quiet:
+            print(result_lines(result), file=sys.stderr)
         print(folder)

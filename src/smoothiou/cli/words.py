@@ -18,6 +18,28 @@ def result_lines(result: Mapping[str, Any]) -> str:
     return "\n".join(["  ".join(shown), "; ".join(inside), result.get("signature", "")])
 
 
+def data_lines(data: Mapping[str, Any]) -> str:
+    """Return what was read of each split, with every kind of fault and every decision.
+
+    Args:
+        data: facts per split, from `experiment.splits.describe_data`.
+    """
+    lines, notes = [], {}
+    for name, facts in data.items():
+        if facts is None:
+            continue
+        counts = facts["counts"]
+        shown = [f"{counts['images']} images", f"{counts['boxes']} boxes"]
+        extra = ("difficult", "crowd", "dropped", "images_without_boxes")
+        shown += [f"{counts[key]} {key.replace('_', ' ')}" for key in extra if counts[key]]
+        lines.append(f"{name:5} {facts['name']}/{facts['split']} ({facts['format']}): {', '.join(shown)}")
+        for kind, number in counts["faults"].items():
+            first = next((f["where"] for f in facts["faults"] if f["kind"] == kind), "")
+            lines.append(f"      {number} x {kind}, first: {first}")
+        notes |= dict.fromkeys(facts["notes"])
+    return "\n".join([*lines, *(f"      {note}" for note in notes)])
+
+
 def percent(value: float | None) -> str:
     """Return a share of 1 in percent points, or a dash where a metric is undefined."""
     return "-" if value is None else f"{100 * value:.1f}"

@@ -66,7 +66,15 @@ def _summary_of(file: Path, _modified: int, _size: int) -> Summary:
     content = read_json(file)
     categories = read_categories(content, file)
     used = {_entry(a, ("category_id",), f"{file}: annotations[{i}]")[0] for i, a in enumerate(content["annotations"])}
+    if not used <= categories.keys():
+        unknown = min(used - categories.keys(), key=str)
+        index = next(i for i, a in enumerate(content["annotations"]) if a["category_id"] == unknown)
+        raise _unknown_category(f"{file}: annotations[{index}]", unknown)
     return Summary(tuple(categories.values()), frozenset(categories[key] for key in categories if key in used))
+
+
+def _unknown_category(where: str, category_id: Any) -> DataError:
+    return DataError(f"{where}: no category has the id {category_id!r}.", hint="Add it to the categories.")
 
 
 def read_categories(content: dict[str, Any], file: Path) -> dict[Any, str]:
@@ -116,7 +124,7 @@ def read_boxes(
         if image_id not in boxes:
             raise DataError(f"{where}: no image has the id {image_id!r}.", hint="Remove it, or add the image.")
         if category_id not in categories:
-            raise DataError(f"{where}: no category has the id {category_id!r}.", hint="Add it to the categories.")
+            raise _unknown_category(where, category_id)
         x, y, width, height = _four_numbers(bbox, where)
         boxes[image_id].append(
             Box(

@@ -130,9 +130,15 @@ def choose_splits(
             near = [split for split in known if usual_name(split) == name]
             if near:
                 return find_split(name, known, data=data)
+        hint = f"Name one with --data.{'train' if role == 'learn from' else 'test'}."
+        if role == "test on" and len(known) == 1:
+            hint = (
+                "Add a val split. Images are cut 80/20 where no split is shipped: in a COCO file whose name tells no "
+                "split (annotations.json), or XML beside images without ImageSets."
+            )
         raise DataError(
             f"{data}: found no split to {role}; splits with boxes: {', '.join(known) or 'none'}.",
-            hint=f"Name one with --data.{'train' if role == 'learn from' else 'test'}.",
+            hint=hint,
         )
 
     train = find_split(train, known, data=data) if train else first("learn from", "train")

@@ -152,12 +152,10 @@ def build_detector(
         ConfigError: an unknown name, loss, stage or kind of weights.
         CheckpointError: weights that cannot be read, downloaded, or do not fit.
     """
-    if name not in DETECTORS:
-        raise ConfigError(f"{name!r} is no detector.", hint=did_you_mean(str(name), DETECTORS))
+    word = check_name_and_weights(name, weights)
     if num_classes < 1:
         raise ConfigError(f"num_classes: expected 1 or more, without the background, got {num_classes}.")
     detector = DETECTORS[name]
-    word = _kind_of_weights(name, weights)
     state = read_checkpoint(str(weights)) if word == "path" else None
     model: Any = detector.build(
         num_classes=num_classes + 1,
@@ -184,8 +182,14 @@ def build_detector(
     return model
 
 
-def _kind_of_weights(name: str, weights: str | Path | None) -> str:
-    """Return "none", "imagenet", "coco" or "path"."""
+def check_name_and_weights(name: str, weights: str | Path | None) -> str:
+    """Return "none", "imagenet", "coco" or "path", without reading or downloading anything.
+
+    Raises:
+        ConfigError: an unknown detector, or weights that it has not.
+    """
+    if name not in DETECTORS:
+        raise ConfigError(f"{name!r} is no detector.", hint=did_you_mean(str(name), DETECTORS))
     if weights is None:
         return "none"
     text = str(weights)

@@ -50,7 +50,7 @@ def _check_finite(boxes: Tensor, name: str) -> None:
         row = int(torch.where(~boxes.isfinite().all(dim=1))[0][0])
         raise DataError(
             f"{name}[{row}] is not finite: {boxes[row].tolist()} (after resizing).",
-            hint="`smoothiou doctor DATA` names the file that such a box comes from.",
+            hint="Look at the boxes that your data set gives for this image.",
         )
 
 

@@ -4,7 +4,7 @@ run               settings -> one finished run folder
 evaluate_run      run folder -> metrics of its weights
 predict_images    run folder and images -> boxes and pictures
 compare_cells     finished cells of a study -> comparison.json and the gallery
-check_losses      specifications of losses -> nothing, or what is wrong with them
+check             settings -> nothing, or what is wrong with detector, device or losses
 describe_devices  what `smoothiou env` says about devices
 """
 
@@ -15,13 +15,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from smoothiou.config import RunConfig
     from smoothiou.experiment.compare import compare_cells
     from smoothiou.experiment.devices import describe_devices
     from smoothiou.experiment.measure import evaluate_run
     from smoothiou.experiment.predict import predict_images
     from smoothiou.experiment.training import run
 
-__all__ = ["run", "evaluate_run", "predict_images", "compare_cells", "check_losses", "describe_devices"]
+__all__ = ["run", "evaluate_run", "predict_images", "compare_cells", "check", "describe_devices"]
 
 _HOMES = {
     "run": "training",
@@ -38,15 +39,19 @@ def __getattr__(name: str) -> Any:
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
-def check_losses(losses: Sequence[str]) -> None:
-    """Build each loss once, so that a wrong name or option is met before the first training.
+def check(config: RunConfig, *, losses: Sequence[str]) -> None:
+    """Meet what is wrong with detector, device or losses before anything is written or trained.
 
     Raises:
-        ConfigError: see `load_loss`.
+        ConfigError: an unknown detector, kind of weights, device, loss or option of a loss.
     """
     from smoothiou.config import parse_loss
+    from smoothiou.detectors.build import check_name_and_weights
+    from smoothiou.experiment.devices import choose_place
     from smoothiou.losses import load_loss
 
+    check_name_and_weights(config.model.name, config.model.weights)
+    choose_place(config.train.device, config.train.precision)
     for loss in losses:
         name, options = parse_loss(loss)
         load_loss(name, **options)

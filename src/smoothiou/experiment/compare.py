@@ -40,9 +40,8 @@ def compare_cells(folder: str | Path, plan: Mapping[str, Any]) -> None:
     }
     if not done:
         return
-    identity = digest(
-        [SCHEMA_VERSION, RESAMPLES, sorted((*key, (path / "done").read_text()) for key, path in done.items())]
-    )
+    finished = sorted((*key, (path / "done").read_text()) for key, path in done.items())
+    identity = digest([SCHEMA_VERSION, RESAMPLES, plan["baseline"], plan["losses"], finished])
     if (folder / "comparison.json").is_file() and read_json(folder / "comparison.json").get("identity") == identity:
         return
     test = open_splits(RunConfig().replace(plan["settings"]).data).test

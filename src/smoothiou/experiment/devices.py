@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ import torch
 import torch.distributed as distributed
 
 from smoothiou.errors import ConfigError
+
+_PROCESSES = (("WORLD_SIZE", "1"), ("RANK", "0"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,30 +35,41 @@ class Place:
     world: int = 1
 
 
-def choose_place(device: str, precision: str) -> Place:
-    """Return device and precision, and join the process group that torchrun announces.
+def choose_place(device: str, precision: str, *, join: bool = False) -> Place:
+    """Return device and precision.
+
+    Args:
+        device, precision: as in the settings.
+        join: whether to join the process group that torchrun announces; else this process works alone.
 
     Raises:
-        ConfigError: a device that this machine has not.
+        ConfigError: a device that this machine has not, or one device for several processes.
     """
-    world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    world, rank = (int(os.environ.get(key, default)) if join else int(default) for key, default in _PROCESSES)
     name = device
     if device == "auto":
-        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(
             f"train.device: {name} was asked for, but torch sees no CUDA device.", hint="Use auto or cpu."
         )
+    if world > 1 and name.startswith("cuda:"):
+        raise ConfigError(f"train.device: {name} cannot be shared by {world} processes.", hint="Use cuda or auto.")
+    if name == "cuda":
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0') if join else 0}"
     try:
         chosen = torch.device(name)
     except RuntimeError:
         raise ConfigError(f"train.device: expected auto, cpu, cuda or cuda:N, got {device!r}.") from None
+    if chosen.type not in ("cpu", "cuda"):
+        raise ConfigError(f"train.device: expected auto, cpu, cuda or cuda:N, got {device!r}.")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise ConfigError(f"train.device: {name} was asked for, but there are {torch.cuda.device_count()} devices.")
     if world > 1 and not distributed.is_initialized():
         if chosen.type == "cuda":
             torch.cuda.set_device(chosen)
-        distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        # The others wait while rank 0 evaluates, which may take longer than the default of ten minutes.
+        distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=timedelta(hours=4))
     native = native_bf16(chosen)
     format_ = precision if precision != "auto" else "bf16" if native else "fp32"
     why = "asked for" if precision != "auto" else "native bf16" if native else "no native bf16"
@@ -79,10 +94,21 @@ def describe_devices() -> dict[str, Any]:
     return {"device": place.reason, "cuda_devices": devices, "threads": torch.get_num_threads()}
 
 
-def peak_memory_mb(device: torch.device) -> float:
-    """Return the largest memory that this process has held: on the GPU where one is used, else resident."""
+def forget_peak_memory(device: torch.device) -> None:
+    """Begin to measure the largest memory anew, where the system allows it."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory_mb(device: torch.device) -> float | None:
+    """Return the largest memory held since `forget_peak_memory`: on the GPU where one is used, else resident."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None  # other systems only know the peak of the whole process, which is no run's own
+    return float(status.split("VmHWM:")[1].split()[0]) / 2**10

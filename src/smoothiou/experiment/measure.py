@@ -19,7 +19,7 @@ from smoothiou.data.dataset import DetectionDataset
 from smoothiou.data.export import to_coco
 from smoothiou.data.records import Dataset, Record
 from smoothiou.detectors import detect
-from smoothiou.errors import CheckpointError, DataError
+from smoothiou.errors import CheckpointError, ConfigError, DataError
 from smoothiou.evaluate import (
     ap_by_iou,
     engine,
@@ -31,10 +31,10 @@ from smoothiou.evaluate import (
 )  # fmt: skip
 from smoothiou.evaluate.detect import ImageOutput, coco_results, run_detector
 from smoothiou.experiment.devices import Place, choose_place
-from smoothiou.experiment.splits import open_split, open_splits
+from smoothiou.experiment.splits import open_split, open_test
 from smoothiou.runs import SCHEMA_VERSION, finite, version, write_json
 from smoothiou.study.results import signature
-from smoothiou.train.checkpoint import load_checkpoint, restore_model
+from smoothiou.train.checkpoint import load_checkpoint
 from smoothiou.train.sinks import clock
 
 PROBES_PER_BOX = 4
@@ -78,7 +78,7 @@ class Measurement:
 
 
 def measure(
-    model: nn.Module, data: Dataset, config: RunConfig, place: Place, *, label: str, quiet: bool
+    model: nn.Module, data: Dataset, config: RunConfig, place: Place, *, label: str, quiet: bool, refine: bool = True
 ) -> Measurement:
     """Run a detector once over a split and compute all metrics.
 
@@ -89,9 +89,11 @@ def measure(
         place: where to compute.
         label: what is measured, for the progress line.
         quiet: no progress.
+        refine: whether to refine probes, too.
     """
     model.eval()
-    probes = [_probes(record, number, data.classes) for number, record in enumerate(data.records, 1)]
+    each = PROBES_PER_BOX if refine else 0
+    probes = [_probes(record, number, data.classes, each) for number, record in enumerate(data.records, 1)]
     outputs: list[ImageOutput] = list(
         _with_progress(
             run_detector(
@@ -123,13 +125,15 @@ def measure(
     )
 
 
-def _probes(record: Record, number: int, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _probes(
+    record: Record, number: int, classes: Sequence[str], each: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the probes of an image, their labels, and the truth each was jittered from."""
     wanted = [box for box in record.boxes if not box.ignored]
     truths = np.array([box.xyxy for box in wanted], dtype=np.float64).reshape(-1, 4)
-    boxes = jittered_probes(truths, image_id=number, image_size=(record.width, record.height), per_box=PROBES_PER_BOX)
+    boxes = jittered_probes(truths, image_id=number, image_size=(record.width, record.height), per_box=each)
     labels = np.array([classes.index(box.label) + 1 for box in wanted], dtype=np.int64)
-    return boxes, np.repeat(labels, PROBES_PER_BOX), np.repeat(truths, PROBES_PER_BOX, axis=0)
+    return boxes, np.repeat(labels, each), np.repeat(truths, each, axis=0)
 
 
 def _localize(number: int, record: Record, classes: Sequence[str], output: ImageOutput, origins: np.ndarray) -> Any:
@@ -195,14 +199,12 @@ def open_run(folder: Path, *, checkpoint: str, device: str | None) -> OpenedRun:
         raise CheckpointError(
             f"{folder}: no run (no config.toml there).", hint="Name a folder that `smoothiou train` has written."
         )
-    # The checkpoint brings every weight, so none is to be loaded from elsewhere.
-    config = build_config(str(folder / "config.toml"), {"train.device": device, "model.weights": "none"})
-    place = choose_place(config.train.device, config.train.precision)
     path = folder / f"{checkpoint}.ckpt"
-    content = load_checkpoint(path)
-    classes = tuple(content.get("classes", ()))
+    classes = tuple(load_checkpoint(path, needed=("model", "classes"))["classes"])
+    # The checkpoint brings every weight, so none is to be loaded from elsewhere.
+    config = build_config(str(folder / "config.toml"), {"train.device": device, "model.weights": str(path)})
+    place = choose_place(config.train.device, config.train.precision)
     model = build(config, classes=len(classes))
-    restore_model(model, content["model"], path=path)
     return OpenedRun(config, model.to(place.device).eval(), classes, place)
 
 
@@ -231,11 +233,13 @@ def evaluate_run(
         DataError: the data cannot be read, or has other classes.
     """
     folder = Path(folder)
+    if out and any((Path(out) / name).exists() for name in ("manifest.json", "plan.json")):
+        raise ConfigError(f"{out} is a run or a study, whose own results must stay.", hint="Choose another --out.")
     opened = open_run(folder, checkpoint=checkpoint, device=device)
     config = opened.config.data
     if data:
         config = dataclasses.replace(config, path=data, format="auto", train="", val="", test="")
-    test = open_split(config, split) if split else open_splits(config).test
+    test = open_split(config, split) if split else open_test(config)
     if test.classes != opened.classes:
         raise DataError(
             f"{config.path}: expected the classes that the run has learnt ({', '.join(opened.classes)}), got "

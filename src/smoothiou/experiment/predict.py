@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,13 +12,13 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from smoothiou.data.images import read_image
+from smoothiou.data.images import SUFFIXES, read_image
 from smoothiou.detectors import detect
 from smoothiou.errors import DataError
+from smoothiou.evaluate.detect import run_detector
 from smoothiou.experiment.measure import open_run
-from smoothiou.runs import unwritable
+from smoothiou.runs import write_bytes
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 # Okabe and Ito's colours, which stay apart for colour-blind readers.
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 
@@ -48,23 +50,29 @@ def predict_images(
         DataError: an image is missing or unreadable.
     """
     opened = open_run(Path(folder), checkpoint=checkpoint, device=device)
-    found = []
     paths = _files(images)
-    for number, path in enumerate(paths, 1):
-        picture = read_image(path)
-        pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).to(opened.place.device).float().div_(255)
-        with torch.inference_mode():
-            output = detect(opened.model, [pixels])[0]
+    pictures = [read_image(path) for path in paths]
+    nothing = (np.zeros((0, 4)), np.zeros(0, dtype=np.int64))
+    outputs = run_detector(
+        functools.partial(detect, opened.model),
+        [torch.from_numpy(np.array(picture)).permute(2, 0, 1) for picture in pictures],
+        probes=[nothing] * len(paths),
+        batch_size=1,
+        device=opened.place.device,
+        precision=opened.place.precision,
+    )
+    found = []
+    for number, (path, picture, output) in enumerate(zip(paths, pictures, outputs, strict=True), 1):
         boxes = [
             {"xyxy": [round(v, 2) for v in box], "label": opened.classes[label - 1], "score": round(value, 4)}
             for box, label, value in zip(
-                output["boxes"].tolist(), output["labels"].tolist(), output["scores"].tolist(), strict=True
+                output.boxes.tolist(), output.labels.tolist(), output.scores.tolist(), strict=True
             )
             if value >= score
         ]
-        # Two images of one name from two folders must not overwrite each other.
-        target = Path(out) / (f"{path.stem}.png" if len(paths) == 1 else f"{number:04d}-{path.stem}.png")
-        _draw(picture, boxes, opened.classes, target)
+        # Two images of one name from two folders must not overwrite each other, and no picture the photograph itself.
+        target = Path(out) / (f"{path.stem}-boxes.png" if len(paths) == 1 else f"{number:04d}-{path.stem}-boxes.png")
+        write_bytes(target, _drawn(picture, boxes, opened.classes))
         found.append({"image": str(path), "picture": str(target), "boxes": boxes})
     return {"images": found}
 
@@ -84,7 +92,8 @@ def _files(images: Sequence[str | Path]) -> list[Path]:
     return files
 
 
-def _draw(picture: Image.Image, boxes: list[dict[str, Any]], classes: tuple[str, ...], path: Path) -> None:
+def _drawn(picture: Image.Image, boxes: list[dict[str, Any]], classes: tuple[str, ...]) -> bytes:
+    """Return the picture with its boxes as PNG."""
     draw = ImageDraw.Draw(picture)
     for box in boxes:
         colour = COLOURS[classes.index(box["label"]) % len(COLOURS)]
@@ -93,8 +102,6 @@ def _draw(picture: Image.Image, boxes: list[dict[str, Any]], classes: tuple[str,
         text = f"{box['label']} {box['score']:.2f}"
         draw.rectangle(draw.textbbox((left + 2, top + 1), text), fill=colour)
         draw.text((left + 2, top + 1), text, fill="black")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(path)
-    except OSError as error:
-        raise unwritable(path, error) from error
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()

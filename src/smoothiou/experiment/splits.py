@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from smoothiou.config import DataConfig
-from smoothiou.data import choose_splits, load_dataset
+from smoothiou.data import choose_splits, list_splits, load_dataset
 from smoothiou.data.records import Dataset
 from smoothiou.errors import ConfigError
 
@@ -32,6 +32,15 @@ def open_splits(config: DataConfig) -> Splits:
     format_ = None if config.format == "auto" else config.format
     train, val, test = choose_splits(config.path, format=format_, train=config.train, val=config.val, test=config.test)
     return Splits(open_split(config, train), open_split(config, val) if val else None, open_split(config, test))
+
+
+def open_test(config: DataConfig) -> Dataset:
+    """Read the split to measure on, which may be all that a data set has."""
+    format_ = None if config.format == "auto" else config.format
+    known = list_splits(config.path, format=format_)
+    if config.test or len(known) != 1:
+        return open_split(config, choose_splits(config.path, format=format_, train=config.train, test=config.test)[2])
+    return open_split(config, known[0])
 
 
 def open_split(config: DataConfig, split: str) -> Dataset:

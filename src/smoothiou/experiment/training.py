@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 import traceback
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tomli_w
 import torch
 import torch.distributed as distributed
 from torch import nn
@@ -23,24 +22,35 @@ from smoothiou.config import RunConfig
 from smoothiou.data.dataset import DetectionDataset, collate, flip_horizontal
 from smoothiou.detectors import box_statistics, build_detector
 from smoothiou.errors import ConfigError, InterruptedRun, SmoothIoUError
-from smoothiou.experiment.devices import Place, choose_place, peak_memory_mb
+from smoothiou.experiment.devices import Place, choose_place, forget_peak_memory, peak_memory_mb
+from smoothiou.experiment.folder import claim_folder, prepare_folder
 from smoothiou.experiment.measure import Measurement, measure
 from smoothiou.experiment.splits import Splits, describe_data, open_splits
-from smoothiou.runs import SCHEMA_VERSION, finite, manifest, read_json, refuse_other_plan, write_json, write_text
+from smoothiou.runs import SCHEMA_VERSION, finite, manifest, refuse_other_plan, write_json, write_text
 from smoothiou.study.plan import cell_hash, identity
 from smoothiou.train.checkpoint import load_checkpoint, restore_model, save_checkpoint
-from smoothiou.train.loop import Loop, train
+from smoothiou.train.loop import Batch, Loop, train
 from smoothiou.train.optim import build_optimizer
 from smoothiou.train.seeding import Batches, Draw, seed_weights
 from smoothiou.train.sinks import MetricsCsv, Progress
 
+RESUMED = ("model", "optimizer", "step", "best", "seconds", "watching", "place")
 
-def run(config: RunConfig, folder: str | Path, *, overwrite: bool = False, quiet: bool = False) -> dict[str, Any]:
+
+def run(
+    config: RunConfig,
+    folder: str | Path,
+    *,
+    splits: Splits | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> dict[str, Any]:
     """Train and measure one detector, or continue where an earlier call stopped.
 
     Args:
         config: every setting.
         folder: the run folder; made if missing. A finished run of the same settings is returned as it is.
+        splits: the data, where it is open already.
         overwrite: start anew in a folder that holds another run.
         quiet: no progress.
 
@@ -52,26 +62,38 @@ def run(config: RunConfig, folder: str | Path, *, overwrite: bool = False, quiet
         DataError, CheckpointError, DivergedError, InterruptedRun: as their names say.
     """
     folder = Path(folder)
-    splits = open_splits(config.data)
+    splits = splits or open_splits(config.data)
     facts = describe_data(splits)
     wanted = identity(config.flat(), facts)
-    place = choose_place(config.train.device, config.train.precision)
+    place = choose_place(config.train.device, config.train.precision, join=True)
     if config.train.batch_size % place.world:
         raise ConfigError(
             f"train.batch_size: {config.train.batch_size} images cannot be shared equally by {place.world} processes."
         )
-    finished = _prepare_folder(folder, config, wanted, overwrite=overwrite) if place.rank == 0 else None
-    if _said_by_rank_0(finished is not None, place):
-        return finished or {}
-    try:
-        return _train_and_measure(config, folder, splits, place, facts, wanted, quiet=quiet)
-    except (InterruptedRun, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        if place.rank == 0 and folder.is_dir():
-            with suppress(SmoothIoUError):  # on a full disk the error itself must still be seen
-                write_text(folder / "error.txt", f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}")
-        raise
+    with claim_folder(folder) if place.rank == 0 else nullcontext():
+        finished = prepare_folder(folder, config, wanted, overwrite=overwrite) if place.rank == 0 else None
+        if _said_by_rank_0(finished is not None, place):
+            return finished or {}
+        try:
+            return _train_and_measure(config, folder, splits, place, facts, wanted, quiet=quiet)
+        except (InterruptedRun, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            if place.rank == 0:
+                with suppress(SmoothIoUError):  # on a full disk the error itself must still be seen
+                    write_text(folder / "error.txt", f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}")
+            raise _in_words(error, config) from error
+
+
+def _in_words(error: Exception, config: RunConfig) -> Exception:
+    """Return the error, or what a user can do about it where it is the device that is too small."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return SmoothIoUError(
+            f"The device ran out of memory with {config.train.batch_size} images a step, short side "
+            f"{config.model.min_size} pixels.",
+            hint="Lower train.batch_size or model.min_size and model.max_size.",
+        )
+    return error
 
 
 def _train_and_measure(
@@ -93,15 +115,16 @@ def _train_and_measure(
         write_json(folder / "manifest.json", manifest(**facts_of_run, **where))
         for note in () if quiet else notes:
             print(note, file=sys.stderr)
-    seconds = _train(model, config, folder, splits, place, quiet=quiet)
+    forget_peak_memory(place.device)
+    spent = _train(model, config, folder, splits, place, quiet=quiet)
     if place.rank != 0:
         return {}
     began = time.monotonic()
     measured = measure(model, splits.test, config, place, label=f"{_label(config)}  test", quiet=quiet)
     result = _result(config, measured, hash_=cell_hash(config.flat(), facts))
     result["cost"] = {
-        "train_seconds": seconds,
-        "seconds_per_step": seconds / config.train.steps,
+        "train_seconds": spent.seconds,
+        "seconds_per_step": (spent.seconds - spent.watching) / config.train.steps,
         "eval_seconds": time.monotonic() - began,
         "steps": config.train.steps,
         "peak_memory_mb": peak_memory_mb(place.device),
@@ -133,34 +156,28 @@ def build(config: RunConfig, *, classes: int) -> nn.Module:
     )
 
 
-def _prepare_folder(
-    folder: Path, config: RunConfig, wanted: Mapping[str, Any], *, overwrite: bool
-) -> dict[str, Any] | None:
-    """Return the result where the run is done; else make the folder ready to begin or continue."""
-    if (folder / "manifest.json").is_file():
-        if overwrite:
-            shutil.rmtree(folder)
-        else:
-            refuse_other_plan(folder, read_json(folder / "manifest.json").get("identity", {}), wanted, what="run")
-            if (folder / "done").is_file():
-                return read_json(folder / "result.json")
-    elif folder.is_dir() and any(p.name not in {"config.toml", "log.txt", "error.txt"} for p in folder.iterdir()):
-        raise ConfigError(f"{folder} holds files that are no run.", hint="Choose another folder with --out.")
-    (folder / "error.txt").unlink(missing_ok=True)
-    write_text(folder / "config.toml", tomli_w.dumps(config.nested()))
-    return None
+@dataclass(slots=True)
+class Spent:
+    """The time that a training has taken, in all calls together; `watching` is the part spent on the val split."""
+
+    seconds: float = 0.0
+    watching: float = 0.0
 
 
-def _train(model: nn.Module, config: RunConfig, folder: Path, splits: Splits, place: Place, *, quiet: bool) -> float:
-    """Train to the end, from last.ckpt where there is one, and return the seconds that it took in all."""
+def _train(model: nn.Module, config: RunConfig, folder: Path, splits: Splits, place: Place, *, quiet: bool) -> Spent:
+    """Train to the end, from last.ckpt where there is one."""
     optimizer = build_optimizer(model, config.optim)
     classes = list(splits.train.classes)
-    start, spent, best = 0, 0.0, -1.0
+    here = {"device": place.device.type, "precision": place.precision, "processes": place.world}
+    start, before, best, spent = 0, 0.0, -1.0, Spent()
     if (folder / "last.ckpt").is_file():
-        checkpoint = load_checkpoint(folder / "last.ckpt")
+        checkpoint = load_checkpoint(folder / "last.ckpt", needed=RESUMED)
         restore_model(model, checkpoint["model"], path=folder / "last.ckpt")
+        # Another precision or number of processes would end in other weights than the uninterrupted run.
+        refuse_other_plan(folder, checkpoint["place"], here, what="kind of place, where this run began")
         optimizer.load_state_dict(checkpoint["optimizer"])
-        start, spent, best = checkpoint["step"], checkpoint["seconds"], checkpoint["best"]
+        start, best = checkpoint["step"], checkpoint["best"]
+        before, spent = checkpoint["seconds"], Spent(checkpoint["seconds"], checkpoint["watching"])
     began = time.monotonic()
     if start >= config.train.steps:
         return spent
@@ -173,7 +190,7 @@ def _train(model: nn.Module, config: RunConfig, folder: Path, splits: Splits, pl
     loader = DataLoader(
         _Drawn(images),
         batch_sampler=batches,  # type: ignore[arg-type]  # an iterable of lists, of draws instead of numbers
-        collate_fn=collate,
+        collate_fn=_collate,
         num_workers=config.train.workers,
         pin_memory=place.device.type == "cuda",
     )
@@ -181,8 +198,9 @@ def _train(model: nn.Module, config: RunConfig, folder: Path, splits: Splits, pl
     def evaluate(step: int) -> dict[str, float]:
         nonlocal best
         row: dict[str, float] = {}
+        asked = time.monotonic()
         if splits.val is not None and place.rank == 0:
-            measured = measure(model, splits.val, config, place, label=f"{_label(config)}  val", quiet=True)
+            measured = measure(model, splits.val, config, place, label="val", quiet=True, refine=False)
             ap = measured.metrics["AP"]
             row = {
                 "val_AP": ap,
@@ -196,15 +214,17 @@ def _train(model: nn.Module, config: RunConfig, folder: Path, splits: Splits, pl
                     {"model": model.state_dict(), "classes": classes, "step": step, "val_AP": ap},
                 )
         _wait_for_all(place)
+        spent.watching += time.monotonic() - asked
         return row
 
     def save(step: int) -> None:
+        spent.seconds = before + time.monotonic() - began
         if place.rank == 0:
             save_checkpoint(
                 folder / "last.ckpt",
                 {
                     "model": model.state_dict(), "classes": classes, "optimizer": optimizer.state_dict(), "step": step,
-                    "seconds": spent + time.monotonic() - began, "best": best,
+                    "seconds": spent.seconds, "watching": spent.watching, "best": best, "place": here,
                 },
             )  # fmt: skip
 
@@ -212,29 +232,49 @@ def _train(model: nn.Module, config: RunConfig, folder: Path, splits: Splits, pl
         steps=config.train.steps, start=start, optim=config.optim, seed=config.train.seed, rank=place.rank,
         images=len(images), batch_size=config.train.batch_size, device=place.device, precision=place.precision,
         log_every=config.train.log_every, eval_every=config.train.eval_every if splits.val else 0,
-        save_seconds=config.train.save_seconds, seconds_before=spent,
+        save_seconds=config.train.save_seconds, seconds_before=before,
     )  # fmt: skip
     wrapped = DistributedDataParallel(model) if place.world > 1 else model
     progress = Progress(steps=loop.steps, start=start, label=_label(config), quiet=quiet or place.rank != 0)
     with progress:
         train(
-            wrapped, optimizer, loader, loop,
+            wrapped, optimizer, _without_faults(loader), loop,
             sinks=[MetricsCsv(folder / "metrics.csv", resume_step=start), progress] if place.rank == 0 else [],
             statistics=lambda: box_statistics(model), evaluate=evaluate, save=save,
             name=lambda target: splits.train.records[target["image_index"]].name,
+            agree=lambda asked: _any_process(asked, place),
         )  # fmt: skip
-    return spent + time.monotonic() - began
+    spent.seconds = before + time.monotonic() - began
+    return spent
 
 
-class _Drawn(TorchDataset[tuple[torch.Tensor, dict[str, Any]]]):
+Example = tuple[torch.Tensor, dict[str, Any]]
+
+
+class _Drawn(TorchDataset[Example | SmoothIoUError]):
     """Gives the examples that a batch has drawn: an image, flipped or not."""
 
     def __init__(self, images: DetectionDataset) -> None:
         self.images = images
 
-    def __getitem__(self, draw: Draw) -> tuple[torch.Tensor, dict[str, Any]]:
-        image, target = self.images[draw.index]
+    def __getitem__(self, draw: Draw) -> Example | SmoothIoUError:
+        try:
+            image, target = self.images[draw.index]
+        except SmoothIoUError as error:
+            return error  # raised in a worker it would arrive as a traceback, without its hint
         return flip_horizontal(image, target) if draw.flip else (image, target)
+
+
+def _collate(examples: list[Example | SmoothIoUError]) -> Batch | SmoothIoUError:
+    faults = [example for example in examples if isinstance(example, SmoothIoUError)]
+    return faults[0] if faults else collate([e for e in examples if not isinstance(e, SmoothIoUError)])
+
+
+def _without_faults(batches: Iterable[Batch | SmoothIoUError]) -> Iterator[Batch]:
+    for batch in batches:
+        if isinstance(batch, SmoothIoUError):
+            raise batch
+        yield batch
 
 
 def _result(config: RunConfig, measured: Measurement, *, hash_: str) -> dict[str, Any]:
@@ -266,3 +306,12 @@ def _said_by_rank_0(word: bool, place: Place) -> bool:
     if place.world > 1:
         distributed.broadcast_object_list(said, src=0)
     return said[0]
+
+
+def _any_process(word: bool, place: Place) -> bool:
+    """Return whether any process says yes."""
+    if place.world == 1:
+        return word
+    said = torch.tensor(float(word), device=place.device)
+    distributed.all_reduce(said, op=distributed.ReduceOp.MAX)
+    return bool(said)

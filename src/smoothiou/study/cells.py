@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -106,33 +104,9 @@ def prepare(folder: str | Path, cell: Cell) -> None:
         raise runs.unwritable(home, error) from error
 
 
-@contextmanager
-def claim(folder: str | Path, cell: Cell) -> Iterator[int | None]:
-    """Hold a cell while it runs; gives a file descriptor, or None when another process has it.
-
-    The operating system releases a claim when its last holder ends, however it ends. So several commands can
-    work on one study, and a killed one leaves nothing to clean up.
-    """
-    path = Path(folder) / "cells" / f".{cell['id']}.lock"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise runs.unwritable(path, error) from error
-    try:
-        yield handle if _lock(handle) else None
-    finally:
-        os.close(handle)
-
-
-def _lock(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks: one process at a time is then up to the user
-        return True
-    return True
+def claim(folder: str | Path, cell: Cell) -> AbstractContextManager[int | None]:
+    """Hold a cell while it runs, so that several commands can work on one study (see `runs.hold`)."""
+    return runs.hold(Path(folder) / "cells" / f".{cell['id']}.lock")
 
 
 def run_cells(

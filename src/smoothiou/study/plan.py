@@ -130,6 +130,9 @@ def identity(settings: Mapping[str, Any], data: Mapping[str, Mapping[str, Any] |
     prints = {
         f"data.{split}.fingerprint": facts["fingerprint"] if (facts := data.get(split)) else None for split in SPLITS
     }
+    weights = settings.get("model.weights", "none")
+    if Path(weights).is_file():  # the same path may hold other weights tomorrow
+        kept["model.weights"] = f"{weights}#{runs.file_digest(Path(weights))}"
     return {**kept, **prints}
 
 

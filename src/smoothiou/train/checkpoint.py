@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,12 @@ def save_checkpoint(path: str | Path, content: dict[str, Any]) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def load_checkpoint(path: str | Path) -> dict[str, Any]:
+def load_checkpoint(path: str | Path, *, needed: Sequence[str] = ("model",)) -> dict[str, Any]:
     """Read a checkpoint without running any code that may hide in it.
+
+    Args:
+        path: of the file.
+        needed: keys that must be there; best.ckpt, for one, holds no optimizer.
 
     Raises:
         CheckpointError: the file is missing, cut off, of another format, or holds more than tensors and plain values.
@@ -48,6 +53,9 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT or "model" not in content:
         found = content.get("format", "none") if isinstance(content, dict) else type(content).__name__
         raise CheckpointError(f"{path}: expected a smoothiou checkpoint of format {FORMAT}, got format {found}.")
+    missing = [key for key in needed if key not in content]
+    if missing:
+        raise CheckpointError(f"{path}: holds no {', no '.join(missing)}.", hint="Is it another kind of checkpoint?")
     return content
 
 

@@ -68,6 +68,7 @@ def train(
     evaluate: Callable[[int], Mapping[str, float]],
     save: Callable[[int], None],
     name: Callable[[dict[str, Any]], str],
+    agree: Callable[[bool], bool] = bool,
 ) -> None:
     """Train from `loop.start` to `loop.steps`.
 
@@ -81,6 +82,7 @@ def train(
         evaluate: called after a step with its number; returns columns for the row.
         save: writes the state after a step.
         name: names the image of a target, for messages.
+        agree: tells whether any process was asked to stop, so that all stop after the same step.
 
     Raises:
         DivergedError: a loss or the gradient is not finite; the weights of the last save are untouched by it.
@@ -103,12 +105,12 @@ def train(
             optimizer.zero_grad(set_to_none=True)
             total.backward()
             norm = clip_gradients(model, largest=loop.optim.clip_norm)
-            _stop_if_not_finite(losses, norm, step=step, images=[name(target) for target in targets])
+            _stop_if_not_finite(losses, total + norm, step=step, images=[name(target) for target in targets])
             optimizer.step()
 
             done = step + 1
             measured: dict[str, float] = {}
-            if loop.eval_every and done % loop.eval_every == 0 and done < loop.steps:
+            if loop.eval_every and (done % loop.eval_every == 0 or done == loop.steps):
                 measured = dict(evaluate(done))
                 model.train()
             if done % loop.log_every == 0 or done == loop.steps or measured:
@@ -117,25 +119,27 @@ def train(
                 row["seconds"] = loop.seconds_before + time.monotonic() - began
                 for sink in sinks:
                     sink.write(row)
-            if interrupts.asked or time.monotonic() - saved >= loop.save_seconds or done == loop.steps or measured:
+            stop = agree(interrupts.asked)
+            if stop or time.monotonic() - saved >= loop.save_seconds or done == loop.steps or measured:
                 save(done)
                 saved = time.monotonic()
-            if interrupts.asked and done < loop.steps:
+            if stop:
                 raise InterruptedRun(
                     f"Stopped after step {done} of {loop.steps}; the state is saved.",
                     hint="Give the same command again to continue.",
                 )
 
 
-def _stop_if_not_finite(losses: Mapping[str, Tensor], norm: Tensor, *, step: int, images: list[str]) -> None:
+def _stop_if_not_finite(losses: Mapping[str, Tensor], witness: Tensor, *, step: int, images: list[str]) -> None:
     """Raise before the optimizer can write the damage into the weights.
 
-    Reading the norm waits for the device once per step. It depends on every loss, so it is the one number to look at.
+    The witness is the total loss plus the norm of the gradient: one number, for which the device is waited for once a
+    step, and not finite where either is not.
     """
-    if bool(torch.isfinite(norm)):
+    if bool(torch.isfinite(witness.detach())):
         return
     wrong = [f"{key} is {float(value.detach()):g}" for key, value in losses.items() if not bool(torch.isfinite(value))]
-    what = ", ".join(wrong) or "the gradient is not finite though every loss is"
+    what = ", ".join(wrong) or "the gradient is not finite though every loss of this process is"
     raise DivergedError(
         f"Training diverged at step {step + 1}: {what}; images: {', '.join(images)}.",
         hint="The last save is from before. Lower optim.lr, set optim.clip_norm, or look at these images' boxes.",
@@ -152,10 +156,11 @@ def _row(
 
 
 class Interrupts:
-    """Turns the first SIGINT or SIGTERM into a polite request; the second ends the process as usual."""
+    """Turns the first SIGINT or SIGTERM into a polite request; a second one, later, ends the process as usual."""
 
     def __init__(self) -> None:
         self.asked = False
+        self.since = 0.0
         self.previous: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -166,9 +171,13 @@ class Interrupts:
         return self
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
-        for asked, handler in self.previous.items():
-            signal.signal(asked, handler)
+        # Ctrl-C under torchrun arrives twice at once, from the terminal and from torchrun.
+        if self.asked and time.monotonic() - self.since > 2:
+            for asked, handler in self.previous.items():
+                signal.signal(asked, handler)
+            signal.raise_signal(number)
+        if not self.asked:
+            self.asked, self.since = True, time.monotonic()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

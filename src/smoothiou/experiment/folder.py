@@ -1,0 +1,75 @@
+"""The folder of a run: whose it is, what may be deleted in it, and that one process at a time works there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from smoothiou.config import RunConfig
+from smoothiou.errors import ConfigError
+from smoothiou.runs import hold, read_json, refuse_other_plan, write_text
+
+LOCK = ".lock"
+# What lies in a cell's folder before its run begins.
+BEFORE = {"config.toml", "log.txt", "error.txt", LOCK}
+WRITTEN = (
+    "manifest.json", "done", "result.json", "predictions.json", "localization.json", "metrics.csv", "last.ckpt",
+    "best.ckpt", "error.txt",
+)  # fmt: skip
+
+
+@contextmanager
+def claim_folder(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a run folder while a run works in it.
+
+    Raises:
+        ConfigError: the path is a file, or another process works there.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder}: expected a folder, found a file.", hint="Choose another with --out.")
+    new = not folder.exists()
+    with hold(folder / LOCK) as claimed:
+        if claimed is None:
+            raise ConfigError(
+                f"{folder}: another process is training here.", hint="Wait for it, or choose another --out."
+            )
+        try:
+            yield
+        finally:
+            (folder / LOCK).unlink(missing_ok=True)
+            if new and folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+
+
+def prepare_folder(
+    folder: Path, config: RunConfig, identity: Mapping[str, Any], *, overwrite: bool
+) -> dict[str, Any] | None:
+    """Return the result where the run is done; else make the folder ready to begin or continue.
+
+    Args:
+        folder: of the run.
+        config: its settings.
+        identity: what makes the run this run (`study.plan.identity`).
+        overwrite: delete the run that lies here (its own files, nothing else) and start anew.
+
+    Raises:
+        ConfigError: the folder holds another run, with the differing settings named, or other files.
+    """
+    found = read_json(folder / "manifest.json") if (folder / "manifest.json").is_file() else {}
+    if isinstance(found, dict) and "identity" in found:
+        if overwrite:
+            for name in WRITTEN:
+                (folder / name).unlink(missing_ok=True)
+        else:
+            refuse_other_plan(folder, found["identity"], identity, what="run")
+            if (folder / "done").is_file():
+                return read_json(folder / "result.json")
+    elif folder.is_dir() and any(path.name not in BEFORE for path in folder.iterdir()):
+        raise ConfigError(f"{folder} holds files that are no run.", hint="Choose another folder with --out.")
+    (folder / "error.txt").unlink(missing_ok=True)
+    write_text(folder / "config.toml", tomli_w.dumps(config.nested()))
+    return None
