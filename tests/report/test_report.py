@@ -265,7 +265,7 @@ def test_means_are_those_of_the_result_files(study):
 
 def test_every_figure_has_its_numbers_in_the_csv(study):
     found = rows(study)
-    parts = "metrics difference bootstrap ap_by_iou histogram training per_class cost gallery"
+    parts = "metrics difference bootstrap ap_by_iou histogram training per_class cost errors gallery"
     assert " ".join(dict.fromkeys(row["part"] for row in found)) == parts
     thresholds = [row for row in found if row["metric"] == "ap_by_iou" and row["statistic"] == "mean"]
     assert len(thresholds) == 2 * 10
@@ -312,7 +312,7 @@ def test_tables_for_latex_are_balanced_and_need_booktabs_alone(study):
     bare = re.sub(r"\\[{}%&$#_]", "", text)
     assert bare.count("{") == bare.count("}")
     assert bare.replace(r"\$", "").count("$") % 2 == 0
-    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == text.count(r"\bottomrule") == 7
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == text.count(r"\bottomrule") == 8
     for block in re.findall(r"\\begin\{tabular\}\{(l?r*)\}(.*?)\\end\{tabular\}", text, flags=re.DOTALL):
         for line in block[1].splitlines():
             if line.endswith(r"\\"):

@@ -172,6 +172,12 @@ class TestCollect:
         assert "AP +0.6 points (over test images alone -0.2 to +1.4);" in summary["sentence"]
         assert summary["sentence"].endswith("One seed proves nothing: there is no interval over seeds.")
 
+    def test_a_baseline_that_has_learnt_nothing_is_said_to_prove_nothing(self, study):
+        few, many = [{"AP50": 0.001}, {"AP50": 0.002}], [{"AP50": 0.05}, {"AP50": 0.06}]
+        said = collect(study({"huber": few, "smooth-iou": many}))["sentence"]
+        assert said.endswith("But huber has learnt next to nothing (AP50 0.1 %): train longer first.")
+        assert "learnt next to nothing" not in collect(study({"huber": many, "smooth-iou": many}))["sentence"]
+
     def test_worse_is_said_as_plainly_as_better(self, study):
         base, bad = [{"AP": v} for v in (0.50, 0.52, 0.51)], [{"AP": v} for v in (0.40, 0.41, 0.41)]
         assert (

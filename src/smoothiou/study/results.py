@@ -285,6 +285,10 @@ def _notes(plan: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> list[
     return notes
 
 
+LEARNT_NOTHING = 0.05
+"""AP50 of the baseline below which a comparison says nothing, whatever its intervals say."""
+
+
 def sentence_of_result(summary: Mapping[str, Any]) -> str:
     """Return the result with its uncertainty, one sentence per candidate.
 
@@ -330,6 +334,9 @@ def _against_baseline(summary: Mapping[str, Any], candidate: str, place: str) ->
     missing = len(plan["seeds"]) - pairs
     over = _count(pairs, "paired seed") + (f" of {len(plan['seeds'])} planned" if missing else "")
     end = " One seed proves nothing: there is no interval over seeds." if pairs == 1 else ""
+    learnt = summary["summary"][plan["baseline"]]["AP50"]["mean"]
+    if learnt is not None and learnt < LEARNT_NOTHING:
+        end += f" But {plan['baseline']} has learnt next to nothing (AP50 {100 * learnt:.1f} %): train longer first."
     return f"{name} over {over} on {place}: {'; '.join(parts)}.{end}"
 
 
