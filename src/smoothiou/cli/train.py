@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -70,6 +71,7 @@ def train(
     from smoothiou.experiment import check, run
     from smoothiou.experiment.splits import describe_data, open_splits
 
+    quiet = quiet or os.environ.get("RANK", "0") != "0"  # under torchrun one process speaks for all
     splits = open_splits(config.data)
     if not quiet:
         print(data_lines(describe_data(splits)), file=sys.stderr, flush=True)
