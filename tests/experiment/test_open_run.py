@@ -13,7 +13,7 @@ from smoothiou.config import RunConfig
 from smoothiou.detectors import build_detector
 from smoothiou.errors import CheckpointError, ConfigError
 from smoothiou.experiment import compare_cells, evaluate_run, run
-from smoothiou.experiment.measure import open_run
+from smoothiou.experiment.finished import open_run
 from smoothiou.train.checkpoint import load_checkpoint, save_checkpoint
 
 TINY = {

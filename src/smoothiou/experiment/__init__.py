@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from smoothiou.config import RunConfig
     from smoothiou.experiment.compare import compare_cells
     from smoothiou.experiment.devices import describe_devices
-    from smoothiou.experiment.measure import evaluate_run
+    from smoothiou.experiment.finished import evaluate_run
     from smoothiou.experiment.predict import predict_images
     from smoothiou.experiment.training import run
 
@@ -26,7 +26,7 @@ __all__ = ["run", "evaluate_run", "predict_images", "compare_cells", "check", "d
 
 _HOMES = {
     "run": "training",
-    "evaluate_run": "measure",
+    "evaluate_run": "finished",
     "predict_images": "predict",
     "compare_cells": "compare",
     "describe_devices": "devices",

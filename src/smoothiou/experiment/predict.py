@@ -16,7 +16,7 @@ from smoothiou.data.images import SUFFIXES, read_image
 from smoothiou.detectors import detect
 from smoothiou.errors import DataError
 from smoothiou.evaluate.detect import run_detector
-from smoothiou.experiment.measure import open_run
+from smoothiou.experiment.finished import open_run
 from smoothiou.runs import write_bytes
 
 # Okabe and Ito's colours, which stay apart for colour-blind readers.

@@ -20,8 +20,9 @@ from torch.utils.data import Dataset as TorchDataset
 
 from smoothiou.config import RunConfig
 from smoothiou.data.dataset import DetectionDataset, collate, flip_horizontal
-from smoothiou.detectors import box_statistics, build_detector
+from smoothiou.detectors import box_statistics
 from smoothiou.errors import ConfigError, InterruptedRun, SmoothIoUError
+from smoothiou.experiment.build import build
 from smoothiou.experiment.devices import Place, choose_place, forget_peak_memory, peak_memory_mb
 from smoothiou.experiment.folder import claim_folder, prepare_folder
 from smoothiou.experiment.measure import Measurement, measure
@@ -136,24 +137,6 @@ def _train_and_measure(
     write_json(folder / "result.json", result)
     write_text(folder / "done", result["finished"] + "\n")
     return finite(result)
-
-
-def build(config: RunConfig, *, classes: int) -> nn.Module:
-    """Return the detector of a run, with its box loss in place."""
-    return build_detector(
-        config.model.name,
-        num_classes=classes,
-        loss=config.loss.name,
-        stages=config.loss.stages,
-        loss_weight=config.loss.weight,
-        weights=config.model.weights,
-        min_size=config.model.min_size,
-        max_size=config.model.max_size,
-        proposals=config.model.proposals,
-        score_threshold=config.eval.score_threshold,
-        max_detections=config.eval.max_detections,
-        nms=config.eval.nms,
-    )
 
 
 @dataclass(slots=True)

@@ -1,0 +1,26 @@
+"""Settings in, detector out."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from smoothiou.config import RunConfig
+from smoothiou.detectors import build_detector
+
+
+def build(config: RunConfig, *, classes: int) -> nn.Module:
+    """Return the detector of a run, with its box loss in place."""
+    return build_detector(
+        config.model.name,
+        num_classes=classes,
+        loss=config.loss.name,
+        stages=config.loss.stages,
+        loss_weight=config.loss.weight,
+        weights=config.model.weights,
+        min_size=config.model.min_size,
+        max_size=config.model.max_size,
+        proposals=config.model.proposals,
+        score_threshold=config.eval.score_threshold,
+        max_detections=config.eval.max_detections,
+        nms=config.eval.nms,
+    )
