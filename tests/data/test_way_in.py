@@ -40,7 +40,7 @@ def test_val_is_not_watched_when_it_was_learnt_from(make_voc):
     root = make_voc({split: {split: ONE} for split in ("val", "trainval", "test")})
     assert choose_splits(root, train="trainval") == ("trainval", "", "test")
     root = make_voc({split: {split: ONE} for split in ("val", "trainval")}, name="no_test")
-    with pytest.raises(DataError, match=r"no split to test on; .*: val, trainval\. .*--data\.test"):
+    with pytest.raises(DataError, match=r"no split with boxes to test on; .*: val, trainval\. .*--data\.test"):
         choose_splits(root, train="trainval")
 
 
@@ -51,7 +51,7 @@ def test_a_test_split_without_boxes_is_not_chosen(make_voc):
 
 
 def test_one_split_is_not_enough(make_voc):
-    with pytest.raises(DataError, match=r"no split to test on; splits with boxes: train\."):
+    with pytest.raises(DataError, match=r"no split with boxes to test on; with boxes: train\."):
         choose_splits(make_voc({"train": {"a": ONE}}))
 
 

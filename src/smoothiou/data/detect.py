@@ -137,7 +137,7 @@ def choose_splits(
                 "split (annotations.json), or XML beside images without ImageSets."
             )
         raise DataError(
-            f"{data}: found no split to {role}; splits with boxes: {', '.join(known) or 'none'}.",
+            f"{data}: found no split with boxes to {role}; with boxes: {', '.join(known) or 'none'}.",
             hint=hint,
         )
 

@@ -46,9 +46,11 @@ def load_checkpoint(path: str | Path, *, needed: Sequence[str] = ("model",)) -> 
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if "weights_only" in reason or "Weights only" in reason:
             reason = "it holds Python objects, which may run code when read; only tensors and plain values are accepted"
+        if "zip archive" in reason or isinstance(error, EOFError):
+            reason = "it is cut off, or no file of PyTorch's"
         raise CheckpointError(
             f"{path}: not readable as a checkpoint ({reason[:160]}).",
-            hint="The file may be cut off or of another program; remove it to start from the beginning.",
+            hint="Remove it to start from the beginning, or take another copy.",
         ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT or "model" not in content:
         found = content.get("format", "none") if isinstance(content, dict) else type(content).__name__
