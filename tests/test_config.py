@@ -84,6 +84,10 @@ def test_every_setting_has_a_meaning_and_the_list_is_complete():
     rows = describe()
     assert [key for key, _, _ in rows] == list(KEYS)
     assert all(meaning.endswith((".", ")")) for _, _, meaning in rows)
+    meanings = {key: meaning for key, _, meaning in rows}
+    assert len(set(meanings.values())) == len(meanings), "two settings have the same explanation"
+    assert meanings["train.steps"] == "Optimizer steps."
+    assert meanings["optim.clip_norm"].startswith("Largest global norm")
 
 
 @pytest.mark.parametrize("name", sorted(recipes()))

@@ -286,7 +286,7 @@ def describe() -> list[tuple[str, Any, str]]:
     for section, section_type in _sections():
         body = source.split(f"class {section_type.__name__}:", 1)[1].split("\n@dataclass", 1)[0]
         for f in dataclasses.fields(section_type):
-            found = re.search(rf'^    {f.name}: .*\n    """(.+?)"""', body, re.MULTILINE | re.DOTALL)
+            found = re.search(rf'^    {f.name}: [^\n]*\n    """(.+?)"""', body, re.MULTILINE | re.DOTALL)
             assert found, f"{section}.{f.name} has no docstring"
             rows.append((f"{section}.{f.name}", default[f"{section}.{f.name}"], " ".join(found[1].split())))
     return rows

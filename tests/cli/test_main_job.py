@@ -130,7 +130,8 @@ def test_a_study_runs_grows_is_redrawn_without_torch_and_refuses_another_plan(sm
 
 def test_a_cell_that_fails_does_not_stop_the_others_and_is_shown(smoothiou, tmp_path):
     (tmp_path / "mine.py").write_text(
-        "def explode(pred, target, *, weights, anchors):\n    raise RuntimeError('no such luck')\n"
+        "def explode(pred, target, *, weights, anchors):\n"
+        "    if len(pred) != 2:\n        raise RuntimeError('no such luck')\n    return pred.sum(1)\n"
     )
     result = smoothiou(
         "compare",
@@ -148,6 +149,18 @@ def test_a_cell_that_fails_does_not_stop_the_others_and_is_shown(smoothiou, tmp_
     assert "no such luck" in result.stderr
     assert "no such luck" in (tmp_path / "STUDY" / "report.html").read_text()
     assert (tmp_path / "STUDY" / "cells" / "huber-seed0" / "done").is_file()
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [("return pred.mean()", "expected one loss per positive box"), ("raise KeyError('k')", "fails on two boxes")],
+)
+def test_a_loss_of_ones_own_that_is_wrong_is_met_before_anything_is_trained(smoothiou, tmp_path, body, said):
+    (tmp_path / "mine.py").write_text(f"def mine(pred, target, *, weights, anchors):\n    {body}\n")
+    result = smoothiou("compare", "shapes", "--losses", "huber,mine:mine", "--seeds", "0", "--out", "STUDY", *TINY)
+    assert result.returncode == 2, result.stderr
+    assert said in result.stderr
+    assert not (tmp_path / "STUDY").exists()
 
 
 def test_a_loss_that_becomes_infinite_stops_the_run_and_names_the_images(smoothiou, tmp_path):

@@ -29,6 +29,18 @@ With `--json` a command prints one JSON object to stdout. `--debug` shows traceb
 """
 
 
+COMMANDS = {
+    "compare": ("compare:compare", "Train a detector with each loss on the same seeds, and report the differences."),
+    "train": ("train:train", "Train one detector, measure it, and leave a folder that holds everything about it."),
+    "eval": ("evaluate:evaluate", "Measure the weights of a run."),
+    "predict": ("predict:predict", "Find objects in images, and draw them."),
+    "report": ("report:report", "Draw a study's report again from its files."),
+    "losses": ("losses:losses", "List the box losses, or explain one."),
+    "config": ("config:app", "Show, check and explain settings."),
+    "env": ("env:env", "Print versions and devices."),
+}
+
+
 def build_app() -> App:
     """Return the command line; each command names the module that holds it."""
     app = App(
@@ -38,14 +50,8 @@ def build_app() -> App:
         help_format="plaintext",
         version=version,
     )
-    app.command("smoothiou.cli.train:train", name="train")
-    app.command("smoothiou.cli.evaluate:evaluate", name="eval")
-    app.command("smoothiou.cli.compare:compare", name="compare")
-    app.command("smoothiou.cli.report:report", name="report")
-    app.command("smoothiou.cli.predict:predict", name="predict")
-    app.command("smoothiou.cli.losses:losses", name="losses")
-    app.command("smoothiou.cli.config:app", name="config")
-    app.command("smoothiou.cli.env:env", name="env")
+    for name, (home, help_) in COMMANDS.items():
+        app.command(f"smoothiou.cli.{home}", name=name, help=help_)
     return app
 
 
@@ -53,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and leave with its exit code; a problem is one sentence and a way out, not a traceback."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
+    sys.path.append(os.getcwd())  # for `--losses mine:loss` beside mine.py, as with `python -m`
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         build_app()(dotted_options(given), exit_on_error=False, print_error=False, result_action="return_value")

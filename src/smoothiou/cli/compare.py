@@ -82,6 +82,10 @@ def compare(
     check_names(chosen)
     folder = out or Path("runs") / f"{folder_name(Path(config.data.path).name)}-compare"
 
+    if not dry_run:  # before the plan is written: a plan with a wrong loss could never be done
+        from smoothiou import experiment
+
+        experiment.check(config, losses=chosen)
     from smoothiou.experiment.splits import describe_data, open_splits
     from smoothiou.study import estimate, make_plan, write_or_continue
 
@@ -97,14 +101,15 @@ def compare(
         if json_:
             print(json.dumps({"study": str(folder), "estimate": cost, "cells": plan["cells"]}))
         else:
-            print("\n".join(f"{key.replace('_', ' '):14} {value}" for key, value in cost.items() if value is not None))
+            print("\n".join([*(cell["id"] for cell in plan["cells"]), _cost_line(cost)]))
         return
-    from smoothiou import experiment
-
-    experiment.check(config, losses=chosen)  # before the plan is written: a plan with a wrong loss could never be done
     plan, happened = write_or_continue(folder, plan, overwrite=overwrite, baseline=baseline)
     if happened:
         say(happened)
+    more = [loss for loss in plan["losses"] if loss not in chosen]
+    more += [f"seed {seed}" for seed in plan["seeds"] if seed not in numbers]
+    if more:
+        say(f"The study also holds {', '.join(more)}; its report compares all with {plan['baseline']}.")
     counts = _run(folder, plan, jobs=jobs, quiet=quiet, say=say)
     _finish(folder, plan, counts, as_json=json_, say=say)
 
@@ -175,6 +180,15 @@ def _describe(plan: Mapping[str, Any], say: Any) -> None:
     say(
         f"{len(plan['losses'])} losses x {len(plan['seeds'])} seeds, {settings['train.steps']} steps of"
         f" {settings['train.batch_size']} images each, {settings['model.name']}; classes: {', '.join(plan['classes'])}"
+    )
+
+
+def _cost_line(cost: Mapping[str, Any]) -> str:
+    minutes = "unknown time" if cost["seconds"] is None else f"about {cost['seconds'] / 60:.0f} min"
+    free = "" if cost["disk_free_mb"] is None else f" of {cost['disk_free_mb']} MB free"
+    return (
+        f"{cost['to_run']} of {cost['cells']} cells to run: {cost['steps']} steps, {minutes}, "
+        f"{cost['disk_mb']} MB{free} (from {cost['basis']})"
     )
 
 

@@ -48,6 +48,9 @@ def predict(
         print(json.dumps(found))
         return
     for picture in found["images"]:
-        boxes = ", ".join(f"{box['label']} {box['score']:.2f}" for box in picture["boxes"]) or "nothing"
+        boxes = (
+            ", ".join(f"{box['label']} {box['score']:.2f}" for box in picture["boxes"])
+            or f"nothing of score {score} or more (see --score)"
+        )
         print(f"{picture['image']}: {boxes}", file=sys.stderr)
     print(out or run / "predictions")

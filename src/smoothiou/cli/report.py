@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -26,8 +27,10 @@ def report(
         study: folder that `smoothiou compare` has written.
     """
     from smoothiou.report import write_report
+    from smoothiou.study import collect
 
     written = write_report(study, out=out)
+    print(collect(study)["sentence"], file=sys.stderr)
     if json_:
         print(json.dumps({"written": [str(path) for path in written]}))
     else:

@@ -71,11 +71,11 @@ def train(
     from smoothiou.experiment import check, run
     from smoothiou.experiment.splits import describe_data, open_splits
 
+    check(config, losses=(config.loss.name,))
     quiet = quiet or os.environ.get("RANK", "0") != "0"  # under torchrun one process speaks for all
     splits = open_splits(config.data)
     if not quiet:
         print(data_lines(describe_data(splits)), file=sys.stderr, flush=True)
-    check(config, losses=(config.loss.name,))
     result = run(config, folder, splits=splits, overwrite=overwrite, quiet=quiet)
     if json_:
         print(json.dumps(result))

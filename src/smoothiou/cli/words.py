@@ -15,7 +15,10 @@ def result_lines(result: Mapping[str, Any]) -> str:
         f"of matched detections {decimal(local.get('mean_iou_matched'))}",
         f"of refined boxes {decimal(local.get('refined_mean_iou'))}",
     ]
-    return "\n".join(["  ".join(shown), "; ".join(inside), result.get("signature", "")])
+    early = []
+    if result.get("step", 0) < result.get("steps", 0):
+        early = [f"Not finished: these are the weights of step {result['step']} of {result['steps']}."]
+    return "\n".join([*early, "  ".join(shown), "; ".join(inside), result.get("signature", "")])
 
 
 def data_lines(data: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from smoothiou.boxes import Weights, deltas_iou, in_float
+from smoothiou.boxes import CODE_WEIGHTS, Weights, deltas_iou, in_float
 from smoothiou.errors import ConfigError
 
 
@@ -33,6 +33,25 @@ def torchvision_smooth_l1(
     Summing (K, 4) at once, and not row by row, gives stock torchvision's loss to the last bit.
     """
     return F.smooth_l1_loss(pred_deltas, target_deltas, beta=1 / 9, reduction="none")
+
+
+def try_loss(loss: BoxLoss, *, name: str) -> None:
+    """Call a loss once with two boxes, so that what is wrong with it is met before a training.
+
+    Raises:
+        ConfigError: it fails, or gives another shape than one number per box.
+    """
+    deltas, anchors = torch.zeros(2, 4), torch.tensor([[0.0, 0.0, 16.0, 16.0]]).repeat(2, 1)
+    stage = StageLoss(loss=loss, name=name)
+    try:
+        stage(deltas + 0.5, deltas, weights=CODE_WEIGHTS, anchors=anchors, sampled=2)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"box loss {name} fails on two boxes: {type(error).__name__}: {error}.",
+            hint="It is called as loss(pred_deltas, target_deltas, weights=..., anchors=...) -> (K,).",
+        ) from error
 
 
 @dataclass(eq=False, kw_only=True)

@@ -43,10 +43,12 @@ def check(config: RunConfig, *, losses: Sequence[str]) -> None:
     """Meet what is wrong with detector, device or losses before anything is written or trained.
 
     Raises:
-        ConfigError: an unknown detector, kind of weights, device, loss or option of a loss.
+        ConfigError: an unknown detector, kind of weights, device, loss or option of a loss; a loss that fails or
+            gives another shape than one number per box.
     """
     from smoothiou.config import parse_loss
     from smoothiou.detectors.build import check_name_and_weights
+    from smoothiou.detectors.stage_loss import try_loss
     from smoothiou.experiment.devices import choose_place
     from smoothiou.losses import load_loss
 
@@ -54,4 +56,4 @@ def check(config: RunConfig, *, losses: Sequence[str]) -> None:
     choose_place(config.train.device, config.train.precision)
     for loss in losses:
         name, options = parse_loss(loss)
-        load_loss(name, **options)
+        try_loss(load_loss(name, **options), name=loss)

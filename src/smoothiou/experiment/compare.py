@@ -11,8 +11,8 @@ from PIL import Image
 
 from smoothiou.config import RunConfig
 from smoothiou.data.export import to_coco
-from smoothiou.data.records import Box, Dataset
-from smoothiou.evaluate import bootstrap_difference, error_gains, paired_image_bootstrap
+from smoothiou.data.records import Box, Dataset, Record
+from smoothiou.evaluate import bootstrap_difference, box_iou, error_gains, paired_image_bootstrap
 from smoothiou.experiment.splits import open_splits
 from smoothiou.runs import SCHEMA_VERSION, digest, read_json, write_bytes, write_json
 from smoothiou.study.cells import cell_folder, cell_state
@@ -80,16 +80,14 @@ def _bootstrap(truth: dict[str, Any], baseline: Path, candidate: Path, *, seed: 
 
 def _gallery(folder: Path, test: Dataset, cells: Mapping[str, Path], *, seed: int) -> list[dict[str, Any]]:
     """Return the images whose truths are found with the most different IoU, with every cell's boxes."""
-    local = {loss: read_json(cell / "localization.json")["images"] for loss, cell in cells.items()}
+    detections = {loss: _by_image(read_json(cell / "predictions.json")) for loss, cell in cells.items()}
     spread = []
-    for number in range(len(test.records)):
-        # Misses count as IoU 0: an object that only one loss finds is a disagreement too.
-        means = {loss: _mean(images[number]["best"]) for loss, images in local.items()}
+    for number, record in enumerate(test.records):
+        means = {loss: _mean_iou(record, found.get(number + 1, []), test.classes) for loss, found in detections.items()}
         known = [value for value in means.values() if value is not None]
         if known:
             spread.append((max(known) - min(known), number, means))
     spread.sort(key=lambda entry: (-entry[0], entry[1]))
-    detections = {loss: _by_image(read_json(cell / "predictions.json")) for loss, cell in cells.items()}
     pictures = []
     for place, (_, number, means) in enumerate(spread[:PICTURES], 1):
         record = test.records[number]
@@ -118,8 +116,14 @@ def _gallery(folder: Path, test: Dataset, cells: Mapping[str, Path], *, seed: in
     return pictures
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+def _mean_iou(record: Record, found: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> float | None:
+    """Return the mean over the truths of the best IoU with a drawn detection of the class; a miss counts as 0."""
+    best = []
+    for truth in record.boxes:
+        if not truth.ignored:
+            boxes = [_corners(d["bbox"]) for d in found if classes[d["category_id"] - 1] == truth.label]
+            best.append(float(box_iou([truth.xyxy], boxes).max(initial=0)))
+    return sum(best) / len(best) if best else None
 
 
 def _by_image(predictions: Sequence[Mapping[str, Any]]) -> dict[int, list[Mapping[str, Any]]]:
@@ -135,6 +139,10 @@ def _scaled(box: Box, scale: float) -> list[Any]:
 
 
 def _detection(found: Mapping[str, Any], classes: Sequence[str], scale: float) -> list[Any]:
-    x, y, width, height = (v * scale for v in found["bbox"])
-    corners = (round(v, 1) for v in (x, y, x + width, y + height))
+    corners = (round(v * scale, 1) for v in _corners(found["bbox"]))
     return [*corners, classes[found["category_id"] - 1], found["score"]]
+
+
+def _corners(bbox: Sequence[float]) -> tuple[float, float, float, float]:
+    x, y, width, height = bbox
+    return x, y, x + width, y + height

@@ -22,12 +22,13 @@ from smoothiou.train.checkpoint import load_checkpoint
 
 @dataclass(frozen=True, slots=True)
 class OpenedRun:
-    """A run folder's settings, its trained detector and the names of its classes."""
+    """A run folder's settings, its detector, the names of its classes, and after how many steps it was saved."""
 
     config: RunConfig
     model: nn.Module
     classes: tuple[str, ...]
     place: Place
+    step: int
 
 
 def open_run(folder: Path, *, checkpoint: str, device: str | None) -> OpenedRun:
@@ -41,12 +42,13 @@ def open_run(folder: Path, *, checkpoint: str, device: str | None) -> OpenedRun:
             f"{folder}: no run (no config.toml there).", hint="Name a folder that `smoothiou train` has written."
         )
     path = folder / f"{checkpoint}.ckpt"
-    classes = tuple(load_checkpoint(path, needed=("model", "classes"))["classes"])
+    content = load_checkpoint(path, needed=("model", "classes", "step"))
+    classes = tuple(content["classes"])
     # The checkpoint brings every weight, so none is to be loaded from elsewhere.
     config = build_config(str(folder / "config.toml"), {"train.device": device, "model.weights": str(path)})
     place = choose_place(config.train.device, config.train.precision)
     model = build(config, classes=len(classes))
-    return OpenedRun(config, model.to(place.device).eval(), classes, place)
+    return OpenedRun(config, model.to(place.device).eval(), classes, place, content["step"])
 
 
 def evaluate_run(
@@ -94,6 +96,8 @@ def evaluate_run(
         "schema_version": SCHEMA_VERSION,
         "run": str(folder),
         "checkpoint": checkpoint,
+        "step": opened.step,
+        "steps": opened.config.train.steps,
         "loss": opened.config.loss.name,
         "seed": opened.config.train.seed,
         **measured.numbers(seed=opened.config.train.seed),

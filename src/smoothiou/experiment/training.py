@@ -73,6 +73,8 @@ def run(
         )
     with claim_folder(folder) if place.rank == 0 else nullcontext():
         finished = prepare_folder(folder, config, wanted, overwrite=overwrite) if place.rank == 0 else None
+        if finished is not None and not quiet:
+            print(f"{folder}: done before", file=sys.stderr)
         if _said_by_rank_0(finished is not None, place):
             return finished or {}
         try:
@@ -162,6 +164,8 @@ def _train(model: nn.Module, config: RunConfig, folder: Path, splits: Splits, pl
         start, best = checkpoint["step"], checkpoint["best"]
         before, spent = checkpoint["seconds"], Spent(checkpoint["seconds"], checkpoint["watching"])
     began = time.monotonic()
+    if start and not quiet and place.rank == 0:
+        print(f"{_label(config)}: continued from step {start} of {config.train.steps}", file=sys.stderr)
     if start >= config.train.steps:
         return spent
 

@@ -334,6 +334,8 @@ def _against_baseline(summary: Mapping[str, Any], candidate: str, place: str) ->
     missing = len(plan["seeds"]) - pairs
     over = _count(pairs, "paired seed") + (f" of {len(plan['seeds'])} planned" if missing else "")
     end = " One seed proves nothing: there is no interval over seeds." if pairs == 1 else ""
+    if pairs == 2:
+        end += " Two seeds are few: their intervals rest on one degree of freedom."
     learnt = summary["summary"][plan["baseline"]]["AP50"]["mean"]
     if learnt is not None and learnt < LEARNT_NOTHING:
         end += f" But {plan['baseline']} has learnt next to nothing (AP50 {100 * learnt:.1f} %): train longer first."
