@@ -140,7 +140,7 @@ def test_checkpoints_that_are_cut_off_or_of_another_model_are_refused(smoothiou,
     cut = smoothiou("eval", "RUN")
     assert cut.returncode == 4
     assert "RUN/last.ckpt: not readable as a checkpoint" in cut.stderr
-    torch.save({"format": 1, "model": {"weight": torch.zeros(2)}, "classes": ["a"]}, last)
+    torch.save({"format": 1, "model": {"weight": torch.zeros(2)}, "classes": ["a"], "step": 1}, last)
     other = smoothiou("eval", "RUN")
     assert other.returncode == 4
     assert "another model" in other.stderr

@@ -47,7 +47,7 @@ def test_a_run_with_frozen_norms_opens_as_it_was_trained(tmp_path):
     config = RunConfig().replace({**TINY, "model.name": "resnet18-fpn"})
     (tmp_path / "config.toml").write_text(tomli_w.dumps(config.nested()))
     names = ["circle", "rectangle", "triangle", "ring", "cross"]
-    save_checkpoint(tmp_path / "last.ckpt", {"model": frozen, "classes": names})
+    save_checkpoint(tmp_path / "last.ckpt", {"model": frozen, "classes": names, "step": 1})
     opened = open_run(tmp_path, checkpoint="last", device=None)
     assert opened.model.state_dict().keys() == frozen.keys()
 
