@@ -98,13 +98,17 @@ def test_boxes_without_area_can_be_left_out_by_number_and_are_counted(smoothiou,
     assert "i1.xml" in manifest["data"]["train"]["faults"][0]["where"]
 
 
-def test_a_truncated_image_stops_with_its_name(smoothiou, voc):
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_truncated_image_stops_with_its_name_also_from_a_loader_process(smoothiou, voc, workers):
     image = voc / "JPEGImages/i1.jpg"
     Image.effect_noise((64, 48), 90).convert("RGB").save(image, quality=95)
     image.write_bytes(image.read_bytes()[: image.stat().st_size // 2])
-    result = smoothiou("train", voc, "--out", "RUN", *TINY, "--train.batch_size", "6")
+    words = ["--set", "train.batch_size=6", "--train.workers", workers]
+    result = smoothiou("train", voc, "--out", "RUN", *TINY, *words)
     assert result.returncode == 3, result.stderr
     assert "i1.jpg" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "Replace the file" in result.stderr
 
 
 @pytest.mark.parametrize("what", ["nowhere", "empty", "file.txt"])

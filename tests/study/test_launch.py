@@ -39,6 +39,9 @@ elif what == "fail":
 elif what == "own words":
     (home / "error.txt").write_text("DivergedError: step 3\\n\\nTraceback")
     sys.exit(1)
+elif what == "message and hint":
+    print("smoothiou: a.jpg: the image cannot be read.\\n  Replace the file.")
+    sys.exit(3)
 elif what == "killed":
     os.kill(os.getpid(), signal.SIGKILL)
 elif what == "silent":
@@ -113,20 +116,22 @@ def test_every_kind_of_failure_is_recorded_and_the_others_go_on(plan_of, tmp_pat
         "giou-seed0": "killed",
         "smooth-iou-seed0": "silent",
         "huber-seed1": "stopped alone",
+        "iou-seed1": "message and hint",
     }
     counts = run_parallel(tmp_path, plan, jobs=2, command_for=commands(tmp_path, what), on_event=events.append)
-    assert counts == {"done": 3, "skipped": 0, "failed": 4, "busy": 0, "stopped": 1}
+    assert counts == {"done": 2, "skipped": 0, "failed": 5, "busy": 0, "stopped": 1}
     errors = {cell["id"]: read_error(tmp_path, cell) for cell in plan["cells"]}
     assert errors["huber-seed0"] == "DataError: a.xml: box 1 has no area."
     assert errors["iou-seed0"] == "DivergedError: step 3"
     assert errors["giou-seed0"] == "killed by SIGKILL (out of memory?)"
     assert errors["smooth-iou-seed0"].startswith("ended without a result")
     assert errors["huber-seed1"] == ""
+    assert errors["iou-seed1"] == "a.jpg: the image cannot be read."
     assert "Traceback ..." in (tmp_path / "cells" / "huber-seed0" / "error.txt").read_text()
     assert {e.cell["id"]: e.message for e in events if e.kind == "failed"} == {k: v for k, v in errors.items() if v}
 
     again = run_parallel(tmp_path, plan, jobs=2, command_for=commands(tmp_path, "finish"))
-    assert again == {"done": 5, "skipped": 3, "failed": 0, "busy": 0, "stopped": 0}
+    assert again == {"done": 6, "skipped": 2, "failed": 0, "busy": 0, "stopped": 0}
 
 
 def test_a_command_that_cannot_be_started_is_a_failed_cell(plan_of, tmp_path: Path):

@@ -199,7 +199,10 @@ class _Launcher:
         if told:
             return told
         log = (cell_folder(self.folder, cell) / "log.txt").read_text(errors="replace").strip()
-        last = log.splitlines()[-1].strip() if log else ""
+        lines = log.splitlines() or [""]
+        # A cell's own command says what went wrong in a line of this form, and after it the way out.
+        said = [line for line in lines if line.startswith("smoothiou: ")]
+        last = said[-1].removeprefix("smoothiou: ") if said else lines[-1].strip()
         if status < 0:
             name = signal.Signals(-status).name
             message = f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
