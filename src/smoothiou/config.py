@@ -94,12 +94,17 @@ class LossConfig:
     """Where it replaces the detector's own: `rpn`, `roi` or both."""
     weight: float = 1.0
     """Factor on the box loss in the replaced stages."""
+    rpn_weight: float = 1.0
+    """Another factor, on the first stage's box loss alone; `smoothiou calibrate` proposes it ..."""
+    roi_weight: float = 1.0
+    """... and this one, on the second stage's: their codes have other weights, so their gradients other sizes."""
 
     def __post_init__(self) -> None:
         parse_loss(self.name)
         wrong = [stage for stage in self.stages if stage not in STAGES]
         _require(bool(self.stages) and not wrong, "loss.stages", "rpn, roi or both", self.stages)
-        _require(self.weight > 0, "loss.weight", "more than 0", self.weight)
+        for key in ("weight", "rpn_weight", "roi_weight"):
+            _require(getattr(self, key) > 0, f"loss.{key}", "more than 0", getattr(self, key))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,17 +5,15 @@ from __future__ import annotations
 from torch import nn
 
 from smoothiou.config import RunConfig
-from smoothiou.detectors import build_detector
+from smoothiou.detectors import build_detector, set_box_loss
 
 
 def build(config: RunConfig, *, classes: int) -> nn.Module:
     """Return the detector of a run, with its box loss in place."""
-    return build_detector(
+    model = build_detector(
         config.model.name,
         num_classes=classes,
-        loss=config.loss.name,
-        stages=config.loss.stages,
-        loss_weight=config.loss.weight,
+        loss=None,
         weights=config.model.weights,
         min_size=config.model.min_size,
         max_size=config.model.max_size,
@@ -24,3 +22,7 @@ def build(config: RunConfig, *, classes: int) -> nn.Module:
         max_detections=config.eval.max_detections,
         nms=config.eval.nms,
     )
+    factors = {"rpn": config.loss.rpn_weight, "roi": config.loss.roi_weight}
+    for stage in config.loss.stages:
+        set_box_loss(model, config.loss.name, stages=(stage,), weight=config.loss.weight * factors[stage])
+    return model

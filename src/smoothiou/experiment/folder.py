@@ -12,6 +12,7 @@ import tomli_w
 from smoothiou.config import RunConfig
 from smoothiou.errors import ConfigError
 from smoothiou.runs import hold, read_json, refuse_other_plan, write_text
+from smoothiou.study.plan import UNSAID
 
 LOCK = ".lock"
 # What lies in a cell's folder before its run begins.
@@ -65,7 +66,7 @@ def prepare_folder(
             for name in WRITTEN:
                 (folder / name).unlink(missing_ok=True)
         else:
-            refuse_other_plan(folder, found["identity"], identity, what="run")
+            refuse_other_plan(folder, {**UNSAID, **found["identity"]}, {**UNSAID, **identity}, what="run")
             if (folder / "done").is_file():
                 return read_json(folder / "result.json")
     elif folder.is_dir() and any(path.name not in BEFORE for path in folder.iterdir()):

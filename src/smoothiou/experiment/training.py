@@ -119,7 +119,7 @@ def _train_and_measure(
         for note in () if quiet else notes:
             print(note, file=sys.stderr)
     forget_peak_memory(place.device)
-    spent = _train(model, config, folder, splits, place, quiet=quiet)
+    spent = train_detector(model, config, folder, splits, place, quiet=quiet)
     if place.rank != 0:
         return {}
     began = time.monotonic()
@@ -149,8 +149,27 @@ class Spent:
     watching: float = 0.0
 
 
-def _train(model: nn.Module, config: RunConfig, folder: Path, splits: Splits, place: Place, *, quiet: bool) -> Spent:
-    """Train to the end, from last.ckpt where there is one."""
+def train_detector(
+    model: nn.Module,
+    config: RunConfig,
+    folder: Path,
+    splits: Splits,
+    place: Place,
+    *,
+    quiet: bool,
+    until: int | None = None,
+) -> Spent:
+    """Train to the end, from last.ckpt where there is one.
+
+    Args:
+        model: the detector, changed in place.
+        config: every setting.
+        folder: where metrics.csv and checkpoints go.
+        splits: the data.
+        place: where to compute.
+        quiet: no progress.
+        until: stop after so many steps of the same training, rates and all, and save nothing more; None: at the end.
+    """
     optimizer = build_optimizer(model, config.optim)
     classes = list(splits.train.classes)
     here = {"device": place.device.type, "precision": place.precision, "processes": place.world}
@@ -170,17 +189,7 @@ def _train(model: nn.Module, config: RunConfig, folder: Path, splits: Splits, pl
         return spent
 
     images = DetectionDataset(splits.train, cache_mb=config.train.cache_mb)
-    batches = Batches(
-        images=len(images), batch_size=config.train.batch_size, seed=config.train.seed, flip=config.train.flip,
-        start=start, steps=config.train.steps, rank=place.rank, world=place.world,
-    )  # fmt: skip
-    loader = DataLoader(
-        _Drawn(images),
-        batch_sampler=batches,  # type: ignore[arg-type]  # an iterable of lists, of draws instead of numbers
-        collate_fn=_collate,
-        num_workers=config.train.workers,
-        pin_memory=place.device.type == "cuda",
-    )
+    last = config.train.steps if until is None else until
 
     def evaluate(step: int) -> dict[str, float]:
         nonlocal best
@@ -222,10 +231,10 @@ def _train(model: nn.Module, config: RunConfig, folder: Path, splits: Splits, pl
         save_seconds=config.train.save_seconds, seconds_before=before,
     )  # fmt: skip
     wrapped = DistributedDataParallel(model) if place.world > 1 else model
-    progress = Progress(steps=loop.steps, start=start, label=_label(config), quiet=quiet or place.rank != 0)
+    progress = Progress(steps=last, start=start, label=_label(config), quiet=quiet or place.rank != 0)
     with progress:
         train(
-            wrapped, optimizer, _without_faults(loader), loop,
+            wrapped, optimizer, draw_batches(images, config, place, start=start, steps=last), loop,
             sinks=[MetricsCsv(folder / "metrics.csv", resume_step=start), progress] if place.rank == 0 else [],
             statistics=lambda: box_statistics(model), evaluate=evaluate, save=save,
             name=lambda target: splits.train.records[target["image_index"]].name,
@@ -233,6 +242,28 @@ def _train(model: nn.Module, config: RunConfig, folder: Path, splits: Splits, pl
         )  # fmt: skip
     spent.seconds = before + time.monotonic() - began
     return spent
+
+
+def draw_batches(
+    images: DetectionDataset, config: RunConfig, place: Place, *, start: int, steps: int
+) -> Iterator[Batch]:
+    """Give this process's batches of the steps from `start` up to and without `steps`, as a run draws them.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    batches = Batches(
+        images=len(images), batch_size=config.train.batch_size, seed=config.train.seed, flip=config.train.flip,
+        start=start, steps=steps, rank=place.rank, world=place.world,
+    )  # fmt: skip
+    loader = DataLoader(
+        _Drawn(images),
+        batch_sampler=batches,  # type: ignore[arg-type]  # an iterable of lists, of draws instead of numbers
+        collate_fn=_collate,
+        num_workers=config.train.workers,
+        pin_memory=place.device.type == "cuda",
+    )
+    return _without_faults(loader)
 
 
 Example = tuple[torch.Tensor, dict[str, Any]]

@@ -24,6 +24,10 @@ NEUTRAL = (
 )  # fmt: skip
 """Settings that do not change what is learnt: a study may be continued with others."""
 
+UNSAID = {"loss.rpn_weight": 1.0, "loss.roi_weight": 1.0}
+"""Settings that came after the first studies, with the value that those had: it stays out of what makes a run this
+run, so that what was finished before stays finished."""
+
 PER_CELL = ("loss.name", "train.seed")
 SPLITS = ("train", "val", "test")
 
@@ -126,7 +130,7 @@ def cell_hash(settings: Mapping[str, Any], data: Mapping[str, Mapping[str, Any] 
 
 def identity(settings: Mapping[str, Any], data: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Any]:
     """Return what makes a run this run: its settings without the neutral ones, and its data's fingerprints."""
-    kept = {key: value for key, value in settings.items() if key not in NEUTRAL}
+    kept = {k: value for k, value in settings.items() if k not in NEUTRAL and (k, value) not in UNSAID.items()}
     prints = {
         f"data.{split}.fingerprint": facts["fingerprint"] if (facts := data.get(split)) else None for split in SPLITS
     }
@@ -229,7 +233,7 @@ def write_or_continue(
 
 
 def _comparable(plan: Mapping[str, Any]) -> dict[str, Any]:
-    return {**identity(plan["settings"], plan["data"]), "classes": list(plan["classes"])}
+    return {**UNSAID, **identity(plan["settings"], plan["data"]), "classes": list(plan["classes"])}
 
 
 def _union(stored: Mapping[str, Any], plan: Mapping[str, Any], baseline: str | None) -> dict[str, Any]:

@@ -96,8 +96,7 @@ def train(
             set_learning_rate(optimizer, rate)
             seed_step(loop.seed, step, rank=loop.rank)
 
-            inputs = [image.to(loop.device, non_blocking=True).float().div_(255) for image in images]
-            wanted = [{k: v.to(loop.device) for k, v in t.items() if isinstance(v, Tensor)} for t in targets]
+            inputs, wanted = to_device(images, targets, loop.device)
             with torch.autocast(loop.device.type, torch.bfloat16, enabled=loop.precision == "bf16"):
                 losses = model(inputs, wanted)
             total = torch.stack(list(losses.values())).sum()
@@ -128,6 +127,14 @@ def train(
                     f"Stopped after step {done} of {loop.steps}; the state is saved.",
                     hint="Give the same command again to continue.",
                 )
+
+
+def to_device(
+    images: list[Tensor], targets: list[dict[str, Any]], device: torch.device
+) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+    """Return a batch as a detector takes it: images as floats in [0, 1], of the targets only the tensors."""
+    inputs = [image.to(device, non_blocking=True).float().div_(255) for image in images]
+    return inputs, [{k: v.to(device) for k, v in t.items() if isinstance(v, Tensor)} for t in targets]
 
 
 def _stop_if_not_finite(losses: Mapping[str, Tensor], witness: Tensor, *, step: int, images: list[str]) -> None:
