@@ -1,5 +1,6 @@
 """Numbers and their meaning: COCO's metrics, and how tightly boxes fit. No torch, no drawing."""
 
+from smoothiou.evaluate.bootstrap import paired_image_bootstrap
 from smoothiou.evaluate.coco import (
     ap_by_iou,
     bootstrap_difference,
@@ -8,14 +9,9 @@ from smoothiou.evaluate.coco import (
     evaluate_detections,
     per_class_ap,
 )
-from smoothiou.evaluate.localization import (
-    ImageLocalization,
-    box_iou,
-    jittered_probes,
-    localize_image,
-    paired_image_bootstrap,
-    summarize,
-)
+from smoothiou.evaluate.localization import ImageLocalization, localize_image, summarize
+from smoothiou.evaluate.overlap import box_iou
+from smoothiou.evaluate.probe import jittered_probes, paired_probes, probe_numbers
 
 __all__ = [
     "evaluate_detections",
@@ -29,5 +25,7 @@ __all__ = [
     "localize_image",
     "summarize",
     "jittered_probes",
+    "probe_numbers",
+    "paired_probes",
     "paired_image_bootstrap",
 ]

@@ -18,6 +18,7 @@ from smoothiou.data.export import to_coco
 from smoothiou.data.records import Dataset, Record
 from smoothiou.detectors import detect
 from smoothiou.evaluate import (
+    ImageLocalization,
     ap_by_iou,
     engine,
     evaluate_detections,
@@ -27,12 +28,11 @@ from smoothiou.evaluate import (
     summarize,
 )  # fmt: skip
 from smoothiou.evaluate.detect import ImageOutput, coco_results, run_detector
+from smoothiou.evaluate.probe import PROBES_PER_BOX
 from smoothiou.experiment.devices import Place
 from smoothiou.runs import version
 from smoothiou.study.results import signature
 from smoothiou.train.sinks import clock
-
-PROBES_PER_BOX = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,9 +88,9 @@ def measure(
     """
     model.eval()
     each = PROBES_PER_BOX if refine else 0
-    probes = [_probes(record, number, data.classes, each) for number, record in enumerate(data.records, 1)]
+    probes = [probes_of(record, number, data.classes, each) for number, record in enumerate(data.records, 1)]
     outputs: list[ImageOutput] = list(
-        _with_progress(
+        with_progress(
             run_detector(
                 functools.partial(detect, model),
                 _Images(DetectionDataset(data, cache_mb=0)),
@@ -105,8 +105,10 @@ def measure(
         )
     )
     localized = [
-        _localize(number, record, data.classes, output, origins)
-        for number, (record, output, (_, _, origins)) in enumerate(zip(data.records, outputs, probes, strict=True), 1)
+        _localize(number, record, data.classes, output, boxes, origins)
+        for number, (record, output, (boxes, _, origins)) in enumerate(
+            zip(data.records, outputs, probes, strict=True), 1
+        )
     ]
     truth, predictions = to_coco(data), coco_results(outputs)
     return Measurement(
@@ -120,10 +122,17 @@ def measure(
     )
 
 
-def _probes(
-    record: Record, number: int, classes: Sequence[str], each: int
+def probes_of(
+    record: Record, number: int, classes: Sequence[str], each: int = PROBES_PER_BOX
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the probes of an image, their labels, and the truth each was jittered from."""
+    """Return the probes of an image, their labels, and the truth each was jittered from.
+
+    Args:
+        record: the image.
+        number: its number in the split, from 1, which decides the draws.
+        classes: names; the label of the first is 1.
+        each: probes per truth.
+    """
     wanted = [box for box in record.boxes if not box.ignored]
     truths = np.array([box.xyxy for box in wanted], dtype=np.float64).reshape(-1, 4)
     boxes = jittered_probes(truths, image_id=number, image_size=(record.width, record.height), per_box=each)
@@ -131,7 +140,14 @@ def _probes(
     return boxes, np.repeat(labels, each), np.repeat(truths, each, axis=0)
 
 
-def _localize(number: int, record: Record, classes: Sequence[str], output: ImageOutput, origins: np.ndarray) -> Any:
+def _localize(
+    number: int,
+    record: Record,
+    classes: Sequence[str],
+    output: ImageOutput,
+    probes: np.ndarray,
+    origins: np.ndarray,
+) -> ImageLocalization:
     return localize_image(
         number,
         truth_boxes=[box.xyxy for box in record.boxes],
@@ -143,6 +159,7 @@ def _localize(number: int, record: Record, classes: Sequence[str], output: Image
         detection_scores=output.scores,
         detection_labels=output.labels,
         probe_truths=origins,
+        probe_boxes=probes,
         refined_boxes=output.refined,
     )
 
@@ -160,7 +177,8 @@ class _Images(Sequence[Tensor]):
         return self.images[index][0]
 
 
-def _with_progress(items: Iterator[Any], *, total: int, label: str, quiet: bool) -> Iterator[Any]:
+def with_progress(items: Iterator[Any], *, total: int, label: str, quiet: bool) -> Iterator[Any]:
+    """Give the items, one per image, and a live line with ETA on a terminal."""
     began = time.monotonic()
     live = sys.stderr.isatty() and not quiet
     for done, item in enumerate(items, 1):
