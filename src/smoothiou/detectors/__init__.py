@@ -1,7 +1,7 @@
 """Two-stage detectors that learn their boxes with a loss of your choice."""
 
 from smoothiou.detectors.build import DETECTORS, build_detector
-from smoothiou.detectors.detect import detect
+from smoothiou.detectors.detect import detect, refine
 from smoothiou.detectors.precision import keep_boxes_in_float32
 from smoothiou.detectors.stage_loss import torchvision_smooth_l1
 from smoothiou.detectors.torchvision import box_statistics, set_box_loss
@@ -12,6 +12,7 @@ __all__ = [
     "build_detector",
     "detect",
     "keep_boxes_in_float32",
+    "refine",
     "set_box_loss",
     "torchvision_smooth_l1",
 ]

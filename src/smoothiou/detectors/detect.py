@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,11 +10,9 @@ from torch import Tensor, nn
 from torchvision.models.detection.transform import resize_boxes
 from torchvision.ops import clip_boxes_to_image
 
-from smoothiou.boxes import in_float
+from smoothiou.detectors.crops import Seen, Size, crop, evaluating, propose, see
 from smoothiou.detectors.torchvision import check_stage
 from smoothiou.errors import ConfigError
-
-Size = tuple[int, int]
 
 
 @torch.no_grad()
@@ -49,7 +46,7 @@ def detect(
         raise ConfigError(f"probes: expected one pair for each of {len(images)} images, got {len(probes)}.")
     if not images:
         return []
-    with _evaluating(model):
+    with evaluating(model):
         return _detect(model, images, probes)
 
 
@@ -69,20 +66,8 @@ def refine(model: nn.Module, images: list[Tensor], probes: Sequence[tuple[Tensor
         ConfigError: no Faster R-CNN.
     """
     check_stage(model, "roi")
-    with _evaluating(model):
-        features, sizes, originals = see(model, images)
-        return _refine(model.roi_heads, features, probes, sizes, originals)
-
-
-def see(model: Any, images: list[Tensor]) -> tuple[dict[str, Tensor], list[Size], list[Size]]:
-    """Return the features of images by level, the sizes the detector gave them, and those they came in.
-
-    Sizes are (height, width).
-    """
-    originals: list[Size] = [(image.shape[-2], image.shape[-1]) for image in images]
-    batch, _ = model.transform(images, None)
-    features = model.backbone(batch.tensors)
-    return {"0": features} if isinstance(features, Tensor) else features, batch.image_sizes, originals
+    with evaluating(model):
+        return _refine(model, see(model, images), probes)
 
 
 def _detect(
@@ -90,15 +75,11 @@ def _detect(
 ) -> list[dict[str, Tensor]]:
     # These lines are those of GeneralizedRCNN.forward and RoIHeads.forward, in their order, so that the
     # detections equal theirs to the last bit.
-    originals: list[Size] = [(image.shape[-2], image.shape[-1]) for image in images]
-    batch, _ = model.transform(images, None)
-    sizes: list[Size] = batch.image_sizes
-    features = model.backbone(batch.tensors)
-    if isinstance(features, Tensor):
-        features = {"0": features}
-    proposals, _ = model.rpn(batch, features, None)
+    seen = see(model, images)
+    sizes, originals = seen.sizes, seen.originals
+    proposals = propose(model, seen)
     heads = model.roi_heads
-    class_logits, deltas = heads.box_predictor(heads.box_head(heads.box_roi_pool(features, proposals, sizes)))
+    class_logits, deltas = heads.box_predictor(heads.box_head(crop(model, seen, proposals)))
     boxes, scores, labels = heads.postprocess_detections(class_logits, deltas, proposals, sizes)
     results: list[dict[str, Tensor]] = [
         {"boxes": own, "labels": label, "scores": score}
@@ -111,34 +92,24 @@ def _detect(
     for result, own in zip(results, raw, strict=True):
         result["raw_boxes"] = own
     if probes is not None:
-        for result, own in zip(results, _refine(heads, features, probes, sizes, originals), strict=True):
+        for result, own in zip(results, _refine(model, seen, probes), strict=True):
             result["probe_boxes"] = own
     return results
 
 
-def _refine(
-    heads: Any,
-    features: dict[str, Tensor],
-    probes: Sequence[tuple[Tensor, Tensor]],
-    sizes: list[Size],
-    originals: list[Size],
-) -> list[Tensor]:
+def _refine(model: Any, seen: Seen, probes: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
     """Push probe boxes through the second stage.
 
     In a pass of their own: joined to the proposals they would change the order of sums, and so the last bits
     of the detections.
     """
-    # The features' device and type, but never half precision, which would move the probes by pixels.
-    like = in_float(next(iter(features.values()))[:0])
-    proposals = [
-        resize_boxes(boxes.to(like).reshape(-1, 4), list(original), list(size))
-        for (boxes, _), size, original in zip(probes, sizes, originals, strict=True)
-    ]
-    labels = torch.cat([label.to(like.device).reshape(-1) for _, label in probes])
+    proposals = seen.resized([boxes for boxes, _ in probes])
+    labels = torch.cat([label.to(proposals[0].device).reshape(-1) for _, label in probes])
     if len(labels) == 0:
         return proposals
-    _, deltas = heads.box_predictor(heads.box_head(heads.box_roi_pool(features, proposals, sizes)))
-    return _decode(heads, deltas, proposals, labels, sizes, originals)
+    heads = model.roi_heads
+    _, deltas = heads.box_predictor(heads.box_head(crop(model, seen, proposals)))
+    return _decode(heads, deltas, proposals, labels, seen.sizes, seen.originals)
 
 
 def _decode(
@@ -158,15 +129,3 @@ def _decode(
         resize_boxes(clip_boxes_to_image(own, size), list(size), list(original))
         for own, size, original in zip(per_image, sizes, originals, strict=True)
     ]
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Put the model in eval mode, and afterwards each module back in the mode it was in."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training

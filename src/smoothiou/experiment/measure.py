@@ -57,9 +57,7 @@ class Measurement:
 
     def facts(self) -> dict[str, Any]:
         """Return what was measured on."""
-        data = self.data
-        counts = {"images": len(data.records), "boxes": sum(len(record.boxes) for record in data.records)}
-        return {"name": data.name, "split": data.split, "fingerprint": data.fingerprint, **counts}
+        return facts_of(self.data)
 
     def numbers(self, *, seed: int) -> dict[str, Any]:
         """Return the part of a result.json that was measured, with its signature."""
@@ -70,6 +68,12 @@ class Measurement:
             "localization": self.localization,
             "signature": signature("AP", engine=engine(), data=self.facts(), seeds=seed, version=version()),
         }
+
+
+def facts_of(data: Dataset) -> dict[str, Any]:
+    """Return what a result says of the split it was measured on."""
+    counts = {"images": len(data.records), "boxes": sum(len(record.boxes) for record in data.records)}
+    return {"name": data.name, "split": data.split, "fingerprint": data.fingerprint, **counts}
 
 
 def measure(
