@@ -1,7 +1,7 @@
 """What happens to boxes that do not fit their image, and to images that are not there. No torch.
 
-A box is never dropped unasked: without area or outside its image, it stops the reading until the user allows
-it. A box that overhangs its image is clipped, and says so.
+A box is never dropped unasked: without area, or with more than half of it outside its image, it stops the reading
+until the user allows it. A box that overhangs its image by less is clipped, and says so.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from smoothiou.errors import DataError
 
 SMALLEST = 0.01
 """Pixels. A side shorter than this is no side, and an overhang smaller than this is rounding of decimals."""
+
+FAR = 0.5
+"""A box with a smaller share of its area inside its image belongs to another image, or its corners are mixed up."""
 
 
 def fit_box(box: Box, *, width: int, height: int) -> tuple[Box | None, Fault | None]:
@@ -34,6 +37,10 @@ def fit_box(box: Box, *, width: int, height: int) -> tuple[Box | None, Fault | N
     inside = (max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height)))
     if inside[2] - inside[0] < SMALLEST or inside[3] - inside[1] < SMALLEST:
         message = f"lies outside its image of {width} x {height} pixels ({corners})"
+        return None, Fault(kind="outside", where=box.where, message=message, drops=True)
+    area, kept = ((x[2] - x[0]) * (x[3] - x[1]) for x in (box.xyxy, inside))
+    if kept < FAR * area:
+        message = f"lies more than half outside its image of {width} x {height} pixels ({corners})"
         return None, Fault(kind="outside", where=box.where, message=message, drops=True)
     overhang = max(abs(after - before) for after, before in zip(inside, box.xyxy, strict=True))
     fault = None

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
 from smoothiou.data.faults import first_names
 from smoothiou.data.images import SUFFIXES, check_file_name
 from smoothiou.errors import DataError, did_you_mean
 
 USUAL = ("train", "val", "trainval", "test")
+UNLEARNT = 'classes without a box in the split "train": '
 _SYNONYMS = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"}
 
 
@@ -50,28 +51,37 @@ def find_split(split: str, known: Sequence[str], *, data: str) -> str:
     raise DataError(f'{data}: no split is called "{split}".{names}', hint=guess)
 
 
-def seeded_cut(names: Iterable[str], *, seed: int, share: float = 0.8) -> dict[str, list[str]]:
+def photo(name: str) -> str:
+    """Return what copies of one photo have in common: `train/12.rf.HASH.jpg`, as exporters write, is photo `12`."""
+    stem, mark, _ = name.partition(".rf.")
+    return PurePosixPath(stem).name if mark else name
+
+
+def seeded_cut(
+    names: Iterable[str], *, seed: int, share: float = 0.8, together: Callable[[str], str] = photo
+) -> dict[str, list[str]]:
     """Cut names into `train` and `val`, the same way on every machine.
 
-    Names are ordered by a hash of seed and name, so that adding an image moves few others. Copies that an
-    exporter made of one photo (`photo.rf.HASH.jpg`) stay together, or the test would be seen in training.
+    Groups are ordered by a hash of seed and group, so that adding an image moves few others. What belongs together
+    stays together, or the test would be seen in training: copies of one photo, frames of one stretch of a drive.
 
     Args:
         names: of the images.
         seed: another seed, another cut.
-        share: of the photos that goes to `train`, 0 to 1; both parts get at least one of two photos.
+        share: of the groups that goes to `train`, 0 to 1; both parts get at least one of two groups.
+        together: the group of a name; names of one group stay on one side.
 
     Returns:
         The two lists, each in the order of `names`.
     """
     names = list(names)
-    photos = {name: name.split(".rf.")[0] for name in names}
-    order = sorted(set(photos.values()), key=lambda photo: hashlib.sha256(f"{seed}:{photo}".encode()).digest())
+    groups = {name: together(name) for name in names}
+    order = sorted(set(groups.values()), key=lambda group: hashlib.sha256(f"{seed}:{group}".encode()).digest())
     count = max(1, min(round(share * len(order)), len(order) - 1))
     chosen = set(order[:count])
     return {
-        "train": [name for name in names if photos[name] in chosen],
-        "val": [name for name in names if photos[name] not in chosen],
+        "train": [name for name in names if groups[name] in chosen],
+        "val": [name for name in names if groups[name] not in chosen],
     }
 
 
@@ -101,4 +111,4 @@ def unlearnt(labels: Mapping[str, set[str]], split: str) -> list[str]:
     train = next((labels[name] for name in labels if usual_name(name) == "train"), None)
     if train is None or usual_name(split) in ("train", "trainval") or labels[split] <= train:
         return []
-    return [f'classes without a box in the split "train": {first_names(sorted(labels[split] - train))}']
+    return [UNLEARNT + first_names(sorted(labels[split] - train))]

@@ -125,6 +125,8 @@ def _read_labels(file: Path, _modified: int, _size: int) -> Labels:
             where=f"{file.name}, line {number}",
         )
         boxes.setdefault(fields[columns.frame], []).append(box)
+    if columns.layout == "ids":
+        notes.append(f"{file.name}: class ids serve as names, for the layout tells none")
     if twice := len(rows) - len({line for _, _, line in rows}):
         stand = "1 row stands" if twice == 1 else f"{twice} rows stand"
         notes.append(f"{file.name}: {stand} in it twice, word for word, and each was kept")
