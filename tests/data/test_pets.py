@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from smoothiou.data import choose_splits, detect_format, list_splits, load_dataset
+from smoothiou.data.pets import tensorflow_cut
 from smoothiou.errors import ConfigError, DataError
 
 BOX = (11, 21, 30, 40)
@@ -36,7 +37,7 @@ def pets_with_our_lists(pets):
 
 def test_format_and_splits(pets_with_our_lists):
     assert detect_format(pets_with_our_lists) == "pets"
-    assert list_splits(pets_with_our_lists) == ("train", "val", "trainval")
+    assert list_splits(pets_with_our_lists) == ("train", "val", "trainval", "tf-train", "tf-val")
     assert choose_splits(pets_with_our_lists) == ("train", "", "val")
 
 
@@ -67,6 +68,26 @@ def test_without_our_lists_the_boxed_images_of_trainval_are_cut(pets):
     assert (len(train.records), sorted(names)) == (4, sorted(NAMES[:-1]))
     assert "split 80/20 by seed 0 from the 5 boxed images of trainval.txt" in train.notes
     assert "1 image of trainval.txt without XML left out: pug_4" in train.notes
+
+
+def test_the_cut_of_the_tensorflow_api(pets):
+    assert choose_splits(pets, train="tf-train") == ("tf-train", "", "tf-val")
+    train, val = (load_dataset(pets, split=split) for split in ("tf-train", "tf-val"))
+    # Python's random.seed(42) and shuffle of the six names in the order of the list; pug_4 has no XML.
+    assert [record.name for record in train.records] == ["american_bulldog_12", "Bengal_2", "Abyssinian_1", "pug_3"]
+    assert [record.name for record in val.records] == ["Bengal_1"]
+    assert [fault.where for fault in (*train.faults, *val.faults)] == ["pug_4"]
+    assert train.notes[1] == (
+        "70/30 cut of the 6 names of trainval.txt by the TensorFlow API's random.seed(42) "
+        "(the official list has 3680, and its cut is another)"
+    )
+
+
+def test_the_parts_of_the_official_list():
+    names = [f"pug_{number}" for number in range(3680)]
+    cut = tensorflow_cut(names)
+    assert (len(cut["tf-train"]), len(cut["tf-val"])) == (2576, 1104)
+    assert sorted(cut["tf-train"] + cut["tf-val"]) == sorted(names)
 
 
 def test_listed_images_without_xml_are_counted(pets):

@@ -16,6 +16,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from smoothiou.data import coco_cut
 from smoothiou.data.coco_file import load_json, read_boxes, read_categories, read_images, read_json, summary
 from smoothiou.data.faults import first_names, fit_boxes, refuse_dropped, refuse_missing_images, size_fault
 from smoothiou.data.images import ImageFinder, image_size
@@ -23,13 +24,15 @@ from smoothiou.data.records import Box, Dataset, Fault, ImageFile, Record
 from smoothiou.data.splits import USUAL, find_split, in_usual_order, seeded_cut, unlearnt, usual_name
 from smoothiou.errors import DataError
 
+Images = dict[Any, dict[str, Any]]
+
 
 def read(path: Path, *, split: str, split_seed: int, allow_dropped: int) -> Dataset:
     """Return one split.
 
     Args:
         path: the data folder, or one JSON file.
-        split: name of the split, or how it is usually called.
+        split: name of the split, or how it is usually called; `cut-train` and `cut-val` cut all files together.
         split_seed: of the cut, where there is only one file and its name tells no split.
         allow_dropped: how many faulty boxes may be left out.
 
@@ -40,30 +43,29 @@ def read(path: Path, *, split: str, split_seed: int, allow_dropped: int) -> Data
     data = root.resolve().name
     name = find_split(split, _split_names(files), data=data)
     whole = _whole(files)
-    file = whole or files[name]
-    content = read_json(file)
-    categories = read_categories(content, file)
     classes, notes = _classes(files, data=data)
-    images = read_images(content, file)
-    boxes = read_boxes(content, file, images=images, categories=categories)
-    if whole:
-        cut = set(seeded_cut([image["file_name"] for image in images.values()], seed=split_seed)[name])
-        images = {key: image for key, image in images.items() if image["file_name"] in cut}
-        notes.append(f"split 80/20 by seed {split_seed}: none is shipped")
+    wanted = {"": whole} if whole else files if name in coco_cut.NAMES else {name: files[name]}
+    contents = {part: _read_file(file) for part, file in wanted.items()}
+    labels = {part: set(summary(other).labels) for part, other in files.items()}
+    if whole or name in coco_cut.NAMES:
+        names = [_name(part, image) for part, (images, _) in contents.items() for image in images.values()]
+        if whole:
+            cut = seeded_cut(names, seed=split_seed)[name]
+            notes.append(f"split 80/20 by seed {split_seed}: none is shipped")
+        else:
+            both, how = coco_cut.cut_all(names, root=root, seed=split_seed)
+            cut = both[coco_cut.NAMES[name]]
+            notes += how
+        contents = {part: (_of(images, set(cut), part), boxes) for part, (images, boxes) in contents.items()}
         labels = {name: set[str]()}
-    else:
-        labels = {part: set(summary(other).labels) for part, other in files.items()}
-    if not images:
+    records, faults = [], []
+    for part, (images, boxes) in contents.items():
+        prefix = part if len(contents) > 1 else ""
+        found, wrong = _records(images, boxes, file=wanted[part], root=root, data=data, prefix=prefix)
+        records += found
+        faults += wrong
+    if not records:
         raise DataError(f'{data}: the split "{name}" has no images.', hint="Choose another split.")
-    folder = file_split(file, root)
-    folders = (
-        root / "images" / folder,
-        root / folder,
-        root / "images",
-        root,
-        file.parent,
-    )
-    records, faults = _records(images, boxes, file=file, finder=ImageFinder(root, folders), data=data)
     refuse_dropped(faults, allow_dropped=allow_dropped, data=data)
     return Dataset(
         name=data,
@@ -76,10 +78,27 @@ def read(path: Path, *, split: str, split_seed: int, allow_dropped: int) -> Data
     )
 
 
+def _read_file(file: Path) -> tuple[Images, dict[Any, list[Box]]]:
+    """Return the images of one file and their boxes, by image id."""
+    content = read_json(file)
+    images = read_images(content, file)
+    return images, read_boxes(content, file, images=images, categories=read_categories(content, file))
+
+
+def _name(part: str, image: dict[str, Any]) -> str:
+    """Return the name of an image: with its split, where several are read."""
+    return f"{part}/{image['file_name']}" if part else image["file_name"]
+
+
+def _of(images: Images, names: set[str], part: str) -> Images:
+    return {key: image for key, image in images.items() if _name(part, image) in names}
+
+
 def split_names(path: Path) -> tuple[str, ...]:
     """Return the names of the splits that have boxes."""
     _, files = find_files(path)
-    return tuple(name for name in _split_names(files) if _whole(files) or summary(files[name]).labels)
+    free = coco_cut.NAMES if not _whole(files) else ("train", "val")
+    return tuple(name for name in _split_names(files) if name in free or summary(files[name]).labels)
 
 
 def is_coco(path: Path) -> bool:
@@ -173,7 +192,9 @@ def _whole(files: dict[str, Path]) -> Path | None:
 
 
 def _split_names(files: dict[str, Path]) -> tuple[str, ...]:
-    return ("train", "val") if _whole(files) else in_usual_order(files)
+    if _whole(files):
+        return ("train", "val")
+    return (*in_usual_order(files), *(coco_cut.NAMES if len(files) > 1 else ()))
 
 
 def _classes(files: dict[str, Path], *, data: str) -> tuple[tuple[str, ...], list[str]]:
@@ -193,13 +214,10 @@ def _classes(files: dict[str, Path], *, data: str) -> tuple[tuple[str, ...], lis
 
 
 def _records(
-    images: dict[Any, dict[str, Any]],
-    boxes: dict[Any, list[Box]],
-    *,
-    file: Path,
-    finder: ImageFinder,
-    data: str,
+    images: Images, boxes: dict[Any, list[Box]], *, file: Path, root: Path, data: str, prefix: str
 ) -> tuple[list[Record], list[Fault]]:
+    folder = file_split(file, root)
+    finder = ImageFinder(root, (root / "images" / folder, root / folder, root / "images", root, file.parent))
     records, faults, missing = [], [], []
     for key, image in images.items():
         name = image["file_name"]
@@ -212,7 +230,8 @@ def _records(
         annotated = (told[0], told[1]) if isinstance(told[0], int) and isinstance(told[1], int) else None
         kept, wrong = fit_boxes(boxes[key], width=width, height=height)
         faults += size_fault(f"{file.name}: {name}", annotated=annotated, actual=(width, height)) + wrong
-        records.append(Record(name=name, source=ImageFile(path), width=width, height=height, boxes=kept))
+        called = _name(prefix, image)
+        records.append(Record(name=called, source=ImageFile(path), width=width, height=height, boxes=kept))
     refuse_missing_images(
         missing,
         data=data,

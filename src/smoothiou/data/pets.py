@@ -4,14 +4,16 @@
 
 Only images of the official `trainval` have boxes, so a detector cannot be measured on the official `test`.
 The splits `train` and `val` are the lists our_train.txt and our_val.txt where the folder has them, else a
-seeded 80/20 cut of the boxed images of trainval.
+seeded 80/20 cut of the boxed images of trainval. `tf-train` and `tf-val` are the 70/30 cut of trainval that the
+TensorFlow Object Detection API makes, which the paper's system came from.
 Reference: Parkhi et al., Cats and Dogs, CVPR 2012.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+import random
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from smoothiou.data import voc
@@ -24,6 +26,8 @@ from smoothiou.errors import ConfigError, DataError, did_you_mean
 
 LABELS = ("head", "species", "breed")
 SPECIES = ("cat", "dog")
+OFFICIAL = 3680
+"""Names in the official trainval.txt; XML files lack for nine of them."""
 _LISTS = {"train": "our_train.txt", "val": "our_val.txt", "trainval": "trainval.txt", "test": "test.txt"}
 
 
@@ -32,7 +36,7 @@ def read(root: Path, *, split: str, split_seed: int, allow_dropped: int, labels:
 
     Args:
         root: the data folder.
-        split: `train`, `val`, `trainval`, or `test` in a copy that has boxes for it.
+        split: `train`, `val`, `trainval`, `tf-train`, `tf-val`, or `test` in a copy that has boxes for it.
         split_seed: of the cut, where the folder has no lists of ours.
         allow_dropped: how many faulty boxes may be left out.
         labels: `head` (one class), `species` (cat, dog) or `breed` (37, from the file names).
@@ -50,6 +54,10 @@ def read(root: Path, *, split: str, split_seed: int, allow_dropped: int, labels:
     data = root.resolve().name
     items, notes = splits(root, split_seed=split_seed)
     name = find_split(split, in_usual_order(items), data=data)
+    if name in ("tf-train", "tf-val"):
+        count = len(items["trainval"])
+        some = "" if count == OFFICIAL else f" (the official list has {OFFICIAL}, and its cut is another)"
+        notes = [f"70/30 cut of the {count} names of trainval.txt by the TensorFlow API's random.seed(42){some}"]
     annotations = {item.xml: read_annotation(item.xml, root=root) for item in items[name] if item.xml.is_file()}
     records, faults = voc.make_records(items[name], annotations, root=root, split=name)
     refuse_dropped(faults, allow_dropped=allow_dropped, data=data)
@@ -104,6 +112,10 @@ def splits(root: Path, *, split_seed: int) -> tuple[dict[str, list[voc.Item]], l
         for split, path in lists.items()
         if path.is_file()
     }
+    if "trainval" in items:
+        tf = tensorflow_cut([item.name for item in items["trainval"]])
+        by_name = {item.name: item for item in items["trainval"]}
+        items |= {split: [by_name[stem] for stem in stems] for split, stems in tf.items()}
     if "train" in items and "val" in items:
         return items, ["train and val are the lists our_train.txt and our_val.txt"]
     boxed = {item.name: item for item in items.get("trainval", []) if item.xml.is_file()}
@@ -113,6 +125,21 @@ def splits(root: Path, *, split_seed: int) -> tuple[dict[str, list[voc.Item]], l
         count = "1 image" if len(bare) == 1 else f"{len(bare)} images"
         notes.append(f"{count} of trainval.txt without XML left out: {first_names(bare)}")
     return {**items, **{name: [boxed[stem] for stem in stems] for name, stems in cut.items()}}, notes
+
+
+def tensorflow_cut(names: Sequence[str]) -> dict[str, list[str]]:
+    """Return the cut of `create_pet_tf_record.py`: the list shuffled by Python's random.seed(42), 70 % to train.
+
+    It is made before images without XML are left out, so that the parts of the official 3680 names are 2576 and 1104.
+    It hangs on the order of the list, and on Python 3: under Python 2, `shuffle` gave another.
+
+    Args:
+        names: of trainval.txt, in its order.
+    """
+    shuffled = list(names)
+    random.Random(42).shuffle(shuffled)
+    count = int(0.7 * len(shuffled))
+    return {"tf-train": shuffled[:count], "tf-val": shuffled[count:]}
 
 
 def breed(name: str) -> str:

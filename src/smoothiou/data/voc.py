@@ -12,7 +12,8 @@ Reference: Everingham et al., The PASCAL Visual Object Classes Challenge, IJCV 2
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,6 +116,7 @@ def splits(root: Path, *, split_seed: int) -> tuple[dict[str, list[Item]], list[
     if shipped:
         return shipped
     items = [item for item in _flat(root, root) if item.xml.is_file()]
+    _refuse_voc_without_lists([item.name for item in items], data=root.resolve().name)
     found = {item.xml: read_annotation(item.xml, root=root) for item in items}
     missing = [item.xml.name for item in items if _find_image(item, found[item.xml]) is None]
     refuse_missing_images(
@@ -130,6 +132,22 @@ def splits(root: Path, *, split_seed: int) -> tuple[dict[str, list[Item]], list[
     cut = seeded_cut([item.name for item in items], seed=split_seed)
     by_name = {item.name: item for item in items}
     return {name: [by_name[stem] for stem in stems] for name, stems in cut.items()}, notes
+
+
+def _refuse_voc_without_lists(names: Sequence[str], *, data: str) -> None:
+    """Stop before images of VOC 2012 are found by their files, for it carries images of VOC 2007 for segmentation.
+
+    Raises:
+        DataError: names of both years are there, and no list.
+    """
+    old = [name for name in names if re.fullmatch(r"2007_\d{6}", name)]
+    new = [name for name in names if re.fullmatch(r"20(08|09|10|11)_\d{6}", name)]
+    if old and new:
+        raise DataError(
+            f"{data}: VOC 2012 without its lists: {first_names(old)} are images of VOC 2007 that it carries for "
+            "segmentation, some of them of VOC 2007's val and test.",
+            hint="Put its ImageSets/Main there, which names the images of each split.",
+        )
 
 
 def has_boxes(items: Iterable[Item], *, root: Path) -> bool:
