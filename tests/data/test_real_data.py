@@ -5,13 +5,21 @@ from __future__ import annotations
 import gzip
 import json
 import time
+from collections import Counter
 
 import pytest
 
+from smoothiou.config import DataConfig
 from smoothiou.data import choose_splits, detect_format, list_splits, load_dataset
 from smoothiou.data.images import image_size, read_image
+from smoothiou.data.leaks import same_photos
+from smoothiou.data.pets import breed, tensorflow_cut
+from smoothiou.data.splits import photo, read_list
+from smoothiou.data.udacity import cut_by_time, second
+from smoothiou.data.udacity_file import read_labels
 from smoothiou.data.voc import CLASSES
 from smoothiou.errors import DataError
+from smoothiou.experiment.splits import open_splits
 
 
 @pytest.mark.parametrize(
@@ -121,7 +129,7 @@ def test_voc_boxes_equal_the_published_json(shared_data):
 
 def test_pets(shared_data):
     root = shared_data / "oxford_pets"
-    assert list_splits(root) == ("train", "val", "trainval")
+    assert list_splits(root) == ("train", "val", "trainval", "tf-train", "tf-val")
     species = load_dataset(root, labels="species").counts()["per_class"]
     assert species == {"cat": 238, "dog": 271}
     breeds = [load_dataset(root, split=split, labels="breed") for split in ("train", "val")]
@@ -188,9 +196,151 @@ def test_xml_without_image_is_refused_until_a_list_leaves_it_out(shared_data, tm
     assert {record.source.read().mode for record in dataset.records} == {"RGB"}
 
 
-def test_a_folder_of_csv_files_is_no_format(shared_data):
-    with pytest.raises(DataError, match=r"udacity: no known data set\. Looked for"):
-        detect_format(shared_data / "udacity")
+def test_the_official_list_of_pets_is_cut_as_by_the_tensorflow_api(shared_data, tmp_path):
+    source = shared_data / "oxford_pets"
+    names = read_list(source / "official_lists" / "trainval.txt")
+    lists = [line.split()[0] for line in names if not line.startswith("#")]
+    cut = tensorflow_cut(lists)
+    assert (len(lists), len(cut["tf-train"]), len(cut["tf-val"])) == (3680, 2576, 1104)
+    assert {breed(name) for name in cut["tf-val"]} == {breed(name) for name in lists}
+    train, val = (load_dataset(source, split=split, labels="breed") for split in ("tf-train", "tf-val"))
+    assert (len(train.records) + 3, len(val.records) + 1) == (448, 192)
+    assert not {record.name for record in train.records} & {record.name for record in val.records}
+
+
+@pytest.mark.parametrize(
+    ("name", "layout", "frames", "per_class"),
+    [
+        ("labels_crowdai.csv.gz", "crowdai", 9218, {"car": 62570, "pedestrian": 5675, "truck": 3819}),
+        (
+            "labels_autti.csv.gz",
+            "autti",
+            13063,
+            {"car": 60788, "pedestrian": 9866, "truck": 3503, "trafficLight": 17253, "biker": 1676},
+        ),
+    ],
+)
+def test_every_udacity_box(shared_data, name, layout, frames, per_class):
+    labels = read_labels(shared_data / "udacity" / name)
+    boxes = [box for found in labels.boxes.values() for box in found]
+    assert (labels.layout, len(labels.boxes)) == (layout, frames)
+    assert Counter(box.label for box in boxes) == per_class
+    flat = [frame for frame, found in labels.boxes.items() for box in found if box.xyxy[1] == box.xyxy[3]]
+    wide = [frame for frame, found in labels.boxes.items() for box in found if box.xyxy[2] > 1920]
+    if layout == "crowdai":
+        assert flat == [f"{at}.jpg" for at in FLAT]
+        assert wide == []
+    else:
+        assert flat == []
+        assert "1478897138029169863.jpg" in wide
+        assert len(wide) == 2
+        assert "3 rows stand in it twice" in labels.notes[0]
+    # 80/20 in whole blocks: no second of the drive has frames on both sides.
+    cut, how = cut_by_time(labels.boxes, seed=0)
+    assert how == "in blocks of 25 s of the drive"
+    seconds = [{second(frame) for frame in cut[part]} for part in ("train", "val")]
+    assert not seconds[0] & seconds[1]
+    assert 0.75 < len(cut["train"]) / frames < 0.85
+
+
+FLAT = (1479498564477313399, 1479498820473341507, 1479499937073018706, 1479505030914958665)
+
+
+def test_udacity_samples_with_the_wrong_header_and_without_one(shared_data):
+    right, wrong, bare = (
+        read_labels(shared_data / "udacity" / f"labels_{name}.csv")
+        for name in ("crowdai_sample", "crowdai_wrong_header_sample", "autti_attested_rows")
+    )
+    for frame, boxes in wrong.boxes.items():
+        assert [box.xyxy for box in boxes] == [box.xyxy for box in right.boxes[frame]][: len(boxes)], frame
+    assert "157 of 200 boxes would be impossible" in wrong.notes[0]
+    first = bare.boxes["1478019952686311006.jpg"][0]
+    assert (first.label, first.xyxy) == ("car", (950, 574, 1004, 620))
+    assert sum(map(len, bare.boxes.values())) == 8
+
+
+def test_udacity_without_frames_names_the_first_and_the_count(shared_data):
+    folder = shared_data / "udacity"
+    assert detect_format(folder) == "udacity"
+    with pytest.raises(DataError, match=r"there are 6 sets of labels: .*Pass a file of one of them"):
+        load_dataset(folder)
+    with pytest.raises(
+        DataError,
+        match=r"labels_crowdai: 9218 annotated images are missing: 1479498371963069978\.jpg, 1479498372942264998\.jpg, "
+        r"1479498373462797835\.jpg and 9215 more \(looked in ",
+    ):
+        load_dataset(folder / "labels_crowdai.csv.gz")
+
+
+@pytest.mark.parametrize("name", ["labels", "as_crowdai", "as_autti"])
+def test_road_signs_in_three_csv_layouts(shared_data, name):
+    path = shared_data / "road_signs" / f"{name}_train.csv"
+    assert detect_format(path) == "udacity"
+    assert choose_splits(path) == ("train", "", "val")
+    train, val = (load_dataset(path, split=split) for split in ("train", "val"))
+    assert (len(train.records), train.counts()["boxes"]) == (28, 55)
+    assert (len(val.records), val.counts()["boxes"]) == (7, 7)
+    assert train.classes == val.classes
+    assert (
+        train.classes
+        == {
+            "labels": ("1", "2", "3", "4", "5"),
+            "as_crowdai": ("crosswalk", "priority_road", "stop", "trafficlight_green", "trafficlight_red"),
+            "as_autti": ("crosswalk", "priority", "stop", "trafficLight"),
+        }[name]
+    )
+    # All three hold the same boxes, on images of every kind under .png.
+    corners = [[box.xyxy for box in record.boxes] for record in train.records]
+    other = load_dataset(shared_data / "road_signs", format="udacity")
+    assert corners == [[box.xyxy for box in record.boxes] for record in other.records]
+    assert {record.source.read().mode for record in train.records} == {"RGB"}
+
+
+def test_voc_plus_plus_train(shared_data):
+    data = f"{shared_data / 'voc2007'}+{shared_data / 'voc2012'}"
+    assert choose_splits(data, train="VOC++Train") == ("VOC++Train", "", "voc2012:val")
+    train = load_dataset(data, split="VOC++Train")
+    parts = [load_dataset(shared_data / name) for name in ("voc2007", "voc2012")]
+    assert train.classes == CLASSES
+    assert [record.name for record in train.records] == [
+        f"{part.name}/{record.name}" for part in parts for record in part.records
+    ]
+    assert train.counts()["per_class"] == {
+        name: sum(part.counts()["per_class"][name] for part in parts) for name in CLASSES
+    }
+    val = load_dataset(data, split="voc2012:val")
+    assert (val.name, val.split, len(val.records)) == ("voc2012", "val", 300)
+    assert same_photos(train, val) == []
+
+
+def test_the_same_photo_in_two_splits_of_car_damage_is_named(shared_data):
+    splits = open_splits(DataConfig(path=str(shared_data / "car_damage")))
+    assert splits.val is not None
+    leaks = json.loads((shared_data / "car_damage" / "annotations" / "same_source_in_two_splits.json").read_text())
+    named = {fault.where: fault.message for fault in splits.val.faults if fault.kind == "same-photo"}
+    assert named.keys() == {name for leak in leaks for split, name in leak["files"] if split == "val"}
+    assert all(any(f"is {name} of" in named[other] for name, other in pairs(leak)) for leak in leaks)
+    assert any(note.startswith('4 photos of the split "val" in the split "train"') for note in splits.val.notes)
+    assert splits.test.counts()["faults"] == {"overhang": 3}
+
+
+def pairs(leak):
+    files = dict(leak["files"])
+    return [(files["train"], files["val"])]
+
+
+def test_car_damage_as_the_paper_splits_it(shared_data):
+    root = shared_data / "car_damage"
+    assert choose_splits(root, train="cut-train") == ("cut-train", "", "cut-val")
+    train, val = (load_dataset(root, split=split) for split in ("cut-train", "cut-val"))
+    listed = json.loads((root / "annotations" / "our_split_80_20.json").read_text())
+    assert {record.name for record in train.records} == set(listed["train"])
+    assert {record.name for record in val.records} == set(listed["val"])
+    assert (len(train.records), len(val.records)) == (610, 152)
+    assert not {photo(record.name) for record in train.records} & {photo(record.name) for record in val.records}
+    assert any(note.startswith("4 images that it does not name were left out: val/31_jpg.rf.") for note in train.notes)
+    assert any(note.startswith("long tail: minor-scratch has 954 of 1339 boxes (71 %)") for note in train.notes)
+    assert len([fault for part in (train, val) for fault in part.faults if fault.kind == "overhang"]) == 14
 
 
 def test_thirteen_hundred_files_are_read_in_time(shared_data):

@@ -59,12 +59,12 @@ def test_unknown_places_say_what_was_looked_for_and_found(tmp_path, make_voc):
     (tmp_path / "bccd").mkdir()
     with pytest.raises(DataError, match=r'bccx: no such folder\. Did you mean "bccd"'):
         detect_format(tmp_path / "bccx")
-    with pytest.raises(DataError, match=r"\(voc\).*\(coco\).*\(pets\)\. Found: an empty folder"):
+    with pytest.raises(DataError, match=r"\(voc\).*\(coco\).*\(pets\).*\(udacity\)\. Found: an empty folder"):
         detect_format(tmp_path / "bccd")
     (tmp_path / "bccd" / "labels.csv").write_text("frame,xmin")
     with pytest.raises(DataError, match=r"Found: labels\.csv"):
         detect_format(tmp_path / "bccd")
-    with pytest.raises(DataError, match="expected a folder or a COCO file"):
+    with pytest.raises(DataError, match="expected a folder, a COCO file"):
         detect_format(tmp_path / "bccd" / "labels.csv")
     with pytest.raises(DataError, match="no such folder"):
         load_dataset(tmp_path / "gone", format="voc")

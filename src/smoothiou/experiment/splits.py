@@ -7,6 +7,8 @@ from typing import Any
 
 from smoothiou.config import DataConfig
 from smoothiou.data import choose_splits, list_splits, load_dataset
+from smoothiou.data.leaks import warn
+from smoothiou.data.merge import check_classes
 from smoothiou.data.records import Dataset
 from smoothiou.errors import ConfigError
 
@@ -23,15 +25,21 @@ class Splits:
 def open_splits(config: DataConfig) -> Splits:
     """Read the splits that the settings name, or that the data offers.
 
+    Photos that are learnt from and measured on too are faults of the split that is measured on.
+
     Raises:
-        DataError: see `load_dataset`.
+        DataError: see `load_dataset`; or the splits have different classes.
         ConfigError: no data was named.
     """
     if not config.path:
         raise ConfigError("data.path is empty.", hint="Name a folder, or `shapes` for the synthetic data set.")
     format_ = None if config.format == "auto" else config.format
     train, val, test = choose_splits(config.path, format=format_, train=config.train, val=config.val, test=config.test)
-    return Splits(open_split(config, train), open_split(config, val) if val else None, open_split(config, test))
+    learnt, *others = (open_split(config, split) for split in (train, test, val) if split)
+    for other in others:
+        check_classes(learnt.classes, other.classes, f"{train} and {other.split}")
+    measured, *watched = (warn(learnt, other) for other in others)
+    return Splits(learnt, watched[0] if watched else None, measured)
 
 
 def open_test(config: DataConfig) -> Dataset:

@@ -1,0 +1,214 @@
+"""Several data sets, or several splits of one, read as one. No torch.
+
+    DATA   FOLDER[:SPLIT] + FOLDER[:SPLIT] ...      data/VOC2007+data/VOC2012
+    split  [FOLDER:]SPLIT + [FOLDER:]SPLIT ...      VOC2007:train+VOC2012:train, train+val
+
+A split without a folder means that split of every folder of DATA. A split after a folder of DATA is what `train`
+means there. Merged sets of PASCAL VOC have names of their own, `PROTOCOLS`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from smoothiou.data.faults import first_names
+from smoothiou.data.leaks import same_photos
+from smoothiou.data.records import Dataset, Record
+from smoothiou.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One folder (or file) of a data set, and one of its splits; "" where none was said."""
+
+    folder: str
+    split: str
+
+    @property
+    def name(self) -> str:
+        """The folder's own name, under which a split picks it."""
+        return Path(os.path.abspath(self.folder)).name
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """A merged training set that has a name: (year, split) of what is learnt from, and of what is tested on."""
+
+    train: tuple[tuple[str, str], ...]
+    test: tuple[str, str]
+
+
+PROTOCOLS = {
+    # The paper's.
+    "VOC++Train": Protocol((("2007", "train"), ("2012", "train")), ("2012", "val")),
+    # The literature's two.
+    "07+12": Protocol((("2007", "trainval"), ("2012", "trainval")), ("2007", "test")),
+    "07++12": Protocol((("2007", "trainval"), ("2007", "test"), ("2012", "trainval")), ("2012", "test")),
+}
+
+
+def folders(path: str | Path) -> list[Part]:
+    """Return the folders that DATA names, each with the split that `train` means there ("": its own).
+
+    A path that exists is taken as it is, whatever its name holds.
+    """
+    found: list[Part] = []
+    pending = ""
+    pieces = str(path).split("+")
+    for number, piece in enumerate(pieces):
+        pending = f"{pending}+{piece}" if pending else piece
+        folder, colon, split = pending.rpartition(":")
+        last = number == len(pieces) - 1
+        if _is_there(pending):
+            found.append(Part(pending, ""))
+        elif colon and re.fullmatch(r"[\w.-]+", split) and (_is_there(folder) or last):
+            found.append(Part(folder, split))
+        elif last:
+            found.append(Part(pending, ""))
+        else:
+            continue
+        pending = ""
+    return found
+
+
+def parts(path: str | Path, split: str) -> tuple[Part, ...]:
+    """Return the folders and splits that a split of DATA is made of; one, if nothing is merged.
+
+    Raises:
+        DataError: the split picks a folder that DATA does not name, or one of several of that name.
+    """
+    homes = folders(path)
+    protocol = protocol_name(split)
+    if protocol:
+        return tuple(_of_year(homes, year, part, protocol) for year, part in PROTOCOLS[protocol].train)
+    found: list[Part] = []
+    for piece in split.split("+"):
+        name, colon, part = piece.rpartition(":")
+        if colon:
+            found.append(Part(_pick(homes, name, split).folder, part))
+        else:
+            found += [Part(home.folder, home.split if home.split and part == "train" else part) for home in homes]
+    return tuple(dict.fromkeys(found))
+
+
+def protocol_name(split: str) -> str:
+    """Return the name of a merged set as it is spelt in `PROTOCOLS`, or "" for any other split."""
+    return next((name for name in PROTOCOLS if name.casefold() == split.casefold()), "")
+
+
+def protocol_test(path: str | Path, split: str) -> str:
+    """Return the split that a merged set with a name is tested on, as `VOC2012:val`; "" for any other split."""
+    protocol = protocol_name(split)
+    if not protocol:
+        return ""
+    year, part = PROTOCOLS[protocol].test
+    found = _of_year(folders(path), year, part, protocol)
+    return f"{found.name}:{part}"
+
+
+def is_merged(path: str | Path, split: str = "") -> bool:
+    """Return whether DATA names several folders, or the split is written as a sum, with a folder or by a name."""
+    homes = folders(path)
+    return len(homes) > 1 or bool(homes[0].split) or bool(re.search(r"[+:]", split))
+
+
+def merge(datasets: Sequence[Dataset], wanted: Sequence[Part], *, split: str) -> Dataset:
+    """Return several splits as one, in the order in which they were named.
+
+    Images are called `FOLDER/NAME` where several folders were merged, so the fingerprint covers all of them. An
+    image that is in two splits of one folder is read once.
+
+    Args:
+        datasets: what was read.
+        wanted: the folder and split of each.
+        split: the name of the whole.
+
+    Raises:
+        DataError: the classes differ.
+    """
+    first = datasets[0]
+    for dataset, part in zip(datasets, wanted, strict=True):
+        check_classes(first.classes, dataset.classes, f"{wanted[0].name} and {part.name}")
+    several = len({part.folder for part in wanted}) > 1
+    alike = len({part.name for part in wanted}) < len({part.folder for part in wanted})
+    names = [part.folder if alike else part.name for part in wanted]
+    records: dict[tuple[str, str], Record] = {}
+    notes, faults, twice = [], [], 0
+    for dataset, part, name in zip(datasets, wanted, names, strict=True):
+        for record in dataset.records:
+            twice += (part.folder, record.name) in records
+            called = f"{name}/{record.name}" if several else record.name
+            renamed = Record(
+                name=called, source=record.source, width=record.width, height=record.height, boxes=record.boxes
+            )
+            records.setdefault((part.folder, record.name), renamed)
+        notes += [f"{name}: {note}" if several else note for note in dataset.notes]
+        faults += dataset.faults
+    if twice:
+        notes.append(f"{twice} images are in two of the merged splits and were read once")
+    for i, part in enumerate(wanted):
+        for j in range(i):
+            if part.folder != wanted[j].folder and (both := same_photos(datasets[j], datasets[i])):
+                shown = first_names([name for name, _ in both])
+                notes.append(f"{len(both)} photos are in {names[j]} and in {names[i]}, and are learnt twice: {shown}")
+    kinds = dict.fromkeys(dataset.format for dataset in datasets)
+    sizes = ", ".join(f"{p.name}:{d.split} {len(d.records)}" for p, d in zip(wanted, datasets, strict=True))
+    return Dataset(
+        name="+".join(dict.fromkeys(names)),
+        format="+".join(kinds),
+        split=split,
+        classes=first.classes,
+        records=tuple(records.values()),
+        faults=tuple(faults),
+        notes=(f"merged, images of each: {sizes}", *dict.fromkeys(notes)),
+    )
+
+
+def check_classes(one: Sequence[str], other: Sequence[str], what: str) -> None:
+    """Refuse to use two data sets together whose classes differ, or whose numbers of the same classes would.
+
+    Raises:
+        DataError: with the classes that only one of them has.
+    """
+    if tuple(one) == tuple(other):
+        return
+    only = sorted(set(one) ^ set(other))
+    how = f"{first_names(only)} in one of them only" if only else "the same ones in another order"
+    raise DataError(
+        f"{what} have different classes and cannot be used together: {how}.",
+        hint="Name data with the same classes, in the same order.",
+    )
+
+
+def _is_there(text: str) -> bool:
+    return text == "shapes" or (bool(text) and Path(text).expanduser().exists())
+
+
+def _pick(homes: Sequence[Part], name: str, split: str) -> Part:
+    """Return the folder of DATA that a split picks by name or by path."""
+    fits = [home for home in homes if name in (home.folder, home.name)]
+    fits = fits or [home for home in homes if home.name.casefold() == name.casefold()]
+    if len(fits) == 1:
+        return fits[0]
+    what = f"several folders are called {name}" if fits else f"DATA has no folder {name}"
+    raise DataError(
+        f'split "{split}": {what}; it names {", ".join(home.folder for home in homes)}.',
+        hint="Write the folder as in DATA." if fits else "DATA is FOLDER+FOLDER where several are needed.",
+    )
+
+
+def _of_year(homes: Sequence[Part], year: str, split: str, protocol: str) -> Part:
+    """Return the folder of one year of PASCAL VOC."""
+    fits = [home for home in homes if re.search(rf"{year}\D*$", home.name)]
+    if len(fits) != 1:
+        names = ", ".join(home.folder for home in homes)
+        raise DataError(
+            f"{protocol} needs the folders of PASCAL VOC 2007 and 2012, told by the years in their names; "
+            f"DATA is {names}, with {len(fits)} of {year}.",
+            hint="Write DATA as PATH/VOC2007+PATH/VOC2012.",
+        )
+    return Part(fits[0].folder, split)
