@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -32,3 +34,12 @@ def batch() -> Batch:
         {"boxes": torch.tensor([[2.0, 3, 30, 33], [20, 10, 60, 60]]), "labels": torch.tensor([3, 1])},
     ]
     return images, targets
+
+
+@pytest.fixture(scope="session")
+def tensorflow() -> Path:
+    """The folder of values that the original graph gave under TensorFlow; it lies beside a checkout."""
+    folder = Path(__file__).resolve().parents[3] / "shared" / "fixtures" / "inception_v2_tf"
+    if not folder.is_dir():
+        pytest.skip("TensorFlow's reference values (../shared/fixtures/inception_v2_tf) are not beside this checkout")
+    return folder

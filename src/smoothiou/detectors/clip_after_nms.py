@@ -1,0 +1,123 @@
+"""Proposals and detections in TensorFlow's order: suppression on boxes as they were decoded, then clipping.
+
+torchvision clips first, so that two boxes that differ only outside the image suppress each other, and looks at the
+first 1000 proposals only. The classes here stand in for one method of torchvision's stages each, and read all their
+thresholds from them; so the stages stay torchvision's own, with its losses and its training code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.models.detection.roi_heads import RoIHeads
+from torchvision.models.detection.rpn import RegionProposalNetwork
+from torchvision.ops import clip_boxes_to_image, nms, remove_small_boxes
+
+PER_CLASS = 100
+"""Detections of one class in an image, at most."""
+
+
+def best_after_nms(boxes: Tensor, scores: Tensor, *, iou: float, count: int) -> Tensor:
+    """Return the indices of the first `count` boxes that greedy suppression keeps, best first.
+
+    What becomes of a box depends on better ones only. So a part of the boxes is enough where it yields `count`.
+
+    Args:
+        boxes: (K, 4) xyxy.
+        scores: (K,).
+        iou: overlap with a better box above which a box goes.
+        count: at most.
+    """
+    order = scores.argsort(descending=True, stable=True)
+    for top in (min(20 * count, len(order)), len(order)):
+        part = order[:top]
+        kept = nms(boxes[part], scores[part], iou)
+        if len(kept) >= count:
+            break
+    return part[kept[:count]]
+
+
+@dataclass(frozen=True, eq=False)
+class ProposalsClippedAfterNMS:
+    """Stands in for `filter_proposals` of a region proposal network.
+
+    Args:
+        rpn: whose thresholds hold; it has one feature map.
+    """
+
+    rpn: RegionProposalNetwork
+
+    def __call__(
+        self, proposals: Tensor, objectness: Tensor, image_shapes: list[tuple[int, int]], num_anchors: list[int]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Return boxes and scores of each image, best first.
+
+        Args:
+            proposals: decoded (images, anchors, 4).
+            objectness: logits, (images * anchors, 1).
+            image_shapes: (height, width) of each image.
+            num_anchors: not used.
+        """
+        all_scores = objectness.detach().reshape(len(proposals), -1).sigmoid()
+        found_boxes, found_scores = [], []
+        for boxes, scores, shape in zip(proposals, all_scores, image_shapes, strict=True):
+            likely = torch.where(scores >= self.rpn.score_thresh)[0]
+            kept = likely[
+                best_after_nms(boxes[likely], scores[likely], iou=self.rpn.nms_thresh, count=self.rpn.post_nms_top_n())
+            ]
+            boxes, scores = clip_boxes_to_image(boxes[kept], shape), scores[kept]
+            visible = remove_small_boxes(boxes, self.rpn.min_size)
+            found_boxes.append(boxes[visible])
+            found_scores.append(scores[visible])
+        return found_boxes, found_scores
+
+
+@dataclass(frozen=True, eq=False)
+class DetectionsClippedAfterNMS:
+    """Stands in for `postprocess_detections` of the second stage.
+
+    Args:
+        heads: whose thresholds hold.
+    """
+
+    heads: RoIHeads
+
+    def __call__(
+        self, class_logits: Tensor, box_regression: Tensor, proposals: list[Tensor], image_shapes: list[tuple[int, int]]
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """Return boxes, scores and labels of each image, best first.
+
+        Args:
+            class_logits: (K, classes), background first.
+            box_regression: (K, 4 * classes).
+            proposals: of each image, K boxes together.
+            image_shapes: (height, width) of each image.
+        """
+        counts = [len(own) for own in proposals]
+        boxes = self.heads.box_coder.decode(box_regression, proposals).split(counts)
+        scores = F.softmax(class_logits, dim=-1).split(counts)
+        found = [self._one_image(*each) for each in zip(boxes, scores, image_shapes, strict=True)]
+        return [each[0] for each in found], [each[1] for each in found], [each[2] for each in found]
+
+    def _one_image(self, boxes: Tensor, scores: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+        rows, labels = [], []
+        for label in range(1, scores.shape[1]):
+            likely = torch.where(scores[:, label] > self.heads.score_thresh)[0]
+            rows.append(
+                likely[
+                    best_after_nms(
+                        boxes[likely, label], scores[likely, label], iou=self.heads.nms_thresh, count=PER_CLASS
+                    )
+                ]
+            )
+            labels.append(torch.full_like(rows[-1], label))
+        row, label = torch.cat(rows), torch.cat(labels)
+        order = scores[row, label].argsort(descending=True, stable=True)
+        row, label = row[order], label[order]
+        found = clip_boxes_to_image(boxes[row, label], shape)
+        visible = remove_small_boxes(found, min_size=1e-2)[: self.heads.detections_per_img]
+        row, label = row[visible], label[visible]
+        return found[visible], scores[row, label], label

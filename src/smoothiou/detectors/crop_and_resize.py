@@ -1,0 +1,91 @@
+"""TensorFlow's RoI op: crops by bilinear sampling from border to border, then a 2x2 maximum."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.ops import MultiScaleRoIAlign
+
+SLACK = 1e-4
+"""Cells by which rounding may put a sample past the map's border, on which it then lies."""
+BOXES_AT_ONCE = 64
+"""A box at the full width of 1024 pixels needs 2 MB between its two products."""
+
+
+def crop_and_resize(feature: Tensor, boxes: Tensor, *, cells: int) -> Tensor:
+    """Return crops (K, C, cells, cells) of one map, as `tf.image.crop_and_resize` gives them.
+
+        row i of a crop lies at  y1 * (H - 1) + i * (y2 - y1) * (H - 1) / (cells - 1),  columns likewise
+
+    The first and the last sample lie on the box's sides, values between cells are bilinear, and samples outside
+    the map are 0. There is no half-cell offset and one sample per cell: neither RoIAlign nor RoIPool. As
+    weights along rows and along columns, a crop is two small matrix products, as in `SeparableRoIAlign`.
+
+    Args:
+        feature: (C, H, W), float32 or float64.
+        boxes: (K, 4) xyxy as shares of the image, of the same type; they may leave [0, 1] and may be inverted.
+        cells: samples along each side, 2 or more.
+    """
+    channels, height, width = feature.shape
+    rows = _weights(boxes[:, 1], boxes[:, 3], cells=cells, size=height)
+    columns = _weights(boxes[:, 0], boxes[:, 2], cells=cells, size=width)
+    by_row = feature.permute(1, 2, 0).reshape(height, width * channels)
+    crops = [
+        torch.matmul(across[:, None], (down.reshape(-1, height) @ by_row).view(len(down), cells, width, channels))
+        for down, across in zip(rows.split(BOXES_AT_ONCE), columns.split(BOXES_AT_ONCE), strict=True)
+    ]
+    return torch.cat(crops).permute(0, 3, 1, 2)
+
+
+def _weights(low: Tensor, high: Tensor, *, cells: int, size: int) -> Tensor:
+    """Return how much each of `size` map cells gives to each of `cells` samples, (K, cells, size)."""
+    step = (high - low) * (size - 1) / (cells - 1)
+    position = low[:, None] * (size - 1) + torch.arange(cells, device=low.device) * step[:, None]
+    inside = (position >= -SLACK) & (position <= size - 1 + SLACK)
+    position = position.clamp(0, size - 1)
+    distance = (position[:, :, None] - torch.arange(size, device=low.device)).abs()
+    return (1 - distance).clamp(min=0) * inside[:, :, None]
+
+
+class CropAndResize(MultiScaleRoIAlign):
+    """Gives the second stage's crops as the original detector does: 14x14 samples, then a 2x2 maximum.
+
+    A torchvision `MultiScaleRoIAlign` by type only, which `FasterRCNN` asks for.
+
+    Args:
+        output_size: cells of a crop along each side, after the maximum.
+
+    Reference:
+        TensorFlow Object Detection API, `faster_rcnn_meta_arch` (`initial_crop_size` 14, `maxpool_kernel_size` 2);
+        https://www.tensorflow.org/api_docs/python/tf/image/crop_and_resize.
+    """
+
+    def __init__(self, *, output_size: int = 7) -> None:
+        super().__init__(featmap_names=["0"], output_size=output_size, sampling_ratio=1)
+        self.cells = 2 * output_size
+
+    def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
+        """Return the crops (sum of boxes, channels, output_size, output_size) in float32.
+
+        Args:
+            x: one feature map (images, channels, height, width) under the name "0".
+            boxes: xyxy boxes (N, 4) of each image, in pixels of the resized image.
+            image_shapes: (height, width) of the images before they were padded to the size of the largest, which
+                is the size that the map covers.
+        """
+        feature = x["0"]
+        height = max(height for height, _ in image_shapes)
+        width = max(width for _, width in image_shapes)
+        # A bf16 product would round the bilinear weights to three digits, so autocast stays out.
+        with torch.autocast(feature.device.type, enabled=False):
+            crops = [
+                crop_and_resize(one.float(), _as_shares(own.float(), height=height, width=width), cells=self.cells)
+                for one, own in zip(feature, boxes, strict=True)
+            ]
+        return F.max_pool2d(torch.cat(crops), 2)
+
+
+def _as_shares(boxes: Tensor, *, height: int, width: int) -> Tensor:
+    x1, y1, x2, y2 = boxes.unbind(-1)
+    return torch.stack((x1 / width, y1 / height, x2 / width, y2 / height), -1)

@@ -1,0 +1,246 @@
+"""Weights of TensorFlow's `faster_rcnn_inception_v2` into our detector: all that fit, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from smoothiou.detectors.inception_v2 import InceptionV2Features
+from smoothiou.detectors.tf_checkpoint import TYPES, TensorFlowCheckpoint, open_tf_checkpoint
+from smoothiou.errors import CheckpointError, ConfigError
+
+Shape = tuple[int, ...]
+
+FIRST_STAGE = "FirstStageFeatureExtractor/InceptionV2"
+SECOND_STAGE = "SecondStageFeatureExtractor/InceptionV2"
+LAST_LAYERS = "SecondStageBoxPredictor/"
+CLASSES = f"{LAST_LAYERS}ClassPredictor/biases"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How TensorFlow orders the numbers of a layer.
+
+    shape: our shape -> TensorFlow's.
+    convert: TensorFlow's numbers -> ours.
+    """
+
+    shape: Callable[[Shape], Shape]
+    convert: Callable[[Tensor], Tensor]
+
+
+def _swap_codes(weight: Tensor) -> Tensor:
+    """Return rows for (tx, ty, tw, th) from rows for TensorFlow's (ty, tx, th, tw)."""
+    return weight.unflatten(0, (-1, 4))[:, [1, 0, 3, 2]].flatten(0, 1)
+
+
+def _add_background(weight: Tensor) -> Tensor:
+    """Return rows with four of zeros in front: torchvision keeps deltas of the background, which nobody reads."""
+    return torch.cat((weight.new_zeros(4, *weight.shape[1:]), weight))
+
+
+# A convolution is (height, width, in, out) in TensorFlow and (out, in, height, width) in torch; of the depthwise one,
+# (height, width, in, multiplier), output in * multiplier + m is filter m.
+VECTOR = Layout(lambda s: s, lambda t: t)
+CONV = Layout(lambda s: (s[2], s[3], s[1], s[0]), lambda t: t.permute(3, 2, 0, 1))
+DEPTHWISE = Layout(lambda s: (s[2], s[3], 3, s[0] // 3), lambda t: t.permute(2, 3, 0, 1).flatten(0, 1)[:, None])
+LINEAR = Layout(lambda s: (s[1], s[0]), lambda t: t.T)
+CONV_CODES = Layout(CONV.shape, lambda t: _swap_codes(CONV.convert(t)))
+VECTOR_CODES = Layout(VECTOR.shape, _swap_codes)
+LINEAR_CLASS_CODES = Layout(lambda s: (s[1], s[0] - 4), lambda t: _add_background(_swap_codes(t.T)))
+VECTOR_CLASS_CODES = Layout(lambda s: (s[0] - 4,), lambda t: _add_background(_swap_codes(t)))
+
+LAYERS = {
+    "conv.weight": ("weights", CONV),
+    "depthwise.weight": ("depthwise_weights", DEPTHWISE),
+    "pointwise.weight": ("pointwise_weights", CONV),
+    "norm.weight": ("BatchNorm/gamma", VECTOR),
+    "norm.bias": ("BatchNorm/beta", VECTOR),
+    "norm.running_mean": ("BatchNorm/moving_mean", VECTOR),
+    "norm.running_var": ("BatchNorm/moving_variance", VECTOR),
+}
+HEADS = {
+    "rpn.head.conv.weight": ("Conv/weights", CONV),
+    "rpn.head.conv.bias": ("Conv/biases", VECTOR),
+    "rpn.head.cls_logits.weight": ("FirstStageBoxPredictor/ClassPredictor/weights", CONV),
+    "rpn.head.cls_logits.bias": ("FirstStageBoxPredictor/ClassPredictor/biases", VECTOR),
+    "rpn.head.bbox_pred.weight": ("FirstStageBoxPredictor/BoxEncodingPredictor/weights", CONV_CODES),
+    "rpn.head.bbox_pred.bias": ("FirstStageBoxPredictor/BoxEncodingPredictor/biases", VECTOR_CODES),
+    "roi_heads.box_predictor.cls_score.weight": (f"{LAST_LAYERS}ClassPredictor/weights", LINEAR),
+    "roi_heads.box_predictor.cls_score.bias": (CLASSES, VECTOR),
+    "roi_heads.box_predictor.bbox_pred.weight": (f"{LAST_LAYERS}BoxEncodingPredictor/weights", LINEAR_CLASS_CODES),
+    "roi_heads.box_predictor.bbox_pred.bias": (f"{LAST_LAYERS}BoxEncodingPredictor/biases", VECTOR_CLASS_CODES),
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a variable belongs.
+
+    key: in our state dict.
+    variable: TensorFlow's name.
+    shape: which it has there.
+    convert: TensorFlow's numbers -> ours.
+    """
+
+    key: str
+    variable: str
+    shape: Shape
+    convert: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """What became of a checkpoint's variables.
+
+    loaded: names, sorted.
+    skipped: name -> why.
+    """
+
+    source: Path
+    loaded: tuple[str, ...]
+    skipped: Mapping[str, str]
+
+    @property
+    def note(self) -> str:
+        """A sentence: how many were loaded, and which not for which reason."""
+        reasons: dict[str, list[str]] = {}
+        for name, reason in self.skipped.items():
+            reasons.setdefault(reason, []).append(name)
+        left_out = "; ".join(f"{_some(names)}: {reason}" for reason, names in reasons.items())
+        count = f"{len(self.loaded)} of {len(self.loaded) + len(self.skipped)} variables loaded"
+        return f"{self.source}: {count}{f'; not {left_out}' if left_out else ''}."
+
+
+def load_tf_checkpoint(model: nn.Module, path: str | Path) -> Imported:
+    """Load a TensorFlow checkpoint of `faster_rcnn_inception_v2` into our detector, or nothing.
+
+    The last layers of the second stage keep the model's own, random weights where the checkpoint was trained on
+    another number of classes. Every other variable of the detector must be there, with its shape, finite, and
+    with the checksum of the index.
+
+    Args:
+        model: from `build_inception_v2`.
+        path: as in `open_tf_checkpoint`.
+
+    Returns:
+        Which variables were loaded, and which were skipped and why.
+
+    Raises:
+        ConfigError: another kind of model.
+        CheckpointError: no such file, cut off, damaged, or variables that are missing or have another shape.
+    """
+    parts: Any = model
+    if not isinstance(getattr(parts, "backbone", None), InceptionV2Features):
+        raise ConfigError(
+            f"expected the detector inception-v2, got {type(model).__name__} with another backbone.",
+            hint="TensorFlow's checkpoints fit that detector only.",
+        )
+    checkpoint = open_tf_checkpoint(path)
+    places = list(places_of_detector(model))
+    other_classes = _other_classes(checkpoint, places)
+    wanted = [place for place in places if not (other_classes and place.variable.startswith(LAST_LAYERS))]
+    state = read_places(checkpoint, wanted)
+    model.load_state_dict(state, strict=False)
+    loaded = {place.variable for place in wanted}
+    known = {place.variable for place in places}
+    skipped = {
+        name: other_classes if name in known else _why_skipped(name, known)
+        for name in checkpoint.variables
+        if name not in loaded
+    }
+    return Imported(source=checkpoint.index.with_suffix(""), loaded=tuple(sorted(loaded)), skipped=skipped)
+
+
+def places_of_detector(model: nn.Module) -> Iterator[Place]:
+    """Return where the variables of the whole detector belong; only `global_step` has no place."""
+    parts: Any = model
+    yield from places_of_stage(parts.backbone, scope=FIRST_STAGE, prefix="backbone.")
+    yield from places_of_stage(parts.roi_heads.box_head, scope=SECOND_STAGE, prefix="roi_heads.box_head.")
+    own = model.state_dict()
+    for key, (variable, layout) in HEADS.items():
+        yield Place(key, variable, layout.shape(tuple(own[key].shape)), layout.convert)
+
+
+def places_of_stage(module: nn.Module, *, scope: str, prefix: str = "") -> Iterator[Place]:
+    """Return where the variables of one stage of Inception V2 belong.
+
+    Args:
+        module: `InceptionV2Features`, `InceptionV2Head`, or a part of them.
+        scope: TensorFlow's name of it.
+        prefix: what the keys of the state dict start with.
+    """
+    for key, value in module.state_dict().items():
+        *path, layer, number = key.split(".")
+        if number == "num_batches_tracked":
+            continue
+        name, layout = LAYERS[f"{layer}.{number}"]
+        yield Place(f"{prefix}{key}", "/".join((scope, *path, name)), layout.shape(tuple(value.shape)), layout.convert)
+
+
+def read_places(checkpoint: TensorFlowCheckpoint, places: list[Place]) -> dict[str, Tensor]:
+    """Return the state dict of these places.
+
+    Raises:
+        CheckpointError: variables that are missing, of another shape or type, damaged or not finite.
+    """
+    there = checkpoint.variables
+    missing = [place.variable for place in places if place.variable not in there]
+    misfits = []
+    for place in places:
+        if (variable := there.get(place.variable)) is None:
+            continue
+        if variable.shape != place.shape:
+            misfits.append(f"{place.variable} {list(variable.shape)} instead of {list(place.shape)}")
+        elif variable.dtype in TYPES and TYPES[variable.dtype].kind != "f":
+            misfits.append(f"{place.variable} {TYPES[variable.dtype].name} instead of float32")
+    problems = [
+        f"{what} {_some(names)}"
+        for what, names in (("missing", missing), ("of another shape or type", misfits))
+        if names
+    ]
+    if problems:
+        raise CheckpointError(
+            f"{checkpoint.index} holds another model: {'; '.join(problems)}.",
+            hint="Expected a checkpoint of faster_rcnn_inception_v2, as faster_rcnn_inception_v2_coco_2018_01_28.",
+        )
+    state = {}
+    for place in places:
+        value = checkpoint.read(place.variable)
+        if not value.isfinite().all():
+            raise CheckpointError(f"{checkpoint.index}: {place.variable} holds numbers that are not finite.")
+        state[place.key] = place.convert(value).contiguous()
+    return state
+
+
+def _other_classes(checkpoint: TensorFlowCheckpoint, places: list[Place]) -> str:
+    """Return why the last layers cannot be used, where all of them are those of another number of classes."""
+    last = {place.variable: place.shape for place in places if place.variable.startswith(LAST_LAYERS)}
+    if not all(name in checkpoint.variables for name in last) or len(checkpoint.variables[CLASSES].shape) != 1:
+        return ""
+    here, there = last[CLASSES][0] - 1, checkpoint.variables[CLASSES].shape[0] - 1
+    expected = {
+        name: (*shape[:-1], there + 1 if "ClassPredictor" in name else 4 * there) for name, shape in last.items()
+    }
+    if here == there or any(checkpoint.variables[name].shape != shape for name, shape in expected.items()):
+        return ""
+    return f"{there} classes there and {here} here, so these layers stay random"
+
+
+def _why_skipped(name: str, known: set[str]) -> str:
+    if name == "global_step":
+        return "a count of steps and no weight"
+    variable, _, slot = name.rpartition("/")
+    if variable in known:
+        return "a moving average" if slot == "ExponentialMovingAverage" else "the state of an optimizer"
+    return "this detector has no such layer"
+
+
+def _some(names: list[str]) -> str:
+    more = f" (+{len(names) - 3} more)" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
