@@ -54,6 +54,24 @@ def test_an_overhang_is_clipped_and_says_by_how_much():
     assert "by 2.5 pixels" in fault.message
 
 
+@pytest.mark.parametrize(
+    ("corners", "kept"),
+    [
+        ((80, 10, 120, 30), (80, 10, 100, 30)),  # Half of it is inside.
+        ((80, 10, 121, 30), None),
+        ((-50, -10, 20, 20), None),
+        ((-1e200, 10, 1e200, 20), None),
+    ],
+)
+def test_a_box_of_which_most_lies_outside_is_no_overhang(corners, kept):
+    box, fault = fit(*corners)
+    assert fault is not None
+    assert (box.xyxy if box else None) == kept
+    assert fault.kind == ("overhang" if kept else "outside")
+    if not kept:
+        assert "lies more than half outside its image of 100 x 80 pixels" in fault.message
+
+
 def test_rounding_of_decimals_is_no_overhang():
     box, fault = fit(0, 0, 100.005, 80)
     assert box is not None

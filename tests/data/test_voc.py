@@ -232,3 +232,20 @@ def test_unknown_and_empty_splits_are_refused(make_voc):
         load_dataset(root, split="trian")
     with pytest.raises(DataError, match='"val" has no boxes: its list is empty'):
         load_dataset(root, split="val")
+
+
+def test_images_of_2007_that_2012_carries_are_never_globbed(make_voc, image_file, xml_file):
+    root = make_voc({"train": {"2008_000001": ONE}, "val": {"2009_000002": ONE}}, name="VOC2012")
+    for name in ("2007_000027", "2007_000032"):
+        image_file(root / "JPEGImages" / f"{name}.jpg")
+        xml_file(root / "Annotations" / f"{name}.xml", [("sheep", (1, 1, 9, 9))])
+    found = [load_dataset(root, split=split) for split in ("train", "val")]
+    assert [record.name for dataset in found for record in dataset.records] == ["2008_000001", "2009_000002"]
+    assert found[0].counts()["per_class"]["sheep"] == 0
+    # Without the lists nothing tells them from the others' splits.
+    for path in (root / "ImageSets" / "Main").iterdir():
+        path.unlink()
+    with pytest.raises(
+        DataError, match=r"VOC 2012 without its lists: 2007_000027, 2007_000032 are images of VOC 2007.*ImageSets/Main"
+    ):
+        load_dataset(root)
