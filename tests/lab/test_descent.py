@@ -9,7 +9,7 @@ import torch
 
 from smoothiou.errors import ConfigError, DivergedError
 from smoothiou.lab import descent as descent_module
-from smoothiou.lab.cases import ALL_CASES, PER_POINT, RADIUS, draw_cases, points_for
+from smoothiou.lab.cases import ALL_CASES, PER_POINT, RADIUS, Cases, draw_cases, points_for
 from smoothiou.lab.descent import descend, rates
 from smoothiou.lab.gradients import published_gradient
 
@@ -150,9 +150,9 @@ def test_inverted_boxes_are_counted(monkeypatch):
     assert found.inverted[-1] == len(cases)
 
 
-# The curves of the paper's own picture, read off, and of an independent replica of the code, over 1,715,000 cases
-# in millions: after 50, 100, 160 and 200 steps, and summed over the steps. 200 centres stand for 5,000 here, which
-# moves the sums by a few percent.
+# What an independent replica of the published code gave for 343,000 (the first two) and 137,200 cases, in millions
+# for 1,715,000 cases: error after 50, 100, 160 and 200 steps, and summed over the steps; mean IoU at the end. It
+# meets the paper's own picture: GIoU 3.35 after 50 and 1.87 after 160 steps; at the end IoU 5.91, GIoU 1.51.
 REPLICA = {
     "iou": ((6.17, 6.13, 6.12, 6.06), 1235, 0.150),
     "giou": ((3.47, 2.41, 1.92, 1.56), 558, 0.711),
@@ -162,13 +162,22 @@ REPLICA = {
 }
 
 
+def evenly_spread(points: int) -> Cases:
+    """Return cases whose centres are not drawn but spread like the seeds of a sunflower: few then stand for many."""
+    cases = draw_cases(points)
+    number = torch.arange(points)
+    radius, angle = RADIUS * ((number + 0.5) / points).sqrt(), number * math.pi * (3 - math.sqrt(5))
+    cases.anchors[0].view(cases.grid)[:] = radius * angle.cos()
+    cases.anchors[1].view(cases.grid)[:] = radius * angle.sin()
+    return cases
+
+
 @pytest.mark.parametrize("name", REPLICA)
 def test_published_curves_are_met(name):
     points, area, iou = REPLICA[name]
-    cases = draw_cases(200, seed=0)
+    cases = evenly_spread(200)
     found = descend(cases.anchors, cases.targets, published_gradient(name))
     millions = [error * ALL_CASES / 1e6 for error in found.error]
-    assert [millions[step] for step in (50, 100, 160)] == pytest.approx(points[:3], rel=0.1)
-    assert millions[200] == pytest.approx(points[3], rel=0.15, abs=0.002)
-    assert sum(millions[1:]) == pytest.approx(area, rel=0.06)
-    assert found.mean_iou[-1] == pytest.approx(iou, abs=0.03)
+    assert [millions[step] for step in (50, 100, 160, 200)] == pytest.approx(points, rel=0.06, abs=0.003)
+    assert sum(millions[1:]) == pytest.approx(area, rel=0.04)
+    assert found.mean_iou[-1] == pytest.approx(iou, abs=0.02)
