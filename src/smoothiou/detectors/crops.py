@@ -37,12 +37,13 @@ class Seen:
 
     def resized(self, boxes: Sequence[Tensor]) -> list[Tensor]:
         """Return boxes (N, 4) of each image, given in its own pixels, in pixels of the resized image, float32."""
+        return [self.resized_one(own, image=place) for place, own in enumerate(boxes)]
+
+    def resized_one(self, boxes: Tensor, *, image: int) -> Tensor:
+        """Return boxes (N, 4) of the image at this place of the batch in pixels of the resized image, float32."""
         # The features' device and type, but never half precision, which would move boxes by pixels.
         like = in_float(next(iter(self.features.values()))[:0])
-        return [
-            resize_boxes(own.to(like).reshape(-1, 4), list(original), list(size))
-            for own, size, original in zip(boxes, self.sizes, self.originals, strict=True)
-        ]
+        return resize_boxes(boxes.to(like).reshape(-1, 4), list(self.originals[image]), list(self.sizes[image]))
 
 
 def see(model: Any, images: list[Tensor]) -> Seen:

@@ -181,14 +181,14 @@ class _Images(Sequence[Tensor]):
         return self.images[index][0]
 
 
-def with_progress(items: Iterator[Any], *, total: int, label: str, quiet: bool) -> Iterator[Any]:
-    """Give the items, one per image, and a live line with ETA on a terminal."""
+def with_progress(items: Iterator[Any], *, total: int, label: str, quiet: bool, noun: str = "image") -> Iterator[Any]:
+    """Give the items, and a live line with ETA on a terminal that counts them."""
     began = time.monotonic()
     live = sys.stderr.isatty() and not quiet
     for done, item in enumerate(items, 1):
         if live:
             left = (time.monotonic() - began) / done * (total - done)
-            print(f"\r{label}  image {done}/{total}  ETA {clock(left)}   ", end="", file=sys.stderr, flush=True)
+            print(f"\r{label}  {noun} {done}/{total}  ETA {clock(left)}   ", end="", file=sys.stderr, flush=True)
         yield item
     if live:
         print(file=sys.stderr)
