@@ -45,6 +45,7 @@ def plan_of() -> Callable[..., Plan]:
         *,
         baseline: str | None = None,
         data: dict[str, Any] | None = None,
+        weights: dict[str, dict[str, float]] | None = None,
         **changes: Any,
     ) -> Plan:
         config = RunConfig().replace({key.replace("__", "."): value for key, value in changes.items()})
@@ -56,6 +57,7 @@ def plan_of() -> Callable[..., Plan]:
             data=data or DATA,
             classes=["RBC", "WBC"],
             command=["smoothiou", "compare", "bccd"],
+            weights=weights,
         )
 
     return make

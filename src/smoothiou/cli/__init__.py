@@ -35,6 +35,7 @@ COMMANDS = {
     "eval": ("evaluate:evaluate", "Measure the weights of a run."),
     "predict": ("predict:predict", "Find objects in images, and draw them."),
     "report": ("report:report", "Draw a study's report again from its files."),
+    "calibrate": ("calibrate:calibrate", "Measure how strongly each loss pulls, and propose weights that match."),
     "fetch-data": ("fetch_data:fetch_data", "Tell what a public data set costs to download, and do it with --yes."),
     "losses": ("losses:losses", "List the box losses, or explain one."),
     "config": ("config:app", "Show, check and explain settings."),

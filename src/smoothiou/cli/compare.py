@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import sys
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from smoothiou.cli.calibration import Calibration
 from smoothiou.cli.options import (
     Allow,
     Device,
@@ -24,12 +26,13 @@ from smoothiou.cli.options import (
     Settings,
     Steps,
     Weights,
+    check_names,
     folder_name,
     run_config,
 )  # fmt: skip
 from smoothiou.cli.words import data_lines
-from smoothiou.config import RunConfig, parse_loss, split_losses
-from smoothiou.errors import ConfigError, IncompleteStudyError, did_you_mean
+from smoothiou.config import RunConfig, split_losses
+from smoothiou.errors import ConfigError, IncompleteStudyError
 
 if TYPE_CHECKING:
     from smoothiou.study import CellEvent
@@ -52,6 +55,9 @@ def compare(
     baseline: Annotated[str | None, Parameter(help="The loss that others are compared with, if not the first.")] = None,
     format_: Format = None,
     allow_dropped: Allow = None,
+    calibrate: Annotated[
+        bool, Parameter(negative="", help="First measure the weight with which each loss pulls as the baseline does.")
+    ] = False,
     dry_run: Annotated[bool, Parameter(negative="", help="Print cells, steps and disk space, and stop.")] = False,
     set_: Settings = None,
     overwrite: Overwrite = False,
@@ -90,20 +96,29 @@ def compare(
     from smoothiou.study import estimate, make_plan, write_or_continue
 
     splits = open_splits(config.data)
-    plan = make_plan(
-        config, losses=chosen, seeds=numbers, baseline=baseline, data=describe_data(splits),
+    planned = functools.partial(
+        make_plan, config, losses=chosen, seeds=numbers, baseline=baseline, data=describe_data(splits),
         classes=splits.train.classes, command=["smoothiou", *sys.argv[1:]],
     )  # fmt: skip
+    calibration = Calibration(config, folder, chosen, overwrite=overwrite) if calibrate else None
+    plan = planned(weights=calibration.weights if calibration else None)
     say = _silent if quiet else _say
     _describe(plan, say)
     if dry_run:
         cost = estimate(plan, folder if folder.exists() else None, jobs=jobs)
+        to_measure = calibration.new if calibration else []
         if json_:
-            print(json.dumps({"study": str(folder), "estimate": cost, "cells": plan["cells"]}))
+            shown = {"study": str(folder), "estimate": cost, "to_calibrate": to_measure, "cells": plan["cells"]}
+            print(json.dumps(shown))
         else:
-            print("\n".join([*(cell["id"] for cell in plan["cells"]), _cost_line(cost)]))
+            before = [f"would calibrate first: {', '.join(to_measure)}"] if to_measure else []
+            print("\n".join([*before, *(cell["id"] for cell in plan["cells"]), _cost_line(cost)]))
         return
+    if calibration:
+        plan = planned(weights=calibration.find(plan, splits, quiet=quiet, say=say))
     plan, happened = write_or_continue(folder, plan, overwrite=overwrite, baseline=baseline)
+    if calibration:
+        calibration.write()
     if happened:
         say(happened)
     more = [loss for loss in plan["losses"] if loss not in chosen]
@@ -210,16 +225,6 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     if not seeds or len(set(seeds)) < len(seeds):
         raise ConfigError(f"--seeds: expected at least one seed and each once, got {text!r}.")
     return tuple(seeds)
-
-
-def check_names(losses: tuple[str, ...]) -> None:
-    """Refuse an unknown name before anything is read, written or trained."""
-    from smoothiou.losses.catalogue import CATALOGUE
-
-    for loss in losses:
-        name, _ = parse_loss(loss)
-        if ":" not in name and name not in CATALOGUE:
-            raise ConfigError(f"--losses: {name}: no such loss.", hint=did_you_mean(name, CATALOGUE))
 
 
 def _say(text: str) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from smoothiou.config import KEYS, RunConfig, build_config
+from smoothiou.config import KEYS, RunConfig, build_config, parse_loss
 from smoothiou.errors import ConfigError, did_you_mean
 
 Settings = Annotated[
@@ -53,3 +53,13 @@ def run_config(recipe: str | None, settings: Sequence[str] | None, flags: Mappin
 def folder_name(text: str) -> str:
     """Return a text as part of a folder name."""
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in text).strip("-.") or "data"
+
+
+def check_names(losses: tuple[str, ...], *, option: str = "--losses") -> None:
+    """Refuse an unknown name before anything is read, written or trained."""
+    from smoothiou.losses.catalogue import CATALOGUE
+
+    for loss in losses:
+        name, _ = parse_loss(loss)
+        if ":" not in name and name not in CATALOGUE:
+            raise ConfigError(f"{option}: {name}: no such loss.", hint=did_you_mean(name, CATALOGUE))

@@ -3,7 +3,9 @@
 run               settings -> one finished run folder
 evaluate_run      run folder -> metrics of its weights
 predict_images    run folder and images -> boxes and pictures
+probe_runs        run folders -> how well their second stages refine the same boxes
 compare_cells     finished cells of a study -> comparison.json and the gallery
+propose_weights   settings and losses -> the gradient of each, and the weights that match the baseline's
 check             settings -> nothing, or what is wrong with detector, device or losses
 describe_devices  what `smoothiou env` says about devices
 """
@@ -16,19 +18,32 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from smoothiou.config import RunConfig
+    from smoothiou.experiment.calibrate import propose_weights
     from smoothiou.experiment.compare import compare_cells
     from smoothiou.experiment.devices import describe_devices
     from smoothiou.experiment.finished import evaluate_run
     from smoothiou.experiment.predict import predict_images
+    from smoothiou.experiment.probe import probe_runs
     from smoothiou.experiment.training import run
 
-__all__ = ["run", "evaluate_run", "predict_images", "compare_cells", "check", "describe_devices"]
+__all__ = [
+    "run",
+    "evaluate_run",
+    "predict_images",
+    "probe_runs",
+    "compare_cells",
+    "propose_weights",
+    "check",
+    "describe_devices",
+]
 
 _HOMES = {
     "run": "training",
     "evaluate_run": "finished",
     "predict_images": "predict",
+    "probe_runs": "probe",
     "compare_cells": "compare",
+    "propose_weights": "calibrate",
     "describe_devices": "devices",
 }
 

@@ -28,6 +28,7 @@ from smoothiou.report.series import (
     training_panels,
 )
 
+from smoothiou.report.weights import weights_sentence, weights_table
 TEMPLATES = Path(__file__).parent / "templates"
 SMALL, LARGE = (340, 210), (460, 300)
 CLASSES_SHOWN = 40
@@ -86,6 +87,8 @@ def render_html(material: Material) -> str:
         "run_signatures": [(cell["id"], cell["result"]["signature"]) for cell in material.finished],
         "differing": differing_settings(material),
         "surroundings": surroundings(material),
+        "weights": weights_table(material),
+        "weights_sentence": weights_sentence(material),
         "command": shlex.join(map(str, material.plan.get("command") or [])),
     }
     return environment.get_template("report.html.j2").render(context)
@@ -155,6 +158,7 @@ def _facts(material: Material) -> list[tuple[str, str]]:
     facts.append(("Runs", f"{len(material.finished)} of {len(material.summary['cells'])} finished"))
     return facts
 
+    facts.append(("Loss weights", "calibrated" if material.plan.get("weights") else "not calibrated"))
 
 def _smoothing(material: Material) -> str:
     """Return what was done to the training curves, in words."""

@@ -10,6 +10,7 @@ from smoothiou.errors import DataError
 from smoothiou.report.curves import Curve, read_curves
 from smoothiou.runs import read_json
 from smoothiou.study.results import collect
+from smoothiou.study.weights import read_calibration
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,12 +61,14 @@ class Material:
         summary: what `smoothiou.study.results.collect` says.
         curves: cell id -> column of metrics.csv -> its measured points.
         manifests: cell id -> manifest.json.
+        calibration: calibration.json, or None where the losses were not calibrated.
     """
 
     folder: Path
     summary: dict[str, Any]
     curves: dict[str, dict[str, Curve]]
     manifests: dict[str, dict[str, Any]]
+    calibration: dict[str, Any] | None = None
 
     @property
     def plan(self) -> dict[str, Any]:
@@ -150,7 +153,8 @@ def read_material(folder: str | Path) -> Material:
         home = folder / "cells" / cell["id"]
         curves[cell["id"]] = read_curves(home / "metrics.csv")
         manifests[cell["id"]] = _optional_json(home / "manifest.json")
-    return Material(folder=folder, summary=summary, curves=curves, manifests=manifests)
+    calibration = read_calibration(folder)
+    return Material(folder=folder, summary=summary, curves=curves, manifests=manifests, calibration=calibration)
 
 
 def _optional_json(path: Path) -> dict[str, Any]:

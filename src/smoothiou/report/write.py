@@ -13,6 +13,8 @@ from smoothiou.report.markup import latex_table, markdown, markdown_table
 from smoothiou.report.material import METRICS, Material, full_name, read_material
 from smoothiou.report.numbers import results_csv
 from smoothiou.report.provenance import differing_settings, failures, rate_sentence, surroundings
+from smoothiou.report.refinement import refinement_table
+from smoothiou.report.weights import weights_sentence, weights_table
 from smoothiou.runs import SCHEMA_VERSION, write_json, write_text
 
 
@@ -55,6 +57,7 @@ def all_tables(material: Material) -> list[Table]:
         tables.errors_table(material),
         tables.cost_table(material),
         tables.runs_table(material),
+        weights_table(material),
         tables.data_table(material),
     ]
     return [table for table in found if table.rows]
@@ -77,6 +80,8 @@ def report_markdown(material: Material) -> str:
         lines += ["", markdown_table(table).rstrip("\n")]
     lines += ["", markdown(rate_sentence(material)), ""]
     lines += [
+    if not weights_table(material).rows:
+        lines += [markdown(weights_sentence(material)), ""]
         f"- differs between runs: {markdown(key)}: {markdown(str(values))}"
         for key, values in differing_settings(material)
     ]
@@ -101,4 +106,6 @@ def report_json(material: Material) -> dict[str, Any]:
         "failed": failures(material),
         "learning_rates": rate_sentence(material),
         "surroundings": {name: value for name, value, _ in surroundings(material)},
+        "weights": weights_sentence(material),
+        "calibration": material.calibration,
     }

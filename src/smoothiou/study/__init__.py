@@ -1,6 +1,7 @@
 """A study: losses times seeds, planned, run cell by cell, and summed up with its doubts. No torch.
 
 plan     settings -> plan.json: which cells there are, and what makes two of them the same
+weights  what a calibration gave each loss, and how it was found
 cells    run them one after the other; what is done is skipped, what failed is noted and tried again
 launch   run several at once, each in a process of its own
 stats    paired differences with intervals
@@ -9,13 +10,16 @@ results  result.json files -> one summary and one sentence
 
 from smoothiou.study.cells import CellEvent, cell_folder, cell_state, run_cells
 from smoothiou.study.launch import run_parallel
-from smoothiou.study.plan import estimate, make_plan, read_plan, write_or_continue
+from smoothiou.study.plan import estimate, make_plan, read_plan, refuse_other_study, write_or_continue
 from smoothiou.study.results import collect, sentence_of_result, signature, validate_result
 from smoothiou.study.stats import paired_difference
+from smoothiou.study.weights import read_calibration
 
 __all__ = [
     "make_plan",
     "read_plan",
+    "read_calibration",
+    "refuse_other_study",
     "write_or_continue",
     "estimate",
     "CellEvent",

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from smoothiou import runs
-from smoothiou.config import RunConfig
+from smoothiou.config import STAGES, RunConfig
 from smoothiou.errors import ConfigError, DataError
 from smoothiou.study.cells import cell_folder, cell_state, claim
+from smoothiou.study.weights import FILE, StageWeights, weight_settings
 
 NEUTRAL = (
     # The fingerprints say what the data is, wherever it lies.
@@ -39,6 +40,7 @@ _STATES = {"adamw": 2, "sgd": 1, "rmsprop": 2}
 # All that a study's own commands write into its folder beside the cells.
 _WRITTEN = (
     "plan.json",
+    FILE,
     "truth.json",
     "comparison.json",
     "report.html",
@@ -58,6 +60,7 @@ def make_plan(
     classes: Sequence[str],
     command: Sequence[str],
     baseline: str | None = None,
+    weights: Mapping[str, StageWeights] | None = None,
 ) -> dict[str, Any]:
     """Return the content of plan.json: every cell with its full settings and its hash.
 
@@ -70,6 +73,7 @@ def make_plan(
         classes: class names in their order.
         command: the words of the command line.
         baseline: the loss all others are compared with; None: the first.
+        weights: of a calibration, loss -> stage -> factor, one entry per loss; None: all cells have those of `config`.
 
     Raises:
         ConfigError: no loss or seed, one named twice, an unknown baseline, or a value out of range.
@@ -81,12 +85,14 @@ def make_plan(
     if baseline not in losses:
         raise ConfigError(f"--baseline: expected one of {', '.join(losses)}, got {baseline!r}.")
     data = {split: dict(facts) if facts else None for split in SPLITS for facts in [data.get(split)]}
-    settings = {key: value for key, value in config.flat().items() if key not in PER_CELL}
+    own = {loss: weight_settings(weights, loss) if weights else {} for loss in losses}
+    per_cell = {*PER_CELL, *own[losses[0]]}
+    settings = {key: value for key, value in config.flat().items() if key not in per_cell}
     ids = cell_ids(losses)
     cells = []
     for seed in seeds:  # seed by seed, so that an unfinished study has complete pairs
         for loss in losses:
-            full = config.replace({"loss.name": loss, "train.seed": seed}).flat()
+            full = config.replace({"loss.name": loss, "train.seed": seed, **own[loss]}).flat()
             cells.append(
                 {
                     "id": f"{ids[loss]}-seed{seed}",
@@ -104,6 +110,7 @@ def make_plan(
         "losses": losses,
         "baseline": baseline,
         "seeds": seeds,
+        "weights": {loss: dict(weights[loss]) for loss in losses} if weights else {},
         "settings": settings,
         "data": data,
         "classes": list(classes),
@@ -182,6 +189,8 @@ def read_plan(folder: str | Path) -> dict[str, Any]:
     for key, kind in kinds.items():
         if not isinstance(plan.get(key), kind):
             raise DataError(f"{path}: {key}: expected a {kind.__name__}, got {type(plan.get(key)).__name__}.")
+    if not isinstance(plan.setdefault("weights", {}), dict):
+        raise DataError(f"{path}: weights: expected a dict, got {type(plan['weights']).__name__}.")
     for index, cell in enumerate(plan["cells"]):
         missing = [key for key in ("id", "loss", "seed", "hash", "settings") if key not in cell]
         if missing:
@@ -222,7 +231,7 @@ def write_or_continue(
         runs.write_json(folder / "plan.json", plan)
         return plan, f"{folder}: the study that was here is deleted; this one starts anew."
     stored = read_plan(folder)
-    runs.refuse_other_plan(folder, _comparable(stored), _comparable(plan), what="study")
+    refuse_other_study(folder, stored, plan)
     grown = _union(stored, plan, baseline)
     message = _what_happened(folder, stored, grown)
     if "extended by" in message:
@@ -232,8 +241,31 @@ def write_or_continue(
     return grown, message
 
 
-def _comparable(plan: Mapping[str, Any]) -> dict[str, Any]:
-    return {**UNSAID, **identity(plan["settings"], plan["data"]), "classes": list(plan["classes"])}
+def refuse_other_study(folder: str | Path, stored: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
+    """Raise where a plan cannot continue the stored one: other settings, data, classes or weights.
+
+    Raises:
+        ConfigError: every differing key is named; a loss that only one of them has is no difference.
+    """
+    common = [loss for loss in plan["losses"] if loss in stored["losses"]]
+    there, here = (_comparable(study, common) for study in (stored, plan))
+    try:
+        runs.refuse_other_plan(Path(folder), there, here, what="study")
+    except ConfigError as error:
+        if there["calibrate"] and not here["calibrate"]:
+            error.hint = f"Give --calibrate, with which the study was begun. {error.hint}"
+        raise
+
+
+def _comparable(plan: Mapping[str, Any], losses: Sequence[str]) -> dict[str, Any]:
+    weights = plan.get("weights") or {}
+    return {
+        **UNSAID,
+        **identity(plan["settings"], plan["data"]),
+        "classes": list(plan["classes"]),
+        "calibrate": bool(weights),
+        **{f"weights.{loss}.{stage}": weights.get(loss, {}).get(stage, 1.0) for loss in losses for stage in STAGES},
+    }
 
 
 def _union(stored: Mapping[str, Any], plan: Mapping[str, Any], baseline: str | None) -> dict[str, Any]:
@@ -247,6 +279,7 @@ def _union(stored: Mapping[str, Any], plan: Mapping[str, Any], baseline: str | N
         classes=plan["classes"],
         command=stored.get("command", plan["command"]),
         baseline=baseline or stored["baseline"],
+        weights={**plan["weights"], **stored["weights"]},
     )
     kept = {key: stored[key] for key in ("created", "smoothiou", "extended") if key in stored}
     return {**grown, **kept}

@@ -1,0 +1,158 @@
+"""`smoothiou calibrate`: which weight makes a loss pull at boxes as strongly as the reference does."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from smoothiou.cli.options import (
+    Allow,
+    Device,
+    Format,
+    Json,
+    Model,
+    Overwrite,
+    Quiet,
+    Recipe,
+    Settings,
+    Weights,
+    check_names,
+    run_config,
+)  # fmt: skip
+from smoothiou.config import RunConfig, split_losses
+from smoothiou.errors import CheckpointError, ConfigError
+
+
+def calibrate(
+    data: str = "",
+    *,
+    losses: Annotated[str, Parameter(help="Box losses, options in brackets; `all`: the whole shelf.")] = "all",
+    reference: Annotated[str, Parameter(help="The loss with weight 1.")] = "huber",
+    recipe: Recipe = None,
+    batches: Annotated[int, Parameter(help="Batches of the training split that are measured.")] = 8,
+    steps: Annotated[
+        int | None,
+        Parameter(
+            help="Steps of training with the reference before the measurement that decides; default: a quarter of the "
+            "recipe's, 1000 at most; 0: the start alone."
+        ),
+    ] = None,
+    run: Annotated[Path | None, Parameter(help="Measure the weights of this run, with its settings, instead.")] = None,
+    seed: Annotated[int, Parameter(help="Decides initial weights, batches and sampling.")] = 0,
+    out: Annotated[Path | None, Parameter(help="Write everything that was measured into this JSON file.")] = None,
+    model: Model = None,
+    weights: Weights = None,
+    device: Device = None,
+    format_: Format = None,
+    allow_dropped: Allow = None,
+    set_: Settings = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Measure how strongly each loss pulls at the boxes of a few batches, and propose the weights that match Huber's.
+
+    Losses differ in the size of their gradients, so at equal weights a comparison is in part one of learning rates.
+    `smoothiou compare --calibrate` measures and uses such weights by itself.
+
+    Examples:
+        smoothiou calibrate shapes --recipe quick
+        smoothiou calibrate DATA --recipe bccd --losses huber,smooth-iou,iou --out calibration.json
+        smoothiou train DATA --loss iou --loss.rpn_weight 0.2 --loss.roi_weight 5.4
+
+    Args:
+        data: folder of a data set (PASCAL VOC, COCO, Oxford Pets), or `shapes`; may stand in the recipe or the run.
+    """
+    from smoothiou.losses.catalogue import CATALOGUE
+
+    named = tuple(CATALOGUE) if losses == "all" else split_losses(losses)
+    check_names(named)
+    check_names((reference,), option="--reference")
+    if run and steps is not None:
+        raise ConfigError("--run measures weights as they are: --steps is not for it.", hint="Leave one of them out.")
+    flags = {
+        "data.path": data or None, "data.format": format_, "data.allow_dropped": allow_dropped, "train.device": device,
+        "model.name": model, "model.weights": weights,
+    }  # fmt: skip
+    config = _of_run(run, recipe, set_, flags) if run else run_config(recipe, set_, flags)
+    if not config.data.path:
+        raise ConfigError("calibrate: DATA is missing.", hint="Name a folder, or `shapes` for the synthetic data set.")
+    if out and out.exists() and not overwrite:
+        raise ConfigError(f"{out} exists.", hint="Choose another --out, or --overwrite to replace it.")
+
+    from smoothiou.experiment import check, propose_weights
+    from smoothiou.runs import finite, write_json
+
+    check(config, losses=(reference, *named))
+    found = propose_weights(
+        config, losses=named, reference=reference, batches=batches, steps=steps, seed=seed, run=run, quiet=quiet
+    )
+    if out:
+        write_json(out, found)
+    if json_:
+        print(json.dumps(finite(found)))
+        return
+    print(calibration_lines(found), file=sys.stderr if out else sys.stdout)
+    if out:
+        print(out)
+
+
+def _of_run(run: Path, recipe: str | None, set_: list[str] | None, flags: Mapping[str, Any]) -> RunConfig:
+    """Return the settings of a run, with other data where they are named.
+
+    Raises:
+        CheckpointError: the folder is no run.
+        ConfigError: a recipe, a detector or its weights were named, too.
+    """
+    if recipe or flags["model.name"] or flags["model.weights"]:
+        raise ConfigError("--run brings its own recipe, detector and weights.", hint="Leave the others out.")
+    if not (run / "config.toml").is_file():
+        raise CheckpointError(
+            f"{run}: no run (no config.toml there).", hint="Name a folder that `smoothiou train` has written."
+        )
+    whole = {"data.format": "auto", "data.train": "", "data.val": "", "data.test": ""} if flags["data.path"] else {}
+    given = {key: value for key, value in flags.items() if value is not None}
+    return run_config(str(run / "config.toml"), set_, {**whole, **given})
+
+
+def calibration_lines(found: Mapping[str, Any]) -> str:
+    """Return a calibration as one table for each stage, with the sentences that say how to read it."""
+    data, moments = found["data"], found["moments"]
+    where = f"{data['name']}/{data['split']}, {data['counts']['images']} images"
+    lines = [
+        f"{where}; {found['detector']}; {found['batches']} batches of {found['batch_size']} images",
+        "pull: mean length of the gradient by the four deltas of a positive box.",
+        f"ratio: pull of {found['reference']} / pull of the loss; in brackets the middle half of the batches.",
+        f"weight: the ratio {_in_words(found['decides'])}, with three digits.",
+    ]
+    for stage in next(iter(found["weights"].values())):
+        counts = ", ".join(f"{m['positives'][stage]} positives {_in_words(m['name'])}" for m in moments)
+        lines += ["", f"{stage}: {counts}", *_table(found, stage)]
+    return "\n".join(lines)
+
+
+def _in_words(moment: str) -> str:
+    return "at the start" if moment == "start" else moment if moment.startswith("after") else f"of {moment}"
+
+
+def _table(found: Mapping[str, Any], stage: str) -> list[str]:
+    names = [moment["name"] for moment in found["moments"]]
+    rows = [["loss", *(word for name in names for word in (f"pull, {name}", "ratio")), "weight", "literature"]]
+    for loss, weights in found["weights"].items():
+        row = [loss]
+        for name in names:
+            entry = found["losses"][loss][stage][name]
+            row += [f"{entry['mean']:.3g}", f"{entry['ratio']:.3g} [{entry['low']:.3g}, {entry['high']:.3g}]"]
+        suggested = found["suggested"][loss]
+        rows.append([*row, f"{weights[stage]:g}", "-" if suggested is None else f"{suggested['weight']:g}"])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(f"{cell:<{width}}" if place == 0 else f"{cell:>{width}}" for place, (cell, width) in pairs).rstrip()
+        for row in rows
+        for pairs in [list(enumerate(zip(row, widths, strict=True)))]
+    ]
