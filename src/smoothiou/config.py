@@ -31,15 +31,17 @@ class DataConfig:
     """What is learnt from and tested on."""
 
     path: str = ""
-    """Folder of the data set, or `shapes` for the synthetic one."""
+    """Folder of the data set, several joined by `+`, or `shapes` for the synthetic one."""
     format: str = "auto"
-    """`auto`, or the name of a format (`voc`, `coco`, `pets`, `shapes`)."""
+    """`auto`, or the name of a format (`voc`, `coco`, `pets`, `udacity`, `shapes`)."""
     train: str = ""
-    """Name of the split to learn from; empty: `train`, else the 80 % of a seeded split."""
+    """Name of the split to learn from; empty: `train`, else the 80 % of a seeded split. Several are merged by a sum
+    (`VOC2007:train+VOC2012:train`) or a name (`VOC++Train`, `07+12`, `07++12`)."""
     val: str = ""
     """Name of the split for curves and `best.ckpt`; empty: what the data offers beside the test split, if anything."""
     test: str = ""
-    """Name of the split that the final numbers come from; empty: `test` if it has boxes, else `val`."""
+    """Name of the split that the final numbers come from; empty: the partner of `data.train` if it has one (of
+    `VOC++Train`, `VOC2012:val`), else `test` if it has boxes, else `val`."""
     labels: str = ""
     """Which labels, for data sets that offer several (`pets`: head, species, breed)."""
     split_seed: int = 0

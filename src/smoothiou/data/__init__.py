@@ -3,8 +3,8 @@
     dataset = load_dataset("data/bccd", split="train")
     dataset.classes, len(dataset.records), dataset.faults, dataset.notes
 
-One format, one file: `voc.py`, `coco.py`, `pets.py`, and `shapes.py`, which draws its own.
-Only `dataset.py` needs torch.
+One format, one file: `voc.py`, `coco.py`, `pets.py`, `udacity.py`, and `shapes.py`, which draws its own. `merge.py`
+reads several as one. Only `dataset.py` needs torch.
 """
 
 from __future__ import annotations

@@ -57,7 +57,8 @@ class Fault:
 
     Args:
         kind: "no-area" | "outside" (both drop the box) | "overhang" (the box was clipped to its image)
-            | "missing-image" | "missing-annotation" | "size-mismatch" (`message` says whether the record is kept).
+            | "missing-image" | "missing-annotation" | "size-mismatch" (`message` says whether the record is kept)
+            | "same-photo" (the image is learnt from, too).
         where: file and object.
         message: one sentence.
         drops: whether a box or an image of the annotation was lost by it.
@@ -75,7 +76,7 @@ class Dataset:
 
     Args:
         name: short name for tables ("bccd").
-        format: "voc" | "coco" | "pets" | "shapes" | ...
+        format: "voc" | "coco" | "pets" | "udacity" | "shapes"; of merged data sets, all, joined by "+".
         split: the split's name as found ("train").
         classes: names in a fixed order, the same for every split; label of class i is i + 1 (0 is background).
         records: the images.
