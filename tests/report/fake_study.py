@@ -13,6 +13,8 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from smoothiou.config import RunConfig
+from smoothiou.experiment.paired import compare_probes
+from smoothiou.runs import finite
 from smoothiou.study.plan import cell_ids
 
 COLUMNS = (
@@ -316,13 +318,24 @@ def _write_cell(
             "raw_count": 300,
             "truths": 3,
             "best": [0.8 + 0.1 * rng.random() for _ in range(3)],
-            "refined": [0.83 + level + 0.1 * (rng.random() - 0.5) for _ in range(6)],
+            "before": [0.525 + 0.05 * step for step in range(10)],
+            "refined": [0.75 + 0.02 * step + level + 0.05 * (rng.random() - 0.5) for step in range(10)],
         }
         for index in range(12)
     ]
     _write(folder / "localization.json", {"images": images})
     _write(folder / "predictions.json", [])
     (folder / "done").write_text("")
+
+
+def _probe(folder: Path, losses: Sequence[str]) -> dict[str, Any]:
+    """Return what `experiment.compare` writes of the refined boxes of all finished cells."""
+    groups: dict[str, dict[int, Any]] = {}
+    for loss, name in cell_ids(losses).items():
+        for path in sorted(folder.glob(f"cells/{name}-seed*/localization.json")):
+            seed = int(path.parent.name.rpartition("seed")[2])
+            groups.setdefault(loss, {})[seed] = json.loads(path.read_text())["images"]
+    return finite(compare_probes(groups, baseline=losses[0], resamples=50)) if losses[0] in groups else {}
 
 
 def _bump(edge: float, centre: float, width: float, height: int) -> int:
@@ -430,7 +443,13 @@ def _write_comparison(
         "missed": 0.02,
     }
     errors = [{"loss": loss, "seed": 0, "gains": gains} for loss in losses]
-    content = {"schema_version": 1, "bootstrap": bootstrap, "errors": errors, "gallery": pictures}
+    content = {
+        "schema_version": 1,
+        "bootstrap": bootstrap,
+        "probe": _probe(folder, losses),
+        "errors": errors,
+        "gallery": pictures,
+    }
     _write(folder / "comparison.json", content)
 
 

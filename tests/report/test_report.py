@@ -156,8 +156,8 @@ def test_sentence_stands_first_and_is_the_collected_one(study, page):
 def test_every_figure_is_described_for_who_cannot_see_it(study):
     text = (study / "report.html").read_text()
     figures = re.findall(r'<svg class="plot".*?</svg>', text, flags=re.DOTALL)
-    # forests 2, AP 2, training 12, histograms 3, classes 1
-    assert len(figures) == 20
+    # refinement 3, forests 2, AP 2, training 12, histograms 3, classes 1
+    assert len(figures) == 23
     for figure in figures:
         assert re.search(r"<title [^>]*>[^<]+</title><desc [^>]*>[^<]{20,}</desc>", figure)
 
@@ -265,7 +265,7 @@ def test_means_are_those_of_the_result_files(study):
 
 def test_every_figure_has_its_numbers_in_the_csv(study):
     found = rows(study)
-    parts = "metrics difference bootstrap ap_by_iou histogram training per_class cost errors gallery"
+    parts = "metrics difference refinement bootstrap ap_by_iou histogram training per_class cost errors gallery"
     assert " ".join(dict.fromkeys(row["part"] for row in found)) == parts
     thresholds = [row for row in found if row["metric"] == "ap_by_iou" and row["statistic"] == "mean"]
     assert len(thresholds) == 2 * 10
@@ -312,7 +312,7 @@ def test_tables_for_latex_are_balanced_and_need_booktabs_alone(study):
     bare = re.sub(r"\\[{}%&$#_]", "", text)
     assert bare.count("{") == bare.count("}")
     assert bare.replace(r"\$", "").count("$") % 2 == 0
-    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == text.count(r"\bottomrule") == 8
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == text.count(r"\bottomrule") == 9
     for block in re.findall(r"\\begin\{tabular\}\{(l?r*)\}(.*?)\\end\{tabular\}", text, flags=re.DOTALL):
         for line in block[1].splitlines():
             if line.endswith(r"\\"):
@@ -414,3 +414,33 @@ def test_curves_leave_out_what_was_not_measured(tmp_path):
     path.write_text("step,loss,rpn_lambda,val_AP\n10,1.5,,\n20,nan,,0.1\n20,1.25,,0.2\n30,half\n")
     # step 20 was written twice (a resumed run): the later row counts; the cut last row gives nothing
     assert read_curves(path) == {"loss": [(10.0, 1.5), (20.0, 1.25)], "val_AP": [(20.0, 0.2)]}
+
+
+class TestRefinement:
+    """The probe beside Table 2: curves, paired differences, and nothing where no cell holds it."""
+
+    def test_the_page_shows_curves_and_both_intervals_of_the_refined_boxes(self, study, page):
+        found = json.loads((study / "comparison.json").read_text())["probe"]
+        mean = next(row for row in found["differences"] if row["metric"] == "refined_mean_iou")
+        for title in ("IoU after, against IoU before", "The same, minus huber", "Share above an IoU, minus huber"):
+            assert title in page.text
+        shown = f"{mean['images']['low']:+.4f}, {mean['images']['high']:+.4f}".replace("-", "−")
+        assert shown in page.text
+        assert "table-refinement" in page.ids
+        table = (study / "report.md").read_text()
+        assert "Refined boxes against huber" in table
+
+    def test_its_numbers_are_in_the_csv(self, study):
+        found = [row for row in rows(study) if row["part"] == "refinement"]
+        assert {row["metric"] for row in found} >= {"refined_mean_iou", "refined_above_75", "refined_curve"}
+        assert {"mean", "low", "low over images"} <= {row["statistic"] for row in found}
+
+    def test_a_study_of_before_has_none_and_says_the_rest(self, tmp_path):
+        folder = make_study(tmp_path)
+        content = json.loads((folder / "comparison.json").read_text())
+        del content["probe"]
+        (folder / "comparison.json").write_text(json.dumps(content))
+        write_report(folder)
+        text = Page((folder / "report.html").read_text()).text
+        assert "IoU after, against IoU before" not in text
+        assert "Mean IoU, all boxes" in text

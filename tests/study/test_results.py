@@ -68,7 +68,7 @@ class TestSignature:
         assert "|maxdet:1|" in texts["AR1"]
         assert "|boxes:all second-stage boxes" in texts["mean_iou"]
         assert texts["refined_mean_iou"].endswith(
-            "|boxes:refined probes|data:bccd/test#3c1f9a2b|imgs:72|seeds:3|smoothiou:v"
+            "|boxes:truths jittered to IoU .5-1, refined once|data:bccd/test#3c1f9a2b|imgs:72|seeds:3|smoothiou:v"
         )
 
 

@@ -13,6 +13,9 @@ from smoothiou.config import RunConfig
 from smoothiou.data.export import to_coco
 from smoothiou.data.records import Box, Dataset, Record
 from smoothiou.evaluate import bootstrap_difference, box_iou, error_gains, paired_image_bootstrap
+from smoothiou.evaluate.probe import DEFINITION
+from smoothiou.experiment.paired import compare_probes
+from smoothiou.experiment.probe import read_probes
 from smoothiou.experiment.splits import open_splits
 from smoothiou.runs import SCHEMA_VERSION, digest, read_json, write_bytes, write_json
 from smoothiou.study.cells import cell_folder, cell_state
@@ -41,7 +44,7 @@ def compare_cells(folder: str | Path, plan: Mapping[str, Any]) -> None:
     if not done:
         return
     finished = sorted((*key, (path / "done").read_text()) for key, path in done.items())
-    identity = digest([SCHEMA_VERSION, RESAMPLES, plan["baseline"], plan["losses"], finished])
+    identity = digest([SCHEMA_VERSION, RESAMPLES, DEFINITION, plan["baseline"], plan["losses"], finished])
     if (folder / "comparison.json").is_file() and read_json(folder / "comparison.json").get("identity") == identity:
         return
     test = open_splits(RunConfig().replace(plan["settings"]).data).test
@@ -64,8 +67,19 @@ def compare_cells(folder: str | Path, plan: Mapping[str, Any]) -> None:
         {"loss": loss, "seed": seed, "gains": error_gains(truth, read_json(cell / "predictions.json"))}
         for (loss, seed), cell in done.items()
     ]
-    found = {"bootstrap": bootstrap, "errors": errors, "gallery": gallery}
+    found = {"bootstrap": bootstrap, "probe": _probe(plan, done), "errors": errors, "gallery": gallery}
     write_json(folder / "comparison.json", {"schema_version": SCHEMA_VERSION, "identity": identity, **found})
+
+
+def _probe(plan: Mapping[str, Any], done: Mapping[tuple[str, int], Path]) -> dict[str, Any]:
+    """Return what the probes of all cells say together; nothing where a cell holds none of today's."""
+    groups: dict[str, dict[int, list[dict[str, Any]]]] = {}
+    for loss in plan["losses"]:
+        for seed in plan["seeds"]:
+            images = read_probes(done[loss, seed]) if (loss, seed) in done else None
+            if images is not None:
+                groups.setdefault(loss, {})[seed] = images
+    return compare_probes(groups, baseline=plan["baseline"]) if plan["baseline"] in groups else {}
 
 
 def _bootstrap(truth: dict[str, Any], baseline: Path, candidate: Path, *, seed: int) -> list[dict[str, Any]]:

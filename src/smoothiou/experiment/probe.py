@@ -184,9 +184,9 @@ def _probed(
             hint="Name a folder that `smoothiou train` or `smoothiou compare` has written.",
         )
     config = build_config(str(folder / "config.toml"), {})
-    recorded = None if fresh or split or checkpoint != "last" else _recorded(folder)
-    if recorded is not None:
-        images, data = recorded
+    images = None if fresh or split or checkpoint != "last" else read_probes(folder)
+    if images is not None:
+        data = read_json(folder / "result.json")["data"]["test"]
         return Probed(folder=folder, loss=config.loss.name, seed=config.train.seed, data=data, images=images)
     opened = open_run(folder, checkpoint=checkpoint, device=device)
     test = open_split(opened.config.data, split) if split else open_test(opened.config.data)
@@ -201,14 +201,15 @@ def _probed(
     return Probed(folder=folder, loss=config.loss.name, seed=config.train.seed, data=facts_of(test), images=images)
 
 
-def _recorded(folder: Path) -> tuple[Images, dict[str, Any]] | None:
-    """Return what a finished run holds of today's probes, or None where it holds none."""
+def read_probes(folder: Path) -> Images | None:
+    """Return what a run measured of today's probes when it ended; None where it holds none."""
     if not all((folder / name).is_file() for name in ("done", "result.json", "localization.json")):
         return None
-    result, images = read_json(folder / "result.json"), read_json(folder / "localization.json")["images"]
-    same = result["localization"].get("probe") == DEFINITION
-    kept = [{key: image[key] for key in ("image_id", "before", "refined")} for image in images] if same else []
-    return (kept, result["data"]["test"]) if any(image["refined"] for image in kept) else None
+    if read_json(folder / "result.json")["localization"].get("probe") != DEFINITION:
+        return None
+    images = read_json(folder / "localization.json")["images"]
+    kept = [{key: image[key] for key in ("image_id", "before", "refined")} for image in images]
+    return kept if any(image["refined"] for image in kept) else None
 
 
 def _require_same_data(first: Probed, other: Probed) -> None:

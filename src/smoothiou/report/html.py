@@ -18,6 +18,7 @@ from smoothiou.report.curves import window
 from smoothiou.report.figures import draw_dots, draw_panel, swatch
 from smoothiou.report.material import METRICS, Material, full_name
 from smoothiou.report.provenance import differing_settings, failures, rate_sentence, surroundings
+from smoothiou.report.refinement import probe_words, refinement_panels, refinement_table
 from smoothiou.report.series import (
     Dots,
     Panel,
@@ -27,8 +28,8 @@ from smoothiou.report.series import (
     histogram_panels,
     training_panels,
 )
-
 from smoothiou.report.weights import weights_sentence, weights_table
+
 TEMPLATES = Path(__file__).parent / "templates"
 SMALL, LARGE = (340, 210), (460, 300)
 CLASSES_SHOWN = 40
@@ -58,6 +59,9 @@ def render_html(material: Material) -> str:
         "verdicts": _verdicts(material),
         "facts": _facts(material),
         "localization": tables.localization_table(material),
+        "refinement": _drawn(refinement_panels(material.probe), losses, SMALL) if material.probe else [],
+        "refinement_words": probe_words(material.probe) if material.probe else "",
+        "refinement_table": refinement_table(material.probe),
         "detection": tables.detection_table(material),
         "seeds_table": tables.seeds_table(material),
         "images_table": tables.images_table(material),
@@ -83,12 +87,12 @@ def render_html(material: Material) -> str:
         "labels_shown": LABELS_SHOWN,
         "failures": failures(material),
         "rates": rate_sentence(material),
+        "weights": weights_table(material),
+        "weights_sentence": weights_sentence(material),
         "signatures": _signatures(material),
         "run_signatures": [(cell["id"], cell["result"]["signature"]) for cell in material.finished],
         "differing": differing_settings(material),
         "surroundings": surroundings(material),
-        "weights": weights_table(material),
-        "weights_sentence": weights_sentence(material),
         "command": shlex.join(map(str, material.plan.get("command") or [])),
     }
     return environment.get_template("report.html.j2").render(context)
@@ -154,11 +158,11 @@ def _facts(material: Material) -> list[tuple[str, str]]:
             f"{settings.get('train.steps', '?')} steps of {settings.get('train.batch_size', '?')} images",
         )
     )
+    facts.append(("Loss weights", "calibrated" if material.plan.get("weights") else "not calibrated"))
     facts.append(("Seeds", ", ".join(map(str, material.seeds))))
     facts.append(("Runs", f"{len(material.finished)} of {len(material.summary['cells'])} finished"))
     return facts
 
-    facts.append(("Loss weights", "calibrated" if material.plan.get("weights") else "not calibrated"))
 
 def _smoothing(material: Material) -> str:
     """Return what was done to the training curves, in words."""

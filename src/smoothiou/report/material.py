@@ -111,6 +111,11 @@ class Material:
         """Return the images where the losses disagree most; empty when none were chosen."""
         return self.summary["gallery"]
 
+    @property
+    def probe(self) -> dict[str, Any]:
+        """Return what the refinement probes of all cells say together; empty where a comparison holds none."""
+        return self.summary.get("probe") or {}
+
     def results(self, loss: str) -> dict[int, dict[str, Any]]:
         """Return seed -> result.json of the finished cells of a loss."""
         return {cell["seed"]: cell["result"] for cell in self.finished if cell["loss"] == loss}

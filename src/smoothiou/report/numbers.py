@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from smoothiou.report.material import METRICS, Material
+from smoothiou.report.refinement import refinement_panels
 from smoothiou.report.series import (
     Panel,
     ap_panels,
@@ -40,6 +41,7 @@ def _rows(material: Material) -> Iterator[dict[str, Any]]:
         ("ap_by_iou", ap_panels(material)),
         ("histogram", histogram_panels(material)),
         ("training", training_panels(material)),
+        ("refinement", refinement_panels(material.probe) if material.probe else []),
     ):
         for panel in panels:
             yield from _panel_rows(part, panel, material)
@@ -98,6 +100,12 @@ def _difference_rows(material: Material) -> Iterator[dict[str, Any]]:
             yield {**fixed, "seed": seed, "statistic": "difference", "value": value}
         for statistic in ("mean", "low", "high", "n", "wins"):
             yield {**fixed, "statistic": statistic, "value": entry.get(statistic)}
+    for entry in material.probe.get("differences", []):
+        fixed = {"part": "refinement", "loss": entry["candidate"], "baseline": material.baseline}
+        values = {key: entry[key] for key in ("mean", "low", "high", "n", "wins")}
+        values |= {f"{key} over images": entry["images"][key] for key in ("low", "high", "resamples")}
+        for statistic, value in values.items():
+            yield {**fixed, "metric": entry["metric"], "statistic": statistic, "value": value}
     for entry in material.summary.get("bootstrap") or []:
         fixed = {"part": "bootstrap", "loss": entry["candidate"], "baseline": material.baseline}
         for statistic in ("difference", "low", "high", "resamples"):

@@ -17,7 +17,6 @@ from smoothiou.report.html import LARGE, TEMPLATES
 from smoothiou.report.refinement import (
     MEAN,
     REFINED,
-    against_table,
     convergence_panels,
     difference,
     in_order,
@@ -25,6 +24,7 @@ from smoothiou.report.refinement import (
     ranked,
     refined_table,
     refinement_panels,
+    refinement_table,
     verdict,
 )
 from smoothiou.report.series import Panel
@@ -129,7 +129,7 @@ def render_probe(found: dict[str, Any]) -> str:
         "chips": _chips(found) if losses else [],
         "facts": _facts(found, refit),
         "refined": refined_table(found) if losses else None,
-        "against": against_table(found) if losses else None,
+        "against": refinement_table(found) if losses else None,
         "panels": _drawn(refinement_panels(found), losses) if losses else [],
         "convergence": _drawn(convergence_panels(found.get("cells") or [], losses), losses),
         "training": training_table(found) if refit else None,

@@ -78,10 +78,13 @@ def probe_words(found: Found) -> str:
     )
 
 
-def against_table(found: Found) -> Table:
-    """Return the paired differences to the baseline with both intervals and the verdict, largest gain first."""
+def refinement_table(found: Found) -> Table:
+    """Return the paired differences to the baseline with both intervals and the verdict, largest gain first.
+
+    Without rows where there is no probe, or nothing to compare.
+    """
     rows = []
-    for name in ranked(found):
+    for name in ranked(found) if found else []:
         entry = difference(found, name, MEAN.key)
         if entry is None:
             continue
@@ -104,7 +107,8 @@ def against_table(found: Found) -> Table:
         "images: the test images drawn anew with replacement, all boxes of an image together. Better or worse is said "
         "only where both leave out zero. Beneath the shares stands their interval over images."
     )
-    return Table("against", f"Against {found['baseline']}", "loss", columns, rows, [note])
+    caption = f"Refined boxes against {found['baseline']}" if found else ""
+    return Table("refinement", caption, "loss", columns, rows, [note])
 
 
 def _share(entry: Mapping[str, Any] | None, metric: Metric) -> Cell:

@@ -51,13 +51,14 @@ def all_tables(material: Material) -> list[Table]:
     """Return the tables of the report in their order, without those that have no rows."""
     found = [
         tables.localization_table(material),
+        refinement_table(material.probe),
         tables.detection_table(material),
         tables.seeds_table(material),
         tables.images_table(material),
         tables.errors_table(material),
         tables.cost_table(material),
-        tables.runs_table(material),
         weights_table(material),
+        tables.runs_table(material),
         tables.data_table(material),
     ]
     return [table for table in found if table.rows]
@@ -79,9 +80,9 @@ def report_markdown(material: Material) -> str:
     for table in all_tables(material):
         lines += ["", markdown_table(table).rstrip("\n")]
     lines += ["", markdown(rate_sentence(material)), ""]
-    lines += [
     if not weights_table(material).rows:
         lines += [markdown(weights_sentence(material)), ""]
+    lines += [
         f"- differs between runs: {markdown(key)}: {markdown(str(values))}"
         for key, values in differing_settings(material)
     ]
@@ -105,7 +106,7 @@ def report_json(material: Material) -> dict[str, Any]:
         **material.summary,
         "failed": failures(material),
         "learning_rates": rate_sentence(material),
-        "surroundings": {name: value for name, value, _ in surroundings(material)},
         "weights": weights_sentence(material),
         "calibration": material.calibration,
+        "surroundings": {name: value for name, value, _ in surroundings(material)},
     }

@@ -38,6 +38,7 @@ _BOXES = {
     "mean_iou_positive": "second-stage boxes with IoU >= .5",
     "mean_iou_matched": "detections matched at IoU .5",
 }
+_PROBES = "truths jittered to IoU .5-1, refined once"
 
 _number, _text, _mapping, _sequence = (
     (Real, "a number or null"),
@@ -104,7 +105,7 @@ def signature(metric: str, *, engine: str, data: Mapping[str, Any], seeds: int |
         iou, area = _IOUS.get(metric, ".50-.95"), _AREAS.get(metric, "all")
         how = f"coco|iou:{iou}|area:{area}|maxdet:{_MAXDETS.get(metric, 100)}|engine:{engine}"
     else:
-        how = f"localization|boxes:{_BOXES.get(metric, 'refined probes')}"
+        how = f"localization|boxes:{_BOXES.get(metric, _PROBES)}"
     seed = f"seed:{seeds}" if isinstance(seeds, int) else f"seeds:{len(seeds)}"
     place = f"{data['name']}/{data['split']}#{data['fingerprint']}"
     return f"{metric}|{how}|data:{place}|imgs:{data['images']}|{seed}|smoothiou:{version}"
@@ -128,6 +129,7 @@ def collect(folder: str | Path) -> dict[str, Any]:
         bootstrap    rows of comparison.json: the doubt that comes from the test images; [] where there are
                      none
         errors       rows of comparison.json: by loss and seed, what each kind of error costs
+        probe        of comparison.json: what the refinement probes of all cells say together; {} without
         gallery      rows of comparison.json
         signatures   metric -> what it is
         notes        what a reader must know: missing cells, other machines or versions within the study
@@ -166,6 +168,7 @@ def collect(folder: str | Path) -> dict[str, Any]:
         "differences": differences,
         "wins": {metric: _wins(values, plan["seeds"], metric) for metric in METRICS},
         "bootstrap": comparison.get("bootstrap", []),
+        "probe": comparison.get("probe", {}),
         "errors": comparison.get("errors", []),
         "gallery": comparison.get("gallery", []),
         "signatures": _signatures(finished),
@@ -267,6 +270,12 @@ def _notes(plan: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> list[
     if waiting:
         notes.append(f"Not finished: {', '.join(waiting)}.")
     results = [cell["result"] for cell in cells if cell["result"]]
+    probes = {str(result["localization"].get("probe")) for result in results}
+    if len(probes) > 1:
+        notes.append(
+            "Refined boxes were not made alike in all cells (another version jittered them otherwise): compare none "
+            "of their numbers, and run the older cells again."
+        )
     if len(results) < len(cells):
         notes.append("Differences use only seeds that both losses finished.")
     for words, block, key in (
