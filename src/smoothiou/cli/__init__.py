@@ -33,6 +33,7 @@ COMMANDS = {
     "compare": ("compare:compare", "Train a detector with each loss on the same seeds, and report the differences."),
     "train": ("train:train", "Train one detector, measure it, and leave a folder that holds everything about it."),
     "eval": ("evaluate:evaluate", "Measure the weights of a run."),
+    "probe": ("probe:probe", "Compare how tightly second stages refine the same boxes, or rank losses in minutes."),
     "predict": ("predict:predict", "Find objects in images, and draw them."),
     "report": ("report:report", "Draw a study's report again from its files."),
     "calibrate": ("calibrate:calibrate", "Measure how strongly each loss pulls, and propose weights that match."),
