@@ -126,3 +126,9 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_fetched(monkeypatch
 def test_reading_about_data_needs_no_torch():
     code = "import sys; from smoothiou.data.fetch import SOURCES; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_it_explains_itself(smoothiou):
+    result = smoothiou("fetch-data", "--help")
+    assert result.returncode == 0
+    assert "Download it." in result.stdout

@@ -27,7 +27,7 @@ from smoothiou.cli.options import (
     Steps,
     Weights,
     check_names,
-    folder_name,
+    data_name,
     run_config,
 )  # fmt: skip
 from smoothiou.cli.words import data_lines
@@ -73,7 +73,7 @@ def compare(
         smoothiou compare DATA --recipe bccd --losses huber,smooth-iou --seeds 0,1,2 --out STUDY
 
     Args:
-        data: folder of a data set (PASCAL VOC, COCO, Oxford Pets), or `shapes`; may stand in the recipe instead.
+        data: folder of a data set, several joined by `+`, or `shapes`; may stand in the recipe instead.
     """
     flags = {
         "data.path": data or None, "data.format": format_, "data.allow_dropped": allow_dropped, "train.steps": steps,
@@ -86,7 +86,7 @@ def compare(
         raise ConfigError(f"--jobs: expected 1 or more, got {jobs}.")
     chosen, numbers = split_losses(losses), parse_seeds(seeds)
     check_names(chosen)
-    folder = out or Path("runs") / f"{folder_name(Path(config.data.path).name)}-compare"
+    folder = out or Path("runs") / f"{data_name(config.data.path)}-compare"
 
     if not dry_run:  # before the plan is written: a plan with a wrong loss could never be done
         from smoothiou import experiment

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -48,6 +49,11 @@ def parse_settings(settings: Sequence[str] | None) -> dict[str, str]:
 def run_config(recipe: str | None, settings: Sequence[str] | None, flags: Mapping[str, Any]) -> RunConfig:
     """Return the settings of a run from a recipe, dotted options and named flags, of which those given win."""
     return build_config(recipe, {**parse_settings(settings), **{k: v for k, v in flags.items() if v is not None}})
+
+
+def data_name(path: str) -> str:
+    """Return the data as part of a folder name; of several folders joined by `+`, all their names."""
+    return folder_name("-".join(Path(piece).name for piece in path.split("+")))
 
 
 def folder_name(text: str) -> str:

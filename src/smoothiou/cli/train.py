@@ -22,6 +22,7 @@ from smoothiou.cli.options import (
     Settings,
     Steps,
     Weights,
+    data_name,
     folder_name,
     run_config,
 )  # fmt: skip
@@ -55,7 +56,7 @@ def train(
         smoothiou train DATA --loss smooth-iou --steps 400 --seed 0 --out RUN
 
     Args:
-        data: folder of a data set (PASCAL VOC, COCO, Oxford Pets), or `shapes`; may stand in the recipe instead.
+        data: folder of a data set, several joined by `+`, or `shapes`; may stand in the recipe instead.
     """
     flags = {
         "data.path": data or None, "data.format": format_, "data.allow_dropped": allow_dropped, "loss.name": loss,
@@ -64,7 +65,7 @@ def train(
     config = run_config(recipe, set_, flags)
     if not config.data.path:
         raise ConfigError("train: DATA is missing.", hint="Name a folder, or `shapes` for the synthetic data set.")
-    stem = f"{folder_name(Path(config.data.path).name)}-{folder_name(config.loss.name)}-seed{config.train.seed}"
+    stem = f"{data_name(config.data.path)}-{folder_name(config.loss.name)}-seed{config.train.seed}"
     folder = out or Path("runs") / stem
 
     from smoothiou.cli.words import data_lines, result_lines
