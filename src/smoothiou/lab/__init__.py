@@ -7,11 +7,24 @@ resolved at their first use, so that the command line can name this room without
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__: list[str] = []
+if TYPE_CHECKING:
+    from smoothiou.lab.curves import Slide, slide, slides, slides_csv
+    from smoothiou.lab.grid import LossGrid, loss_grid
+    from smoothiou.lab.pairs import SinglePairLoss
 
-_HOMES: dict[str, str] = {}
+__all__ = ["SinglePairLoss", "Slide", "slide", "slides", "slides_csv", "LossGrid", "loss_grid"]
+
+_HOMES = {
+    "SinglePairLoss": "smoothiou.lab.pairs",
+    "Slide": "smoothiou.lab.curves",
+    "slide": "smoothiou.lab.curves",
+    "slides": "smoothiou.lab.curves",
+    "slides_csv": "smoothiou.lab.curves",
+    "LossGrid": "smoothiou.lab.grid",
+    "loss_grid": "smoothiou.lab.grid",
+}
 
 
 def __getattr__(name: str) -> Any:
