@@ -1,0 +1,60 @@
+"""The interactive page: one HTML file that holds every loss on a grid of boxes and lets a box be moved by hand."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from smoothiou.report.html import TEMPLATES
+from smoothiou.report.svg import PALETTE_SIZE
+from smoothiou.runs import version
+
+if TYPE_CHECKING:
+    from smoothiou.lab.grid import LossGrid
+
+FIRST_ARROWS = ("huber", "smooth-iou", "iou")
+"""Losses whose arrows are shown at the start, where the page has them."""
+
+
+def render_explorer(grid: LossGrid) -> str:
+    """Return the page as one self-contained HTML text: no network, the same bytes for the same grid.
+
+    The script holds no formula of a loss: it looks numbers up that `lab.grid` computed, and mirrors those of
+    symmetric losses.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    names = [loss.loss for loss in grid.losses]
+    shown = [name for name in FIRST_ARROWS if name in names] or names[:3]
+    content: dict[str, Any] = {
+        "sides": grid.sides,
+        "reach": grid.reach,
+        "centre": grid.centre,
+        "side": grid.side,
+        "map": "smooth-iou" if "smooth-iou" in names else names[0],
+        "arrows": shown,
+        "palette": PALETTE_SIZE,
+        "iou": _text(grid.iou),
+        "losses": [{"name": loss.loss, "whole": loss.whole, "packed": _text(loss.packed)} for loss in grid.losses],
+    }
+    whole = [loss.loss for loss in grid.losses if loss.whole]
+    # "<" could end the element that holds the data.
+    data = Markup(json.dumps(content, separators=(",", ":")).replace("<", "\\u003c"))
+    boxes = len(grid.sides) ** 2 * (2 * grid.reach + 1) ** 2
+    return environment.get_template("explorer.html.j2").render(
+        version=version(), losses=grid.losses, sides=grid.sides, side=grid.side, data=data, boxes=boxes, whole=whole
+    )
+
+
+def _text(packed: bytes) -> str:
+    return base64.b64encode(packed).decode()
