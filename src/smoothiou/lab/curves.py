@@ -67,7 +67,7 @@ class Slide:
     gradient: tuple[float, ...]
     """Its derivative by x as training sees it: by autograd, where lambda is a constant. Descent goes against it."""
     slope: tuple[float, ...]
-    """The slope of the drawn curve, by central differences: at a kink the mean of both sides, at a leap no number to read."""
+    """The slope of the drawn curve, by central differences; a kink gives the mean of both sides, a leap no number."""
 
     @property
     def scaled(self) -> tuple[float, ...]:
