@@ -64,8 +64,11 @@ def test_unknown_places_say_what_was_looked_for_and_found(tmp_path, make_voc):
     (tmp_path / "bccd" / "labels.csv").write_text("frame,xmin")
     with pytest.raises(DataError, match=r"Found: labels\.csv"):
         detect_format(tmp_path / "bccd")
-    with pytest.raises(DataError, match="expected a folder, a COCO file"):
+    with pytest.raises(DataError, match=r"labels\.csv: the header lacks ymin, xmax, ymax, label"):
         detect_format(tmp_path / "bccd" / "labels.csv")
+    (tmp_path / "bccd" / "labels.txt").write_text("a 1")
+    with pytest.raises(DataError, match=r"expected a folder, a COCO file \(\.json\) or a file of Udacity's labels"):
+        detect_format(tmp_path / "bccd" / "labels.txt")
     with pytest.raises(DataError, match="no such folder"):
         load_dataset(tmp_path / "gone", format="voc")
 

@@ -11,6 +11,7 @@ from smoothiou.data.faults import first_names, refuse_dropped
 from smoothiou.data.records import Dataset
 from smoothiou.data.splits import UNLEARNT, find_split, in_usual_order, usual_name
 from smoothiou.data.tail import tail_note
+from smoothiou.data.udacity_file import read_labels
 from smoothiou.errors import ConfigError, DataError, did_you_mean
 
 FORMATS = ("voc", "coco", "pets", "udacity", "shapes")
@@ -119,7 +120,8 @@ def _detect_one(path: str | Path) -> str:
     if path.is_file():
         if path.suffix.lower() == ".json":
             return "coco"
-        if udacity.is_udacity(path):
+        if path.name.lower().endswith(udacity.ENDINGS):
+            read_labels(path)  # which says what is wrong with it, if anything is
             return "udacity"
         raise DataError(
             f"{path}: expected a folder, a COCO file (.json) or a file of Udacity's labels (.csv, .csv.gz).",

@@ -58,7 +58,7 @@ def warn(learnt: Dataset, other: Dataset) -> Dataset:
         names = first_names([name for name, _ in pairs])
         notes.append(f'{count} of the split "{other.split}" in {place}, too: {names}')
     faults = [Fault(kind="same-photo", where=name, message=f"is {twin} of {place}") for name, twin in pairs]
-    return dataclasses.replace(other, faults=(*other.faults, *faults), notes=(*other.notes, *notes))
+    return dataclasses.replace(other, faults=(*faults, *other.faults), notes=(*other.notes, *notes))
 
 
 def _files(dataset: Dataset) -> dict[Path, Record]:

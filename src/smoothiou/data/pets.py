@@ -75,7 +75,9 @@ def read(root: Path, *, split: str, split_seed: int, allow_dropped: int, labels:
         "breed": _breeds(stem for stems in names.values() for stem in stems),
     }[labels]
     if labels == "breed":
-        notes += unlearnt({part: {breed(stem) for stem in stems} for part, stems in names.items()}, name)
+        learnt = names.get("tf-train" if name.startswith("tf-") else "train", [])
+        sides = {"train": {breed(stem) for stem in learnt}, name: {breed(stem) for stem in names[name]}}
+        notes += unlearnt(sides, name)
     return Dataset(
         name=data,
         format="pets",

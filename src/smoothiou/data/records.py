@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -105,6 +106,7 @@ class Dataset:
     def counts(self) -> dict[str, Any]:
         """Return the numbers a reader of a result wants to know about its data."""
         boxes = [box for record in self.records for box in record.boxes]
+        labels = Counter(box.label for box in boxes if not box.ignored)
         kinds: dict[str, int] = {}
         for fault in self.faults:
             kinds[fault.kind] = kinds.get(fault.kind, 0) + 1
@@ -116,7 +118,7 @@ class Dataset:
             "crowd": sum(box.crowd for box in boxes),
             "dropped": sum(fault.drops for fault in self.faults),
             "faults": kinds,
-            "per_class": {name: sum(box.label == name and not box.ignored for box in boxes) for name in self.classes},
+            "per_class": {name: labels[name] for name in self.classes},
         }
 
 
