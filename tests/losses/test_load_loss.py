@@ -75,10 +75,10 @@ def test_a_class_of_ours_by_its_place():
 
 WRONG = [
     ("hubr", {}, "No loss is called 'hubr'. Did you mean \"huber\"?"),
-    ("perceptual", {}, "Known: huber, smooth-l1, l1, l2, iou, smooth-iou"),
+    ("perceptual", {}, "Known: huber, smooth-l1, l1, l2, balanced-l1, iou, iou-log,"),
     ("huber", {"beta": 1}, "The loss huber has no option 'beta'. Its options: delta."),
     ("l1", {"delta": 1}, "The loss l1 has no option 'delta'. It has no options."),
-    ("smooth-iou", {"lamda": 1}, "Its options: delta, lam, detach, huber_on, sync, iou_weight."),
+    ("smooth-iou", {"lamda": 1}, "Its options: delta, lam, detach, huber_on, sync, iou_weight, memory."),
     ("huber", {"delta": -1}, "delta: expected a number above 0, got -1"),
     ("my_losses:Scaled", {"factr": 3}, "has no option 'factr'. Its options: factor, power."),
     ("my_losses:Scaled", {}, "needs the option 'factor'. Its options: factor, power."),

@@ -55,11 +55,13 @@ class TestAlgorithm1:
     def test_worked_by_hand(self):
         torch.testing.assert_close(smooth_iou_loss(self.pred, self.target, box_format="yxhw"), self.expected)
 
-    def test_whole_numbers_are_boxes_too(self):
+    def test_whole_numbers_are_refused_with_the_way_out(self):
         # Box 3 alone: lambda = 0, so the loss is Huber's 98.
-        value = smooth_iou_loss(self.pred[2:].long(), self.target[2:].long(), box_format="yxhw")
+        value = smooth_iou_loss(self.pred[2:].float(), self.target[2:].float(), box_format="yxhw")
         assert value.tolist() == [98.0]
         assert value.dtype == torch.float32
+        with pytest.raises(ConfigError, match=r"floating point numbers, got torch.int64 .* boxes.float\(\)"):
+            smooth_iou_loss(self.pred[2:].long(), self.target[2:].long(), box_format="yxhw")
 
     def test_in_all_formats(self):
         pred, target = (boxes.to_xyxy(rows, box_format="yxhw") for rows in (self.pred, self.target))
@@ -297,7 +299,7 @@ class TestOptions:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"lam": "bacth"}, 'lam: expected "batch", "box" or a number from 0 to 1, got \'bacth\''),
+            ({"lam": "bacth"}, "or a number from 0 to 1, got 'bacth'"),
             ({"lam": 1.5}, "a number from 0 to 1, got 1.5"),
             ({"lam": True}, "a number from 0 to 1, got True"),
             ({"lam": float("nan")}, "a number from 0 to 1, got nan"),
@@ -316,6 +318,14 @@ class TestOptions:
     def test_wrong_options_of_the_module_and_of_the_function(self):
         with pytest.raises(ConfigError, match="huber_on: expected deltas, corners or unit-corners, got 'pixels'"):
             SmoothIoU(huber_on="pixels")  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match='lam: expected "batch", "box", "image", "ema" or a number'):
+            SmoothIoU(lam="bacth")  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match='lam: expected "batch", "box" or a number'):
+            smooth_iou_loss(torch.zeros(1, 4), torch.zeros(1, 4), lam="image")
+        with pytest.raises(ConfigError, match="memory: expected a number of at least 0 and below 1, got 1"):
+            SmoothIoU(lam="ema", memory=1)
+        with pytest.raises(ConfigError, match="no gradient can flow"):
+            SmoothIoU(lam="ema", detach=False)
         with pytest.raises(ConfigError, match="iou_weight: expected a number above 0"):
             SmoothIoU(iou_weight=-1)
         with pytest.raises(ConfigError, match="reduction: expected none, mean or sum, got 'avg'"):

@@ -10,46 +10,67 @@ from torch import Tensor
 
 from smoothiou.errors import ConfigError
 
-Lambda = Literal["batch", "box"] | float
+Lambda = Literal["batch", "box", "image", "ema"] | float
+
+WORDS = ("batch", "box", "image", "ema")
 
 
-def require_lambda(lam: Lambda) -> Lambda:
+def require_lambda(lam: Lambda, *, words: tuple[str, ...] = WORDS) -> Lambda:
     """Return the setting `lam` if it is one.
 
     Raises:
         ConfigError: it is not.
     """
     number = isinstance(lam, int | float) and not isinstance(lam, bool) and 0 <= lam <= 1
-    if lam in ("batch", "box") or number:
+    if number or lam in words:
         return lam
-    raise ConfigError(f'lam: expected "batch", "box" or a number from 0 to 1, got {lam!r}.')
+    choices = ", ".join(f'"{word}"' for word in words)
+    raise ConfigError(f"lam: expected {choices} or a number from 0 to 1, got {lam!r}.")
 
 
-def lambda_of(iou: Tensor, lam: Lambda, *, sync: bool) -> Tensor:
-    """Return lambda for boxes of this IoU (K,): a scalar, or (K,) for `box`."""
+def lambda_of(iou: Tensor, lam: Lambda, *, sync: bool, images: Tensor | None = None) -> Tensor:
+    """Return lambda for boxes of this IoU (K,): a scalar, or (K,) for `box` and `image`.
+
+    Args:
+        iou: (K,).
+        lam: `batch`, `box`, `image` or a number.
+        sync: whether the mean of `batch` runs over the boxes of all processes.
+        images: (N, K), 1 where box k is of image n, else 0; for `image`.
+    """
     if lam == "batch":
-        return _mean(iou, sync=sync)  # Algorithm 1, line 8
+        return batch_mean(iou, sync=sync)[0]  # Algorithm 1, line 8
     if lam == "box":
         return iou
+    if lam == "image":
+        return _image_means(iou, images)
     # Filled on the device; a tensor made from a Python number would be copied there, and waited for.
     return torch.full((), float(lam), dtype=iou.dtype, device=iou.device)
 
 
-def _mean(iou: Tensor, *, sync: bool) -> Tensor:
-    """Return the mean over all boxes, of all processes where `sync`; 0 where there is no box at all.
+def batch_mean(iou: Tensor, *, sync: bool) -> tuple[Tensor, Tensor]:
+    """Return the mean over all boxes, of all processes where `sync`, and their number; 0 and 0 without any.
 
     A process with K = 0 takes part like the others, else they would wait for it for ever.
     """
-    total, count = iou.sum(), iou.shape[0]
-    if not (sync and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
-        return total / max(count, 1)
-    # Sum and count travel together: one message for each stage of a step.
-    sums = torch.stack((total, torch.full_like(total, count)))
-    if sums.requires_grad:
-        sums = _SumOfAll.apply(sums)
-    else:
-        dist.all_reduce(sums)
-    return sums[0] / sums[1].clamp(min=1)
+    sums = torch.stack((iou.sum(), torch.full((), float(iou.shape[0]), dtype=iou.dtype, device=iou.device)))
+    if sync and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        # Sum and count travel together: one message for each stage of a step.
+        if sums.requires_grad:
+            sums = _SumOfAll.apply(sums)
+        else:
+            dist.all_reduce(sums)
+    total, count = sums.unbind(0)
+    return total / count.clamp(min=1), count
+
+
+def _image_means(iou: Tensor, images: Tensor | None) -> Tensor:
+    if images is None:
+        raise ConfigError(
+            'lam="image" needs to know which image each box is of, got no `images`.',
+            hint="In a detector `set_box_loss` says so; elsewhere pass images=(N, K) with 1 where box k is of image n.",
+        )
+    images = images.to(iou.dtype)
+    return ((images @ iou) / images.sum(1).clamp(min=1)) @ images
 
 
 class _SumOfAll(torch.autograd.Function):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from smoothiou.boxes import CODE_WEIGHTS, Weights
-from smoothiou.losses._base import float_pair, require_positive, sum_over_codes
+from smoothiou.losses._base import CodeLoss, float_pair, reduced, require_positive, sum_over_codes
 from smoothiou.losses.catalogue import CATALOGUE
 
 
@@ -15,7 +14,12 @@ def huber(pred: Tensor, target: Tensor, *, delta: float) -> Tensor:
     return sum_over_codes(F.huber_loss(pred, target, reduction="none", delta=delta), pred)  # Eq. 2
 
 
-class Huber(nn.Module):
+def huber_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, delta: float = 1.0) -> Tensor:
+    """Return `Huber` of the corners of boxes (K, 4); delta is in their own unit."""
+    return reduced(huber(*float_pair(boxes1, boxes2), delta=require_positive("delta", delta)), reduction)
+
+
+class Huber(CodeLoss):
     r"""Pull every code of a box to its target: gently when near, with a constant force when far (Eq. 2).
 
     With z the difference of a predicted and a target code:
@@ -53,16 +57,8 @@ class Huber(nn.Module):
         super().__init__()
         self.delta = require_positive("delta", delta)
 
-    def forward(
-        self,
-        pred_deltas: Tensor,
-        target_deltas: Tensor,
-        *,
-        weights: Weights = CODE_WEIGHTS,
-        anchors: Tensor | None = None,
-    ) -> Tensor:
-        """Return the loss (K,) of deltas (K, 4); it needs neither weights nor anchors."""
-        pred, target = float_pair(pred_deltas, target_deltas)
+    def of_codes(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Return the loss (K,) of codes (K, 4)."""
         return huber(pred, target, delta=self.delta)
 
     def extra_repr(self) -> str:

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from smoothiou.boxes import CODE_WEIGHTS, Weights, deltas_iou
-from smoothiou.losses._base import float_pair
+from smoothiou.boxes import Pairs, Slopes
+from smoothiou.losses._base import PairLoss, of_boxes
 from smoothiou.losses.catalogue import CATALOGUE
 
 
-class IoU(nn.Module):
+def one_minus_iou(pairs: Pairs) -> tuple[Tensor, Slopes]:
+    """Return 1 - IoU (Eq. 4) and its slopes."""
+    _, intersection, union = pairs.areas()
+    iou = intersection / union
+    per_area = iou / union  # union = area + target - intersection
+    return 1 - iou, Slopes(area=per_area, intersection=-(union.reciprocal() + per_area))
+
+
+def iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") -> Tensor:
+    """Return 1 - IoU of boxes (K, 4) xyxy; see `IoU`."""
+    return of_boxes(one_minus_iou, boxes1, boxes2, reduction, symmetric=True)
+
+
+class IoU(PairLoss):
     """Train on the overlap itself: 1 - IoU of the two boxes that the deltas stand for (Eq. 4).
 
     What is measured is what is trained, and the four codes act together. But boxes that have lost touch with
@@ -18,19 +31,11 @@ class IoU(nn.Module):
     IoU is the same relative to an anchor and in pixels, so anchors are not needed. One number in [0, 1]
     stands against Huber's sum of four: detectors that train on it alone weigh it by about 10.
 
-    Some call -ln IoU (UnitBox, MMDetection's default) or 1 - IoU^2 the IoU loss; this is neither.
+    Some call -ln IoU (`iou-log`; MMDetection's default) or 1 - IoU^2 (`iou-squared`) the IoU loss.
     """
 
     card = CATALOGUE["iou"]
 
-    def forward(
-        self,
-        pred_deltas: Tensor,
-        target_deltas: Tensor,
-        *,
-        weights: Weights = CODE_WEIGHTS,
-        anchors: Tensor | None = None,
-    ) -> Tensor:
-        """Return the loss (K,) of deltas (K, 4) that were multiplied by `weights`; anchors are not used."""
-        pred, target = float_pair(pred_deltas, target_deltas)
-        return 1 - deltas_iou(pred, target, weights=weights)
+    def measure(self, pairs: Pairs) -> tuple[Tensor, Slopes]:
+        """Return the loss (K,) of pairs, and its slopes."""
+        return one_minus_iou(pairs)

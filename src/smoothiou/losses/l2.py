@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from smoothiou.boxes import CODE_WEIGHTS, Weights
-from smoothiou.losses._base import float_pair
+from smoothiou.losses._base import CodeLoss, float_pair, reduced
 from smoothiou.losses.catalogue import CATALOGUE
 from smoothiou.losses.huber import huber
 
@@ -14,7 +13,12 @@ from smoothiou.losses.huber import huber
 END_OF_PARABOLA = 6e4
 
 
-class L2(nn.Module):
+def l2_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") -> Tensor:
+    """Return `L2` of the corners of boxes (K, 4), in their own unit."""
+    return reduced(huber(*float_pair(boxes1, boxes2), delta=END_OF_PARABOLA), reduction)
+
+
+class L2(CodeLoss):
     """Pull every code with a force that grows with its distance: the sum of z^2 / 2 over the codes.
 
     With the factor 1/2, as in the TensorFlow Object Detection API, it is the quadratic part of Eq. 2 and the
@@ -23,14 +27,6 @@ class L2(nn.Module):
 
     card = CATALOGUE["l2"]
 
-    def forward(
-        self,
-        pred_deltas: Tensor,
-        target_deltas: Tensor,
-        *,
-        weights: Weights = CODE_WEIGHTS,
-        anchors: Tensor | None = None,
-    ) -> Tensor:
-        """Return the loss (K,) of deltas (K, 4); it needs neither weights nor anchors."""
-        pred, target = float_pair(pred_deltas, target_deltas)
+    def of_codes(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Return the loss (K,) of codes (K, 4)."""
         return huber(pred, target, delta=END_OF_PARABOLA)

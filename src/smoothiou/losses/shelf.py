@@ -13,10 +13,24 @@ from torch import nn
 
 from smoothiou.errors import ConfigError, did_you_mean
 from smoothiou.losses._base import BoxLoss
+from smoothiou.losses.alpha_iou import AlphaIoU
+from smoothiou.losses.balanced_l1 import BalancedL1
+from smoothiou.losses.bounded_iou import BoundedIoU
+from smoothiou.losses.ciou import CIoU
+from smoothiou.losses.diou import DIoU
+from smoothiou.losses.efficient_iou import EfficientIoU
+from smoothiou.losses.extended_iou import ExtendedIoU
+from smoothiou.losses.giou import GIoU
 from smoothiou.losses.huber import Huber
 from smoothiou.losses.iou import IoU
+from smoothiou.losses.iou_log import IoULog
+from smoothiou.losses.iou_squared import IoUSquared
 from smoothiou.losses.l1 import L1
+from smoothiou.losses.l1_giou import L1GIoU
 from smoothiou.losses.l2 import L2
+from smoothiou.losses.mix import Mix
+from smoothiou.losses.powerful_iou import PowerfulIoU
+from smoothiou.losses.siou import SIoU
 from smoothiou.losses.smooth_iou import SmoothIoU
 from smoothiou.losses.smooth_l1 import SmoothL1
 
@@ -26,7 +40,21 @@ LOSSES: Mapping[str, type[nn.Module]] = MappingProxyType(
         "smooth-l1": SmoothL1,
         "l1": L1,
         "l2": L2,
+        "balanced-l1": BalancedL1,
         "iou": IoU,
+        "iou-log": IoULog,
+        "iou-squared": IoUSquared,
+        "alpha-iou": AlphaIoU,
+        "bounded-iou": BoundedIoU,
+        "giou": GIoU,
+        "diou": DIoU,
+        "ciou": CIoU,
+        "efficient-iou": EfficientIoU,
+        "extended-iou": ExtendedIoU,
+        "siou": SIoU,
+        "powerful-iou": PowerfulIoU,
+        "l1-giou": L1GIoU,
+        "mix": Mix,
         "smooth-iou": SmoothIoU,
     }
 )

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from smoothiou.boxes import CODE_WEIGHTS, Weights
-from smoothiou.losses._base import float_pair, require_positive, sum_over_codes
+from smoothiou.losses._base import CodeLoss, float_pair, reduced, require_positive, sum_over_codes
 from smoothiou.losses.catalogue import CATALOGUE
 
 
-class SmoothL1(nn.Module):
+def smooth_l1(pred: Tensor, target: Tensor, *, beta: float) -> Tensor:
+    """Return smooth L1 summed over the four numbers of a box: (K, 4), (K, 4) -> (K,)."""
+    return sum_over_codes(F.smooth_l1_loss(pred, target, reduction="none", beta=beta), pred)
+
+
+def smooth_l1_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, beta: float = 1 / 9) -> Tensor:
+    """Return `SmoothL1` of the corners of boxes (K, 4); beta is in their own unit."""
+    return reduced(smooth_l1(*float_pair(boxes1, boxes2), beta=require_positive("beta", beta)), reduction)
+
+
+class SmoothL1(CodeLoss):
     """Absolute differences with a rounded tip, so that boxes settle instead of rattling around the target.
 
         smooth(z) = 0.5 z^2 / beta   if |z| < beta,   |z| - 0.5 beta   otherwise
@@ -31,17 +40,9 @@ class SmoothL1(nn.Module):
         super().__init__()
         self.beta = require_positive("beta", beta)
 
-    def forward(
-        self,
-        pred_deltas: Tensor,
-        target_deltas: Tensor,
-        *,
-        weights: Weights = CODE_WEIGHTS,
-        anchors: Tensor | None = None,
-    ) -> Tensor:
-        """Return the loss (K,) of deltas (K, 4); it needs neither weights nor anchors."""
-        pred, target = float_pair(pred_deltas, target_deltas)
-        return sum_over_codes(F.smooth_l1_loss(pred, target, reduction="none", beta=self.beta), pred)
+    def of_codes(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Return the loss (K,) of codes (K, 4)."""
+        return smooth_l1(pred, target, beta=self.beta)
 
     def extra_repr(self) -> str:
         """Return the options, for `print`."""

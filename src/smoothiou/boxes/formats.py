@@ -1,0 +1,64 @@
+"""How four numbers make a box, and in which precision it is computed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from smoothiou.errors import ConfigError, did_you_mean
+
+BOX_FORMATS = ("xyxy", "yxhw", "cxcywh", "xywh")
+
+
+def to_xyxy(boxes: Tensor, *, box_format: str) -> Tensor:
+    """Return corners (x1, y1, x2, y2) of boxes in another format.
+
+    Args:
+        boxes: (K, 4).
+        box_format: `xyxy`; `yxhw` = (y1, x1, height, width), the rows of the paper's Algorithm 1;
+            `cxcywh` = centre and size; `xywh` = first corner and size, as COCO files have it.
+
+    Raises:
+        ConfigError: no such format.
+    """
+    if box_format == "xyxy":
+        return boxes
+    a, b, c, d = boxes.unbind(-1)
+    if box_format == "yxhw":
+        return torch.stack((b, a, b + d, a + c), -1)
+    if box_format == "xywh":
+        return torch.stack((a, b, a + c, b + d), -1)
+    if box_format == "cxcywh":
+        return torch.stack((a - 0.5 * c, b - 0.5 * d, a + 0.5 * c, b + 0.5 * d), -1)
+    hint = did_you_mean(box_format, BOX_FORMATS)
+    raise ConfigError(f"box_format: no format is called {box_format!r}.", hint=hint)
+
+
+def area(boxes: Tensor) -> Tensor:
+    """Return the areas (K,) of boxes (K, 4); a box with x2 < x1 or y2 < y1 has none."""
+    x1, y1, x2, y2 = in_float(boxes).unbind(-1)
+    return (x2 - x1).clamp(min=0) * (y2 - y1).clamp(min=0)
+
+
+def in_float(tensor: Tensor) -> Tensor:
+    """Return the tensor in at least float32, because areas of half precision boxes overflow at 256 pixels.
+
+    A gradient too large for half precision arrives as the largest number of that type, not as infinity.
+    """
+    if tensor.dtype in (torch.float16, torch.bfloat16) and tensor.requires_grad:
+        return _Widened.apply(tensor)
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+class _Widened(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        ctx.dtype = tensor.dtype
+        return tensor.float()
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        largest = torch.finfo(ctx.dtype).max
+        return grad_outputs[0].clamp(-largest, largest).to(ctx.dtype)

@@ -1,0 +1,267 @@
+"""A predicted box beside its target, seen along each axis: what every loss of overlap is computed from.
+
+Such losses are written by hand twice, as a value and as its slopes, because autograd through a hundred tiny
+operations costs three times what the arithmetic does. A loss says how it changes with areas and lengths
+(`Slopes`); how those change with corners or deltas stands here, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from smoothiou.boxes.deltas import CODE_WEIGHTS, SIZE_CLAMP, Weights
+from smoothiou.boxes.formats import in_float
+
+SMALLEST_SPAN = 1e-30
+"""Two boxes that span less than this along an axis are compared along the other axis alone; their gradient,
+about 1 / span, could be no number."""
+
+
+class Slopes(NamedTuple):
+    """How a loss (K,) grows with what `Pairs` holds; None where it does not."""
+
+    area: Tensor | None = None
+    """(K,) with the area of the predicted box."""
+    intersection: Tensor | None = None
+    """(K,) with the area of the intersection."""
+    hull_area: Tensor | None = None
+    """(K,) with the area of the smallest box around both."""
+    shift: Tensor | None = None
+    """(2, K) with the shift of the centre along x and y."""
+    side: Tensor | None = None
+    """(2, K) with the sides of the predicted box."""
+    hull: Tensor | None = None
+    """(2, K) with the sides of the smallest box around both."""
+
+    def scaled(self, factor: Tensor | float) -> Slopes:
+        """Return the slopes times a factor for each pair."""
+        return Slopes(*(None if slope is None else slope * factor for slope in self))
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """K predicted boxes and their targets, along x and y.
+
+    Lengths of an axis are shares of the *hull*, the interval that holds both boxes, which therefore is 1. So
+    no product overflows or vanishes. IoU and GIoU do not notice, since they do not change when an axis is
+    scaled; a loss that mixes the axes multiplies by `even` first.
+    """
+
+    lengths: Tensor
+    """(4, 2, K): sides of the prediction, of the target, of the intersection, and of the hull (all 1)."""
+    outward: Tensor
+    """(2, 2, K): how far the predicted low and high edges lie outside the target's, in the boxes' own unit."""
+    span: Tensor
+    """(2, K): length of the hull, in the boxes' own unit."""
+    alive: Tensor
+    """(4, 2, K): 1 where a length is above 0 and so changes with the boxes, else 0."""
+    aspect: Tensor | None = None
+    """(2, K): length of the boxes' own unit along each axis, where x and y have different ones."""
+
+    @property
+    def side(self) -> Tensor:
+        """Sides (2, K) of the predicted box."""
+        return self.lengths[0]
+
+    @property
+    def target_side(self) -> Tensor:
+        """Sides (2, K) of the target."""
+        return self.lengths[1]
+
+    @property
+    def edges(self) -> Tensor:
+        """(2, 2, K): how far the predicted low and high edges lie outside the target's."""
+        return self.outward / self.span
+
+    @property
+    def shift(self) -> Tensor:
+        """Centre of the prediction minus centre of the target, (2, K)."""
+        low, high = self.outward.unbind(0)
+        return (high - low) * 0.5 / self.span
+
+    @property
+    def even(self) -> Tensor:
+        """Factors (2, K), the larger one 1, that bring lengths along x and along y to one unit."""
+        span = self.span if self.aspect is None else self.span * self.aspect
+        return span / span.amax(0).clamp(min=SMALLEST_SPAN)
+
+    def areas(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the areas (K,) of prediction, intersection and union, as shares of the hull's (Eq. 4, 5)."""
+        x, y = self.lengths.unbind(1)
+        area, target_area, intersection, _ = (x * y).unbind(0)
+        # A union below eps means a flat box across a thin one, whose IoU is below eps too.
+        union = (area + target_area - intersection).clamp(min=torch.finfo(area.dtype).eps)
+        return area, intersection, union
+
+    def iou(self) -> tuple[Tensor, Slopes]:
+        """Return IoU (K,), in [0, 1], and its slopes (Eq. 4).
+
+        No clamp is needed for IoU <= 1: neither area is below the intersection, so their rounded sum is not
+        below twice the intersection, which is a number without rounding.
+        """
+        _, intersection, union = self.areas()
+        iou = intersection / union
+        per_area = iou / union  # union = area + target - intersection
+        return iou, Slopes(area=-per_area, intersection=union.reciprocal() + per_area)
+
+    def pull_back(self, slopes: Slopes) -> Tensor:
+        """Return how the loss grows when an edge moves outward: (2, 2, K), low and high edges, x and y."""
+        # An area grows along one axis by the length along the other.
+        across = self.lengths.flip(1) * self.alive / self.span
+        both: Tensor | float = 0.0  # what each edge gets
+        near: Tensor | float = 0.0  # what the edge that ends the intersection gets
+        if slopes.area is not None:
+            both = both + slopes.area * across[0]
+        if slopes.side is not None:
+            both = both + slopes.side * self.alive[0] / self.span
+        if slopes.intersection is not None:
+            near = slopes.intersection * across[2]
+        far: Tensor | float = 0.0  # what the edge that ends the hull gets
+        if slopes.hull_area is not None:
+            far = slopes.hull_area * across[3]
+        if slopes.hull is not None:
+            far = far + slopes.hull * self.alive[3] / self.span
+        # Where edges coincide each effect counts half, which leaves equal boxes exactly where they are.
+        pull = both + (near + far) * 0.5 - (near - far) * 0.5 * self.outward.sign()
+        if slopes.shift is None:
+            return pull
+        centre = slopes.shift * 0.5 / self.span
+        return pull + torch.stack((-centre, centre))
+
+
+Measure = Callable[[Pairs], tuple[Tensor, Slopes]]
+"""A loss of overlap: pairs -> its values (K,) and its slopes."""
+
+
+def on_boxes(measure: Measure, pred: Tensor, target: Tensor) -> Tensor:
+    """Return a loss of overlap (K,) of boxes (K, 4) xyxy.
+
+    An inverted box (x2 < x1) has no width.
+    """
+    return _ByHand.apply(in_float(pred), in_float(target), _OfBoxes(measure))
+
+
+def on_deltas(
+    measure: Measure,
+    pred: Tensor,
+    target: Tensor,
+    *,
+    weights: Weights = CODE_WEIGHTS,
+    anchors: Tensor | None = None,
+) -> Tensor:
+    """Return a loss of overlap (K,) of the boxes that deltas (K, 4) stand for, relative to the same anchors.
+
+    A box relative to its anchor is the box in pixels, shifted and scaled along each axis. Only differences of
+    centres enter, so far-off pairs stay exact, and numbers stay near 1.
+
+    Args:
+        measure: the loss.
+        pred: (K, 4) deltas.
+        target: (K, 4) deltas.
+        weights: factors that the deltas were multiplied by.
+        anchors: (K, 4) boxes in pixels, whose aspect ratio counts for losses that mix the axes. None: square.
+    """
+    pred, target = in_float(pred), in_float(target)
+    return _ByHand.apply(pred, target, _OfDeltas(measure, weights, _aspect(anchors, pred.dtype)))
+
+
+class _ByHand(torch.autograd.Function):
+    """A loss whose gradient comes from its slopes. It can be differentiated twice."""
+
+    @staticmethod
+    def forward(ctx: Any, pred: Tensor, target: Tensor, loss: _OfBoxes | _OfDeltas) -> Tensor:
+        value, gradient = loss.value_and_gradient(pred, target)
+        ctx.loss = loss
+        ctx.save_for_backward(pred, target, gradient)
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        pred, target, gradient = ctx.saved_tensors
+        if torch.is_grad_enabled():  # create_graph=True: this time as a function of the boxes
+            _, gradient = ctx.loss.value_and_gradient(pred, target)
+        to_target = None
+        if ctx.needs_input_grad[1]:  # only losses that treat both alike let a target in that learns
+            to_target = ctx.loss.value_and_gradient(target, pred)[1] * grad_outputs[0][:, None]
+        return gradient * grad_outputs[0][:, None], to_target, None
+
+
+@dataclass(frozen=True, slots=True)
+class _OfBoxes:
+    measure: Measure
+
+    def value_and_gradient(self, pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        # Edges as distances outward, (2, 2, K): minus the low edge, then the high one. And an eighth of them,
+        # which rounds nothing, so that differences of the largest numbers are numbers.
+        edges = (torch.stack((pred.t(), target.t())) * 0.125).view(2, 2, 2, -1)
+        edges[:, 0].neg_()
+        pairs = _pairs(*edges.unbind(0))
+        value, slopes = self.measure(pairs)
+        gradient = pairs.pull_back(slopes) * 0.125
+        gradient[0].neg_()
+        return value, gradient.view(4, -1).t()
+
+
+@dataclass(frozen=True, slots=True)
+class _OfDeltas:
+    measure: Measure
+    weights: Weights
+    aspect: Tensor | None
+
+    def value_and_gradient(self, pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        # In a quarter of the anchor's sides, from the centre of the target, for the same reason as above.
+        weight_x, weight_y, weight_w, weight_h = self.weights
+        centre, log_side = pred.t().split(2)
+        target_centre, target_log_side = target.t().split(2)
+        centre = _scaled(centre, 0.25 / weight_x, 0.25 / weight_y) - _scaled(
+            target_centre, 0.25 / weight_x, 0.25 / weight_y
+        )
+        log_side = _scaled(log_side, 1 / weight_w, 1 / weight_h)
+        half = 0.125 * torch.exp(log_side.clamp(max=SIZE_CLAMP))
+        target_half = 0.125 * torch.exp(_scaled(target_log_side, 1 / weight_w, 1 / weight_h).clamp(max=SIZE_CLAMP))
+        pairs = _pairs(
+            torch.stack((half - centre, half + centre)),
+            torch.stack((target_half, target_half)),
+            aspect=self.aspect,
+        )
+        value, slopes = self.measure(pairs)
+        low, high = pairs.pull_back(slopes).unbind(0)
+        to_side = (low + high) * half * (log_side < SIZE_CLAMP)
+        gradient = torch.cat(
+            (
+                _scaled(high - low, 0.25 / weight_x, 0.25 / weight_y),
+                _scaled(to_side, 1 / weight_w, 1 / weight_h),
+            )
+        )
+        return value, gradient.t()
+
+
+def _pairs(edges: Tensor, target_edges: Tensor, *, aspect: Tensor | None = None) -> Pairs:
+    """Return the pairs of boxes whose edges (2, 2, K) lie this far outward, low and high, x and y."""
+    inner, outer = torch.minimum(edges, target_edges), torch.maximum(edges, target_edges)
+    low, high = torch.stack((edges, target_edges, inner, outer)).unbind(1)
+    lengths = (low + high).clamp(min=0)
+    span = lengths[3].clamp(min=SMALLEST_SPAN)
+    shares = lengths / span
+    # Along an axis on which neither box has any length all shares become 1, and only the other axis counts.
+    return Pairs(shares + (1 - shares[3]), edges - target_edges, span, lengths.sign(), aspect)
+
+
+def _aspect(anchors: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    if anchors is None:
+        return None
+    low, high = anchors.detach().to(dtype).t().split(2)
+    sides = (high - low).clamp(min=0)
+    return sides / sides.amax(0).clamp(min=SMALLEST_SPAN)
+
+
+def _scaled(lengths: Tensor, factor_x: float, factor_y: float) -> Tensor:
+    if factor_x == factor_y:
+        return lengths * factor_x
+    x, y = lengths.unbind(0)
+    return torch.stack((x * factor_x, y * factor_y))

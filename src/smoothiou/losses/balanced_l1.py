@@ -1,0 +1,61 @@
+"""Balanced L1: the loss of Libra R-CNN."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from smoothiou.losses._base import CodeLoss, float_pair, reduced, require_positive, sum_over_codes
+from smoothiou.losses.catalogue import CATALOGUE
+
+
+def balanced_l1(pred: Tensor, target: Tensor, *, alpha: float, gamma: float) -> Tensor:
+    """Return balanced L1 summed over the four numbers of a box: (K, 4), (K, 4) -> (K,)."""
+    b = math.expm1(gamma / alpha)  # Eq. 8: alpha ln(b + 1) = gamma, so that both parts have one slope at 1
+    z = (pred - target).abs()
+    near = z.clamp(max=1)
+    curve = alpha / b * (b * near + 1) * torch.log1p(b * near) - alpha * near  # Eq. 9, for |z| < 1
+    return sum_over_codes(curve + gamma * (z - near), pred)
+
+
+def balanced_l1_loss(
+    boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, alpha: float = 0.5, gamma: float = 1.5
+) -> Tensor:
+    """Return `BalancedL1` of the corners of boxes (K, 4), in their own unit."""
+    alpha, gamma = require_positive("alpha", alpha), require_positive("gamma", gamma)
+    return reduced(balanced_l1(*float_pair(boxes1, boxes2), alpha=alpha, gamma=gamma), reduction)
+
+
+class BalancedL1(CodeLoss):
+    """Pull nearly right codes harder than smooth L1 does, so that far-off boxes do not drown them.
+
+    The slope rises as a logarithm to gamma at |z| = 1 and stays there:
+
+                   | alpha ln(b |z| + 1)     if |z| < 1,    b = exp(gamma / alpha) - 1
+        slope(z) = |
+                   | gamma                   otherwise
+
+    Args:
+        alpha: a smaller one lifts the slope of nearly right codes more, above 0.
+        gamma: slope of far-off codes, above 0.
+
+    Reference:
+        J. Pang et al.: Libra R-CNN, https://arxiv.org/abs/1904.02701, Eq. 8 and 9.
+    """
+
+    card = CATALOGUE["balanced-l1"]
+
+    def __init__(self, alpha: float = 0.5, gamma: float = 1.5) -> None:
+        super().__init__()
+        self.alpha = require_positive("alpha", alpha)
+        self.gamma = require_positive("gamma", gamma)
+
+    def of_codes(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Return the loss (K,) of codes (K, 4)."""
+        return balanced_l1(pred, target, alpha=self.alpha, gamma=self.gamma)
+
+    def extra_repr(self) -> str:
+        """Return the options, for `print`."""
+        return f"alpha={self.alpha:g}, gamma={self.gamma:g}"

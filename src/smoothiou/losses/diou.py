@@ -1,0 +1,68 @@
+"""Distance IoU."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from smoothiou.boxes import Pairs, Slopes
+from smoothiou.losses._base import FRAMES, PairLoss, of_boxes, require_one_of
+from smoothiou.losses.catalogue import CATALOGUE
+
+
+def distance_penalty(pairs: Pairs) -> tuple[Tensor, Tensor, Tensor]:
+    """Return (rho / c)^2, and its slopes with the shift and with the hull's sides.
+
+    rho is the distance of the centres, c the diagonal of the smallest box around both.
+    """
+    even = pairs.even
+    squares = even * even
+    diagonal = squares.sum(0).clamp(min=torch.finfo(squares.dtype).eps)  # c^2: the hull's sides are 1
+    squares = squares / diagonal
+    pull = pairs.shift * squares
+    penalty = (pairs.shift * pull).sum(0)
+    return penalty, 2 * pull, -2 * penalty * squares
+
+
+def one_minus_diou(pairs: Pairs) -> tuple[Tensor, Slopes]:
+    """Return 1 - DIoU and its slopes."""
+    iou, slopes = pairs.iou()
+    penalty, shift, hull = distance_penalty(pairs)
+    return 1 - iou + penalty, slopes.scaled(-1)._replace(shift=shift, hull=hull)
+
+
+def diou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") -> Tensor:
+    """Return 1 - DIoU of boxes (K, 4) xyxy; see `DIoU`."""
+    return of_boxes(one_minus_diou, boxes1, boxes2, reduction, symmetric=True)
+
+
+class DIoU(PairLoss):
+    """Pull the centres together directly, also while boxes do not touch.
+
+        DIoU = IoU - (rho / c)^2,    rho: distance of the centres,  c: diagonal of the smallest box around both
+
+    A distance mixes x and y, so unlike IoU this depends on the frame: in pixels and relative to the anchor it
+    differs by up to .07. torchvision, Detectron2 and MMDetection measure in pixels; the authors' Faster R-CNN
+    and PaddleDetection relative to the proposal.
+
+    Args:
+        frame: `pixels`, which needs anchors and without them takes square ones; or `anchor`: lengths along x
+            and y are measured in the anchor's width and height.
+
+    Reference:
+        Z. Zheng et al.: Distance-IoU Loss, https://arxiv.org/abs/1911.08287, Eq. 7.
+    """
+
+    card = CATALOGUE["diou"]
+
+    def __init__(self, frame: str = "pixels") -> None:
+        super().__init__()
+        self.frame = require_one_of("frame", frame, FRAMES)
+
+    def measure(self, pairs: Pairs) -> tuple[Tensor, Slopes]:
+        """Return the loss (K,) of pairs, and its slopes."""
+        return one_minus_diou(pairs)
+
+    def extra_repr(self) -> str:
+        """Return the options, for `print`."""
+        return f"frame={self.frame!r}"

@@ -1,0 +1,54 @@
+"""Efficient IoU, one of the two losses called EIoU."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from smoothiou.boxes import Pairs, Slopes
+from smoothiou.losses._base import FRAMES, PairLoss, of_boxes, require_one_of
+from smoothiou.losses.catalogue import CATALOGUE
+from smoothiou.losses.diou import one_minus_diou
+
+
+def one_minus_efficient_iou(pairs: Pairs) -> tuple[Tensor, Slopes]:
+    """Return the loss and its slopes; lengths are shares of the hull's sides, which are 1."""
+    value, slopes = one_minus_diou(pairs)
+    assert slopes.hull is not None
+    excess = pairs.side - pairs.target_side
+    squares = excess * excess
+    return value + squares.sum(0), slopes._replace(side=2 * excess, hull=slopes.hull - 2 * squares)
+
+
+def efficient_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") -> Tensor:
+    """Return the Efficient-IoU loss of boxes (K, 4) xyxy; see `EfficientIoU`."""
+    return of_boxes(one_minus_efficient_iou, boxes1, boxes2, reduction, symmetric=True)
+
+
+class EfficientIoU(PairLoss):
+    """Pull widths and heights to the target's one by one, where CIoU pulls only their ratio.
+
+        L = 1 - IoU + (rho / c)^2 + (w - target w)^2 / C_w^2 + (h - target h)^2 / C_h^2
+
+    C_w and C_h are the sides of the smallest box around both, c its diagonal. Two losses are called EIoU: this
+    one and `extended-iou`. The authors' Focal-EIoU weighs it by IoU^0.5 besides.
+
+    Args:
+        frame: as in `DIoU`.
+
+    Reference:
+        Y. Zhang et al.: Focal and Efficient IOU Loss, https://arxiv.org/abs/2101.08158, Eq. 6.
+    """
+
+    card = CATALOGUE["efficient-iou"]
+
+    def __init__(self, frame: str = "pixels") -> None:
+        super().__init__()
+        self.frame = require_one_of("frame", frame, FRAMES)
+
+    def measure(self, pairs: Pairs) -> tuple[Tensor, Slopes]:
+        """Return the loss (K,) of pairs, and its slopes."""
+        return one_minus_efficient_iou(pairs)
+
+    def extra_repr(self) -> str:
+        """Return the options, for `print`."""
+        return f"frame={self.frame!r}"

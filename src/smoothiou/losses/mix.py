@@ -1,0 +1,40 @@
+"""Huber and IoU with a fixed weight: the control for the paper's only new idea, a weight that moves."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from smoothiou.losses._base import reduced
+from smoothiou.losses.catalogue import CATALOGUE
+from smoothiou.losses.smooth_iou import SmoothIoU, smooth_iou_loss
+
+
+def mix_loss(
+    boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, lam: float = 0.5, delta: float = 1.0
+) -> Tensor:
+    """Return `Mix` of boxes (K, 4) xyxy; Huber is that of the corners, in the boxes' own unit."""
+    return reduced(smooth_iou_loss(boxes1, boxes2, lam=float(lam), delta=delta), reduction)
+
+
+class Mix(SmoothIoU):
+    """Show what a fixed lambda does, so that one can tell whether a moving one does more.
+
+        L_k = lam * iou_weight * (1 - IoU_k) + (1 - lam) * Huber_k
+
+    The same as `smooth-iou[lam=NUMBER]`, under a name of its own. The paper says that a fixed lambda is
+    "detrimental to the overall performance" and shows no numbers; .25, .5 and .75 are the obvious ones to try.
+
+    Args:
+        lam: the weight of IoU, in [0, 1].
+        delta: threshold of Huber (Eq. 2), above 0.
+        iou_weight: factor on the IoU term, above 0.
+    """
+
+    card = CATALOGUE["mix"]
+
+    def __init__(self, lam: float = 0.5, delta: float = 1.0, iou_weight: float = 1.0) -> None:
+        super().__init__(delta=delta, lam=float(lam), iou_weight=iou_weight)
+
+    def extra_repr(self) -> str:
+        """Return the options, for `print`."""
+        return f"lam={self.lam!r}, delta={self.delta:g}, iou_weight={self.iou_weight:g}"

@@ -1,0 +1,52 @@
+"""Powerful IoU, one of the two losses called PIoU."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from smoothiou.boxes import Pairs, Slopes
+from smoothiou.losses._base import PairLoss, of_boxes
+from smoothiou.losses.catalogue import CATALOGUE
+
+# Sides of a target, as a share of what both boxes span, below which the penalty is flat: exp(-P^2) is 0 long before.
+SMALLEST_TARGET = 1e-6
+
+
+def powerful_iou(pairs: Pairs) -> tuple[Tensor, Slopes]:
+    """Return the loss and its slopes."""
+    iou, slopes = pairs.iou()
+    low, high = pairs.edges.unbind(0)
+    side = pairs.target_side.clamp(min=SMALLEST_TARGET)
+    p = ((low.abs() + high.abs()) / side).sum(0) / 4
+    away = torch.exp(-p * p)
+    steepness = 2 * p * away / 4  # d(1 - exp(-P^2)) / dP, and the quarter of P
+    per_low, per_high = low.sign() / side * steepness, high.sign() / side * steepness
+    # An edge moves outward by half of what the side grows, and with the centre or against it.
+    slopes = slopes.scaled(-1)._replace(side=(per_low + per_high) * 0.5, shift=per_high - per_low)
+    return 2 - iou - away, slopes
+
+
+def powerful_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") -> Tensor:
+    """Return the Powerful-IoU loss of boxes (K, 4) xyxy; see `PowerfulIoU`."""
+    return of_boxes(powerful_iou, boxes1, boxes2, reduction, symmetric=False)
+
+
+class PowerfulIoU(PairLoss):
+    """Measure each edge's distance in sides of the target, so that growing the box never pays.
+
+        L = 1 - IoU + 1 - exp(-P^2),    P = mean of |edge - target edge| / target side, over the four edges
+
+    GIoU to Efficient-IoU divide by the size of the box around both, which a larger prediction makes larger.
+    P divides by the target's. Its pull is strongest at P = .7 and fades for boxes that are far off. Two losses
+    are called PIoU: this one (its first version) and Pixels-IoU, for rotated boxes.
+
+    Reference:
+        C. Liu et al.: Powerful-IoU, Neural Networks 170, 2024, https://doi.org/10.1016/j.neunet.2023.11.041.
+    """
+
+    card = CATALOGUE["powerful-iou"]
+
+    def measure(self, pairs: Pairs) -> tuple[Tensor, Slopes]:
+        """Return the loss (K,) of pairs, and its slopes."""
+        return powerful_iou(pairs)
