@@ -11,6 +11,7 @@ from smoothiou.boxes import aligned_iou, to_xyxy
 from smoothiou.errors import ConfigError
 from smoothiou.lab.grid import NUMBERS, REACH, SIDES, loss_grid, unpack
 from smoothiou.lab.pairs import SinglePairLoss
+from smoothiou.losses.catalogue import CATALOGUE
 
 TRUTH = torch.tensor([[30.0, 30.0, 50.0, 50.0]], dtype=torch.float64)
 HERE = "tests.lab.test_grid"
@@ -63,6 +64,14 @@ def test_overlap_is_kept_too():
     for w, h, y, x in PLACES:
         box = to_xyxy(torch.tensor([[40.0 + x, 40.0 + y, SIDES[w], SIDES[h]]]), box_format="cxcywh")
         assert iou[w, h, y, x] == pytest.approx(float(aligned_iou(box, TRUTH.float())), abs=5e-4)
+
+
+def test_the_whole_shelf_fits_into_a_few_megabytes():
+    grid = loss_grid(tuple(CATALOGUE))
+    assert [loss.loss for loss in grid.losses] == list(CATALOGUE)
+    assert all(loss.summary and loss.formula for loss in grid.losses)
+    # As text, four signs stand for three bytes.
+    assert sum(len(loss.packed) for loss in grid.losses) * 4 / 3 < 4e6
 
 
 def test_equal_input_gives_equal_bytes():
