@@ -129,6 +129,7 @@ def calibration_lines(found: Mapping[str, Any]) -> str:
         "pull: mean length of the gradient by the four deltas of a positive box.",
         f"ratio: pull of {found['reference']} / pull of the loss; in brackets the middle half of the batches.",
         f"weight: the ratio {_in_words(found['decides'])}, with three digits.",
+        "literature: what authors and frameworks use, most of them beside L1 and in the second stage.",
     ]
     for stage in next(iter(found["weights"].values())):
         counts = ", ".join(f"{m['positives'][stage]} positives {_in_words(m['name'])}" for m in moments)
