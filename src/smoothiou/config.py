@@ -70,9 +70,10 @@ class ModelConfig:
     """Which detector."""
 
     name: str = "nano"
-    """`nano`, `resnet18-fpn`, `resnet50-fpn` or `mobilenet-v3-fpn`."""
+    """`nano`, `resnet18-fpn`, `resnet50-fpn`, `mobilenet-v3-fpn` or `inception-v2` (the paper's)."""
     weights: str = "none"
-    """`none`, `imagenet`, `coco` (both download, and only when asked for here) or the path of a checkpoint."""
+    """`none`, `imagenet`, `coco` (both download, and only when asked for here), the path of a checkpoint, or `tf:PATH`
+    of a TensorFlow checkpoint (`inception-v2`)."""
     min_size: int = 240
     """Images are resized to this short side ..."""
     max_size: int = 320

@@ -9,7 +9,7 @@ from torchvision.ops import box_iou
 from smoothiou.detectors import DETECTORS, box_statistics, build_detector, detect, set_box_loss
 from smoothiou.errors import ConfigError
 
-SIDES = {"nano": 128, "resnet18-fpn": 64, "resnet50-fpn": 64, "mobilenet-v3-fpn": 64}
+SIDES = {"nano": 128, "resnet18-fpn": 64, "resnet50-fpn": 64, "mobilenet-v3-fpn": 64, "inception-v2": 64}
 
 
 def one_batch(side):
@@ -111,6 +111,9 @@ def test_that_many_proposals_can_be_had(proposals):
         ({"name": "nano", "weights": "imagenet"}, "nano: there are no imagenet weights. There are: none"),
         ({"name": "resnet18-fpn", "weights": "coco"}, "no coco weights. There are: none, imagenet"),
         ({"name": "resnet50-fpn", "weights": "imagnet"}, 'Did you mean "imagenet"'),
+        ({"name": "nano", "weights": "tf:model.ckpt"}, "nano: it reads no TensorFlow checkpoints. The detector incep"),
+        ({"name": "inception-v2", "weights": "tf:"}, "weights: 'tf:' names no file"),
+        ({"name": "inception-v2", "weights": "coco"}, "no coco weights. There are: none, tf:PATH"),
         ({"name": "nano", "loss": "smoth-iou"}, "smooth-iou"),
         ({"name": "nano", "stages": ("head",)}, "is no stage"),
     ],

@@ -21,9 +21,11 @@ from torchvision.models.detection.backbone_utils import mobilenet_backbone, resn
 from torchvision.ops import FrozenBatchNorm2d
 
 from smoothiou.config import STAGES
+from smoothiou.detectors.inception_rcnn import build_inception_v2
 from smoothiou.detectors.nano import build_nano
 from smoothiou.detectors.precision import keep_boxes_in_float32
 from smoothiou.detectors.stage_loss import BoxLoss, torchvision_smooth_l1
+from smoothiou.detectors.tf_import import load_tf_checkpoint
 from smoothiou.detectors.torchvision import set_box_loss
 from smoothiou.detectors.weights import (
     has_frozen_norms,
@@ -37,6 +39,13 @@ from smoothiou.errors import ConfigError, did_you_mean
 
 def _nano(*, num_classes: int, frozen: bool, **settings: Any) -> FasterRCNN:
     return build_nano(num_classes=num_classes, **settings)
+
+
+def _inception_v2(*, num_classes: int, frozen: bool, **settings: Any) -> FasterRCNN:
+    # Imported weights never met an anchor that leaves the image. From random weights, on small images, most do.
+    return build_inception_v2(
+        num_classes=num_classes, stored_statistics=frozen, border="remove" if frozen else "keep", **settings
+    )
 
 
 def _resnet_fpn(backbone_name: str) -> Callable[..., FasterRCNN]:
@@ -71,20 +80,26 @@ def _norm(frozen: bool) -> Callable[..., nn.Module]:
     return FrozenBatchNorm2d if frozen else nn.BatchNorm2d
 
 
+TENSORFLOW = "tf:"
+"""Before the path of a TensorFlow checkpoint."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Detector:
-    """How a detector is built, and which pretrained weights torchvision offers for it."""
+    """How a detector is built, which weights torchvision offers for it, and whether it reads TensorFlow's."""
 
     build: Callable[..., FasterRCNN]
     summary: str
     imagenet: WeightsEnum | None = None
     coco: WeightsEnum | None = None
     coco_zero_eps: bool = False
+    tensorflow: bool = False
 
     @property
     def offers(self) -> tuple[str, ...]:
         """Words that `weights` may be, beside a path."""
-        return ("none", *(word for word in ("imagenet", "coco") if getattr(self, word) is not None))
+        words = tuple(word for word in ("imagenet", "coco") if getattr(self, word) is not None)
+        return ("none", *words, *((f"{TENSORFLOW}PATH",) if self.tensorflow else ()))
 
 
 DETECTORS: Mapping[str, Detector] = MappingProxyType(
@@ -107,6 +122,11 @@ DETECTORS: Mapping[str, Detector] = MappingProxyType(
             summary="19 million parameters, light on a GPU",
             imagenet=MobileNet_V3_Large_Weights.IMAGENET1K_V1,
             coco=FasterRCNN_MobileNet_V3_Large_FPN_Weights.COCO_V1,
+        ),
+        "inception-v2": Detector(
+            build=_inception_v2,
+            summary="13 million parameters, the paper's; reads TensorFlow's checkpoints",
+            tensorflow=True,
         ),
     }
 )
@@ -134,11 +154,11 @@ def build_detector(
     weights did not cover is said in its attribute `notes`, a tuple of sentences.
 
     Args:
-        name: "nano", "resnet18-fpn", "resnet50-fpn" or "mobilenet-v3-fpn" (see `DETECTORS`).
+        name: "nano", "resnet18-fpn", "resnet50-fpn", "mobilenet-v3-fpn" or "inception-v2" (see `DETECTORS`).
         num_classes: classes, without the background; 1 or more.
         loss: as in `set_box_loss`; None for torchvision's own smooth L1.
-        weights: None or "none", "imagenet" or "coco" where torchvision offers them (both download), or the
-            path of a checkpoint.
+        weights: None or "none", "imagenet" or "coco" where torchvision offers them (both download), the path of
+            a checkpoint, or "tf:PATH" for inception-v2, of TensorFlow's `faster_rcnn_inception_v2`.
         stages: "rpn", "roi", or both; the others keep torchvision's own loss.
         loss_weight: factor on the loss in these stages.
         min_size: short side of the resized image in pixels ...
@@ -159,7 +179,7 @@ def build_detector(
     state = read_checkpoint(str(weights)) if word == "path" else None
     model: Any = detector.build(
         num_classes=num_classes + 1,
-        frozen=word in ("imagenet", "coco") or (state is not None and has_frozen_norms(state)),
+        frozen=word in ("imagenet", "coco", "tf") or (state is not None and has_frozen_norms(state)),
         min_size=min_size,
         max_size=max_size,
         rpn_pre_nms_top_n_test=max(1000, 2 * proposals),
@@ -175,6 +195,8 @@ def build_detector(
     model.notes = ()
     if state is not None:
         load_checkpoint(model, state, source=str(weights))
+    elif word == "tf":
+        model.notes = (load_tf_checkpoint(model, str(weights).removeprefix(TENSORFLOW)).note,)
     elif word == "imagenet" and detector.imagenet is not None:
         model.notes = (load_imagenet(model, detector.imagenet),)
     elif word == "coco" and detector.coco is not None:
@@ -183,7 +205,7 @@ def build_detector(
 
 
 def check_name_and_weights(name: str, weights: str | Path | None) -> str:
-    """Return "none", "imagenet", "coco" or "path", without reading or downloading anything.
+    """Return "none", "imagenet", "coco", "tf" or "path", without reading or downloading anything.
 
     Raises:
         ConfigError: an unknown detector, or weights that it has not.
@@ -194,6 +216,12 @@ def check_name_and_weights(name: str, weights: str | Path | None) -> str:
         return "none"
     text = str(weights)
     offers = DETECTORS[name].offers
+    if text.startswith(TENSORFLOW):
+        if not DETECTORS[name].tensorflow:
+            raise ConfigError(f"{name}: it reads no TensorFlow checkpoints.", hint="The detector inception-v2 does.")
+        if text in (TENSORFLOW, f"{TENSORFLOW}PATH"):
+            raise ConfigError(f"weights: {text!r} names no file.", hint="Write tf:FOLDER/model.ckpt.")
+        return "tf"
     if text in offers:
         return text
     if text in ("imagenet", "coco"):

@@ -8,6 +8,7 @@ thresholds from them; so the stages stay torchvision's own, with its losses and 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,7 +46,7 @@ class ProposalsClippedAfterNMS:
     """Stands in for `filter_proposals` of a region proposal network.
 
     Args:
-        rpn: whose thresholds hold; it has one feature map.
+        rpn: whose thresholds hold, with `GridAnchors`; anchors that these do not count yield no proposals.
     """
 
     rpn: RegionProposalNetwork
@@ -62,12 +63,13 @@ class ProposalsClippedAfterNMS:
             num_anchors: not used.
         """
         all_scores = objectness.detach().reshape(len(proposals), -1).sigmoid()
+        anchors: Any = self.rpn.anchor_generator
+        count = self.rpn.post_nms_top_n()
         found_boxes, found_scores = [], []
-        for boxes, scores, shape in zip(proposals, all_scores, image_shapes, strict=True):
-            likely = torch.where(scores >= self.rpn.score_thresh)[0]
-            kept = likely[
-                best_after_nms(boxes[likely], scores[likely], iou=self.rpn.nms_thresh, count=self.rpn.post_nms_top_n())
-            ]
+        for boxes, scores, usable, shape in zip(proposals, all_scores, anchors.usable, image_shapes, strict=True):
+            likely = torch.where((scores >= self.rpn.score_thresh) & usable)[0]
+            boxes, scores = boxes[likely], scores[likely]
+            kept = best_after_nms(boxes, scores, iou=self.rpn.nms_thresh, count=count)
             boxes, scores = clip_boxes_to_image(boxes[kept], shape), scores[kept]
             visible = remove_small_boxes(boxes, self.rpn.min_size)
             found_boxes.append(boxes[visible])
@@ -97,7 +99,8 @@ class DetectionsClippedAfterNMS:
             image_shapes: (height, width) of each image.
         """
         counts = [len(own) for own in proposals]
-        boxes = self.heads.box_coder.decode(box_regression, proposals).split(counts)
+        boxes = self.heads.box_coder.decode(box_regression, proposals)
+        boxes = boxes.reshape(*class_logits.shape, 4).split(counts)  # no boxes at all come back in another shape
         scores = F.softmax(class_logits, dim=-1).split(counts)
         found = [self._one_image(*each) for each in zip(boxes, scores, image_shapes, strict=True)]
         return [each[0] for each in found], [each[1] for each in found], [each[2] for each in found]
@@ -106,14 +109,10 @@ class DetectionsClippedAfterNMS:
         rows, labels = [], []
         for label in range(1, scores.shape[1]):
             likely = torch.where(scores[:, label] > self.heads.score_thresh)[0]
-            rows.append(
-                likely[
-                    best_after_nms(
-                        boxes[likely, label], scores[likely, label], iou=self.heads.nms_thresh, count=PER_CLASS
-                    )
-                ]
-            )
-            labels.append(torch.full_like(rows[-1], label))
+            own, score = boxes[likely, label], scores[likely, label]
+            kept = likely[best_after_nms(own, score, iou=self.heads.nms_thresh, count=PER_CLASS)]
+            rows.append(kept)
+            labels.append(torch.full_like(kept, label))
         row, label = torch.cat(rows), torch.cat(labels)
         order = scores[row, label].argsort(descending=True, stable=True)
         row, label = row[order], label[order]

@@ -13,9 +13,11 @@ from torchvision.ops import MultiScaleRoIAlign
 from smoothiou.boxes import CODE_WEIGHTS, Weights
 from smoothiou.detectors.clip_after_nms import DetectionsClippedAfterNMS, ProposalsClippedAfterNMS
 from smoothiou.detectors.crop_and_resize import CropAndResize
-from smoothiou.detectors.grid_anchors import GridAnchors
+from smoothiou.detectors.grid_anchors import Border, GridAnchors, LabelsOfUsableAnchors
 from smoothiou.detectors.inception_v2 import InceptionV2Features, InceptionV2Head, truncated_normal
 from smoothiou.detectors.roi_align import SeparableRoIAlign
+from smoothiou.detectors.tf_resize import TensorFlowTransform
+from smoothiou.errors import ConfigError
 
 STRIDE = 16
 CELLS = 7
@@ -63,6 +65,8 @@ def build_inception_v2(
     relu6: bool = True,
     roi_op: Literal["crop-and-resize", "roi-align"] = "crop-and-resize",
     clip: Literal["after-nms", "before-nms"] = "after-nms",
+    border: Border = "remove",
+    resize: Literal["tensorflow", "torchvision"] = "tensorflow",
     rpn_channels: int = 512,
     depth_multiplier: float = 1.0,
     **settings: Any,
@@ -71,8 +75,7 @@ def build_inception_v2(
 
     By default as `faster_rcnn_inception_v2` of TensorFlow's Object Detection API: images in [-1, 1], not padded
     to multiples of 32; 300 proposals in training too, 64 of them sampled; suppression at 0.7 and 0.6. Left as
-    torchvision has them: truth boxes join the proposals in training, anchors that leave the image are trained,
-    decoded sides stop at 62.5 anchor sides, and images are resized with half-pixel centres.
+    torchvision has them: truth boxes join the proposals in training, and decoded sides stop at 62.5 anchor sides.
 
     Args:
         num_classes: classes, with the background.
@@ -84,10 +87,25 @@ def build_inception_v2(
         roi_op: the second stage's crops, by `CropAndResize` or by RoIAlign, both 7x7.
         clip: boxes to the image "after-nms" with all proposals suppressed together, or "before-nms" among the
             first thousands, as torchvision does, in both stages.
+        border: anchors that leave the image, "remove" or "keep" (see `GridAnchors`). Small images have few others:
+            of 256 pixels, only those of the two smallest scales would learn. With "before-nms" removed anchors
+            learn nothing, but still propose.
+        resize: with TensorFlow's sizes and filter or with torchvision's.
         rpn_channels: of the RPN's 3x3 layer.
         depth_multiplier: factor on the widths of Inception V2.
         settings: further arguments of `torchvision.models.detection.FasterRCNN`.
+
+    Raises:
+        ConfigError: an option has none of the values that are named here.
     """
+    for option, value, choices in (
+        ("roi_op", roi_op, ("crop-and-resize", "roi-align")),
+        ("clip", clip, ("after-nms", "before-nms")),
+        ("border", border, ("remove", "keep")),
+        ("resize", resize, ("tensorflow", "torchvision")),
+    ):
+        if value not in choices:
+            raise ConfigError(f"{option}: expected {' or '.join(choices)}, got {value!r}.")
     backbone = InceptionV2Features(stored_statistics=stored_statistics, depth_multiplier=depth_multiplier)
     head = InceptionV2Head(
         backbone.out_channels, stored_statistics=stored_statistics, depth_multiplier=depth_multiplier
@@ -110,7 +128,9 @@ def build_inception_v2(
     }
     model = FasterRCNN(
         backbone,
-        rpn_anchor_generator=GridAnchors(scales=anchor_scales, aspect_ratios=anchor_ratios, stride=STRIDE),
+        rpn_anchor_generator=GridAnchors(
+            scales=anchor_scales, aspect_ratios=anchor_ratios, stride=STRIDE, border=border
+        ),
         rpn_head=TwoLogitRPNHead(
             backbone.out_channels, len(anchor_scales) * len(anchor_ratios), channels=rpn_channels, relu6=relu6
         ),
@@ -124,6 +144,10 @@ def build_inception_v2(
     )
     parts: Any = model
     parts.rpn.box_coder = BoxCoder(weights=code_weights)
+    if resize == "tensorflow":
+        parts.transform.__class__ = TensorFlowTransform
+    if border == "remove":
+        parts.rpn.assign_targets_to_anchors = LabelsOfUsableAnchors(parts.rpn)
     if clip == "after-nms":
         parts.rpn.filter_proposals = ProposalsClippedAfterNMS(parts.rpn)
         parts.roi_heads.postprocess_detections = DetectionsClippedAfterNMS(parts.roi_heads)
