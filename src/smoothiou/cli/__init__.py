@@ -39,6 +39,7 @@ COMMANDS = {
     "calibrate": ("calibrate:calibrate", "Measure how strongly each loss pulls, and propose weights that match."),
     "fetch-data": ("fetch_data:fetch_data", "Tell what a public data set costs to download, and do it with --yes."),
     "losses": ("losses:losses", "List the box losses, or explain one."),
+    "curves": ("curves:curves", "Draw losses while a box slides over another: the paper's Figures 1 to 3."),
     "config": ("config:app", "Show, check and explain settings."),
     "env": ("env:env", "Print versions and devices."),
 }
