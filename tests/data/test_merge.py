@@ -171,6 +171,10 @@ def test_mistakes_are_named(two_years, tmp_path):
         choose_splits(two_years, train="VOC2007:train+VOC2012:trian")
     with pytest.raises(DataError, match=r'VOC2017: no such folder\. Did you mean "VOC20'):
         load_dataset(f"{tmp_path}/VOC2012+{tmp_path}/VOC2017")
+    with pytest.raises(DataError, match=r"a folder beside a \+ has no name\. Write FOLDER\+FOLDER"):
+        load_dataset(f"{tmp_path}/VOC2007+")
+    with pytest.raises(DataError, match=r"VOC2007:train: no such folder"):
+        load_dataset(f"{tmp_path}/VOC2007:train:val")
     with pytest.raises(DataError, match=r"07\+12 needs the folders of PASCAL VOC 2007 and 2012.*with 0 of 2012"):
         load_dataset(two_years.split("+")[0], split="07+12")
 

@@ -256,7 +256,7 @@ def _partner(path: str | Path, train: str, known: Sequence[str]) -> str:
 def _format(path: str | Path, format: str | None) -> str:
     """Return the format asked for, or the one found; the path must exist either way."""
     if format in (None, "", "auto"):
-        return detect_format(path)
+        return _detect_one(path)
     if format not in FORMATS:
         raise ConfigError(f"data.format: {format!r} is no format.", hint=did_you_mean(format, ("auto", *FORMATS)))
     if format != "shapes" and not Path(path).expanduser().exists():

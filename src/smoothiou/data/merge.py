@@ -55,6 +55,9 @@ def folders(path: str | Path) -> list[Part]:
     """Return the folders that DATA names, each with the split that `train` means there ("": its own).
 
     A path that exists is taken as it is, whatever its name holds.
+
+    Raises:
+        DataError: nothing stands before or after a `+`.
     """
     found: list[Part] = []
     pending = ""
@@ -72,6 +75,8 @@ def folders(path: str | Path) -> list[Part]:
         else:
             continue
         pending = ""
+    if len(found) > 1 and not all(part.folder for part in found):
+        raise DataError(f"DATA is {path}, in which a folder beside a + has no name.", hint="Write FOLDER+FOLDER.")
     return found
 
 
