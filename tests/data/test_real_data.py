@@ -11,6 +11,7 @@ import pytest
 
 from smoothiou.config import DataConfig
 from smoothiou.data import choose_splits, detect_format, list_splits, load_dataset
+from smoothiou.data.faults import fit_boxes
 from smoothiou.data.images import image_size, read_image
 from smoothiou.data.leaks import same_photos
 from smoothiou.data.pets import breed, tensorflow_cut
@@ -235,6 +236,8 @@ def test_every_udacity_box(shared_data, name, layout, frames, per_class):
         assert "1478897138029169863.jpg" in wide
         assert len(wide) == 2
         assert "3 rows stand in it twice" in labels.notes[0]
+    faults = Counter(fault.kind for fault in fit_boxes(boxes, width=1920, height=1200)[1])
+    assert faults == ({"no-area": 4} if layout == "crowdai" else {"overhang": 2})
     # 80/20 in whole blocks: no second of the drive has frames on both sides.
     cut, how = cut_by_time(labels.boxes, seed=0)
     assert how == "in blocks of 25 s of the drive"
