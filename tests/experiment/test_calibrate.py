@@ -118,7 +118,10 @@ class TestCapture:
     @pytest.fixture
     def model(self, splits: Splits):
         seed_weights(5)
-        return build(CONFIG, classes=len(splits.train.classes))
+        model: Any = build(CONFIG, classes=len(splits.train.classes))
+        for stage in (model.rpn, model.roi_heads):  # so few that it matters which ones are drawn
+            stage.fg_bg_sampler.batch_size_per_image = 6
+        return model
 
     def capture(self, model, splits: Splits, *, steps: int = 2):
         place = choose_place("cpu", "fp32")
