@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 # The losses of the paper keep their colours in every figure; others take what is left, in order.
 SLOTS = {"huber": 0, "smooth-iou": 1, "iou": 2, "l2": 3}
 
-X_LABEL = "centre of the predicted box, x (pixels)"
-
 
 def figure_1(slides: Sequence[Slide], name: str = "figure1") -> Picture:
     """Return Figure 1: the boxes on the left; on the right each loss on its own scale."""
@@ -203,7 +201,13 @@ def _frame(axes: Axes, slide: Slide, *, bottom: bool) -> None:
     axes.grid(visible=False, axis="x")
     axes.tick_params(labelbottom=bottom)
     if bottom:
-        axes.set_xlabel(X_LABEL)
+        axes.set_xlabel(_x_label(slide))
+
+
+def _x_label(slide: Slide) -> str:
+    width, height = slide.size
+    sizes = "" if slide.size == (SIDE, SIDE) else f", {width:g} × {height:g} over {SIDE} × {SIDE}"
+    return f"centre of the predicted box{sizes}, x (pixels)"
 
 
 def _caption(axes: Axes, left: str, right: str) -> None:
@@ -239,7 +243,7 @@ def _panels(
     columns = min(len(slides), 2 if len(slides) in (2, 4) else 3)
     rows = math.ceil(len(slides) / columns)
     with drawing_alone(name):
-        figure = new_figure(max(280 * columns, 420), 185 * rows + 30 + 22 * key)
+        figure = new_figure(max(280 * columns, 420), 185 * rows + 30 + (22 if columns > 1 else 40) * key)
         grid = figure.subplots(rows, columns, squeeze=False)
         for place, axes in enumerate(grid.flat):
             if place >= len(slides):
@@ -248,15 +252,22 @@ def _panels(
             draw(axes, slides[place])
             _frame(axes, slides[place], bottom=place + columns >= len(slides))
             axes.set_xlabel("")
-        figure.supxlabel(X_LABEL, fontsize=10.5, color=light("muted"))
+        figure.supxlabel(_x_label(slides[0]), fontsize=10.5, color=light("muted"))
         figure.supylabel(y_label, fontsize=10.5, color=light("muted"))
         if key:
             ink = light("ink")
             handles = [
                 Line2D([], [], color=ink, linewidth=2, label="gradient, as training sees it"),
-                Line2D([], [], color=ink, linewidth=1.2, linestyle=(0, (3, 2)), label="slope of the drawn curve"),
+                Line2D(
+                    [],
+                    [],
+                    color=ink,
+                    linewidth=1.2,
+                    linestyle=(0, (3, 2)),
+                    label="slope of the drawn curve, of which training holds a part constant",
+                ),
             ]
-            figure.legend(handles=handles, loc="outside upper left", frameon=False, ncols=2, fontsize=9.5)
+            figure.legend(handles=handles, loc="outside upper left", frameon=False, ncols=min(columns, 2), fontsize=9.5)
         return picture(figure, name, title=title, description=description)
 
 
