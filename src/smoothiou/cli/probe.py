@@ -34,10 +34,6 @@ def probe(
         Literal["head", "last"] | None,
         Parameter(help="With --refit: train the whole box head from random weights, or its last layer alone."),
     ] = None,
-    weights: Annotated[
-        Literal["one", "suggested", "matched"] | None,
-        Parameter(help="With --refit: the factor on each loss: 1, the catalogue's, or that of an equal pull."),
-    ] = None,
     steps: Annotated[int | None, Parameter(help="With --refit: steps of each training.")] = None,
     batch: Annotated[int | None, Parameter(help="With --refit: boxes a step.")] = None,
     rate: Annotated[float | None, Parameter(help="With --refit: peak of the learning rate.")] = None,
@@ -59,7 +55,7 @@ def probe(
         runs: folders of runs or studies, the baseline first; with --refit, one run.
     """
     given = {
-        "depth": depth, "weights": weights, "steps": steps, "batch": batch, "rate": rate, "boxes": boxes,
+        "depth": depth, "steps": steps, "batch": batch, "rate": rate, "boxes": boxes,
         "test_boxes": test_boxes,
     }  # fmt: skip
     given = {name: value for name, value in given.items() if value is not None}
@@ -113,11 +109,12 @@ def _refit(
 ) -> None:
     from smoothiou.cli.compare import check_names, parse_seeds
     from smoothiou.config import split_losses
-    from smoothiou.experiment.refit import Refit
-    from smoothiou.experiment.refit import refit as refit_run
 
     chosen, numbers = split_losses(losses or "huber,smooth-iou"), parse_seeds(seeds or "0,1,2")
     check_names(chosen)
+    from smoothiou.experiment.refit import Refit
+    from smoothiou.experiment.refit import refit as refit_run
+
     folder = out or run / "refit"
     found = refit_run(
         run, losses=chosen, seeds=numbers, out=folder, settings=Refit(**given), checkpoint=checkpoint, device=device,

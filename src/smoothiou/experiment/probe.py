@@ -19,7 +19,7 @@ from smoothiou.errors import CheckpointError, ConfigError, DataError
 from smoothiou.evaluate.overlap import aligned_iou
 from smoothiou.evaluate.probe import DEFINITION
 from smoothiou.experiment.devices import Place
-from smoothiou.experiment.finished import open_run
+from smoothiou.experiment.finished import OpenedRun, open_run
 from smoothiou.experiment.measure import facts_of, probes_of, with_progress
 from smoothiou.experiment.paired import Images, compare_probes
 from smoothiou.experiment.splits import open_split, open_test
@@ -147,6 +147,20 @@ def entry(number: int, before: np.ndarray, after: np.ndarray, truths: np.ndarray
     return {"image_id": number, **{key: value.round(5).tolist() for key, value in ious.items()}}
 
 
+def require_classes(folder: Path, opened: OpenedRun, data: Dataset) -> None:
+    """Refuse data whose classes are not those that a run has learnt.
+
+    Raises:
+        DataError: names both.
+    """
+    if data.classes != opened.classes:
+        raise DataError(
+            f"{folder}: has learnt {', '.join(opened.classes)}, but {opened.config.data.path} now holds "
+            f"{', '.join(data.classes)}.",
+            hint="The data has changed since the run was trained; train again, or put the data back.",
+        )
+
+
 def require_boxes(data: Dataset) -> None:
     """Refuse a split that has nothing to probe.
 
@@ -190,12 +204,7 @@ def _probed(
         return Probed(folder=folder, loss=config.loss.name, seed=config.train.seed, data=data, images=images)
     opened = open_run(folder, checkpoint=checkpoint, device=device)
     test = open_split(opened.config.data, split) if split else open_test(opened.config.data)
-    if test.classes != opened.classes:
-        raise DataError(
-            f"{folder}: has learnt {', '.join(opened.classes)}, but {opened.config.data.path} now holds "
-            f"{', '.join(test.classes)}.",
-            hint="The data has changed since the run was trained; train again, or put the data back.",
-        )
+    require_classes(folder, opened, test)
     require_boxes(test)
     images = probe(opened.model, test, opened.config, opened.place, label=folder.name, quiet=quiet)
     return Probed(folder=folder, loss=config.loss.name, seed=config.train.seed, data=facts_of(test), images=images)

@@ -22,18 +22,17 @@ from torch import nn
 
 from smoothiou.config import parse_loss
 from smoothiou.detectors.stage_loss import StageLoss, try_loss
-from smoothiou.errors import ConfigError, DataError, DivergedError
+from smoothiou.errors import ConfigError, DivergedError, InterruptedRun
 from smoothiou.evaluate.probe import DEFINITION
 from smoothiou.experiment.crops import Crops, test_crops, training_crops
 from smoothiou.experiment.finished import OpenedRun, open_run
 from smoothiou.experiment.folder import claim_folder
 from smoothiou.experiment.measure import facts_of
 from smoothiou.experiment.paired import compare_probes
-from smoothiou.experiment.probe import entry, require_boxes
-from smoothiou.experiment.regressor import Regressor, hidden_crops, learn, matching_weights, refined_boxes
+from smoothiou.experiment.probe import entry, require_boxes, require_classes
+from smoothiou.experiment.regressor import Regressor, hidden_crops, learn, refined_boxes
 from smoothiou.experiment.splits import Splits, open_splits
 from smoothiou.losses import load_loss
-from smoothiou.losses.catalogue import CATALOGUE
 from smoothiou.runs import SCHEMA_VERSION, file_digest, finite, manifest, read_json, refuse_other_plan, write_json
 from smoothiou.study.plan import cell_ids
 from smoothiou.train.sinks import clock
@@ -45,15 +44,12 @@ class Refit:
 
     Args:
         depth: "head": box head and last layer from random weights; "last": the last layer on the trained box head.
-        weights: the factor on each loss: "one"; "suggested" by the catalogue; or "matched", so that each pulls at the
-            start as strongly as the baseline.
         steps, batch, rate: of each training; `batch` boxes a step, the peak of the learning rate.
         boxes: crops to learn from.
         test_boxes: probes to test on, where the split has more.
     """
 
     depth: Literal["head", "last"] = "head"
-    weights: Literal["one", "suggested", "matched"] = "one"
     steps: int = 600
     batch: int = 256
     rate: float = 0.001
@@ -98,20 +94,21 @@ def refit(
 
     Returns:
         What `compare_probes` gives of all results in the folder, with "data", "refit" (how, on what, and the time it
-        took), "cells" (loss, seed, weight, seconds, curve) and "failed" (loss, seed, error).
+        took), "cells" (loss, seed, seconds, curve) and "failed" (loss, seed, error).
 
     Raises:
         CheckpointError: no run, or weights that do not fit.
         DataError: the data cannot be read, has other classes or no box.
         ConfigError: an unknown loss, or a folder that holds something else.
+        InterruptedRun: a signal; the training at hand is lost, those before it are kept.
     """
     settings, folder, out = settings or Refit(), Path(run), Path(out)
     for loss in losses:
         try_loss(_load(loss), name=loss)
     opened = open_run(folder, checkpoint=checkpoint, device=device)
     splits = open_splits(opened.config.data)
-    _require_classes(folder, opened, splits)
     for data in (splits.train, splits.test):
+        require_classes(folder, opened, data)
         require_boxes(data)
     identity = {
         "checkpoint": file_digest(folder / f"{checkpoint}.ckpt"),
@@ -119,7 +116,6 @@ def refit(
         "data.train.fingerprint": splits.train.fingerprint,
         "data.test.fingerprint": splits.test.fingerprint,
         "schema_version": SCHEMA_VERSION,
-        "baseline": losses[0] if settings.weights == "matched" else None,
         **asdict(settings),
         "probe": DEFINITION,
     }
@@ -133,7 +129,7 @@ def refit(
         content = {"schema_version": SCHEMA_VERSION, "identity": identity, "losses": list(paths), "facts": facts}
         write_json(out / "refit.json", content)
         if todo:
-            facts = _train(opened, splits, settings, todo, paths, baseline=losses[0], quiet=quiet)
+            facts = _train(opened, splits, settings, todo, paths, quiet=quiet)
             content["facts"] = {**facts, "run": str(folder), "checkpoint": checkpoint, "manifest": manifest()}
             write_json(out / "refit.json", content)
         return _collected(content, paths, splits, baseline=losses[0])
@@ -146,7 +142,6 @@ def _train(
     todo: list[tuple[str, int]],
     paths: Mapping[str, Path],
     *,
-    baseline: str,
     quiet: bool,
 ) -> dict[str, Any]:
     """Compute the crops, train what is to be done, and return what was learnt from and what it cost."""
@@ -171,18 +166,22 @@ def _train(
     if settings.depth == "last":
         crops, test = (hidden_crops(some, heads.box_head, opened.place) for some in (crops, test))
     regressor = Regressor(heads, depth=settings.depth).to(opened.place.device)
-    weights = _weights(settings, sorted({loss for loss, _ in todo}), regressor, crops, baseline, opened)
-    with _progress(len(todo), settings.steps, quiet=quiet) as tell:
-        for place, (loss, seed) in enumerate(todo):
-            cell = _cell(loss, seed, weights[loss], regressor, crops, test, settings, opened, tell(place, loss, seed))
-            write_json(paths[loss] / f"seed{seed}.json", cell)
+    place = 0
+    try:
+        with _progress(len(todo), settings.steps, quiet=quiet) as tell:
+            for place, (loss, seed) in enumerate(todo):
+                cell = _cell(loss, seed, regressor, crops, test, settings, opened, tell(place, loss, seed))
+                write_json(paths[loss] / f"seed{seed}.json", cell)
+    except KeyboardInterrupt:
+        raise InterruptedRun(
+            f"Interrupted: {place} of {len(todo)} trainings are kept.", hint="Give the same command again to continue."
+        ) from None
     return facts
 
 
 def _cell(
     loss: str,
     seed: int,
-    weight: float,
     regressor: Regressor,
     crops: Crops,
     test: Crops,
@@ -192,8 +191,8 @@ def _cell(
 ) -> dict[str, Any]:
     """Train with one loss and seed, and return its curve and what it makes of every probe."""
     began = time.monotonic()
-    content = {"schema_version": SCHEMA_VERSION, "loss": loss, "seed": seed, "weight": weight}
-    stage = StageLoss(loss=_load(loss), name=loss, weight=weight)
+    content = {"schema_version": SCHEMA_VERSION, "loss": loss, "seed": seed}
+    stage = StageLoss(loss=_load(loss), name=loss)
     if isinstance(stage.loss, nn.Module):
         stage.loss.to(opened.place.device)
     try:
@@ -214,19 +213,6 @@ def _cell(
     return {**content, "seconds": time.monotonic() - began, "curve": curve, "images": images}
 
 
-def _weights(
-    settings: Refit, losses: list[str], regressor: Regressor, crops: Crops, baseline: str, opened: OpenedRun
-) -> dict[str, float]:
-    """Return the factor on each loss."""
-    if settings.weights == "matched":
-        loaded = {loss: _load(loss) for loss in dict.fromkeys([baseline, *losses])}
-        return matching_weights(regressor, crops, loaded, reference=baseline, batch=settings.batch, place=opened.place)
-    if settings.weights == "one":
-        return dict.fromkeys(losses, 1.0)
-    names = {loss: parse_loss(loss)[0] for loss in losses}
-    return {loss: getattr(CATALOGUE.get(name), "weight", 1.0) for loss, name in names.items()}
-
-
 def _collected(
     content: Mapping[str, Any], paths: Mapping[str, Path], splits: Splits, *, baseline: str
 ) -> dict[str, Any]:
@@ -245,7 +231,7 @@ def _collected(
             "data": facts_of(splits.test),
             "train_data": facts_of(splits.train),
             "refit": {**content["identity"], **content["facts"]},
-            "cells": [{key: cell[key] for key in ("loss", "seed", "weight", "seconds", "curve")} for cell in done],
+            "cells": [{key: cell[key] for key in ("loss", "seed", "seconds", "curve")} for cell in done],
             "failed": [{key: cell[key] for key in ("loss", "seed", "error")} for cell in cells if "images" not in cell],
         }
     )
@@ -254,15 +240,6 @@ def _collected(
 def _load(loss: str) -> Any:
     name, options = parse_loss(loss)
     return load_loss(name, **options)
-
-
-def _require_classes(folder: Path, opened: OpenedRun, splits: Splits) -> None:
-    if splits.test.classes != opened.classes or splits.train.classes != opened.classes:
-        raise DataError(
-            f"{folder}: has learnt {', '.join(opened.classes)}, but {opened.config.data.path} now holds "
-            f"{', '.join(splits.train.classes)}.",
-            hint="The data has changed since the run was trained; train again, or put the data back.",
-        )
 
 
 def _prepare(out: Path, identity: Mapping[str, Any], *, overwrite: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,13 +18,15 @@ from smoothiou.detectors.stage_loss import StageLoss
 from smoothiou.errors import ConfigError, DivergedError
 from smoothiou.experiment.crops import Crops
 from smoothiou.experiment.devices import Place
-from smoothiou.experiment.gradients import Positives, pulls
 from smoothiou.train.optim import learning_rate, set_learning_rate
 from smoothiou.train.seeding import seed_weights
 
 POINTS = 20
 """Times that a training is looked at, besides its start."""
 CHUNK = 2048
+EPSILON = 1e-15
+"""Of AdamW, so small that a factor on the loss changes nothing: with the usual 1e-8 a loss of small gradients would be
+slower. Losses are ranked by their shape alone."""
 _BATCHES = 4
 
 
@@ -119,7 +121,7 @@ def learn(
         {"params": [p for p in regressor.parameters() if p.ndim > 1], "weight_decay": OptimConfig().weight_decay},
         {"params": [p for p in regressor.parameters() if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=rate, fused=True)
+    optimizer = torch.optim.AdamW(groups, lr=rate, eps=EPSILON, fused=True)
     schedule = OptimConfig(lr=rate, warmup=0.05)
     coder = regressor.box_coder
     targets = encode_boxes(crops.truths, crops.proposals, weights=coder.weights)
@@ -181,48 +183,6 @@ def refined_boxes(regressor: Regressor, crops: Crops, *, place: Place) -> Tensor
 def mean_iou(regressor: Regressor, crops: Crops, *, place: Place) -> float:
     """Return the mean IoU of the refined boxes with their truths."""
     return float(aligned_iou(refined_boxes(regressor, crops, place=place), crops.truths).mean())
-
-
-def matching_weights(
-    regressor: Regressor,
-    crops: Crops,
-    losses: Mapping[str, Any],
-    *,
-    reference: str,
-    batch: int,
-    place: Place,
-) -> dict[str, float]:
-    """Return the factor that makes each loss pull at the start as strongly as the reference does.
-
-    Args:
-        regressor: is renewed with seed 0.
-        crops: what is learnt from; its first eight batches are measured.
-        losses: name -> loss.
-        reference: the one with factor 1.
-        batch: boxes a step.
-        place: where to compute.
-
-    Raises:
-        ConfigError: a loss that does not pull.
-    """
-    regressor.renew(seed=0)
-    coder = regressor.box_coder
-    targets = encode_boxes(crops.truths, crops.proposals, weights=coder.weights)
-    sums = dict.fromkeys(losses, 0.0)
-    for _, rows in zip(range(8), _batches(len(crops), batch=batch, seed=0), strict=False):
-        rows = rows.to(crops.labels.device)
-        with torch.no_grad(), _autocast(place):
-            deltas = regressor(_as_input(crops.features[rows], place), crops.labels[rows])
-        given = Positives(
-            pred_deltas=deltas, target_deltas=targets[rows], weights=coder.weights, anchors=crops.proposals[rows],
-            sampled=len(rows),
-        )  # fmt: skip
-        for name, loss in losses.items():
-            sums[name] += float(pulls(StageLoss(loss=loss, name=name), given).sum())
-    for name, total in sums.items():
-        if not 0 < total < math.inf:
-            raise ConfigError(f"{name}: pulls at no box ({total}), so no weight can match {reference}.")
-    return {name: float(f"{sums[reference] / total:.3g}") for name, total in sums.items()}
 
 
 def _as_input(features: Tensor, place: Place) -> Tensor:

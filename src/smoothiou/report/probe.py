@@ -144,11 +144,10 @@ def render_probe(found: dict[str, Any]) -> str:
 
 
 def training_table(found: dict[str, Any]) -> Table:
-    """Return what each loss's trainings were: factor, seconds, and how far they still moved at the end."""
+    """Return what each loss's trainings took, and how far they still moved at the end."""
     rows = []
     for name in in_order(found) if found.get("groups") else []:
         cells = [cell for cell in found["cells"] if cell["loss"] == name]
-        weights = sorted({cell["weight"] for cell in cells})
         seconds = [cell["seconds"] for cell in cells]
         ends = [cell["curve"][-1]["test"] for cell in cells]
         late = [_late(cell["curve"]) for cell in cells]
@@ -156,7 +155,6 @@ def training_table(found: dict[str, Any]) -> Table:
             Row(
                 name,
                 [
-                    Cell(", ".join(f"{weight:g}" for weight in weights), value=weights[0]),
                     Cell(f"{sum(seconds) / len(seconds):.1f}", value=sum(seconds)),
                     Cell(f"{sum(ends) / len(ends):.4f}", value=sum(ends)),
                     Cell(f"{sum(late) / len(late):+.4f}".replace("-", "−"), value=sum(late)),
@@ -164,7 +162,7 @@ def training_table(found: dict[str, Any]) -> Table:
                 name,
             )
         )
-    columns = ["factor on the loss", "seconds", "mean IoU at the end", "change over the last tenth"]
+    columns = ["seconds", "mean IoU at the end", "change over the last tenth"]
     return Table("trainings", "The trainings", "loss", columns, rows, ["Means over seeds."])
 
 
@@ -196,7 +194,6 @@ def _facts(found: dict[str, Any], refit: dict[str, Any] | None) -> list[tuple[st
             ),
             ("Trunk", f"{refit['detector']}, trained with {refit['run_loss']} to step {refit['run_step']}"),
             ("Each training", f"{refit['steps']} steps of {refit['batch']} boxes, depth {refit['depth']}"),
-            ("Factors on losses", str(refit["weights"])),
         ]  # fmt: skip
     seeds = sorted({int(seed) for runs in (found.get("groups") or {}).values() for seed in runs})
     return [*facts, ("Seeds", ", ".join(map(str, seeds)))]

@@ -1,0 +1,148 @@
+"""The page of `smoothiou probe`, drawn from numbers that nobody measured: what it says is what they are."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from smoothiou.experiment.paired import compare_probes
+from smoothiou.report.probe import probe_lines, probe_sentence, render_probe, write_probe
+from smoothiou.report.refinement import ranked, refined_table, refinement_panels, refinement_table
+from smoothiou.runs import finite
+from tests.report.test_report import Page
+
+DATA = {"name": "bccd", "split": "test", "fingerprint": "3c1f9a2b", "images": 40, "boxes": 80}
+GAINS = {"huber": 0.0, "giou": 0.01, "iou <b>": 0.0004, "l2": -0.02}
+
+
+def found_of(gains: dict[str, float], *, seeds: tuple[int, ...] = (0, 1, 2), refit: bool = False) -> dict[str, Any]:
+    """Return what `compare_probes` makes of 40 images of 20 probes each, where a loss gains about so much."""
+    groups: dict[str, dict[int, list[dict[str, Any]]]] = {}
+    before = [round(0.525 + 0.05 * step, 5) for step in range(10)] * 2
+    for loss, gain in gains.items():
+        for seed in seeds:
+            noise, shared = random.Random(f"{loss} {seed}"), random.Random(seed)
+            moved = 0.0006 * noise.gauss(0, 1) if gain else 0.0
+            images = [
+                [0.7 + 0.2 * iou + 0.05 * shared.random() + gain + moved + 0.002 * noise.gauss(0, 1) for iou in before]
+                for _ in range(40)
+            ]
+            groups.setdefault(loss, {})[seed] = [
+                {"image_id": number, "before": before, "refined": after} for number, after in enumerate(images, 1)
+            ]
+    found = {**compare_probes(groups, baseline="huber", resamples=200), "data": DATA}
+    if refit:
+        curve = [{"step": step, "train": 0.8 if step else None, "test": 0.5 + 0.03 * step} for step in range(0, 11, 2)]
+        cells = [{"loss": loss, "seed": seed, "seconds": 7.0, "curve": curve} for loss in gains for seed in seeds]
+        facts = {
+            "train_boxes": 64000, "train_images": 205, "detector": "nano", "run_loss": "huber", "run_step": 800,
+            "steps": 600, "batch": 256, "depth": "head", "device": "cpu", "precision": "bf16", "threads": 2,
+            "crops_mb": 889.2, "crops_seconds": 27.4,
+            "manifest": {"command": ["smoothiou"], "versions": {"torch": "2.15.0"}, "started": "2026-11-25T04:00"},
+        }  # fmt: skip
+        found |= {"refit": facts, "cells": cells, "failed": [], "train_data": {**DATA, "split": "train"}}
+    return finite(found)
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Any]:
+    return found_of(GAINS, refit=True)
+
+
+def test_the_sentence_counts_verdicts_and_gives_both_intervals(found):
+    sentence = probe_sentence(found)
+    assert "Of 3 against huber: 1 better, 1 worse, 1 not distinguishable." in sentence
+    assert "giou minus huber on 800 boxes of bccd/test: mean IoU after refinement +0.0" in sentence
+    assert "over 3 paired seeds [+" in sentence
+    assert "over images [+" in sentence
+
+
+def test_one_pair_is_said_to_prove_nothing_of_seeds():
+    one = found_of({"huber": 0.0, "giou": 0.01}, seeds=(0,))
+    assert "better on these boxes, but one seed proves nothing" in probe_sentence(one)
+    assert "paired seeds" not in probe_sentence(one)
+    assert "one seed proves nothing" in Page(render_probe(one)).text
+
+
+def test_a_single_group_has_its_number_and_no_difference():
+    alone = found_of({"huber": 0.0})
+    assert "nothing to compare with" in probe_sentence(alone)
+    page = Page(render_probe(alone))
+    assert "table-refined" in page.ids
+    assert "table-refinement" not in page.ids
+
+
+def test_without_any_result_the_page_says_what_failed():
+    nothing = {"data": DATA, "refit": {}, "cells": [], "failed": [{"loss": "mine:x", "seed": 0, "error": "became NaN"}]}
+    text = Page(render_probe(nothing)).text
+    assert "No result yet" in text
+    assert "became NaN" in text
+
+
+def test_tables_are_ranked_and_hold_the_numbers(found):
+    assert ranked(found) == ["giou", "iou <b>", "huber", "l2"]
+    table = refined_table(found)
+    assert [row.head for row in table.rows] == ranked(found)
+    values = [run["refined_mean_iou"] for run in found["groups"]["giou"].values()]
+    assert table.rows[0].cells[0].text == f"{sum(values) / 3:.4f}"
+    against = refinement_table(found)
+    assert [row.head for row in against.rows] == ["giou", "iou <b>", "l2"]
+    assert [row.cells[4].text for row in against.rows] == ["better", "not distinguishable", "worse"]
+    assert refinement_table({}).rows == []
+
+
+def test_curves_are_means_over_seeds_at_the_middle_of_each_bin(found):
+    absolute, relative, shares = refinement_panels(found)
+    line = next(line for line in absolute.lines if line.loss == "giou")
+    assert line.x == pytest.approx([0.525 + 0.05 * step for step in range(10)])
+    values = [run["refined_from_70"] for run in found["groups"]["giou"].values()]
+    assert line.mean[4] == pytest.approx(sum(values) / 3)
+    assert (line.low[4], line.high[4]) == (min(values), max(values))
+    gain = next(line for line in relative.lines if line.loss == "giou")
+    below = [run["refined_from_70"] for run in found["groups"]["huber"].values()]
+    assert gain.mean[4] == pytest.approx(100 * (sum(values) - sum(below)) / 3)
+    assert shares.lines[0].x == pytest.approx([0.5 + 0.05 * step for step in range(10)])
+
+
+def test_the_page_is_whole_loads_nothing_and_escapes_names(found, tmp_path):
+    page = write_probe(found, tmp_path)
+    text = page.read_text()
+    read = Page(text)
+    assert len(read.ids) == len(set(read.ids))
+    assert set(read.references) <= set(read.ids)
+    assert all(link.startswith("#") for link in read.links)
+    assert read.tags["svg"] > 5
+    assert "iou <b>" not in text
+    assert "iou <b>" in read.text
+    for words in (
+        "64000 crops of 205 images",
+        "IoU after, against IoU before",
+        "Test boxes",
+        "change over the last tenth",
+    ):
+        assert words in read.text
+    assert json.loads((tmp_path / "probe.json").read_text())["groups"] == found["groups"]
+    assert text == render_probe(found)
+
+
+def test_a_terminal_gets_the_same_numbers(found):
+    lines = probe_lines(found)
+    assert lines.count("\n") < 25
+    values = [run["refined_mean_iou"] for run in found["groups"]["giou"].values()]
+    assert f"{sum(values) / 3:.4f}" in lines
+    assert ".95-" in lines
+
+
+def test_drawing_needs_no_torch(found, tmp_path):
+    (tmp_path / "found.json").write_text(json.dumps(found))
+    script = (
+        "import json, sys; from smoothiou.report.probe import write_probe; "
+        f"write_probe(json.load(open({str(tmp_path / 'found.json')!r})), {str(tmp_path)!r}); "
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
