@@ -22,6 +22,7 @@ from smoothiou.detectors.inception_v2 import (
 )
 from smoothiou.detectors.tf_checkpoint import open_tf_checkpoint
 from smoothiou.detectors.tf_import import FIRST_STAGE, SECOND_STAGE, places_of_stage, read_places
+from tests.detectors.inception import assert_near
 
 ROOT = ("Conv2d_1a_7x7", "MaxPool_2a_3x3", "Conv2d_2b_1x1", "Conv2d_2c_3x3", "MaxPool_3a_3x3")
 BLOCKS = ("Mixed_3b", "Mixed_3c", "Mixed_4a", "Mixed_4b", "Mixed_4c", "Mixed_4d", "Mixed_4e")
@@ -150,13 +151,6 @@ def test_initial_weights_have_the_originals_spread():
 
 def nchw(array):
     return torch.from_numpy(array).permute(0, 3, 1, 2)
-
-
-def assert_near(found, expected):
-    """Within 1e-4 of the largest magnitude."""
-    expected = torch.as_tensor(expected)
-    assert found.shape == expected.shape
-    assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()
 
 
 def load(module, path, scope):
