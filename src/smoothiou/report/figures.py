@@ -57,8 +57,6 @@ def draw_dots(dots: Dots, losses: Sequence[str], *, number: int, width: float) -
         number: tells plots of the same key apart in one page.
         width: in CSS pixels at scale 1.
     """
-    order = losses.index(dots.candidate)
-    colour = loss_colour(order)
     name = f"figure-{dots.key.replace('_', '-')}-{number}"
     count = len(dots.rows)
     with drawing(name):
@@ -69,6 +67,8 @@ def draw_dots(dots: Dots, losses: Sequence[str], *, number: int, width: float) -
         axes.axvline(0, color=INK, linewidth=1)
         for place, row in enumerate(dots.rows):
             y = count - 1 - place
+            order = losses.index(row.loss or dots.candidate)
+            colour = loss_colour(order)
             values = list(row.seeds.values())
             # Mean and interval a little above the line of the row, seeds a little below: none hides another.
             above, below = (y + 0.13, y - 0.2) if len(values) > 1 else (y, y)
@@ -90,7 +90,7 @@ def draw_dots(dots: Dots, losses: Sequence[str], *, number: int, width: float) -
         axes.set_ylim(-0.6, count - 0.4)
         axes.set_xlim(*dots.limits)
         axes.xaxis.set_major_locator(MaxNLocator(6))
-        axes.set_xlabel(f"points, {_short(dots.candidate, 24)} minus {_short(losses[0], 24)}")
+        axes.set_xlabel(dots.label or f"points, {_short(dots.candidate, 24)} minus {_short(losses[0], 24)}")
         return inline(figure, name, title=dots.title, description=_describe_dots(dots, losses[0]))
 
 
@@ -181,4 +181,4 @@ def _describe_dots(dots: Dots, baseline: str) -> str:
     for row in dots.rows:
         interval = "" if row.low is None or row.high is None else f" ({row.low:+.2f} to {row.high:+.2f})"
         rows.append(f"{row.name} {row.mean:+.2f}{interval}")
-    return f"Points, {dots.candidate} minus {baseline}: {'; '.join(rows)}."
+    return f"{dots.label or f'Points, {dots.candidate} minus {baseline}'}: {'; '.join(rows)}."

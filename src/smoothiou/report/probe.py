@@ -12,9 +12,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from smoothiou.report.cells import Cell, Row, Table, interval, write
-from smoothiou.report.figures import draw_panel, swatch
+from smoothiou.report.figures import draw_dots, draw_panel, swatch
 from smoothiou.report.html import LARGE, TEMPLATES
 from smoothiou.report.refinement import (
+    BANDS,
     MEAN,
     REFINED,
     convergence_panels,
@@ -22,6 +23,7 @@ from smoothiou.report.refinement import (
     in_order,
     probe_words,
     ranked,
+    ranking_dots,
     refined_table,
     refinement_panels,
     refinement_table,
@@ -130,6 +132,12 @@ def render_probe(found: dict[str, Any]) -> str:
         "facts": _facts(found, refit),
         "refined": refined_table(found) if losses else None,
         "against": refinement_table(found) if losses else None,
+        "ranking": [
+            (dots.title, Markup(draw_dots(dots, losses, number=0, width=LARGE[0]))) for dots in ranking_dots(found)
+        ]
+        if losses
+        else [],
+        "bands": len(losses) <= BANDS,
         "panels": _drawn(refinement_panels(found), losses) if losses else [],
         "convergence": _drawn(convergence_panels(found.get("cells") or [], losses), losses),
         "training": training_table(found) if refit else None,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from statistics import fmean, stdev
 from typing import Any
 
 from smoothiou.report.cells import NOTHING, Cell, Row, Table, interval, write
 from smoothiou.report.material import LOCALIZATION, Metric
-from smoothiou.report.series import Line, Panel
+from smoothiou.report.series import DotRow, Dots, Line, Panel, with_shared_limits
 from smoothiou.study.stats import BETTER, UNDECIDED, WORSE
 
 Found = Mapping[str, Any]
@@ -19,6 +20,8 @@ MEAN = REFINED[0]
 CURVE, SHARES = "refined_from_", "refined_above_"
 KINDS = {BETTER: "better", WORSE: "worse", UNDECIDED: "same"}
 ONE_SEED = "one seed proves nothing"
+BANDS = 4
+"""Most lines of a figure that still have their bands: more would hide each other."""
 
 
 def ranked(found: Found) -> list[str]:
@@ -119,6 +122,28 @@ def _share(entry: Mapping[str, Any] | None, metric: Metric) -> Cell:
     return Cell(text, interval(dict(entry["images"]), metric), value=entry["mean"], kind=kind)
 
 
+def ranking_dots(found: Found) -> list[Dots]:
+    """Return the differences in mean IoU as a dot plot with a row for each loss, largest gain first."""
+    rows = []
+    for name in ranked(found):
+        entry = difference(found, name, MEAN.key)
+        if entry:
+            ends = [None if entry[end] is None else 100 * entry[end] for end in ("low", "high")]
+            seeds = {seed: 100 * gain for seed, gain in zip(entry["seeds"], entry["pairs"], strict=True)}
+            rows.append(
+                DotRow(
+                    name=name, key=name, seeds=seeds, mean=100 * entry["mean"], low=ends[0], high=ends[1], loss=name
+                )
+            )  # fmt: skip
+    if not rows:
+        return []
+    title = f"Mean IoU after refinement, minus {found['baseline']}"
+    label = f"hundredths of IoU, minus {found['baseline']}"
+    return with_shared_limits(
+        [Dots(key="refined_ranking", title=title, candidate=rows[0].loss, rows=rows, label=label)]
+    )
+
+
 def refinement_panels(found: Found) -> list[Panel]:
     """Return IoU after against IoU before, the same as paired differences, and the gain at each threshold."""
     baseline, width = found["baseline"], 0.05
@@ -127,7 +152,7 @@ def refinement_panels(found: Found) -> list[Panel]:
     panels = [
         Panel(
             key="refined_curve", title="IoU after, against IoU before", x_label="IoU before", y_label="IoU after",
-            lines=curves, markers=True,
+            lines=_with_bands(curves), markers=True,
         )
     ]  # fmt: skip
     for key, column, title, x_label, y_label, shift in (
@@ -145,7 +170,8 @@ def refinement_panels(found: Found) -> list[Panel]:
         if lines:
             panels.append(
                 Panel(
-                    key=key, title=title, x_label=x_label, y_label=y_label, lines=lines, zero_line=True, markers=True
+                    key=key, title=title, x_label=x_label, y_label=y_label, lines=_with_bands(lines), zero_line=True,
+                    markers=True,
                 )
             )  # fmt: skip
     return [panel for panel in panels if panel.lines]
@@ -167,10 +193,16 @@ def convergence_panels(cells: list[Mapping[str, Any]], names: list[str]) -> list
         if lines:
             panels.append(
                 Panel(
-                    key=f"refit_{key}", title=title, x_label="step", y_label="mean IoU", lines=lines, markers=True
+                    key=f"refit_{key}", title=title, x_label="step", y_label="mean IoU", lines=_with_bands(lines),
+                    markers=True,
                 )
             )  # fmt: skip
     return panels
+
+
+def _with_bands(lines: list[Line]) -> list[Line]:
+    """Return the lines, without their bands where there are too many."""
+    return lines if len(lines) <= BANDS else [replace(line, seeds=1) for line in lines]
 
 
 def _absolute(found: Found, name: str, column: str, scale: float, *, shift: float) -> Line | None:

@@ -62,7 +62,10 @@ class Panel:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DotRow:
-    """One row of a dot plot, in points (hundredths): each seed's difference, their mean, maybe an interval."""
+    """One row of a dot plot, in points (hundredths): each seed's difference, their mean, maybe an interval.
+
+    `loss` gives a row the colour and mark of a loss of its own, where rows are losses.
+    """
 
     name: str
     key: str
@@ -70,17 +73,19 @@ class DotRow:
     mean: float
     low: float | None = None
     high: float | None = None
+    loss: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dots:
-    """Differences of one candidate to the baseline, row by row."""
+    """Differences of one candidate to the baseline, row by row; `label` is written below the axis, if not empty."""
 
     key: str
     title: str
     candidate: str
     rows: list[DotRow]
     limits: tuple[float, float] = (0.0, 0.0)
+    label: str = ""
 
 
 def with_shared_limits(groups: list[Dots]) -> list[Dots]:
