@@ -23,10 +23,11 @@ EPSILON = 0.001
 class Block(NamedTuple):
     """A `Mixed` block in numbers.
 
-    branches: widths of the layers of each convolutional branch; the first layer is 1x1, the others 3x3.
-    pool: the 3x3 pool of the last branch, "average" or "max".
-    width: of the 1x1 layer behind that pool; None where there is no such layer and the block halves the map, by
-    the last layers of its branches and the pool.
+    Args:
+        branches: widths of the layers of each convolutional branch; the first layer is 1x1, the others 3x3.
+        pool: the 3x3 pool of the last branch, "average" or "max".
+        width: of the 1x1 layer behind that pool; None where there is no such layer and the block halves the map,
+            by the last layers of its branches and the pool.
     """
 
     branches: tuple[tuple[int, ...], ...]

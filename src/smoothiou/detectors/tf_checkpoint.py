@@ -37,13 +37,14 @@ class _Fault(Exception):
 class Variable:
     """Where a variable lies and what it is.
 
-    dtype: TensorFlow's number of its type.
-    shape: as TensorFlow orders it.
-    shard: number of its data file, from 0.
-    offset: its first byte there.
-    size: its bytes.
-    crc: CRC-32C of these bytes, unmasked.
-    partitioned: whether it is stored in parts under other names.
+    Args:
+        dtype: TensorFlow's number of its type.
+        shape: as TensorFlow orders it.
+        shard: number of its data file, from 0.
+        offset: its first byte there.
+        size: its bytes.
+        crc: CRC-32C of these bytes, unmasked.
+        partitioned: whether it is stored in parts under other names.
     """
 
     dtype: int
@@ -59,9 +60,10 @@ class Variable:
 class TensorFlowCheckpoint:
     """A checkpoint whose index was read; its variables are read and checked one by one, when asked for.
 
-    index: path of the `.index` file.
-    shards: number of data files.
-    variables: by name, sorted.
+    Args:
+        index: path of the `.index` file.
+        shards: number of data files.
+        variables: by name, sorted.
     """
 
     index: Path

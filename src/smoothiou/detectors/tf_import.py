@@ -26,8 +26,9 @@ CLASSES = f"{LAST_LAYERS}ClassPredictor/biases"
 class Layout:
     """How TensorFlow orders the numbers of a layer.
 
-    shape: our shape -> TensorFlow's.
-    convert: TensorFlow's numbers -> ours.
+    Args:
+        shape: our shape -> TensorFlow's.
+        convert: TensorFlow's numbers -> ours.
     """
 
     shape: Callable[[Shape], Shape]
@@ -82,10 +83,11 @@ HEADS = {
 class Place:
     """Where a variable belongs.
 
-    key: in our state dict.
-    variable: TensorFlow's name.
-    shape: which it has there.
-    convert: TensorFlow's numbers -> ours.
+    Args:
+        key: in our state dict.
+        variable: TensorFlow's name.
+        shape: which it has there.
+        convert: TensorFlow's numbers -> ours.
     """
 
     key: str
@@ -98,8 +100,10 @@ class Place:
 class Imported:
     """What became of a checkpoint's variables.
 
-    loaded: names, sorted.
-    skipped: name -> why.
+    Args:
+        source: path of the checkpoint, without ending.
+        loaded: names, sorted.
+        skipped: name -> why.
     """
 
     source: Path
