@@ -151,7 +151,7 @@ class TestRefused:
     def test_a_split_without_boxes(self):
         data = open_test(RunConfig().replace(TINY).data)
         records = tuple(dataclasses.replace(record, boxes=()) for record in data.records)
-        with pytest.raises(DataError, match=r"shapes/test: there is no box to probe \(\d images\)"):
+        with pytest.raises(DataError, match=r"shapes/test: there is no box to refine \(\d images\)"):
             require_boxes(dataclasses.replace(data, records=records))
 
 

@@ -122,7 +122,7 @@ class TestCrops:
 
     def test_a_split_without_boxes_has_no_crop(self, opened, splits):
         empty = tuple(dataclasses.replace(record, boxes=()) for record in splits.train.records)
-        with pytest.raises(DataError, match="shapes/train: there is no box"):
+        with pytest.raises(DataError, match="shapes/train: there is no box to refine"):
             training_crops(opened, dataclasses.replace(splits.train, records=empty), boxes=1, flip=True, quiet=True)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,11 @@ from torchvision.ops import box_iou
 from smoothiou.data.dataset import DetectionDataset, flip_horizontal
 from smoothiou.data.records import Dataset
 from smoothiou.detectors.crops import Seen, crop, evaluating, propose, see
-from smoothiou.errors import DataError
 from smoothiou.evaluate import jittered_probes
 from smoothiou.evaluate.probe import PROBE_IOU, PROBES_PER_BOX
 from smoothiou.experiment.finished import OpenedRun
 from smoothiou.experiment.measure import probes_of, with_progress
+from smoothiou.experiment.probe import require_boxes
 
 PER_VIEW = 96
 """Most proposals of the first stage, and most jittered truths, that one image (or its mirror image) gives."""
@@ -87,7 +87,10 @@ def training_crops(opened: OpenedRun, data: Dataset, *, boxes: int, flip: bool, 
     """
     order = np.random.default_rng((_VIEWS, 0)).permutation(len(data.records)).tolist()
     views = [(index, mirrored) for mirrored in ((False, True) if flip else (False,)) for index in order]
-    return _until(boxes, _views(opened, data, views), total=len(views), label="learning crops", quiet=quiet, data=data)
+    require_boxes(data)
+    most = min(boxes + 2 * PER_VIEW * BATCH, 2 * PER_VIEW * len(views))
+    crops = _views(opened, data, views)
+    return _until(boxes, crops, most=most, total=len(views), label="learning crops", quiet=quiet)
 
 
 def test_crops(opened: OpenedRun, data: Dataset, *, boxes: int, quiet: bool) -> Crops:
@@ -103,21 +106,36 @@ def test_crops(opened: OpenedRun, data: Dataset, *, boxes: int, quiet: bool) -> 
         DataError: the split has no box.
     """
     order = np.random.default_rng((_VIEWS, 1)).permutation(len(data.records)).tolist()
-    return _until(boxes, _probes(opened, data, order), total=len(order), label="test crops", quiet=quiet, data=data)
+    require_boxes(data)
+    counts = [PROBES_PER_BOX * sum(not box.ignored for box in record.boxes) for record in data.records]
+    most = min(boxes + BATCH * max(counts), sum(counts))
+    crops = _probes(opened, data, order)
+    return _until(boxes, crops, most=most, total=len(order), label="test crops", quiet=quiet)
 
 
-def _until(boxes: int, batches: Iterator[Crops], *, total: int, label: str, quiet: bool, data: Dataset) -> Crops:
-    """Collect batches until there are enough boxes."""
+def _until(boxes: int, batches: Iterator[Crops], *, most: int, total: int, label: str, quiet: bool) -> Crops:
+    """Collect batches until there are enough boxes.
+
+    Args:
+        boxes: how many are enough.
+        batches: crops, batch by batch.
+        most: more rows than this cannot come.
+        total: images.
+        label: what is computed, for the progress line.
+        quiet: no progress.
+    """
     parts: list[Crops] = []
-    count = 0
+    features, count = torch.empty(0), 0
     for part in with_progress(batches, total=-(-total // BATCH), label=label, quiet=quiet, noun="batch"):
-        parts.append(part)
+        if not parts:  # filled as they come: joined at the end, they would need their memory twice
+            features = part.features.new_empty((most, *part.features.shape[1:]))
+        features[count : count + len(part)] = part.features
         count += len(part)
+        parts.append(replace(part, features=features[:0]))
         if count >= boxes:
             break
-    if not count:
-        raise DataError(f"{data.name}/{data.split}: there is no box ({len(data.records)} images).")
-    return Crops(**{field.name: torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Crops)})
+    joined = {field.name: torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Crops)}
+    return Crops(**{**joined, "features": features[:count]})
 
 
 def _views(opened: OpenedRun, data: Dataset, views: list[tuple[int, bool]]) -> Iterator[Crops]:

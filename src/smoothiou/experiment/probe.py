@@ -169,7 +169,7 @@ def require_boxes(data: Dataset) -> None:
     """
     if not any(not box.ignored for record in data.records for box in record.boxes):
         raise DataError(
-            f"{data.name}/{data.split}: there is no box to probe ({len(data.records)} images).",
+            f"{data.name}/{data.split}: there is no box to refine ({len(data.records)} images).",
             hint="Name a split that has boxes with --split.",
         )
 

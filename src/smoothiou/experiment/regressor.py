@@ -21,7 +21,7 @@ from smoothiou.experiment.devices import Place
 from smoothiou.train.optim import learning_rate, set_learning_rate
 from smoothiou.train.seeding import seed_weights
 
-POINTS = 20
+POINTS = 10
 """Times that a training is looked at, besides its start."""
 CHUNK = 2048
 EPSILON = 1e-15
