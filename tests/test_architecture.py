@@ -26,7 +26,7 @@ ALLOWED = {
     "lab": {"boxes", "losses", "config", "runs"},
     "report": {"config", "runs", "study"},
     "cli": {"config", "runs", "study", "report", "losses.catalogue", "lab", "experiment", "data.fetch"},
-    "experiment": {"boxes", "config", "runs", "losses", "detectors", "data", "train", "evaluate", "study"},
+    "experiment": {"boxes", "config", "runs", "losses", "detectors", "data", "train", "evaluate", "study", "lab"},
     "__init__": {"runs", "losses", "detectors", "data", "evaluate"},
     "__main__": {"cli"},
 }

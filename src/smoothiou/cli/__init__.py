@@ -35,11 +35,12 @@ COMMANDS = {
     "eval": ("evaluate:evaluate", "Measure the weights of a run."),
     "probe": ("probe:probe", "Compare how tightly second stages refine the same boxes, or rank losses in minutes."),
     "predict": ("predict:predict", "Find objects in images, and draw them."),
-    "report": ("report:report", "Draw a study's report again from its files."),
     "calibrate": ("calibrate:calibrate", "Measure how strongly each loss pulls, and propose weights that match."),
+    "report": ("report:report", "Draw a study's report again from its files."),
     "fetch-data": ("fetch_data:fetch_data", "Tell what a public data set costs to download, and do it with --yes."),
     "losses": ("losses:losses", "List the box losses, or explain one."),
     "curves": ("curves:curves", "Draw losses while a box slides over another: the paper's Figures 1 to 3."),
+    "simulate": ("simulate:simulate", "Let boxes run down each loss: the DIoU paper's test, and a fairer one."),
     "config": ("config:app", "Show, check and explain settings."),
     "env": ("env:env", "Print versions and devices."),
 }

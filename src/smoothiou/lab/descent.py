@@ -30,7 +30,7 @@ THRESHOLDS = (0.5, 0.75, 0.9)
 """IoU above which a box counts as found, more or less strictly."""
 EVERY = 5
 """Steps between two counts of boxes above the thresholds, and of inverted boxes."""
-CHUNK = 32768
+CHUNK = 16384
 
 
 class Gradient(Protocol):
@@ -129,7 +129,7 @@ def descend(
     workers = 1 if len(chunks) == 1 else workers or min(4, available_cores())
     trace = _Trace(count)
     began = time.monotonic()
-    with _one_thread_each(len(chunks) > 1), ThreadPoolExecutor(workers) as pool:
+    with single_threaded(len(chunks) > 1), ThreadPoolExecutor(workers) as pool:
         for number, rate in enumerate(rates()):
             step = functools.partial(_step, gradient=gradient, rate=rate, counted=number % EVERY == 0)
             observed = trace.add(list(pool.map(step, chunks)))
@@ -197,8 +197,8 @@ def available_cores() -> int:
 
 
 @contextmanager
-def _one_thread_each(wanted: bool) -> Iterator[None]:
-    """Keep torch from splitting operations over threads where chunks are split over them already."""
+def single_threaded(wanted: bool = True) -> Iterator[None]:
+    """Keep torch from splitting operations over threads, where chunks are or where they are too short to gain."""
     before = torch.get_num_threads()
     try:
         if wanted:

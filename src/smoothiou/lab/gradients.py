@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
@@ -13,6 +12,9 @@ from smoothiou.errors import ConfigError, did_you_mean
 from smoothiou.lab.descent import CHUNK, Gradient
 from smoothiou.lab.published import PUBLISHED, Published
 from smoothiou.losses import SmoothIoU, load_loss
+from smoothiou.losses._base import PairLoss
+from smoothiou.losses.huber import Huber
+from smoothiou.losses.iou import IoU
 
 
 def exact_gradient(spec: str) -> Gradient:
@@ -82,20 +84,26 @@ class LossGradient(_Uncoupled):
 
     def __call__(self, boxes: Tensor, targets: Tensor) -> Tensor:
         """Return dL/dB (4, K)."""
-        return _slope(boxes, lambda leaf: _on_boxes(self.loss, leaf, targets).sum())
+        if not isinstance(self.loss, PairLoss):
+            return _slope(boxes, lambda leaf: _on_boxes(self.loss, leaf, targets).sum())
+        # Such a loss turns centres and sides into corners first. Done here, where rows lie side by side, that
+        # and its derivative cost a fifth less.
+        corners, target_corners = _corners(boxes), _corners(targets)
+        low, high = _slope(corners, lambda leaf: self.loss.on_boxes(leaf.t(), target_corners.t()).sum()).split(2)
+        return torch.cat((low + high, (high - low) * 0.5))
 
 
 class LambdaOfAll(_Uncoupled):
     """The gradient of Smooth IoU with lambda the mean IoU of *all* boxes, of whatever chunk they are.
 
-    Detached, lambda is a number and each box stands alone. With the gradient through lambda (`detach=False`) every
-    box also moves lambda, and with it the loss of all others:
+    Detached, lambda is a number and each box stands alone:
 
-        dL/dB_k = lambda dP_k/dB_k + (1 - lambda) dH_k/dB_k + mean(P - H) dIoU_k/dB_k,    P = w (1 - IoU)
+        dL/dB_k = lambda w dP_k/dB_k + (1 - lambda) dH_k/dB_k,    P = 1 - IoU, w its weight, H Huber
 
-    for the IoU term P, its weight w and Huber H. Since dIoU = -dP / w, that is the gradient of
+    With the gradient through lambda (`detach=False`) every box also moves lambda, and with it the loss of all
+    others: mean(w P - H) dIoU_k/dB_k is added. Since dIoU = -dP, the factor of dP becomes
 
-        (lambda - mean(P - H) / w) P_k + (1 - lambda) H_k.
+        lambda w - mean(w P - H) = w (2 lambda - 1) + mean H.
 
     Args:
         loss: with `lam="batch"`.
@@ -104,29 +112,28 @@ class LambdaOfAll(_Uncoupled):
     def __init__(self, loss: SmoothIoU) -> None:
         self.through_lambda = not loss.detach
         self.iou_weight = loss.iou_weight
-        self.mixed, self.overlap_term, self.huber_term = (copy.copy(loss) for _ in range(3))
-        self.mixed.lam, self.overlap_term.lam, self.huber_term.lam = 0.0, 1.0, 0.0
-        self.lam, self.pull = 0.0, 0.0
+        self.overlap, self.huber = LossGradient(IoU()), LossGradient(Huber(delta=loss.delta))
+        self.pull, self.rest = 0.0, 1.0
 
     def __call__(self, boxes: Tensor, targets: Tensor) -> Tensor:
         """Return dL/dB (4, K)."""
-        if not self.through_lambda:
-            return _slope(boxes, lambda leaf: _on_boxes(self.mixed, leaf, targets).sum())
-
-        def both(leaf: Tensor) -> Tensor:
-            overlap, huber = _on_boxes(self.overlap_term, leaf, targets), _on_boxes(self.huber_term, leaf, targets)
-            return self.pull * overlap.sum() + (1 - self.lam) * huber.sum()
-
-        return _slope(boxes, both)
+        return self.overlap(boxes, targets).mul_(self.pull).add_(self.huber(boxes, targets), alpha=self.rest)
 
     def observe(self, boxes: Tensor, targets: Tensor) -> float:
         """Return the sum of Huber, where it is needed."""
-        return float(_on_boxes(self.huber_term, boxes, targets).sum()) if self.through_lambda else 0.0
+        return float(_on_boxes(self.huber.loss, boxes, targets).sum()) if self.through_lambda else 0.0
 
     def prepare(self, mean_iou: float, mean_observed: float) -> None:
         """Take lambda from the boxes as they stand."""
-        self.lam = self.mixed.lam = mean_iou
-        self.pull = mean_iou - (1 - mean_iou) + mean_observed / self.iou_weight
+        self.rest = 1 - mean_iou
+        self.pull = self.iou_weight * mean_iou
+        if self.through_lambda:
+            self.pull = self.iou_weight * (2 * mean_iou - 1) + mean_observed
+
+
+def _corners(boxes: Tensor) -> Tensor:
+    centre, half = boxes[:2], boxes[2:] * 0.5
+    return torch.cat((centre - half, centre + half))
 
 
 def _on_boxes(loss: Any, boxes: Tensor, targets: Tensor) -> Tensor:
