@@ -19,12 +19,13 @@ from smoothiou.errors import ConfigError, DataError
 from smoothiou.experiment import propose_weights
 from smoothiou.experiment import run as run_cell
 from smoothiou.experiment.build import build
-from smoothiou.experiment.calibrate import default_steps, rounded
+from smoothiou.experiment.calibrate import _suggested, default_steps, rounded
 from smoothiou.experiment.devices import choose_place
 from smoothiou.experiment.gradients import Positives, capture_positives, pulls
 from smoothiou.experiment.splits import Splits, open_splits
 from smoothiou.experiment.training import draw_batches, train_detector
 from smoothiou.losses import load_loss
+from smoothiou.losses.catalogue import CATALOGUE
 from smoothiou.losses.huber import huber
 from smoothiou.train.loop import to_device
 from smoothiou.train.seeding import seed_step, seed_weights
@@ -284,6 +285,12 @@ def test_the_training_before_is_the_beginning_of_the_recipes_own(splits: Splits,
         traces.append([{key: row[key] for key in ("step", "lr", "loss", "grad_norm")} for row in rows])
     assert len(traces[0]) == 3
     assert traces[0] == traces[1][:3]
+
+
+def test_the_literature_speaks_of_losses_as_they_are_named_there():
+    assert _suggested("giou") == {"weight": CATALOGUE["giou"].weight, "source": CATALOGUE["giou"].weight_source}
+    assert _suggested("smooth-iou[iou_weight=10]") is None
+    assert _suggested(f"{HERE}:twice_huber") is None
 
 
 def test_default_steps_are_a_share_of_the_training():

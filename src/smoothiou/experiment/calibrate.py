@@ -212,6 +212,7 @@ def _compared(
 
 
 def _suggested(loss: str) -> dict[str, Any] | None:
-    """Return the weight that the literature gives this loss, with its source; None for a loss of one's own."""
-    card = CATALOGUE.get(parse_loss(loss)[0])
-    return None if card is None else {"weight": card.weight, "source": card.weight_source}
+    """Return the weight that the literature gives this loss, with its source; None with options, or for one's own."""
+    name, options = parse_loss(loss)
+    card = CATALOGUE.get(name)
+    return None if card is None or options else {"weight": card.weight, "source": card.weight_source}
