@@ -21,6 +21,9 @@ SMALLEST_SPAN = 1e-30
 """Two boxes that span less than this along an axis are compared along the other axis alone; their gradient,
 about 1 / span, could be no number."""
 
+PIECE = 8192
+"""Boxes that are computed at a time on a CPU."""
+
 
 class Slopes(NamedTuple):
     """How a loss (K,) grows with what `Pairs` holds; None where it does not."""
@@ -38,18 +41,17 @@ class Slopes(NamedTuple):
     hull: Tensor | None = None
     """(2, K) with the sides of the smallest box around both."""
 
-    def scaled(self, factor: Tensor | float) -> Slopes:
-        """Return the slopes times a factor for each pair."""
+    def scaled(self, factor: Tensor) -> Slopes:
+        """Return the slopes times a factor (K,)."""
         return Slopes(*(None if slope is None else slope * factor for slope in self))
 
 
-@dataclass(frozen=True, slots=True)
-class Pairs:
+class Pairs(NamedTuple):
     """K predicted boxes and their targets, along x and y.
 
     Lengths of an axis are shares of the *hull*, the interval that holds both boxes, which therefore is 1. So
     no product overflows or vanishes. IoU and GIoU do not notice, since they do not change when an axis is
-    scaled; a loss that mixes the axes multiplies by `even` first.
+    scaled; a loss that mixes the axes multiplies by `even()` first.
     """
 
     lengths: Tensor
@@ -60,35 +62,23 @@ class Pairs:
     """(2, K): length of the hull, in the boxes' own unit."""
     alive: Tensor
     """(4, 2, K): 1 where a length is above 0 and so changes with the boxes, else 0."""
-    aspect: Tensor | None = None
+    aspect: Tensor | None
     """(2, K): length of the boxes' own unit along each axis, where x and y have different ones."""
 
-    @property
-    def side(self) -> Tensor:
-        """Sides (2, K) of the predicted box."""
-        return self.lengths[0]
+    def edges(self) -> tuple[Tensor, Tensor]:
+        """Return how far the predicted low edges and high edges lie outside the target's, (2, K) each."""
+        low, high = (self.outward / self.span).unbind(0)
+        return low, high
 
-    @property
-    def target_side(self) -> Tensor:
-        """Sides (2, K) of the target."""
-        return self.lengths[1]
-
-    @property
-    def edges(self) -> Tensor:
-        """(2, 2, K): how far the predicted low and high edges lie outside the target's."""
-        return self.outward / self.span
-
-    @property
     def shift(self) -> Tensor:
-        """Centre of the prediction minus centre of the target, (2, K)."""
+        """Return the centre of the prediction minus the centre of the target, (2, K)."""
         low, high = self.outward.unbind(0)
-        return (high - low) * 0.5 / self.span
+        return (high - low) / (self.span + self.span)
 
-    @property
     def even(self) -> Tensor:
-        """Factors (2, K), the larger one 1, that bring lengths along x and along y to one unit."""
+        """Return factors (2, K), the larger one 1, that bring lengths along x and along y to one unit."""
         span = self.span if self.aspect is None else self.span * self.aspect
-        return span / span.amax(0).clamp(min=SMALLEST_SPAN)
+        return span / span.amax(0)
 
     def areas(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return the areas (K,) of prediction, intersection and union, as shares of the hull's (Eq. 4, 5)."""
@@ -107,31 +97,39 @@ class Pairs:
         _, intersection, union = self.areas()
         iou = intersection / union
         per_area = iou / union  # union = area + target - intersection
-        return iou, Slopes(area=-per_area, intersection=union.reciprocal() + per_area)
+        return iou, Slopes(area=per_area.neg(), intersection=union.reciprocal() + per_area)
 
     def pull_back(self, slopes: Slopes) -> Tensor:
         """Return how the loss grows when an edge moves outward: (2, 2, K), low and high edges, x and y."""
-        # An area grows along one axis by the length along the other.
-        across = self.lengths.flip(1) * self.alive / self.span
-        both: Tensor | float = 0.0  # what each edge gets
-        near: Tensor | float = 0.0  # what the edge that ends the intersection gets
+        twice = self.span + self.span
+        # An area grows along one axis by the length along the other. Halved, because where edges coincide each
+        # effect counts half, which leaves equal boxes exactly where they are.
+        across = self.lengths.flip(1) * self.alive / twice
+        every = near = far = None  # what each edge gets; the edge where the intersection ends; where the hull does
         if slopes.area is not None:
-            both = both + slopes.area * across[0]
+            every = slopes.area * across[0]
         if slopes.side is not None:
-            both = both + slopes.side * self.alive[0] / self.span
+            every = _plus(every, slopes.side * self.alive[0] / twice)
         if slopes.intersection is not None:
             near = slopes.intersection * across[2]
-        far: Tensor | float = 0.0  # what the edge that ends the hull gets
         if slopes.hull_area is not None:
             far = slopes.hull_area * across[3]
         if slopes.hull is not None:
-            far = far + slopes.hull * self.alive[3] / self.span
-        # Where edges coincide each effect counts half, which leaves equal boxes exactly where they are.
-        pull = both + (near + far) * 0.5 - (near - far) * 0.5 * self.outward.sign()
+            far = _plus(far, slopes.hull * self.alive[3] / twice)
+        pull = torch.zeros_like(twice) if every is None else every + every
+        if near is not None:
+            pull = pull + near
+        if far is not None:
+            pull, near = pull + far, far.neg() if near is None else near - far
+        pull = pull.expand_as(self.outward) if near is None else pull - near * self.outward.sign()
         if slopes.shift is None:
             return pull
-        centre = slopes.shift * 0.5 / self.span
-        return pull + torch.stack((-centre, centre))
+        centre = slopes.shift / twice
+        return pull + torch.stack((centre.neg(), centre))
+
+
+def _plus(a: Tensor | None, b: Tensor) -> Tensor:
+    return b if a is None else a + b
 
 
 Measure = Callable[[Pairs], tuple[Tensor, Slopes]]
@@ -143,7 +141,7 @@ def on_boxes(measure: Measure, pred: Tensor, target: Tensor) -> Tensor:
 
     An inverted box (x2 < x1) has no width.
     """
-    return _ByHand.apply(in_float(pred), in_float(target), _OfBoxes(measure))
+    return _ByHand.apply(in_float(pred), in_float(target), None, _OfBoxes(measure))
 
 
 def on_deltas(
@@ -167,40 +165,55 @@ def on_deltas(
         anchors: (K, 4) boxes in pixels, whose aspect ratio counts for losses that mix the axes. None: square.
     """
     pred, target = in_float(pred), in_float(target)
-    return _ByHand.apply(pred, target, _OfDeltas(measure, weights, _aspect(anchors, pred.dtype)))
+    return _ByHand.apply(pred, target, _aspect(anchors, pred.dtype), _OfDeltas(measure, weights))
 
 
 class _ByHand(torch.autograd.Function):
     """A loss whose gradient comes from its slopes. It can be differentiated twice."""
 
     @staticmethod
-    def forward(ctx: Any, pred: Tensor, target: Tensor, loss: _OfBoxes | _OfDeltas) -> Tensor:
-        value, gradient = loss.value_and_gradient(pred, target)
+    def forward(ctx: Any, pred: Tensor, target: Tensor, aspect: Tensor | None, loss: _OfBoxes | _OfDeltas) -> Tensor:
+        value, gradient = _in_pieces(loss, pred, target, aspect)
         ctx.loss = loss
-        ctx.save_for_backward(pred, target, gradient)
+        ctx.save_for_backward(pred, target, aspect, gradient)
         return value
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        pred, target, gradient = ctx.saved_tensors
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        pred, target, aspect, gradient = ctx.saved_tensors
+        grad = grad_outputs[0].unsqueeze(1)
         if torch.is_grad_enabled():  # create_graph=True: this time as a function of the boxes
-            _, gradient = ctx.loss.value_and_gradient(pred, target)
+            gradient = ctx.loss(pred, target, aspect)[1]
         to_target = None
         if ctx.needs_input_grad[1]:  # only losses that treat both alike let a target in that learns
-            to_target = ctx.loss.value_and_gradient(target, pred)[1] * grad_outputs[0][:, None]
-        return gradient * grad_outputs[0][:, None], to_target, None
+            to_target = ctx.loss(target, pred, aspect)[1] * grad
+        return gradient * grad, to_target, None, None
+
+
+def _in_pieces(
+    loss: _OfBoxes | _OfDeltas, pred: Tensor, target: Tensor, aspect: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return values and gradients; on a CPU in pieces, so that what lies between stays in its cache."""
+    if torch.compiler.is_compiling() or pred.device.type != "cpu" or pred.shape[0] <= PIECE:
+        return loss(pred, target, aspect)
+    pieces = zip(pred.split(PIECE), target.split(PIECE), strict=True)
+    aspects = [None] * pred.shape[0] if aspect is None else aspect.split(PIECE, dim=1)
+    values, gradients = zip(*(loss(*pair, own) for pair, own in zip(pieces, aspects, strict=False)), strict=True)
+    return torch.cat(values), torch.cat(gradients)
 
 
 @dataclass(frozen=True, slots=True)
 class _OfBoxes:
     measure: Measure
 
-    def value_and_gradient(self, pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, pred: Tensor, target: Tensor, aspect: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return values (K,) and their gradients (K, 4) with the predicted corners."""
         # Edges as distances outward, (2, 2, K): minus the low edge, then the high one. And an eighth of them,
         # which rounds nothing, so that differences of the largest numbers are numbers.
         edges = (torch.stack((pred.t(), target.t())) * 0.125).view(2, 2, 2, -1)
         edges[:, 0].neg_()
-        pairs = _pairs(*edges.unbind(0))
+        edges, target_edges = edges.unbind(0)
+        pairs = _pairs(edges, target_edges, aspect)
         value, slopes = self.measure(pairs)
         gradient = pairs.pull_back(slopes) * 0.125
         gradient[0].neg_()
@@ -211,37 +224,28 @@ class _OfBoxes:
 class _OfDeltas:
     measure: Measure
     weights: Weights
-    aspect: Tensor | None
 
-    def value_and_gradient(self, pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        # In a quarter of the anchor's sides, from the centre of the target, for the same reason as above.
+    def __call__(self, pred: Tensor, target: Tensor, aspect: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return values (K,) and their gradients (K, 4) with the predicted deltas."""
         weight_x, weight_y, weight_w, weight_h = self.weights
+        # In a quarter of the anchor's sides, from the centre of the target, for the same reason as above.
+        quarter = 0.25 / weight_x, 0.25 / weight_y
+        per_weight = 1 / weight_w, 1 / weight_h
         centre, log_side = pred.t().split(2)
         target_centre, target_log_side = target.t().split(2)
-        centre = _scaled(centre, 0.25 / weight_x, 0.25 / weight_y) - _scaled(
-            target_centre, 0.25 / weight_x, 0.25 / weight_y
-        )
-        log_side = _scaled(log_side, 1 / weight_w, 1 / weight_h)
-        half = 0.125 * torch.exp(log_side.clamp(max=SIZE_CLAMP))
-        target_half = 0.125 * torch.exp(_scaled(target_log_side, 1 / weight_w, 1 / weight_h).clamp(max=SIZE_CLAMP))
-        pairs = _pairs(
-            torch.stack((half - centre, half + centre)),
-            torch.stack((target_half, target_half)),
-            aspect=self.aspect,
-        )
+        centre = _scaled(centre, *quarter) - _scaled(target_centre, *quarter)
+        log_side = _scaled(log_side, *per_weight)
+        half = torch.exp(log_side.clamp(max=SIZE_CLAMP)) * 0.125
+        target_half = torch.exp(_scaled(target_log_side, *per_weight).clamp(max=SIZE_CLAMP)) * 0.125
+        edges, target_edges = torch.stack((half - centre, half + centre)), torch.stack((target_half, target_half))
+        pairs = _pairs(edges, target_edges, aspect)
         value, slopes = self.measure(pairs)
         low, high = pairs.pull_back(slopes).unbind(0)
-        to_side = (low + high) * half * (log_side < SIZE_CLAMP)
-        gradient = torch.cat(
-            (
-                _scaled(high - low, 0.25 / weight_x, 0.25 / weight_y),
-                _scaled(to_side, 1 / weight_w, 1 / weight_h),
-            )
-        )
-        return value, gradient.t()
+        to_log_side = (low + high) * half * (log_side < SIZE_CLAMP)
+        return value, torch.cat((_scaled(high - low, *quarter), _scaled(to_log_side, *per_weight))).t()
 
 
-def _pairs(edges: Tensor, target_edges: Tensor, *, aspect: Tensor | None = None) -> Pairs:
+def _pairs(edges: Tensor, target_edges: Tensor, aspect: Tensor | None) -> Pairs:
     """Return the pairs of boxes whose edges (2, 2, K) lie this far outward, low and high, x and y."""
     inner, outer = torch.minimum(edges, target_edges), torch.maximum(edges, target_edges)
     low, high = torch.stack((edges, target_edges, inner, outer)).unbind(1)
@@ -256,8 +260,9 @@ def _aspect(anchors: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     if anchors is None:
         return None
     low, high = anchors.detach().to(dtype).t().split(2)
-    sides = (high - low).clamp(min=0)
-    return sides / sides.amax(0).clamp(min=SMALLEST_SPAN)
+    sides = (high - low).clamp(min=SMALLEST_SPAN)
+    # An anchor without height (or width) is taken as one of a millionth of its width.
+    return (sides / sides.amax(0)).clamp(min=1e-6)
 
 
 def _scaled(lengths: Tensor, factor_x: float, factor_y: float) -> Tensor:

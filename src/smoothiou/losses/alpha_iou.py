@@ -15,8 +15,8 @@ from smoothiou.losses.catalogue import CATALOGUE
 def one_minus_power(pairs: Pairs, *, alpha: float) -> tuple[Tensor, Slopes]:
     """Return 1 - IoU^alpha and its slopes."""
     iou, slopes = pairs.iou()
-    steepness = alpha * iou.pow(alpha - 1)
-    return 1 - iou * iou.pow(alpha - 1), slopes.scaled(-steepness)
+    power = iou.pow(alpha - 1)
+    return 1 - iou * power, slopes.scaled(power * -alpha)
 
 
 def alpha_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, alpha: float = 3.0) -> Tensor:

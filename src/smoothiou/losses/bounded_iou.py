@@ -17,24 +17,26 @@ SMALLEST_SIDE = 1e-6
 
 def bounded_iou(pairs: Pairs, *, beta: float) -> tuple[Tensor, Slopes]:
     """Return the loss and its slopes."""
-    side, target = pairs.side, pairs.target_side
-    # 1 - best IoU of a box that is right but for its centre: 1 - (t - 2 |dx|) / (t + 2 |dx|), at least 0.
-    twice = 2 * pairs.shift.abs()
+    side, target = pairs.lengths[:2].unbind(0)
+    centre = pairs.shift()
+    twice = (centre + centre).abs()
+    # 1 - best IoU of a box that is right but for its centre: 1 - (t - 2 |dx|) / (t + 2 |dx|), at most 1.
     reach = (target + twice).clamp(min=SMALLEST_SIDE)
     near = twice < target
-    of_centre = torch.where(near, 2 * twice / reach, 1.0)
-    centre_slope = near * 4 * target / (reach * reach) * pairs.shift.sign()
+    of_centre = ((twice + twice) / reach).clamp(max=1)
+    centre_slope = near * (4 * target) / (reach * reach) * centre.sign()
     # The same of a box that is right but for its size: 1 - smaller side / larger side.
     larger = torch.maximum(side, target).clamp(min=SMALLEST_SIDE)
-    of_size = (side - target).abs() / larger
-    size_slope = (side - target).sign() * target / (larger * larger)
+    excess = side - target
+    of_size = excess.abs() / larger
+    size_slope = excess.sign() * target / (larger * larger)
     value, bent = _smooth_l1(torch.stack((of_centre, of_size)), beta)
     return value.sum((0, 1)), Slopes(shift=bent[0] * centre_slope, side=bent[1] * size_slope)
 
 
 def _smooth_l1(z: Tensor, beta: float) -> tuple[Tensor, Tensor]:
-    bent = (z / beta).clamp(max=1)
-    return bent * (z - 0.5 * beta * bent), bent
+    bent = (z * (1 / beta)).clamp(max=1)
+    return bent * (z - bent * (0.5 * beta)), bent
 
 
 def bounded_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, beta: float = 0.2) -> Tensor:

@@ -12,6 +12,7 @@ from smoothiou.boxes import Pairs, Slopes
 from smoothiou.losses._base import FRAMES, PairLoss, of_boxes, require_one_of
 from smoothiou.losses.catalogue import CATALOGUE
 from smoothiou.losses.diou import distance_penalty
+from smoothiou.losses.iou import one_minus_iou
 
 ALPHAS = ("aaai", "tcyb")
 
@@ -22,21 +23,21 @@ SMALLEST_SQUARE = 1e-12
 
 def one_minus_ciou(pairs: Pairs, *, alpha: str) -> tuple[Tensor, Slopes]:
     """Return 1 - CIoU and its slopes; the weight alpha is a constant, as in the paper."""
-    iou, slopes = pairs.iou()
-    penalty, shift, hull = distance_penalty(pairs)
-    even = pairs.even
-    width, height = (pairs.side * even).unbind(0)
-    target_width, target_height = (pairs.target_side * even).unbind(0)
+    iou_loss, slopes = one_minus_iou(pairs)
+    even = pairs.even()
+    penalty, shift, hull = distance_penalty(pairs, even)
+    (width, target_width), (height, target_height) = (pairs.lengths[:2] * even).unbind(1)
     # atan(target w / h) - atan(w / h) in one step, which no height of 0 can break.
     turn = torch.atan2(target_width * height - width * target_height, target_height * height + target_width * width)
-    v = 4 / math.pi**2 * turn * turn  # Eq. 9
-    weight = (v / (1 - iou + v).clamp(min=torch.finfo(v.dtype).eps)).detach()  # Eq. 11
+    turn = turn * (2 / math.pi)
+    v = turn * turn  # Eq. 9
+    weight = (v / (iou_loss + v).clamp(min=torch.finfo(v.dtype).eps)).detach()  # Eq. 11
     if alpha == "tcyb":
-        weight = weight * (iou > 0.5)
-    steepness = weight * (8 / math.pi**2) * turn / (width * width + height * height).clamp(min=SMALLEST_SQUARE)
-    side = torch.stack((-height * steepness, width * steepness)) * even
-    slopes = slopes.scaled(-1)._replace(shift=shift, hull=hull, side=side)
-    return 1 - iou + penalty + weight * v, slopes
+        weight = weight * (iou_loss < 0.5)
+    square = (width * width + height * height).clamp(min=SMALLEST_SQUARE)
+    steepness = weight * turn * (4 / math.pi) / square  # d v / d turn, over the squared diagonal
+    side = torch.stack((height.neg(), width)) * steepness * even
+    return iou_loss + penalty + weight * v, slopes._replace(shift=shift, hull=hull, side=side)
 
 
 def ciou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, alpha: str = "aaai") -> Tensor:

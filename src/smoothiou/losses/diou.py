@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from smoothiou.boxes import Pairs, Slopes
 from smoothiou.losses._base import FRAMES, PairLoss, of_boxes, require_one_of
 from smoothiou.losses.catalogue import CATALOGUE
+from smoothiou.losses.iou import one_minus_iou
 
 
-def distance_penalty(pairs: Pairs) -> tuple[Tensor, Tensor, Tensor]:
+def distance_penalty(pairs: Pairs, even: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return (rho / c)^2, and its slopes with the shift and with the hull's sides.
 
     rho is the distance of the centres, c the diagonal of the smallest box around both.
     """
-    even = pairs.even
+    shift = pairs.shift()
     squares = even * even
-    diagonal = squares.sum(0).clamp(min=torch.finfo(squares.dtype).eps)  # c^2: the hull's sides are 1
-    squares = squares / diagonal
-    pull = pairs.shift * squares
-    penalty = (pairs.shift * pull).sum(0)
-    return penalty, 2 * pull, -2 * penalty * squares
+    shares = squares / squares.sum(0)  # of c^2: the hull's sides are 1
+    pull = shift * shares
+    penalty = (shift * pull).sum(0)
+    return penalty, pull + pull, (penalty + penalty).neg() * shares
 
 
 def one_minus_diou(pairs: Pairs) -> tuple[Tensor, Slopes]:
     """Return 1 - DIoU and its slopes."""
-    iou, slopes = pairs.iou()
-    penalty, shift, hull = distance_penalty(pairs)
-    return 1 - iou + penalty, slopes.scaled(-1)._replace(shift=shift, hull=hull)
+    loss, slopes = one_minus_iou(pairs)
+    penalty, shift, hull = distance_penalty(pairs, pairs.even())
+    return loss + penalty, slopes._replace(shift=shift, hull=hull)
 
 
 def diou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") -> Tensor:

@@ -14,9 +14,11 @@ def one_minus_efficient_iou(pairs: Pairs) -> tuple[Tensor, Slopes]:
     """Return the loss and its slopes; lengths are shares of the hull's sides, which are 1."""
     value, slopes = one_minus_diou(pairs)
     assert slopes.hull is not None
-    excess = pairs.side - pairs.target_side
+    side, target, _, _ = pairs.lengths.unbind(0)
+    excess = side - target
     squares = excess * excess
-    return value + squares.sum(0), slopes._replace(side=2 * excess, hull=slopes.hull - 2 * squares)
+    hull = slopes.hull - (squares + squares)
+    return value + squares.sum(0), slopes._replace(side=excess + excess, hull=hull)
 
 
 def efficient_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") -> Tensor:

@@ -14,29 +14,31 @@ from smoothiou.losses.catalogue import CATALOGUE
 
 def extended_iou(pairs: Pairs, *, smooth_point: float) -> tuple[Tensor, Slopes]:
     """Return the loss and its slopes; lengths are shares of the hull's sides, which are 1."""
+    area, _, _ = pairs.areas()
+    side, target = pairs.lengths[:2].unbind(0)
+    low = pairs.edges()[0]
     # Where the intersection starts and ends, from the hull's low edge; it ends first where boxes are apart.
-    start = pairs.edges[0].abs()
-    end = start + pairs.side + pairs.target_side - 1
+    start = low.abs()
+    end = start + side + target - 1
+    first, last = torch.minimum(start, end), torch.maximum(start, end)
     apart = end < start
-    first, last = torch.where(apart, end, start), torch.where(apart, start, end)
-    rectangles = end * end.flip(0) + first * first.flip(0)
-    intersection = 0.5 * (rectangles.sum(0)) - (start * last.flip(0)).sum(0)
-    per_end = end.flip(0) + apart * first.flip(0) - ~apart * start.flip(0)
-    per_start = ~apart * first.flip(0) - last.flip(0) - apart * start.flip(0)
+    start_y, end_y, first_y, last_y = (length.flip(0) for length in (start, end, first, last))
+    intersection = ((end * end_y + first * first_y) * 0.5 - start * last_y).sum(0)
+    per_end = end_y + torch.where(apart, first_y, start_y.neg())
+    per_start = torch.where(apart, start_y.neg(), first_y) - last_y
 
-    side_x, side_y = pairs.side.unbind(0)
-    target_x, target_y = pairs.target_side.unbind(0)
-    union = (side_x * side_y + target_x * target_y - intersection).clamp(min=torch.finfo(start.dtype).eps)
+    target_x, target_y = target.unbind(0)
+    union = (area + target_x * target_y - intersection).clamp(min=torch.finfo(area.dtype).eps)
     ratio = intersection / union
     z = 1 - ratio
-    bent = (z / smooth_point).clamp(max=1)
+    bent = (z * (1 / smooth_point)).clamp(max=1)
     per_area = bent * ratio / union
-    per_intersection = -(bent / union + per_area)
+    per_intersection = (bent / union + per_area).neg()
     per_end = per_intersection * per_end
     # The low edge moves outward by half of what the side grows, and against the centre.
-    per_edge = (per_intersection * per_start + per_end) * pairs.edges[0].sign()
-    slopes = Slopes(area=per_area, side=0.5 * per_edge + per_end, shift=-per_edge, hull=-per_end)
-    return bent * (z - 0.5 * smooth_point * bent), slopes
+    per_edge = (per_intersection * per_start + per_end) * low.sign()
+    slopes = Slopes(area=per_area, side=per_edge * 0.5 + per_end, shift=per_edge.neg(), hull=per_end.neg())
+    return bent * (z - bent * (0.5 * smooth_point)), slopes
 
 
 def extended_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, smooth_point: float = 0.1) -> Tensor:

@@ -15,7 +15,7 @@ def one_minus_giou(pairs: Pairs) -> tuple[Tensor, Slopes]:
     iou = intersection / union
     empty = 1 - union  # share of the hull that neither box covers
     per_area = iou / union - 1
-    slopes = Slopes(area=per_area, intersection=-(union.reciprocal() + per_area), hull_area=union)
+    slopes = Slopes(area=per_area, intersection=(union.reciprocal() + per_area).neg(), hull_area=union)
     return 1 - iou + empty, slopes
 
 

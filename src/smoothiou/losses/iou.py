@@ -14,7 +14,7 @@ def one_minus_iou(pairs: Pairs) -> tuple[Tensor, Slopes]:
     _, intersection, union = pairs.areas()
     iou = intersection / union
     per_area = iou / union  # union = area + target - intersection
-    return 1 - iou, Slopes(area=per_area, intersection=-(union.reciprocal() + per_area))
+    return 1 - iou, Slopes(area=per_area, intersection=(union.reciprocal() + per_area).neg())
 
 
 def iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") -> Tensor:

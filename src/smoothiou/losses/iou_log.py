@@ -18,7 +18,7 @@ def minus_log_iou(pairs: Pairs) -> tuple[Tensor, Slopes]:
     iou, slopes = pairs.iou()
     seen = iou.clamp(min=SMALLEST_IOU)
     steepness = (iou > SMALLEST_IOU) / seen  # d ln IoU / d IoU
-    return -torch.log(seen), slopes.scaled(-steepness)
+    return torch.log(seen).neg(), slopes.scaled(steepness.neg())
 
 
 def iou_log_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") -> Tensor:

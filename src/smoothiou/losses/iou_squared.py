@@ -12,7 +12,7 @@ from smoothiou.losses.catalogue import CATALOGUE
 def one_minus_iou_squared(pairs: Pairs) -> tuple[Tensor, Slopes]:
     """Return 1 - IoU^2 and its slopes."""
     iou, slopes = pairs.iou()
-    return 1 - iou * iou, slopes.scaled(-2 * iou)
+    return 1 - iou * iou, slopes.scaled((iou + iou).neg())
 
 
 def iou_squared_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 from smoothiou.boxes import Pairs, Slopes
 from smoothiou.losses._base import PairLoss, of_boxes
 from smoothiou.losses.catalogue import CATALOGUE
+from smoothiou.losses.iou import one_minus_iou
 
 # Sides of a target, as a share of what both boxes span, below which the penalty is flat: exp(-P^2) is 0 long before.
 SMALLEST_TARGET = 1e-6
@@ -15,16 +16,16 @@ SMALLEST_TARGET = 1e-6
 
 def powerful_iou(pairs: Pairs) -> tuple[Tensor, Slopes]:
     """Return the loss and its slopes."""
-    iou, slopes = pairs.iou()
-    low, high = pairs.edges.unbind(0)
-    side = pairs.target_side.clamp(min=SMALLEST_TARGET)
-    p = ((low.abs() + high.abs()) / side).sum(0) / 4
-    away = torch.exp(-p * p)
-    steepness = 2 * p * away / 4  # d(1 - exp(-P^2)) / dP, and the quarter of P
-    per_low, per_high = low.sign() / side * steepness, high.sign() / side * steepness
+    iou_loss, slopes = one_minus_iou(pairs)
+    low, high = pairs.edges()
+    side = pairs.lengths[1].clamp(min=SMALLEST_TARGET)
+    p = ((low.abs() + high.abs()) / side).sum(0) * 0.25
+    away = torch.exp((p * p).neg())
+    steepness = p * away * 0.25 / side  # half of d(1 - exp(-P^2)) / d|edge|
+    per_low, per_high = low.sign() * steepness, high.sign() * steepness
     # An edge moves outward by half of what the side grows, and with the centre or against it.
-    slopes = slopes.scaled(-1)._replace(side=(per_low + per_high) * 0.5, shift=per_high - per_low)
-    return 2 - iou - away, slopes
+    shift = per_high - per_low
+    return iou_loss + (1 - away), slopes._replace(side=per_low + per_high, shift=shift + shift)
 
 
 def powerful_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") -> Tensor:

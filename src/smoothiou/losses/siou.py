@@ -8,6 +8,7 @@ from torch import Tensor
 from smoothiou.boxes import Pairs, Slopes
 from smoothiou.losses._base import FRAMES, PairLoss, of_boxes, require_one_of
 from smoothiou.losses.catalogue import CATALOGUE
+from smoothiou.losses.iou import one_minus_iou
 
 # Lengths, as a share of what both boxes span, below which slopes stop growing.
 SMALLEST_LENGTH = 1e-6
@@ -15,37 +16,41 @@ SMALLEST_LENGTH = 1e-6
 
 def siou(pairs: Pairs) -> tuple[Tensor, Slopes]:
     """Return the loss and its slopes; lengths are shares of the hull's sides, which are 1."""
-    iou, slopes = pairs.iou()
-    angle, angle_slope = _angle_cost(pairs)
+    iou_loss, slopes = one_minus_iou(pairs)
+    centre = pairs.shift()
+    angle, angle_slope = _angle_cost(centre, pairs.even())
     # Distance: 1 - exp(-gamma rho) along x and y, rho = shift^2, gamma = 2 - angle.
     gamma = 2 - angle
-    rho = pairs.shift * pairs.shift
-    apart = torch.exp(-gamma * rho)
-    distance = (1 - apart).sum(0)
-    shift = 2 * gamma * apart * pairs.shift - (apart * rho).sum(0) * angle_slope
-    hull = -2 * gamma * apart * rho
+    rho = centre * centre
+    cost = gamma * rho
+    near = torch.exp(cost.neg())
+    pull = near * gamma * centre  # half of d distance / d shift, but for the angle
+    shift = pull - (near * rho).sum(0) * angle_slope
     # Shape: (1 - exp(-omega))^4 of both sides, omega = |side - target| / the larger of them.
-    excess = pairs.side - pairs.target_side
-    larger = torch.maximum(pairs.side, pairs.target_side).clamp(min=SMALLEST_LENGTH)
-    alike = torch.exp(-excess.abs() / larger)
-    shape = ((1 - alike) ** 4).sum(0)
-    side = 4 * (1 - alike) ** 3 * alike * excess.sign() * pairs.target_side / (larger * larger)
-    slopes = slopes.scaled(-1)._replace(shift=0.5 * shift, hull=0.5 * hull, side=0.5 * side)
-    return 1 - iou + 0.5 * (distance + shape), slopes
+    side, target = pairs.lengths[:2].unbind(0)
+    excess = side - target
+    larger = torch.maximum(side, target).clamp(min=SMALLEST_LENGTH)
+    alike = torch.exp(excess.abs().neg() / larger)
+    unlike = 1 - alike
+    cube = unlike * unlike * unlike
+    per_side = cube * alike * excess.sign() * target / (larger * larger)  # a quarter of d shape / d side
+    distance_and_shape = (1 - near + cube * unlike).sum(0)
+    slopes = slopes._replace(shift=shift, hull=(pull * centre).neg(), side=per_side + per_side)
+    return iou_loss + distance_and_shape * 0.5, slopes
 
 
-def _angle_cost(pairs: Pairs) -> tuple[Tensor, Tensor]:
-    """Return sin(2 angle) of the line between the centres, 0 along an axis, and its slope with the shift.
+def _angle_cost(centre: Tensor, even: Tensor) -> tuple[Tensor, Tensor]:
+    """Return sin(2 angle) of the line between the centres, 0 along an axis, and half its slope with the shift.
 
     The paper's 1 - 2 sin^2(arcsin(x) - pi / 4) is the same number.
     """
-    even = pairs.even
-    across = pairs.shift * even
-    length = torch.sqrt((across * across).sum(0)).clamp(min=SMALLEST_LENGTH)
-    x, y = (across.abs() / length).unbind(0)
-    steepness = 2 * (y * y - x * x) / length
-    slope = torch.stack((y * steepness, -x * steepness)) * across.sign() * even
-    return 2 * x * y, slope
+    across = centre * even
+    length = (across * across).sum(0).sqrt().clamp(min=SMALLEST_LENGTH)
+    x, y = (across / length).unbind(0)
+    steepness = (y * y - x * x) / length
+    slope = torch.stack((y.abs() * x.sign(), x.abs().neg() * y.sign())) * steepness * even
+    product = (x * y).abs()
+    return product + product, slope
 
 
 def siou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") -> Tensor:
