@@ -137,10 +137,10 @@ class TestCapture:
         for stage, module in (("rpn", model.rpn), ("roi", model.roi_heads)):
             real = loss_of(loss)
 
-            def watch(pred, target, *, weights, anchors, sampled, stage=stage, real=real):
+            def watch(pred, target, *, sampled, stage=stage, real=real, **others):
                 pred.retain_grad()
                 given[stage] = (pred, sampled)
-                return real(pred, target, weights=weights, anchors=anchors, sampled=sampled)
+                return real(pred, target, sampled=sampled, **others)
 
             module.box_loss = watch
         place = choose_place("cpu", "fp32")

@@ -4,14 +4,16 @@ from smoothiou.detectors.build import DETECTORS, build_detector
 from smoothiou.detectors.detect import detect, refine
 from smoothiou.detectors.precision import keep_boxes_in_float32
 from smoothiou.detectors.stage_loss import torchvision_smooth_l1
-from smoothiou.detectors.torchvision import box_statistics, set_box_loss
+from smoothiou.detectors.torchvision import box_loss_state, box_statistics, load_box_loss_state, set_box_loss
 
 __all__ = [
     "DETECTORS",
+    "box_loss_state",
     "box_statistics",
     "build_detector",
     "detect",
     "keep_boxes_in_float32",
+    "load_box_loss_state",
     "refine",
     "set_box_loss",
     "torchvision_smooth_l1",

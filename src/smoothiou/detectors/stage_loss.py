@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from smoothiou.boxes import CODE_WEIGHTS, Weights, deltas_iou, in_float
@@ -43,8 +45,9 @@ def try_loss(loss: BoxLoss, *, name: str) -> None:
     """
     deltas, anchors = torch.zeros(2, 4), torch.tensor([[0.0, 0.0, 16.0, 16.0]]).repeat(2, 1)
     stage = StageLoss(loss=loss, name=name)
+    one_image = torch.ones(1, 2, dtype=torch.bool)
     try:
-        stage(deltas + 0.5, deltas, weights=CODE_WEIGHTS, anchors=anchors, sampled=2)
+        stage(deltas + 0.5, deltas, weights=CODE_WEIGHTS, anchors=anchors, sampled=2, images=one_image)
     except ConfigError:
         raise
     except Exception as error:
@@ -52,6 +55,12 @@ def try_loss(loss: BoxLoss, *, name: str) -> None:
             f"box loss {name} fails on two boxes: {type(error).__name__}: {error}.",
             hint="It is called as loss(pred_deltas, target_deltas, weights=..., anchors=...) -> (K,).",
         ) from error
+
+
+def which_image(rows: Tensor, counts: Sequence[int]) -> Tensor:
+    """Return (N, K), whether row k of all images' boxes together is of image n, which has `counts[n]` of them."""
+    ends = list(itertools.accumulate(counts, initial=0))
+    return torch.stack([(rows >= start) & (rows < end) for start, end in itertools.pairwise(ends)])
 
 
 @dataclass(eq=False, kw_only=True)
@@ -77,7 +86,14 @@ class StageLoss:
         return {**self.__dict__, "last": None}
 
     def __call__(
-        self, pred_deltas: Tensor, target_deltas: Tensor, *, weights: Weights, anchors: Tensor, sampled: int
+        self,
+        pred_deltas: Tensor,
+        target_deltas: Tensor,
+        *,
+        weights: Weights,
+        anchors: Tensor,
+        sampled: int,
+        images: Tensor | None = None,
     ) -> Tensor:
         """Return the stage's loss, a scalar.
 
@@ -87,11 +103,13 @@ class StageLoss:
             weights: the coder's.
             anchors: (K, 4) xyxy, what the deltas are relative to: anchors (RPN) or proposals (RoI heads).
             sampled: number of sampled boxes, positive and negative, in all images together.
+            images: (N, K) whether positive k is of image n; handed on to losses that say `needs_images`.
         """
         pred_deltas = in_float(pred_deltas)
         target_deltas = target_deltas.to(pred_deltas.dtype)
         with torch.autocast(pred_deltas.device.type, enabled=False):
-            losses = self.loss(pred_deltas, target_deltas, weights=weights, anchors=anchors)
+            more = {"images": images} if getattr(self.loss, "needs_images", False) else {}
+            losses = self.loss(pred_deltas, target_deltas, weights=weights, anchors=anchors, **more)
             count = len(pred_deltas)
             if not isinstance(losses, Tensor) or losses.shape not in ((count,), (count, 4)):
                 got = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
@@ -105,6 +123,10 @@ class StageLoss:
         lam = getattr(self.loss, "last_lambda", None)
         self.last = (pred_deltas.detach(), target_deltas.detach(), weights, lam)
         return total
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what the loss remembers from step to step; empty for nearly all."""
+        return self.loss.state_dict() if isinstance(self.loss, nn.Module) else {}
 
     def statistics(self) -> dict[str, Tensor]:
         """Return `mean_iou` (NaN without positives), `positives` and, if the loss has one, `lambda`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -15,7 +15,7 @@ from torchvision.models.detection.rpn import RegionProposalNetwork
 
 from smoothiou.boxes import in_float
 from smoothiou.config import STAGES, parse_loss
-from smoothiou.detectors.stage_loss import BoxLoss, StageLoss
+from smoothiou.detectors.stage_loss import BoxLoss, StageLoss, which_image
 from smoothiou.detectors.targets import prepare_targets, spare_ignored
 from smoothiou.errors import ConfigError, did_you_mean
 from smoothiou.losses import load_loss
@@ -53,7 +53,8 @@ class BoxLossRPN(_LearnsBoxes, RegionProposalNetwork):
         regression_targets: list[Tensor],
     ) -> tuple[Tensor, Tensor]:
         """Return the losses of objectness and of boxes; torchvision's lines but for the box loss."""
-        anchors = torch.cat(self.__dict__.pop("_anchors"))
+        per_image = self.__dict__.pop("_anchors")
+        anchors = torch.cat(per_image)
         positive_masks, negative_masks = self.fg_bg_sampler(labels)
         positive = torch.where(torch.cat(positive_masks))[0]
         negative = torch.where(torch.cat(negative_masks))[0]
@@ -65,6 +66,7 @@ class BoxLossRPN(_LearnsBoxes, RegionProposalNetwork):
             weights=self.box_coder.weights,
             anchors=anchors[positive],
             sampled=sampled.numel(),
+            images=which_image(positive, [len(own) for own in per_image]),
         )
         scores = in_float(objectness.flatten()[sampled])
         if sampled.numel() == 0:  # everything is ignored: torchvision's mean over nothing would be NaN
@@ -127,6 +129,7 @@ class BoxLossRoIHeads(_LearnsBoxes, RoIHeads):
             weights=self.box_coder.weights,
             anchors=torch.cat(proposals)[positive],
             sampled=all_labels.numel(),
+            images=which_image(positive, [len(own) for own in proposals]),
         )
         logits = in_float(class_logits)
         if all_labels.numel() == 0:  # everything is ignored: torchvision's mean over nothing would be NaN
@@ -203,6 +206,26 @@ def box_statistics(model: nn.Module) -> dict[str, Tensor]:
         if isinstance(module := getattr(model, attribute, None), _LearnsBoxes)
         for key, value in module.box_loss.statistics().items()
     }
+
+
+def box_loss_state(model: nn.Module) -> dict[str, dict[str, Tensor]]:
+    """Return what the box losses remember from step to step, by stage: for checkpoints.
+
+    Not part of the model's state_dict, so that weights go both ways between losses.
+    """
+    return {
+        stage: module.box_loss.state()
+        for stage, (attribute, _, _) in _STAGES.items()
+        if isinstance(module := getattr(model, attribute, None), _LearnsBoxes)
+    }
+
+
+def load_box_loss_state(model: nn.Module, state: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Give the box losses back what `box_loss_state` has returned."""
+    for stage, own in state.items():
+        loss = getattr(model, _STAGES[stage][0]).box_loss.loss
+        if isinstance(loss, nn.Module):
+            loss.load_state_dict(own)
 
 
 def check_stage(model: nn.Module, stage: str) -> None:

@@ -29,6 +29,7 @@ class Positives:
         weights: the coder's.
         anchors: (K, 4) xyxy, what the deltas are relative to.
         sampled: number of sampled boxes, positive and negative, in all images together.
+        images: (N, K) whether positive k is of image n.
     """
 
     pred_deltas: Tensor
@@ -36,6 +37,7 @@ class Positives:
     weights: Weights
     anchors: Tensor
     sampled: int
+    images: Tensor | None = None
 
 
 def capture_positives(
@@ -93,6 +95,7 @@ def pulls(loss: StageLoss, positives: Positives) -> Tensor:
             weights=positives.weights,
             anchors=positives.anchors,
             sampled=positives.sampled,
+            images=positives.images,
         )
         # A constant has no graph, and pulls at nothing.
         (gradient,) = torch.autograd.grad(total, pred) if total.requires_grad else (torch.zeros_like(pred),)
@@ -110,7 +113,14 @@ class _Recorder(StageLoss):
     taken: list[Positives] = field(default_factory=list)
 
     def __call__(
-        self, pred_deltas: Tensor, target_deltas: Tensor, *, weights: Weights, anchors: Tensor, sampled: int
+        self,
+        pred_deltas: Tensor,
+        target_deltas: Tensor,
+        *,
+        weights: Weights,
+        anchors: Tensor,
+        sampled: int,
+        images: Tensor | None = None,
     ) -> Tensor:
         pred = in_float(pred_deltas).detach().clone()
         self.taken.append(
@@ -120,6 +130,7 @@ class _Recorder(StageLoss):
                 weights=weights,
                 anchors=anchors.detach(),
                 sampled=sampled,
+                images=images,
             )
         )
         return pred.sum() * 0

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from smoothiou.config import RunConfig
 from smoothiou.data.dataset import DetectionDataset, collate, flip_horizontal
-from smoothiou.detectors import box_statistics
+from smoothiou.detectors import box_loss_state, box_statistics, load_box_loss_state
 from smoothiou.errors import ConfigError, InterruptedRun, SmoothIoUError
 from smoothiou.experiment.build import build
 from smoothiou.experiment.devices import Place, choose_place, forget_peak_memory, peak_memory_mb
@@ -35,7 +35,7 @@ from smoothiou.train.optim import build_optimizer
 from smoothiou.train.seeding import Batches, Draw, seed_weights
 from smoothiou.train.sinks import MetricsCsv, Progress
 
-RESUMED = ("model", "optimizer", "step", "best", "seconds", "watching", "place")
+RESUMED = ("model", "optimizer", "box_loss", "step", "best", "seconds", "watching", "place")
 
 
 def run(
@@ -180,6 +180,7 @@ def train_detector(
         # Another precision or number of processes would end in other weights than the uninterrupted run.
         refuse_other_plan(folder, checkpoint["place"], here, what="kind of place, where this run began")
         optimizer.load_state_dict(checkpoint["optimizer"])
+        load_box_loss_state(model, checkpoint["box_loss"])
         start, best = checkpoint["step"], checkpoint["best"]
         before, spent = checkpoint["seconds"], Spent(checkpoint["seconds"], checkpoint["watching"])
     began = time.monotonic()
@@ -219,7 +220,8 @@ def train_detector(
             save_checkpoint(
                 folder / "last.ckpt",
                 {
-                    "model": model.state_dict(), "classes": classes, "optimizer": optimizer.state_dict(), "step": step,
+                    "model": model.state_dict(), "classes": classes, "optimizer": optimizer.state_dict(),
+                    "box_loss": box_loss_state(model), "step": step,
                     "seconds": spent.seconds, "watching": spent.watching, "best": best, "place": here,
                 },
             )  # fmt: skip
