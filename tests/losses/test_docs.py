@@ -15,7 +15,9 @@ TEXT = (Path(__file__).resolve().parents[2] / "docs" / "losses.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=["on boxes and on deltas", "a loss of your own"])
+@pytest.mark.parametrize(
+    "example", EXAMPLES, ids=["in place of torchvision", "on boxes and on deltas", "a loss of your own"]
+)
 def test_examples_run(example):
     exec(compile(example, "docs/losses.md", "exec"), {"__name__": "example"})
 

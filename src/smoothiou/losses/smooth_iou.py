@@ -86,8 +86,8 @@ class SmoothIoU(nn.Module):
         huber_on: `deltas`; `corners`: the corners in pixels, Algorithm 1 to the letter, which needs anchors;
             or `unit-corners`: the corners measured in sides of the anchor.
         sync: whether lambda is taken over all processes of `torch.distributed`, or over this one's boxes.
-        iou_weight: factor on the IoU term, above 0. In code units its gradient is about a tenth of Huber's,
-            and 10 makes them alike; the paper has 1.
+        iou_weight: factor on the IoU term, above 0; the paper has 1. In a second stage Huber's gradient is
+            three to eight times as large as that of 1 - IoU: see `smoothiou calibrate`.
         memory: share of the moving average that a batch leaves as it was, in [0, 1); for `ema`.
 
     Attributes:
