@@ -108,7 +108,7 @@ def test_gradcheck(name, loss):
     # Predictions stay clear of the kinks: |z| = delta, and sides that coincide.
     rows = positives(12, seed=3)
     if name == "ciou":
-        # Its weight alpha is a constant to autograd but not to finite differences: see test_ciou.py.
+        # Its weight alpha is a constant to autograd but not to finite differences: see test_oracles.py.
         loss = LOSSES["diou"]()
     if isinstance(getattr(loss, "lam", None), str):
         # Lambda is a constant to autograd but not to finite differences: hold it at its value.

@@ -24,8 +24,8 @@ def require_lambda(lam: Lambda, *, words: tuple[str, ...] = WORDS) -> Lambda:
     number = isinstance(lam, int | float) and not isinstance(lam, bool) and 0 <= lam <= 1
     if number or lam in words:
         return lam
-    choices = ", ".join(f'"{word}"' for word in words)
-    raise ConfigError(f"lam: expected {choices} or a number from 0 to 1, got {lam!r}.")
+    choices = ", ".join(f'"{word}"' for word in words) + (" or " if words else "")
+    raise ConfigError(f"lam: expected {choices}a number from 0 to 1, got {lam!r}.")
 
 
 def lambda_of(iou: Tensor, lam: Lambda, *, sync: bool, images: Tensor | None = None) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from smoothiou.losses._base import reduced
+from smoothiou.losses._lambda import require_lambda
 from smoothiou.losses.catalogue import CATALOGUE
 from smoothiou.losses.smooth_iou import SmoothIoU, smooth_iou_loss
 
@@ -13,7 +14,7 @@ def mix_loss(
     boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, lam: float = 0.5, delta: float = 1.0
 ) -> Tensor:
     """Return `Mix` of boxes (K, 4) xyxy; Huber is that of the corners, in the boxes' own unit."""
-    return reduced(smooth_iou_loss(boxes1, boxes2, lam=float(lam), delta=delta), reduction)
+    return reduced(smooth_iou_loss(boxes1, boxes2, lam=_require_number(lam), delta=delta), reduction)
 
 
 class Mix(SmoothIoU):
@@ -33,8 +34,12 @@ class Mix(SmoothIoU):
     card = CATALOGUE["mix"]
 
     def __init__(self, lam: float = 0.5, delta: float = 1.0, iou_weight: float = 1.0) -> None:
-        super().__init__(delta=delta, lam=float(lam), iou_weight=iou_weight)
+        super().__init__(delta=delta, lam=_require_number(lam), iou_weight=iou_weight)
 
     def extra_repr(self) -> str:
         """Return the options, for `print`."""
         return f"lam={self.lam!r}, delta={self.delta:g}, iou_weight={self.iou_weight:g}"
+
+
+def _require_number(lam: float) -> float:
+    return float(require_lambda(lam, words=()))
