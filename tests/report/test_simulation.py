@@ -138,8 +138,8 @@ def test_page_and_csv(tmp_path):
     ids = re.findall(r'\bid="([^"]+)"', text)
     assert len(ids) == len(set(ids))
     # More than seven losses do not crowd one panel.
-    assert "Summed error: exact gradients (1)" in text
-    assert "Summed error: exact gradients (2)" in text
+    assert "Summed error: exact gradients (iou, giou, diou, ciou, l1, l2, huber)" in text
+    assert "Summed error: exact gradients (mix, smooth-iou[lam=box])" in text
     assert "signature of smooth-iou[lam=box] exact" in text
     assert "smoothiou simulate" in text
     rows = list(csv.DictReader(io.StringIO(table.read_text())))

@@ -13,8 +13,20 @@ if TYPE_CHECKING:
     from smoothiou.lab.curves import Slide, slide, slides, slides_csv
     from smoothiou.lab.grid import LossGrid, loss_grid
     from smoothiou.lab.pairs import SinglePairLoss
+    from smoothiou.lab.real_boxes import simulate_boxes
+    from smoothiou.lab.simulation import simulate
 
-__all__ = ["SinglePairLoss", "Slide", "slide", "slides", "slides_csv", "LossGrid", "loss_grid"]
+__all__ = [
+    "SinglePairLoss",
+    "Slide",
+    "slide",
+    "slides",
+    "slides_csv",
+    "LossGrid",
+    "loss_grid",
+    "simulate",
+    "simulate_boxes",
+]
 
 _HOMES = {
     "SinglePairLoss": "smoothiou.lab.pairs",
@@ -24,6 +36,8 @@ _HOMES = {
     "slides_csv": "smoothiou.lab.curves",
     "LossGrid": "smoothiou.lab.grid",
     "loss_grid": "smoothiou.lab.grid",
+    "simulate": "smoothiou.lab.simulation",
+    "simulate_boxes": "smoothiou.lab.real_boxes",
 }
 
 

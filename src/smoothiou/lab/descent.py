@@ -30,7 +30,7 @@ THRESHOLDS = (0.5, 0.75, 0.9)
 """IoU above which a box counts as found, more or less strictly."""
 EVERY = 5
 """Steps between two counts of boxes above the thresholds, and of inverted boxes."""
-CHUNK = 16384
+CHUNK = 32768
 
 
 class Gradient(Protocol):

@@ -154,7 +154,7 @@ def _overview(results: Sequence[Result], order: Mapping[str, int]) -> list[Figur
         chosen = of_kind(results, "regression", gradients)
         for number, start in enumerate(range(0, len(chosen), PER_PANEL)):
             part = chosen[start : start + PER_PANEL]
-            more = f" ({number + 1})" if len(chosen) > PER_PANEL else ""
+            more = f" ({', '.join(result['loss'] for result in part)})" if len(chosen) > PER_PANEL else ""
             for key, label, limits in (
                 ("error", "error, millions", (0, top)),
                 ("iou", "mean IoU", (0, 1.02)),
@@ -238,7 +238,8 @@ def _box_curves(results: Sequence[Result], order: Mapping[str, int]) -> list[Fig
                 values = run[key] if key in run else run["above"][key]
                 lines.append(Curve(label=result["loss"], order=order[result["loss"]], values=values))
             limits = None if log else (0.4, 1.01) if key == "mean_iou" else (0.0, 1.02)
-            shown = f"{title} ({number + 1})" if len(results) > PER_PANEL else title
+            names = ", ".join(curve.label for curve in lines)
+            shown = f"{title} ({names})" if len(results) > PER_PANEL else title
             drawn = draw_curves(
                 lines, f"boxes-{key.replace('.', '').replace('_', '-')}-{number}", title=shown, y_label=label,
                 size=LARGE, log=log, y_limits=limits,

@@ -20,8 +20,8 @@ from smoothiou.report.svg import GROUND, INK, drawing, inline, loss_colour, new_
 MAP = "viridis"
 ERROR_NORM = LogNorm(0.01, 6, clip=True)
 RADIUS = 3.0
-PIXELS = 44
-"""Side of a basin map; about four of the paper's 5,000 centres fall into a pixel."""
+PIXELS = 32
+"""Side of a basin map; about six of the 5,000 centres fall into a pixel."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,123 @@
+"""What the full regression experiment costs, and what a straight autograd version of it would, in one run.
+
+    python benchmarks/simulation.py [--losses giou,diou,ciou,smooth-iou] [--cases full] [--straight-steps 3]
+
+*Ours*: `smoothiou simulate`'s own descent, all 200 steps: float32, chunks that fit the cache, one thread per core.
+*Straight*: what one would write first: all boxes in one float64 tensor, torchvision's loss, one backward pass over
+the sum, torch's own threads; a few steps are timed, after ours because of the memory, and the fastest counts, times
+200. CPU seconds are printed beside wall seconds, because other work on the machine stretches mostly the latter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import huber_loss
+from torchvision.ops import complete_box_iou_loss, distance_box_iou_loss, generalized_box_iou_loss
+
+from smoothiou.lab.cases import draw_cases, points_for
+from smoothiou.lab.descent import available_cores, descend
+from smoothiou.lab.gradients import exact_gradient
+
+STEPS = 200
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def corners(boxes: Tensor) -> Tensor:
+    """Return (x, y, w, h) as corners."""
+    half = boxes[:, 2:] / 2
+    return torch.cat((boxes[:, :2] - half, boxes[:, :2] + half), dim=1)
+
+
+def plain_iou(boxes: Tensor, targets: Tensor) -> Tensor:
+    """Return the IoU of pairs."""
+    overlap = (torch.minimum(boxes[:, 2:], targets[:, 2:]) - torch.maximum(boxes[:, :2], targets[:, :2])).clamp(min=0)
+    intersection = overlap.prod(1)
+    area, target_area = ((each[:, 2:] - each[:, :2]).prod(1) for each in (boxes, targets))
+    return intersection / (area + target_area - intersection)
+
+
+def smooth_iou(boxes: Tensor, targets: Tensor) -> Tensor:
+    """Return the Smooth IoU loss of (x, y, w, h), as its formula reads."""
+    iou = plain_iou(corners(boxes), corners(targets))
+    lam = iou.detach().mean()
+    return lam * (1 - iou) + (1 - lam) * huber_loss(boxes, targets, reduction="none").sum(1)
+
+
+def on_corners(loss: Loss) -> Loss:
+    """Return a loss of corners as one of (x, y, w, h)."""
+    return lambda boxes, targets: loss(corners(boxes), corners(targets))
+
+
+STRAIGHT: dict[str, Loss] = {
+    "giou": on_corners(generalized_box_iou_loss),
+    "diou": on_corners(distance_box_iou_loss),
+    "ciou": on_corners(complete_box_iou_loss),
+    "smooth-iou": smooth_iou,
+}
+
+
+def straight_step(name: str, boxes: Tensor, targets: Tensor, rate: float) -> tuple[Tensor, float]:
+    """Return the boxes after a step, and their summed error."""
+    leaf = boxes.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(STRAIGHT[name](leaf, targets).sum(), leaf)
+    with torch.no_grad():
+        factor = 2 - plain_iou(corners(boxes), corners(targets))
+        boxes = boxes - rate * factor[:, None] * gradient
+        return boxes, (boxes - targets).abs().sum().item()
+
+
+def time_straight(name: str, boxes: Tensor, targets: Tensor, steps: int) -> tuple[float, float]:
+    """Return the least wall and CPU seconds of a step."""
+    wall, processor = [], []
+    for _ in range(steps):
+        began, used = time.perf_counter(), time.process_time()
+        boxes, _ = straight_step(name, boxes, targets, 0.1)
+        wall.append(time.perf_counter() - began)
+        processor.append(time.process_time() - used)
+    return min(wall), min(processor)
+
+
+def peak_gb() -> float:
+    """Return the most memory that this process has held, in GB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def line(name: str, wall: float, processor: float, cases: int) -> str:
+    """Return a row of the table."""
+    rate = STEPS * cases / wall / 1e6
+    return f"{name:<26} {wall:>8.1f} {processor:>8.1f} {STEPS / wall:>8.2f} {rate:>15.2f} {peak_gb():>8.2f}"
+
+
+def main() -> None:
+    """Measure and print two lines per loss."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--losses", default=",".join(STRAIGHT))
+    parser.add_argument("--cases", default="full")
+    parser.add_argument("--straight-steps", type=int, default=3, help="steps of the straight version; 0: none")
+    arguments = parser.parse_args()
+    cases = draw_cases(points_for(arguments.cases))
+    base = peak_gb()
+    print(f"torch {torch.__version__}, {available_cores()} cores, {len(cases):,} cases, {STEPS} steps")
+    print(f"{'':<26} {'wall s':>8} {'CPU s':>8} {'steps/s':>8} {'M case-steps/s':>15} {'peak GB':>8}")
+    own = {}
+    for name in arguments.losses.split(","):
+        used = time.process_time()
+        found = descend(cases.anchors, cases.targets, exact_gradient(name))
+        own[name] = found.seconds, time.process_time() - used
+        print(line(name, *own[name], len(cases)), flush=True)
+    boxes, targets = cases.anchors.t().double().contiguous(), cases.targets.t().double().contiguous()
+    for name in [name for name in own if name in STRAIGHT and arguments.straight_steps]:
+        wall, processor = (STEPS * least for least in time_straight(name, boxes, targets, arguments.straight_steps))
+        ratios = f"ratio: wall {wall / own[name][0]:.1f}, CPU {processor / own[name][1]:.1f}"
+        print(line(f"  straight, {name}", wall, processor, len(cases)), ratios, flush=True)
+    print(f"peak before the first step: {base:.2f} GB")
+
+
+if __name__ == "__main__":
+    main()
