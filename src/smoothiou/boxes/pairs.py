@@ -67,13 +67,14 @@ class Pairs(NamedTuple):
 
     def edges(self) -> tuple[Tensor, Tensor]:
         """Return how far the predicted low edges and high edges lie outside the target's, (2, K) each."""
-        low, high = (self.outward / self.span).unbind(0)
+        low, high = (self.outward / self.span).clamp(-1, 1).unbind(0)  # as in shift()
         return low, high
 
     def shift(self) -> Tensor:
         """Return the centre of the prediction minus the centre of the target, (2, K)."""
         low, high = self.outward.unbind(0)
-        return (high - low) / (self.span + self.span)
+        # An inverted box is not inside of the hull, and may be any number of hulls away: it counts as one.
+        return ((high - low) / (self.span + self.span)).clamp(-1, 1)
 
     def even(self) -> Tensor:
         """Return factors (2, K), the larger one 1, that bring lengths along x and along y to one unit."""
