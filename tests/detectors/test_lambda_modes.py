@@ -57,13 +57,13 @@ def test_each_stage_remembers_its_own_average_apart_from_the_weights(stock, batc
     model(*batch)
     state = box_loss_state(model)
     assert set(state) == {"rpn", "roi"}
-    assert not torch.equal(state["rpn"]["average"], state["roi"]["average"])
+    assert not torch.equal(state["rpn"]["rule.average"], state["roi"]["rule.average"])
     assert list(model.state_dict()) == keys
-    kept = {stage: {"average": own["average"].clone()} for stage, own in state.items()}
+    kept = {stage: {"rule.average": own["rule.average"].clone()} for stage, own in state.items()}
     model(*batch)
-    assert not torch.equal(box_loss_state(model)["roi"]["average"], kept["roi"]["average"])
+    assert not torch.equal(box_loss_state(model)["roi"]["rule.average"], kept["roi"]["rule.average"])
     load_box_loss_state(model, kept)
-    assert torch.equal(box_loss_state(model)["roi"]["average"], kept["roi"]["average"])
+    assert torch.equal(box_loss_state(model)["roi"]["rule.average"], kept["roi"]["rule.average"])
 
 
 def test_losses_without_a_memory_have_nothing_to_keep(stock):

@@ -43,7 +43,7 @@ def test_bit_for_bit_and_with_what_the_loss_remembers(loss, tmp_path, monkeypatc
         assert torch.equal(value, second["model"][key]), key
     assert first["box_loss"].keys() == second["box_loss"].keys() == {"rpn", "roi"}
     for stage, own in first["box_loss"].items():
-        assert (set(own) == {"average"}) == (loss != "huber")
+        assert (set(own) == {"rule.average"}) == (loss != "huber")
         for key, value in own.items():
             assert value[1] > 0
             assert torch.equal(value, second["box_loss"][stage][key])

@@ -140,17 +140,17 @@ class TestMovingAverage:
         loss.eval()
         pair = random_pair(4, seed=1)
         torch.testing.assert_close(loss(*pair), SmoothIoU(lam=held)(*pair), rtol=1e-6, atol=1e-6)
-        assert torch.equal(loss.state_dict()["average"], before["average"])
+        assert torch.equal(loss.state_dict()["rule.average"], before["rule.average"])
         loss.train()
         loss(*pair)
-        assert not torch.equal(loss.state_dict()["average"], before["average"])
+        assert not torch.equal(loss.state_dict()["rule.average"], before["rule.average"])
 
     def test_a_checkpoint_continues_to_the_bit(self):
         whole = SmoothIoU(lam="ema")
         whole(*random_pair(6))
         state = whole.state_dict()
-        assert list(state) == ["average"]
-        assert state["average"].shape == (2,)
+        assert list(state) == ["rule.average"]
+        assert state["rule.average"].shape == (2,)
         again = SmoothIoU(lam="ema")
         again.load_state_dict(copy.deepcopy(state))
         pickled = pickle.loads(pickle.dumps(whole))
@@ -176,8 +176,8 @@ class TestMovingAverage:
         loss = SmoothIoU(lam="ema")
         for seed in range(3):
             run(loss, *random_pair(5, seed=seed))
-        assert not loss.average.requires_grad
-        assert loss.average.grad_fn is None
+        assert not loss.rule.average.requires_grad
+        assert loss.rule.average.grad_fn is None
 
 
 class TestMix:

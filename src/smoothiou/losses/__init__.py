@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from smoothiou.losses.algorithm_1 import smooth_iou_loss
     from smoothiou.losses.alpha_iou import alpha_iou_loss
     from smoothiou.losses.balanced_l1 import balanced_l1_loss
     from smoothiou.losses.bounded_iou import bounded_iou_loss
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from smoothiou.losses.powerful_iou import powerful_iou_loss
     from smoothiou.losses.shelf import LOSSES, load_loss
     from smoothiou.losses.siou import siou_loss
-    from smoothiou.losses.smooth_iou import SmoothIoU, smooth_iou_loss
+    from smoothiou.losses.smooth_iou import SmoothIoU
     from smoothiou.losses.smooth_l1 import smooth_l1_loss
 
 __all__ = [
@@ -58,7 +59,7 @@ __all__ = [
     "mix_loss",
 ]
 
-_HOMES = {"LOSSES": "shelf", "load_loss": "shelf", "SmoothIoU": "smooth_iou"}
+_HOMES = {"LOSSES": "shelf", "load_loss": "shelf", "SmoothIoU": "smooth_iou", "smooth_iou_loss": "algorithm_1"}
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from smoothiou.errors import ConfigError
 
@@ -45,6 +45,46 @@ def lambda_of(iou: Tensor, lam: Lambda, *, sync: bool, images: Tensor | None = N
         return _image_means(iou, images)
     # Filled on the device; a tensor made from a Python number would be copied there, and waited for.
     return torch.full((), float(lam), dtype=iou.dtype, device=iou.device)
+
+
+class LambdaRule(nn.Module):
+    """How a detector's loss comes to its lambda, with what it remembers from step to step.
+
+    Args:
+        lam: as in `SmoothIoU`.
+        sync: whether means run over the boxes of all processes.
+        memory: share of the moving average that a batch leaves as it was, in [0, 1).
+        detach: whether lambda is a constant to autograd.
+    """
+
+    average: Tensor
+
+    def __init__(self, lam: Lambda, *, sync: bool, memory: float, detach: bool) -> None:
+        super().__init__()
+        self.lam = require_lambda(lam)
+        self.sync = sync
+        if isinstance(memory, bool) or not isinstance(memory, int | float) or not 0 <= memory < 1:
+            raise ConfigError(f"memory: expected a number of at least 0 and below 1, got {memory!r}.")
+        self.memory = float(memory)
+        if lam == "ema" and not detach:
+            raise ConfigError(
+                'lam="ema" remembers earlier batches, through which no gradient can flow.', hint="Keep detach=True."
+            )
+        if lam == "ema":
+            # The weighted sum of means and the sum of their weights: no start value that would linger.
+            self.register_buffer("average", torch.zeros(2))
+
+    def forward(self, iou: Tensor, images: Tensor | None) -> Tensor:
+        """Return lambda for boxes of this IoU (K,); `images` as in `lambda_of`."""
+        if self.lam != "ema":
+            return lambda_of(iou, self.lam, sync=self.sync, images=images)
+        mean, count = batch_mean(iou, sync=self.sync)
+        if self.training:
+            fresh = torch.stack((mean, torch.ones_like(mean))).to(self.average.dtype)
+            # A batch without boxes says nothing, and changes nothing.
+            self.average.lerp_(fresh, (1 - self.memory) * count.clamp(max=1).to(self.average.dtype))
+        total, weight = self.average.to(iou.dtype).unbind(0)
+        return total / weight.clamp(min=1e-12)
 
 
 def batch_mean(iou: Tensor, *, sync: bool) -> tuple[Tensor, Tensor]:

@@ -6,8 +6,9 @@ from torch import Tensor
 
 from smoothiou.losses._base import reduced
 from smoothiou.losses._lambda import require_lambda
+from smoothiou.losses.algorithm_1 import smooth_iou_loss
 from smoothiou.losses.catalogue import CATALOGUE
-from smoothiou.losses.smooth_iou import SmoothIoU, smooth_iou_loss
+from smoothiou.losses.smooth_iou import SmoothIoU
 
 
 def mix_loss(

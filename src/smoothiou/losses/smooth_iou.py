@@ -1,4 +1,4 @@
-"""The Smooth IoU loss: the paper's Eq. 7, on boxes as in Algorithm 1 and on deltas for detectors."""
+"""The Smooth IoU loss for detectors: the paper's Eq. 7 on deltas."""
 
 from __future__ import annotations
 
@@ -11,60 +11,10 @@ from torch import Tensor, nn
 from smoothiou import boxes
 from smoothiou.boxes import CODE_WEIGHTS, Weights
 from smoothiou.errors import ConfigError
-from smoothiou.losses._base import float_pair, reduced, require_one_of, require_positive
-from smoothiou.losses._lambda import Lambda, batch_mean, lambda_of, require_lambda
+from smoothiou.losses._base import float_pair, require_one_of, require_positive
+from smoothiou.losses._lambda import Lambda, LambdaRule
 from smoothiou.losses.catalogue import CATALOGUE
 from smoothiou.losses.huber import huber
-
-
-def smooth_iou_loss(
-    pred: Tensor,
-    target: Tensor,
-    *,
-    delta: float = 1.0,
-    lam: Lambda = "batch",
-    detach: bool = True,
-    box_format: str = "xyxy",
-    reduction: str = "none",
-) -> Tensor:
-    """Train boxes by distance while they are far off and by overlap as they get better: Algorithm 1.
-
-        L_k = lambda * (1 - IoU_k) + (1 - lambda) * Huber_k,    lambda = mean of IoU_1 ... IoU_K      (Eq. 7)
-
-    Huber is taken on the corners and summed over the four of them, in the units of the boxes: with boxes in
-    pixels it is hundreds of times larger than the IoU term. Inside a detector use `SmoothIoU`, which takes
-    deltas. Value and gradient are finite for all finite boxes and 0 for equal ones.
-
-    Args:
-        pred: predicted boxes (K, 4).
-        target: target boxes (K, 4), row by row.
-        delta: threshold of Huber (Eq. 2), above 0, in the units of the boxes.
-        lam: lambda: `batch` for the mean IoU of the K boxes (the paper), `box` for the IoU of each box, or a
-            number in [0, 1]; 0 is Huber (Eq. 8), 1 is 1 - IoU (Eq. 9).
-        detach: whether lambda is a constant to autograd (our reading; the paper does not say). If not, each
-            IoU also acts through lambda, with -dL/dIoU = 2 lambda - 1 + mean Huber in place of lambda. Where
-            boxes are poor and Huber is small that is negative, and training pushes boxes apart.
-        box_format: `xyxy`, `yxhw` (Algorithm 1's {y1, x1, h, w}), `cxcywh` or `xywh`, of both inputs.
-        reduction: `none`, `mean` or `sum`; the mean of no boxes is 0.
-
-    Returns:
-        (K,) for `none`, else a scalar. In float32 (float64 for float64 boxes).
-
-    Raises:
-        ConfigError: a shape or an option is wrong.
-
-    Reference:
-        M. Arif, M. Jameel, L. Schmidt-Thieme: Directly Optimizing IoU for Bounding Box Localization.
-    """
-    delta, lam = require_positive("delta", delta), require_lambda(lam, words=("batch", "box"))
-    pred, target = float_pair(pred, target)
-    pred = boxes.to_xyxy(pred, box_format=box_format)  # line 2
-    target = boxes.to_xyxy(target, box_format=box_format)  # line 3
-    huber_loss = huber(pred, target, delta=delta)  # line 4: Eq. 2; that the corners are summed is our reading
-    iou = boxes.aligned_iou(pred, target)  # line 5: Eq. 4, 5
-    iou_loss = 1 - iou  # line 6
-    weight = lambda_of(iou.detach() if detach else iou, lam, sync=False)  # line 8
-    return reduced(weight * iou_loss + (1 - weight) * huber_loss, reduction)  # line 10: Eq. 7
 
 
 class SmoothIoU(nn.Module):
@@ -100,7 +50,6 @@ class SmoothIoU(nn.Module):
     """
 
     card = CATALOGUE["smooth-iou"]
-    average: Tensor
 
     def __init__(
         self,
@@ -114,23 +63,14 @@ class SmoothIoU(nn.Module):
     ) -> None:
         super().__init__()
         self.delta = require_positive("delta", delta)
-        self.lam: Lambda = require_lambda(lam)
+        self.lam: Lambda = lam
         self.detach = detach
         self.huber_on = require_one_of("huber_on", huber_on, ("deltas", "corners", "unit-corners"))
         self.sync = sync
         self.iou_weight = require_positive("iou_weight", iou_weight)
-        if isinstance(memory, bool) or not isinstance(memory, int | float) or not 0 <= memory < 1:
-            raise ConfigError(f"memory: expected a number of at least 0 and below 1, got {memory!r}.")
-        self.memory = float(memory)
+        self.rule = LambdaRule(lam, sync=sync, memory=memory, detach=detach)
         self.needs_images = lam == "image"
         self.last_lambda = torch.zeros(())
-        if lam == "ema":
-            # The weighted sum of means and the sum of their weights: no start value that would linger.
-            self.register_buffer("average", torch.zeros(2))
-        if not detach and lam == "ema":
-            raise ConfigError(
-                'lam="ema" remembers earlier batches, through which no gradient can flow.', hint="Keep detach=True."
-            )
         if not detach and isinstance(lam, str):
             warnings.warn(
                 "SmoothIoU(detach=False): the gradient flows through lambda, and the pull of the IoU term is "
@@ -178,23 +118,11 @@ class SmoothIoU(nn.Module):
         return self._mix(boxes.aligned_iou(*corners), huber(pred, target, delta=self.delta), images)
 
     def _mix(self, iou: Tensor, huber_loss: Tensor, images: Tensor | None) -> Tensor:
-        weight = self._lambda(iou.detach() if self.detach else iou, images)  # line 8
+        weight = self.rule(iou.detach() if self.detach else iou, images)  # line 8
         self.last_lambda = weight.detach()
         if weight.ndim:
             self.last_lambda = weight.detach().sum() / max(weight.shape[0], 1)
         return weight * (self.iou_weight * (1 - iou)) + (1 - weight) * huber_loss  # line 10: Eq. 7
-
-    def _lambda(self, iou: Tensor, images: Tensor | None) -> Tensor:
-        if self.lam != "ema":
-            return lambda_of(iou, self.lam, sync=self.sync, images=images)
-        mean, count = batch_mean(iou, sync=self.sync)
-        if self.training:
-            fresh = torch.stack((mean, torch.ones_like(mean))).to(self.average.dtype)
-            # A batch without boxes says nothing, and changes nothing.
-            share = (1 - self.memory) * count.clamp(max=1).to(self.average.dtype)
-            self.average.lerp_(fresh, share)
-        total, weight = self.average.to(iou.dtype).unbind(0)
-        return total / weight.clamp(min=1e-12)
 
     def _huber(self, pred: Tensor, target: Tensor, weights: Weights, anchors: Tensor | None) -> Tensor:
         if self.huber_on == "deltas":
@@ -214,3 +142,6 @@ class SmoothIoU(nn.Module):
         """Return the options, for `print`."""
         shown = ("delta", "lam", "detach", "huber_on", "sync", "iou_weight")
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in shown)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.extra_repr()})"
