@@ -210,7 +210,7 @@ class TestByName:
     def test_options_reach_the_loss(self):
         loss = load_loss("smooth-iou", lam="ema", memory=0.5)
         assert isinstance(loss, SmoothIoU)
-        assert (loss.lam, loss.memory) == ("ema", 0.5)
+        assert (loss.lam, loss.rule.memory) == ("ema", 0.5)
         assert load_loss("smooth-iou", lam="image").needs_images  # type: ignore[attr-defined]
 
     @pytest.mark.parametrize("lam", [-0.1, 1.1, float("nan"), "often", True, None])

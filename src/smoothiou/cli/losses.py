@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import json
 import textwrap
 from typing import TYPE_CHECKING
@@ -50,11 +49,9 @@ def _table(cards: list[LossCard]) -> str:
 
 def _explain(card: LossCard) -> str:
     """Return all about one loss."""
-    from smoothiou.losses import LOSSES
+    from smoothiou.losses.explain import options_of, text_of
 
-    loss = LOSSES[card.name]
-    parameters = [] if "__init__" not in vars(loss) else inspect.signature(loss).parameters.values()
-    options = ", ".join(f"{p.name}={p.default!r}" for p in parameters)
+    options = ", ".join(f"{option}={default!r}" for option, default in options_of(card.name).items())
     rows = {
         "loss": card.name,
         "gives": card.summary,
@@ -73,7 +70,7 @@ def _explain(card: LossCard) -> str:
         textwrap.fill(value, 110, initial_indent=f"{key:11}", subsequent_indent=" " * 11, break_on_hyphens=False)
         for key, value in rows.items()
     )
-    return f"{text}\n\n{inspect.getdoc(loss)}"
+    return f"{text}\n\n{text_of(card.name)}"
 
 
 def _disjoint(card: LossCard) -> str:

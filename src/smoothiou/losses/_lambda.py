@@ -61,7 +61,7 @@ class LambdaRule(nn.Module):
 
     def __init__(self, lam: Lambda, *, sync: bool, memory: float, detach: bool) -> None:
         super().__init__()
-        self.lam = require_lambda(lam)
+        self.lam: Lambda = require_lambda(lam)
         self.sync = sync
         if isinstance(memory, bool) or not isinstance(memory, int | float) or not 0 <= memory < 1:
             raise ConfigError(f"memory: expected a number of at least 0 and below 1, got {memory!r}.")
