@@ -47,7 +47,7 @@ def test_what_is_written_to_config_toml_reads_back_as_the_same_settings(tmp_path
         ("optim.lr", "-1", "expected more than 0, got -1.0"),
         ("train.steps", "1.5", "expected a whole number, got '1.5'"),
         ("train.steps", True, "expected a whole number, got True"),
-        ("optim.name", "adam", "expected one of adamw, sgd, rmsprop, got 'adam'"),
+        ("optim.name", "adam", "expected one of adamw, sgd, rmsprop, tf-rmsprop, got 'adam'"),
         ("loss.stages", "rpn,box", "expected rpn, roi or both"),
         ("loss.name", "huber[delta", "names no loss"),
         ("model.max_size", "100", "at least model.min_size, got 100"),

@@ -79,12 +79,20 @@ class ModelConfig:
     max_size: int = 320
     """... unless the long side would exceed this."""
     proposals: int = 300
-    """Proposals kept per image in evaluation (the paper: 300)."""
+    """Proposals kept per image in evaluation (the paper: 300), and with `tf` in training too."""
+    flavour: Literal["torchvision", "tf"] = "torchvision"
+    """`tf` trains as TensorFlow's Object Detection API does: truth boxes do not join the proposals, of which 64 are
+    sampled, a quarter of them positive; images are resized its way; `inception-v2` leaves anchors that cross the border
+    unused."""
+    keep: float = 0.0
+    """Share of the second stage's features that stay in training before its last layers (dropout; the paper tries 0.2
+    to 0.8). 1: all. 0: as the detector has it, which is all, but for `vgg16` half."""
 
     def __post_init__(self) -> None:
         _require(self.min_size >= 32, "model.min_size", "32 or more pixels", self.min_size)
         _require(self.max_size >= self.min_size, "model.max_size", "at least model.min_size", self.max_size)
         _require(self.proposals >= 1, "model.proposals", "1 or more", self.proposals)
+        _require(0 <= self.keep <= 1, "model.keep", "a share, or 0 for the detector's own", self.keep)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,8 +122,8 @@ class LossConfig:
 class OptimConfig:
     """How weights are changed."""
 
-    name: Literal["adamw", "sgd", "rmsprop"] = "adamw"
-    """Optimizer."""
+    name: Literal["adamw", "sgd", "rmsprop", "tf-rmsprop"] = "adamw"
+    """Optimizer; `tf-rmsprop` is RMSProp as TensorFlow 1 computes it, which torch's is not (the paper's)."""
     lr: float = 0.001
     """Learning rate (the peak, for `one-cycle`), for a batch of `train.batch_size` images in all processes together."""
     schedule: Literal["one-cycle", "step", "constant"] = "one-cycle"
@@ -125,11 +133,16 @@ class OptimConfig:
     warmup: float = 0.1
     """Share of the steps over which the rate rises (`one-cycle`)."""
     momentum: float = 0.9
-    """For `sgd` and `rmsprop`."""
+    """For `sgd`, `rmsprop` and `tf-rmsprop`."""
+    epsilon: float = 1.0
+    """For `tf-rmsprop`: added to the mean square of the gradient, under the root; 1 is that API's default."""
     weight_decay: float = 0.0001
     """Decay of weights (decoupled for `adamw`; never of biases and norms)."""
     clip_norm: float = 10.0
     """Largest global norm of a gradient; 0 switches clipping off."""
+    clip_by: Literal["global", "variable"] = "global"
+    """Whether `clip_norm` limits the norm of all gradients together, or of each `variable`'s, as an older trainer of
+    TensorFlow does."""
 
     def __post_init__(self) -> None:
         _require(self.lr > 0, "optim.lr", "more than 0", self.lr)
@@ -137,6 +150,7 @@ class OptimConfig:
         _require(0 < self.warmup < 1, "optim.warmup", "a share between 0 and 1", self.warmup)
         _require(0 <= self.momentum < 1, "optim.momentum", "0 or more and below 1", self.momentum)
         _require(self.weight_decay >= 0, "optim.weight_decay", "0 or more", self.weight_decay)
+        _require(self.epsilon > 0, "optim.epsilon", "more than 0", self.epsilon)
         _require(self.clip_norm >= 0, "optim.clip_norm", "0 or more", self.clip_norm)
 
 

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smoothiou.config import RunConfig
 from smoothiou.errors import ConfigError, DataError
 from smoothiou.study import cell_folder, estimate, read_plan, write_or_continue
 from smoothiou.study.cells import claim
-from smoothiou.study.plan import NEUTRAL, cell_ids
+from smoothiou.study.plan import NEUTRAL, UNSAID, cell_ids
 from tests.study.conftest import DATA, facts
 
 
@@ -51,6 +52,36 @@ class TestContent:
     )
     def test_settings_that_do_change_it(self, plan_of, change: dict):
         assert plan_of(**change)["cells"][0]["hash"] != plan_of()["cells"][0]["hash"]
+
+    @pytest.mark.parametrize("word", ["", ".index", ".data-00000-of-00002", "folder"])
+    def test_other_content_of_a_tensorflow_checkpoint_is_another_cell(self, plan_of, tmp_path: Path, word: str):
+        files = [tmp_path / f"model.ckpt{end}" for end in (".index", ".data-00000-of-00002", ".data-00001-of-00002")]
+        for file in files:
+            file.write_text(file.name)
+        (tmp_path / "model.ckpt.meta").write_text("a graph, which is not read")
+        weights = f"tf:{tmp_path if word == 'folder' else f'{tmp_path}/model.ckpt{word}'}"
+
+        def hash_now() -> str:
+            return plan_of(model__name="inception-v2", model__weights=weights)["cells"][0]["hash"]
+
+        before = hash_now()
+        (tmp_path / "model.ckpt.meta").write_text("another")
+        (tmp_path / "model.ckpt-9.index").write_text("another checkpoint") if word != "folder" else None
+        assert hash_now() == before
+        for file in files:
+            content = file.read_text()
+            file.write_text("other weights")
+            assert hash_now() != before, file.name
+            file.write_text(content)
+        assert hash_now() == before
+
+    def test_settings_that_came_later_are_unsaid_at_their_defaults_alone(self, plan_of):
+        plain = plan_of()["cells"][0]
+        defaults = RunConfig().flat()
+        assert UNSAID.items() <= defaults.items()
+        for key in UNSAID:
+            other = {"model.flavour": "tf", "optim.clip_by": "variable"}.get(key, 0.5)
+            assert plan_of(**{key.replace(".", "__"): other})["cells"][0]["hash"] != plain["hash"]
 
     @pytest.mark.parametrize("split", ["train", "val", "test"])
     def test_other_data_is_another_cell(self, plan_of, split: str):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 from torchvision.models import MobileNet_V3_Large_Weights, ResNet18_Weights, ResNet50_Weights, WeightsEnum
@@ -25,6 +25,7 @@ from smoothiou.detectors.inception_rcnn import build_inception_v2
 from smoothiou.detectors.nano import build_nano
 from smoothiou.detectors.precision import keep_boxes_in_float32
 from smoothiou.detectors.stage_loss import BoxLoss, torchvision_smooth_l1
+from smoothiou.detectors.tf_flavour import keep_features, train_as_tensorflow
 from smoothiou.detectors.tf_import import load_tf_checkpoint
 from smoothiou.detectors.torchvision import set_box_loss
 from smoothiou.detectors.weights import (
@@ -146,6 +147,8 @@ def build_detector(
     score_threshold: float = 0.01,
     max_detections: int = 100,
     nms: float = 0.5,
+    flavour: Literal["torchvision", "tf"] = "torchvision",
+    keep: float = 0.0,
 ) -> nn.Module:
     """Return a two-stage detector by name, with a box loss in its stages.
 
@@ -167,14 +170,20 @@ def build_detector(
         score_threshold: detections below it are left out.
         max_detections: detections per image, at most.
         nms: IoU above which a lower-scored detection of the same class is suppressed.
+        flavour: "tf" to sample and resize as TensorFlow's API (see `train_as_tensorflow`).
+        keep: share of the features that dropout leaves before the last layers in training; 0: the detector's own.
 
     Raises:
-        ConfigError: an unknown name, loss, stage or kind of weights.
+        ConfigError: an unknown name, loss, stage, flavour or kind of weights.
         CheckpointError: weights that cannot be read, downloaded, or do not fit.
     """
     word = check_name_and_weights(name, weights)
     if num_classes < 1:
         raise ConfigError(f"num_classes: expected 1 or more, without the background, got {num_classes}.")
+    if flavour not in ("torchvision", "tf"):
+        raise ConfigError(f"flavour: expected torchvision or tf, got {flavour!r}.")
+    if not 0 <= keep <= 1:
+        raise ConfigError(f"keep: expected a share, or 0 for the detector's own, got {keep!r}.")
     detector = DETECTORS[name]
     state = read_checkpoint(str(weights)) if word == "path" else None
     model: Any = detector.build(
@@ -188,6 +197,10 @@ def build_detector(
         box_nms_thresh=nms,
         box_detections_per_img=max_detections,
     )
+    if flavour == "tf":
+        train_as_tensorflow(model, proposals=proposals)
+    if 0 < keep < 1:
+        keep_features(model, keep)
     set_box_loss(model, torchvision_smooth_l1)
     if loss is not None:
         set_box_loss(model, loss, stages=stages, weight=loss_weight)

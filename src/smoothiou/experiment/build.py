@@ -21,6 +21,8 @@ def build(config: RunConfig, *, classes: int) -> nn.Module:
         score_threshold=config.eval.score_threshold,
         max_detections=config.eval.max_detections,
         nms=config.eval.nms,
+        flavour=config.model.flavour,
+        keep=config.model.keep,
     )
     factors = {"rpn": config.loss.rpn_weight, "roi": config.loss.roi_weight}
     for stage in config.loss.stages:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 import shutil
 import time
@@ -25,7 +26,14 @@ NEUTRAL = (
 )  # fmt: skip
 """Settings that do not change what is learnt: a study may be continued with others."""
 
-UNSAID = {"loss.rpn_weight": 1.0, "loss.roi_weight": 1.0}
+UNSAID = {
+    "loss.rpn_weight": 1.0,
+    "loss.roi_weight": 1.0,
+    "model.flavour": "torchvision",
+    "model.keep": 0.0,
+    "optim.epsilon": 1.0,
+    "optim.clip_by": "global",
+}
 """Settings that came after the first studies, with the value that those had: it stays out of what makes a run this
 run, so that what was finished before stays finished."""
 
@@ -34,8 +42,8 @@ SPLITS = ("train", "val", "test")
 
 # Million parameters of Faster R-CNN with each backbone, and optimizer states per weight: for a first guess at
 # disk space.
-_PARAMETERS = {"nano": 2.7, "resnet18-fpn": 28.3, "resnet50-fpn": 41.5, "mobilenet-v3-fpn": 19.4}
-_STATES = {"adamw": 2, "sgd": 1, "rmsprop": 2}
+_PARAMETERS = {"nano": 2.7, "resnet18-fpn": 28.3, "resnet50-fpn": 41.5, "mobilenet-v3-fpn": 19.4, "inception-v2": 13.3}
+_STATES = {"adamw": 2, "sgd": 1, "rmsprop": 2, "tf-rmsprop": 2}
 
 # All that a study's own commands write into its folder beside the cells.
 _WRITTEN = (
@@ -142,9 +150,21 @@ def identity(settings: Mapping[str, Any], data: Mapping[str, Mapping[str, Any] |
         f"data.{split}.fingerprint": facts["fingerprint"] if (facts := data.get(split)) else None for split in SPLITS
     }
     weights = settings.get("model.weights", "none")
-    if Path(weights).is_file():  # the same path may hold other weights tomorrow
-        kept["model.weights"] = f"{weights}#{runs.file_digest(Path(weights))}"
+    if content := _content(weights):  # the same path may hold other weights tomorrow
+        kept["model.weights"] = f"{weights}#{content}"
     return {**kept, **prints}
+
+
+def _content(weights: str) -> str:
+    """Return a short hash of what the named weights hold; "" where that is no file here."""
+    if not weights.startswith("tf:"):
+        return runs.file_digest(Path(weights)) if Path(weights).is_file() else ""
+    # NAME stands for NAME.index and NAME.data-*; it may also be one of these, or their folder.
+    path = Path(weights.removeprefix("tf:"))
+    name = re.sub(r"\.(index|data-\d+-of-\d+)$", "", path.name)
+    folder, pattern = (path, "*") if path.is_dir() else (path.parent, f"{glob.escape(name)}.*")
+    files = [file for file in sorted(folder.glob(pattern)) if re.search(r"\.(index|data-\d+-of-\d+)$", file.name)]
+    return runs.digest([runs.file_digest(file) for file in files]) if files else ""
 
 
 def cell_ids(losses: Sequence[str]) -> dict[str, str]:

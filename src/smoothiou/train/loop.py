@@ -103,7 +103,7 @@ def train(
 
             optimizer.zero_grad(set_to_none=True)
             total.backward()
-            norm = clip_gradients(model, largest=loop.optim.clip_norm)
+            norm = clip_gradients(model, largest=loop.optim.clip_norm, each=loop.optim.clip_by == "variable")
             _stop_if_not_finite(losses, total + norm, step=step, images=[name(target) for target in targets])
             optimizer.step()
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from smoothiou.config import OptimConfig
+from smoothiou.train.tf_rmsprop import TensorFlowRMSprop
 
 
 def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
@@ -23,6 +24,8 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimi
         return torch.optim.AdamW(groups, lr=config.lr)
     if config.name == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
+    if config.name == "tf-rmsprop":
+        return TensorFlowRMSprop(groups, lr=config.lr, decay=0.9, momentum=config.momentum, eps=config.epsilon)
     return torch.optim.RMSprop(groups, lr=config.lr, momentum=config.momentum, alpha=0.9)
 
 
@@ -48,11 +51,20 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def clip_gradients(model: nn.Module, *, largest: float) -> torch.Tensor:
-    """Scale gradients to a global norm of at most `largest` (0: leave them), and return the norm before that."""
+def clip_gradients(model: nn.Module, *, largest: float, each: bool = False) -> torch.Tensor:
+    """Scale gradients to a norm of at most `largest` (0: leave them), and return their global norm before that.
+
+    Args:
+        model: with gradients.
+        largest: norm.
+        each: limit the gradient of each parameter by itself, as TensorFlow's `slim` does, and not all together.
+    """
     gradients = list(_gradients(model))
     norm = torch.nn.utils.get_total_norm(gradients)
-    if largest > 0:
+    if largest > 0 and each:
+        for gradient in gradients:
+            gradient.mul_((largest / (gradient.norm() + 1e-6)).clamp(max=1.0))
+    elif largest > 0:
         torch.nn.utils.clip_grads_with_norm_([p for p in model.parameters() if p.grad is not None], largest, norm)
     return norm
 
