@@ -100,7 +100,7 @@ def test_a_loss_that_fails_ends_with_code_5_and_the_others_are_shown(at_home, tm
     )
     result = at_home("probe", "--refit", "RUN-A", "--losses", "huber,mine:infinite", "--seeds", "0", *REFIT)
     assert result.returncode == 5
-    assert "1 trainings have no result: mine:infinite seed 0" in result.stderr
+    assert "1 training has no result: mine:infinite seed 0" in result.stderr
     assert "mine:infinite" in (tmp_path / "RUN-A" / "refit" / "probe.html").read_text()
 
 

@@ -124,8 +124,8 @@ def _refit(
     if found["failed"]:
         lost = [f"{cell['loss']} seed {cell['seed']}" for cell in found["failed"]]
         raise IncompleteStudyError(
-            f"{folder}: {len(lost)} trainings have no result: {', '.join(lost[:4])}{' ...' if len(lost) > 4 else ''}; "
-            "the page shows the others.",
+            f"{folder}: {len(lost)} {'training has' if len(lost) == 1 else 'trainings have'} no result: "
+            f"{', '.join(lost[:4])}{' ...' if len(lost) > 4 else ''}; the page shows the others.",
             hint=found["failed"][0]["error"],
         )
 
