@@ -354,6 +354,18 @@ def test_siou_at_the_distances_at_which_mmdetection_falls():
     assert moved_away("siou", (1.0, 0.0))[3:] == pytest.approx(expected[3:], abs=1e-12)
 
 
+def test_the_logarithm_ends_at_an_iou_of_a_millionth():
+    # 1 of 100 million is covered, then 1 of 10,000: below 1e-6 the loss is flat, above it pulls.
+    target = torch.tensor([[0.0, 0, 1e4, 1e4], [0, 0, 100, 100]], dtype=torch.float64)
+    pred = torch.tensor([[5.0, 5, 6, 6]], dtype=torch.float64).repeat(2, 1).requires_grad_()
+    value = losses.iou_log_loss(pred, target)
+    value.sum().backward()
+    torch.testing.assert_close(value, torch.tensor([6.0, 4.0], dtype=torch.float64) * math.log(10))
+    assert pred.grad is not None
+    assert pred.grad[0].tolist() == [0, 0, 0, 0]
+    assert pred.grad[1].tolist() == pytest.approx([1, 1, -1, -1])
+
+
 class TestAlphaOfCiou:
     """aaai: v / (1 - IoU + v) everywhere; tcyb: nothing where IoU is at most one half."""
 
