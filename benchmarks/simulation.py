@@ -2,10 +2,11 @@
 
     python benchmarks/simulation.py [--losses giou,diou,ciou,smooth-iou] [--cases full] [--straight-steps 3]
 
-*Ours*: `smoothiou simulate`'s own descent, all 200 steps: float32, chunks that fit the cache, one thread per core.
+*Ours*: `smoothiou simulate`'s own descent, all 200 steps: float32, chunks that fit the cache, one process per core.
 *Straight*: what one would write first: all boxes in one float64 tensor, torchvision's loss, one backward pass over
 the sum, torch's own threads; a few steps are timed, after ours because of the memory, and the fastest counts, times
-200. CPU seconds are printed beside wall seconds, because other work on the machine stretches mostly the latter.
+200. CPU seconds are printed beside wall seconds, because other work on the machine stretches mostly the latter; they
+and the peak memory are of all processes together.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from torch.nn.functional import huber_loss
 from torchvision.ops import complete_box_iou_loss, distance_box_iou_loss, generalized_box_iou_loss
 
 from smoothiou.lab.cases import draw_cases, points_for
-from smoothiou.lab.descent import available_cores, descend
+from smoothiou.lab.descent import descend
 from smoothiou.lab.gradients import exact_gradient
+from smoothiou.lab.team import Team, available_cores
 
 STEPS = 200
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -83,9 +85,16 @@ def time_straight(name: str, boxes: Tensor, targets: Tensor, steps: int) -> tupl
     return min(wall), min(processor)
 
 
+def processor_seconds() -> float:
+    """Return the CPU seconds of this process and of those it has waited for."""
+    parts = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(part.ru_utime + part.ru_stime for part in parts)
+
+
 def peak_gb() -> float:
-    """Return the most memory that this process has held, in GB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    """Return the most memory that this process has held, and its largest helper once for each, in GB."""
+    own, helper = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return (own + helper * (Team().workers - 1)) * 1024 / 1e9
 
 
 def line(name: str, wall: float, processor: float, cases: int) -> str:
@@ -107,16 +116,17 @@ def main() -> None:
     print(f"{'':<26} {'wall s':>8} {'CPU s':>8} {'steps/s':>8} {'M case-steps/s':>15} {'peak GB':>8}")
     own = {}
     for name in arguments.losses.split(","):
-        used = time.process_time()
-        found = descend(cases.anchors, cases.targets, exact_gradient(name))
-        own[name] = found.seconds, time.process_time() - used
+        used = processor_seconds()
+        with Team() as team:  # a new one, so that the start of its processes counts, and their memory is known
+            found = descend(cases.anchors, cases.targets, exact_gradient(name), team=team)
+        own[name] = found.seconds, processor_seconds() - used
         print(line(name, *own[name], len(cases)), flush=True)
     boxes, targets = cases.anchors.t().double().contiguous(), cases.targets.t().double().contiguous()
     for name in [name for name in own if name in STRAIGHT and arguments.straight_steps]:
         wall, processor = (STEPS * least for least in time_straight(name, boxes, targets, arguments.straight_steps))
         ratios = f"ratio: wall {wall / own[name][0]:.1f}, CPU {processor / own[name][1]:.1f}"
         print(line(f"  straight, {name}", wall, processor, len(cases)), ratios, flush=True)
-    print(f"peak before the first step: {base:.2f} GB")
+    print(f"peak of the first process before its first step, with torch: {base:.2f} GB")
 
 
 if __name__ == "__main__":

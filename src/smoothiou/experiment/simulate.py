@@ -20,6 +20,7 @@ from smoothiou.lab.keep import Kept
 from smoothiou.lab.published import PUBLISHED
 from smoothiou.lab.real_boxes import CASES, SPEEDS, simulate_boxes
 from smoothiou.lab.simulation import simulate as simulate_regression
+from smoothiou.lab.team import Team
 from smoothiou.losses import load_loss
 from smoothiou.losses.catalogue import CATALOGUE
 from smoothiou.train.sinks import clock
@@ -28,13 +29,14 @@ DEFAULT = ("iou", "giou", "diou", "ciou", "smooth-iou", "huber")
 STEPS = 200
 
 Told = Callable[[int, float, float], None]
+Job = Callable[[Told, Team], Kept]
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
     name: str
     steps: int
-    run: Callable[[Told], Kept]
+    run: Job
 
 
 def simulate(
@@ -84,7 +86,7 @@ def simulate(
             name, options = parse_loss(loss)
             load_loss(name, **options)
 
-            def run(told: Told, loss: str = loss) -> Kept:
+            def run(told: Told, team: Team, loss: str = loss) -> Kept:
                 return simulate_boxes(
                     loss, truths, out=out, source=found.name, cases=number, seed=seed, match_gradient=match_gradient,
                     on_step=told,
@@ -118,8 +120,10 @@ def _published(losses: Sequence[str] | None, gradients: str) -> list[str]:
 
 
 def _regression(loss: str, gradients: Literal["exact", "published"], points: int, seed: int, out: Path) -> _Job:
-    def run(told: Told) -> Kept:
-        return simulate_regression(loss, out=out, gradients=gradients, points=points, seed=seed, on_step=told)
+    def run(told: Told, team: Team) -> Kept:
+        return simulate_regression(
+            loss, out=out, gradients=gradients, points=points, seed=seed, team=team, on_step=told
+        )  # fmt: skip
 
     return _Job(f"{loss} ({gradients})", STEPS, run)
 
@@ -127,10 +131,11 @@ def _regression(loss: str, gradients: Literal["exact", "published"], points: int
 def _run(jobs: Sequence[_Job], *, quiet: bool) -> list[Kept]:
     progress = _Progress(jobs, quiet=quiet)
     results = []
-    for job in jobs:
-        kept = job.run(progress.told(job))
-        progress.done(job, kept)
-        results.append(kept)
+    with Team() as team:
+        for job in jobs:
+            kept = job.run(progress.told(job), team)
+            progress.done(job, kept)
+            results.append(kept)
     return results
 
 

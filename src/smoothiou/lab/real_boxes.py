@@ -23,8 +23,9 @@ from torch import Tensor
 from smoothiou.boxes import CODE_WEIGHTS, deltas_iou, encode_boxes
 from smoothiou.config import parse_loss
 from smoothiou.errors import DataError, DivergedError, SmoothIoUError
-from smoothiou.lab.descent import THRESHOLDS, rates, single_threaded
+from smoothiou.lab.descent import rates
 from smoothiou.lab.keep import LOSSES, Computed, Kept, keep
+from smoothiou.lab.share import THRESHOLDS, single_threaded
 from smoothiou.losses import load_loss
 from smoothiou.losses.catalogue import CATALOGUE
 from smoothiou.runs import digest, version
@@ -245,7 +246,7 @@ def simulate_boxes(
                     raise  # a faster descent may well fail, and the result says so
         return _summary(runs, proposals, config, factor=factor, seconds=time.monotonic() - began)
 
-    return keep(Path(out), config, compute, code=("lab/descent.py", "lab/real_boxes.py", *LOSSES))
+    return keep(Path(out), config, compute, code=("lab/descent.py", "lab/share.py", "lab/real_boxes.py", *LOSSES))
 
 
 def _counting_on(

@@ -16,6 +16,7 @@ from smoothiou.lab.cases import ALL_POINTS, RADIUS, RATIOS, SCALES, Cases, draw_
 from smoothiou.lab.descent import EVERY, Descent, descend
 from smoothiou.lab.gradients import exact_gradient, published_gradient
 from smoothiou.lab.keep import LOSSES, Computed, Kept, keep
+from smoothiou.lab.team import Team
 from smoothiou.runs import version
 
 Gradients = Literal["exact", "published"]
@@ -29,7 +30,7 @@ def simulate(
     gradients: Gradients = "exact",
     points: int = ALL_POINTS,
     seed: int = 0,
-    workers: int | None = None,
+    team: Team | None = None,
     on_step: Callable[[int, float, float], None] | None = None,
 ) -> Kept:
     """Run the DIoU paper's experiment with one loss, or return what lies in `out` already.
@@ -40,7 +41,7 @@ def simulate(
         gradients: `exact`: the loss's own; `published`: what the paper's code computes in its place.
         points: anchor centres, 1 to 5,000, with 343 cases each.
         seed: of the anchor centres.
-        workers: threads; None: one per core, at most four. Changes no number.
+        team: processes that share the work; None: this one does it alone. Changes no number.
         on_step: told after each step: its number, mean error and mean IoU.
 
     Returns:
@@ -56,10 +57,11 @@ def simulate(
 
     def compute() -> Computed:
         cases = draw_cases(points, seed=seed)
-        descent = descend(cases.anchors, cases.targets, gradient, workers=workers, on_step=on_step)
+        descent = descend(cases.anchors, cases.targets, gradient, team=team, on_step=on_step)
         return _summary(descent, cases, config)
 
-    code = ("lab/cases.py", "lab/descent.py", "lab/gradients.py", "lab/published.py", "lab/simulation.py")
+    code = ("lab/cases.py", "lab/descent.py", "lab/gradients.py", "lab/published.py", "lab/share.py")
+    code += ("lab/simulation.py",)
     return keep(Path(out), config, compute, code=code if gradients == "published" else (*code, *LOSSES))
 
 

@@ -141,7 +141,7 @@ def _name(result: Result) -> str:
 def _cost(result: Result) -> str:
     text = f"{result['seconds']:.1f} s"
     if result["kind"] == "regression":
-        text += f" on {result['workers']} thread{'s' * (result['workers'] != 1)}"
+        text += f" in {result['workers']} process{'es' * (result['workers'] != 1)}"
         text += f", {result['case_steps_per_second'] / 1e6:.1f} million steps of a case per second"
     return text
 
