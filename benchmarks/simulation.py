@@ -91,16 +91,16 @@ def processor_seconds() -> float:
     return sum(part.ru_utime + part.ru_stime for part in parts)
 
 
-def peak_gb() -> float:
-    """Return the most memory that this process has held, and its largest helper once for each, in GB."""
+def peak_gb(*, helpers: bool = False) -> float:
+    """Return the most memory that this process has held, in GB, and with `helpers` its largest helper once for each."""
     own, helper = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return (own + helper * (Team().workers - 1)) * 1024 / 1e9
+    return (own + helper * (Team().workers - 1) * helpers) * 1024 / 1e9
 
 
-def line(name: str, wall: float, processor: float, cases: int) -> str:
+def line(name: str, wall: float, processor: float, cases: int, *, peak: float) -> str:
     """Return a row of the table."""
     rate = STEPS * cases / wall / 1e6
-    return f"{name:<26} {wall:>8.1f} {processor:>8.1f} {STEPS / wall:>8.2f} {rate:>15.2f} {peak_gb():>8.2f}"
+    return f"{name:<26} {wall:>8.1f} {processor:>8.1f} {STEPS / wall:>8.2f} {rate:>15.2f} {peak:>8.2f}"
 
 
 def main() -> None:
@@ -120,12 +120,12 @@ def main() -> None:
         with Team() as team:  # a new one, so that the start of its processes counts, and their memory is known
             found = descend(cases.anchors, cases.targets, exact_gradient(name), team=team)
         own[name] = found.seconds, processor_seconds() - used
-        print(line(name, *own[name], len(cases)), flush=True)
+        print(line(name, *own[name], len(cases), peak=peak_gb(helpers=True)), flush=True)
     boxes, targets = cases.anchors.t().double().contiguous(), cases.targets.t().double().contiguous()
     for name in [name for name in own if name in STRAIGHT and arguments.straight_steps]:
         wall, processor = (STEPS * least for least in time_straight(name, boxes, targets, arguments.straight_steps))
         ratios = f"ratio: wall {wall / own[name][0]:.1f}, CPU {processor / own[name][1]:.1f}"
-        print(line(f"  straight, {name}", wall, processor, len(cases)), ratios, flush=True)
+        print(line(f"  straight, {name}", wall, processor, len(cases), peak=peak_gb()), ratios, flush=True)
     print(f"peak of the first process before its first step, with torch: {base:.2f} GB")
 
 
