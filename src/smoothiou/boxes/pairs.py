@@ -102,31 +102,29 @@ class Pairs(NamedTuple):
 
     def pull_back(self, slopes: Slopes) -> Tensor:
         """Return how the loss grows when an edge moves outward: (2, 2, K), low and high edges, x and y."""
-        twice = self.span + self.span
-        # An area grows along one axis by the length along the other. Halved, because where edges coincide each
-        # effect counts half, which leaves equal boxes exactly where they are.
-        across = self.lengths.flip(1) * self.alive / twice
+        across = self.lengths.flip(1) * self.alive  # an area grows along one axis by the length along the other
         every = near = far = None  # what each edge gets; the edge where the intersection ends; where the hull does
         if slopes.area is not None:
             every = slopes.area * across[0]
         if slopes.side is not None:
-            every = _plus(every, slopes.side * self.alive[0] / twice)
+            every = _plus(every, slopes.side * self.alive[0])
         if slopes.intersection is not None:
             near = slopes.intersection * across[2]
         if slopes.hull_area is not None:
             far = slopes.hull_area * across[3]
         if slopes.hull is not None:
-            far = _plus(far, slopes.hull * self.alive[3] / twice)
-        pull = torch.zeros_like(twice) if every is None else every + every
+            far = _plus(far, slopes.hull * self.alive[3])
+        # Where edges coincide each effect counts half, which leaves equal boxes exactly where they are. So all
+        # is taken twice, and halved in the end.
+        pull = torch.zeros_like(self.span) if every is None else every + every
         if near is not None:
             pull = pull + near
         if far is not None:
             pull, near = pull + far, far.neg() if near is None else near - far
         pull = pull.expand_as(self.outward) if near is None else pull - near * self.outward.sign()
-        if slopes.shift is None:
-            return pull
-        centre = slopes.shift / twice
-        return pull + torch.stack((centre.neg(), centre))
+        if slopes.shift is not None:
+            pull = pull + torch.stack((slopes.shift.neg(), slopes.shift))
+        return pull / (self.span + self.span)
 
 
 def _plus(a: Tensor | None, b: Tensor) -> Tensor:
@@ -251,10 +249,11 @@ def _pairs(edges: Tensor, target_edges: Tensor, aspect: Tensor | None) -> Pairs:
     inner, outer = torch.minimum(edges, target_edges), torch.maximum(edges, target_edges)
     low, high = torch.stack((edges, target_edges, inner, outer)).unbind(1)
     lengths = (low + high).clamp(min=0)
-    span = lengths[3].clamp(min=SMALLEST_SPAN)
-    shares = lengths / span
+    hull = lengths[3]
+    span = hull.clamp(min=SMALLEST_SPAN)
     # Along an axis on which neither box has any length all shares become 1, and only the other axis counts.
-    return Pairs(shares + (1 - shares[3]), edges - target_edges, span, lengths.sign(), aspect)
+    shares = (lengths + (span - hull)) / span
+    return Pairs(shares, edges - target_edges, span, lengths.sign(), aspect)
 
 
 def _aspect(anchors: Tensor | None, dtype: torch.dtype) -> Tensor | None:

@@ -26,7 +26,8 @@ def one_minus_ciou(pairs: Pairs, *, alpha: str) -> tuple[Tensor, Slopes]:
     iou_loss, slopes = one_minus_iou(pairs)
     even = pairs.even()
     penalty, shift, hull = distance_penalty(pairs, even)
-    (width, target_width), (height, target_height) = (pairs.lengths[:2] * even).unbind(1)
+    side, target = (pairs.lengths[:2] * even).unbind(0)
+    (width, height), (target_width, target_height) = side.unbind(0), target.unbind(0)
     # atan(target w / h) - atan(w / h) in one step, which no height of 0 can break.
     turn = torch.atan2(target_width * height - width * target_height, target_height * height + target_width * width)
     turn = turn * (2 / math.pi)
@@ -36,8 +37,8 @@ def one_minus_ciou(pairs: Pairs, *, alpha: str) -> tuple[Tensor, Slopes]:
         weight = weight * (iou_loss < 0.5)
     square = (width * width + height * height).clamp(min=SMALLEST_SQUARE)
     steepness = weight * turn * (4 / math.pi) / square  # d v / d turn, over the squared diagonal
-    side = torch.stack((height.neg(), width)) * steepness * even
-    return iou_loss + penalty + weight * v, slopes._replace(shift=shift, hull=hull, side=side)
+    per_side = torch.stack((height.neg(), width)) * steepness * even
+    return iou_loss + penalty + weight * v, slopes._replace(shift=shift, hull=hull, side=per_side)
 
 
 def ciou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, alpha: str = "aaai") -> Tensor:
