@@ -31,6 +31,13 @@ def test_a_flag_beats_the_recipe_and_the_recipe_beats_the_default(tmp_path):
     assert (config.optim.lr, config.optim.clip_norm, config.train.steps) == (0.25, 3.0, RunConfig().train.steps)
 
 
+@pytest.mark.parametrize("keys", [("min_size", "max_size"), ("max_size", "min_size")])
+def test_settings_that_depend_on_each_other_may_be_given_in_any_order(keys):
+    sizes = {"min_size": 600, "max_size": 1024}
+    config = RunConfig().replace({f"model.{key}": sizes[key] for key in keys})
+    assert (config.model.min_size, config.model.max_size) == (600, 1024)
+
+
 def test_what_is_written_to_config_toml_reads_back_as_the_same_settings(tmp_path):
     config = RunConfig().replace({"data.path": "shapes", "loss.stages": "roi", "optim.lr": 1e-5})
     path = tmp_path / "config.toml"

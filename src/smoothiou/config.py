@@ -247,13 +247,15 @@ class RunConfig:
             ConfigError: an unknown key (with a suggestion), or a value of another type or range.
         """
         sections = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        read: dict[str, dict[str, Any]] = {}
         for key, value in changes.items():
             section, _, name = key.partition(".")
             if key not in KEYS:
                 raise ConfigError(f"{key}: no such setting.", hint=did_you_mean(key, KEYS))
-            section_type = type(sections[section])
-            hint = typing.get_type_hints(section_type)[name]
-            sections[section] = dataclasses.replace(sections[section], **{name: _read(value, hint, key)})
+            hint = typing.get_type_hints(type(sections[section]))[name]
+            read.setdefault(section, {})[name] = _read(value, hint, key)
+        # A section at once: what two settings demand of each other holds for their new values, in any order.
+        sections |= {section: dataclasses.replace(sections[section], **values) for section, values in read.items()}
         return RunConfig(**sections)
 
 

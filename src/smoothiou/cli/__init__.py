@@ -41,6 +41,7 @@ COMMANDS = {
     "losses": ("losses:losses", "List the box losses, or explain one."),
     "curves": ("curves:curves", "Draw losses while a box slides over another: the paper's Figures 1 to 3."),
     "simulate": ("simulate:simulate", "Let boxes run down each loss: the DIoU paper's test, and a fairer one."),
+    "reproduce": ("reproduce:reproduce", "Run the paper's studies, and print its tables beside ours."),
     "config": ("config:app", "Show, check and explain settings."),
     "env": ("env:env", "Print versions and devices."),
 }

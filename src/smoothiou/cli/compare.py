@@ -102,7 +102,7 @@ def compare(
     )  # fmt: skip
     calibration = Calibration(config, folder, chosen, overwrite=overwrite) if calibrate else None
     plan = planned(weights=calibration.weights if calibration else None)
-    say = _silent if quiet else _say
+    say = say_nothing if quiet else say_on_stderr
     _describe(plan, say)
     if dry_run:
         cost = estimate(plan, folder if folder.exists() else None, jobs=jobs)
@@ -125,11 +125,11 @@ def compare(
     more += [f"seed {seed}" for seed in plan["seeds"] if seed not in numbers]
     if more:
         say(f"The study also holds {', '.join(more)}; its report compares all with {plan['baseline']}.")
-    counts = _run(folder, plan, jobs=jobs, quiet=quiet, say=say)
-    _finish(folder, plan, counts, as_json=json_, say=say)
+    run_plan(folder, plan, jobs=jobs, quiet=quiet, say=say)
+    _finish(folder, plan, as_json=json_, say=say)
 
 
-def _run(folder: Path, plan: Mapping[str, Any], *, jobs: int, quiet: bool, say: Any) -> dict[str, int]:
+def run_plan(folder: Path, plan: Mapping[str, Any], *, jobs: int, quiet: bool, say: Any) -> dict[str, int]:
     """Run the cells that are not done."""
     import tomli_w
 
@@ -160,17 +160,23 @@ def _run(folder: Path, plan: Mapping[str, Any], *, jobs: int, quiet: bool, say: 
     return run_parallel(folder, plan, jobs=jobs, command_for=command, on_event=told)
 
 
-def _finish(folder: Path, plan: Mapping[str, Any], counts: Mapping[str, int], *, as_json: bool, say: Any) -> None:
-    """Write the report of what there is, say the result, and fail when cells are missing."""
+def report_study(folder: Path, plan: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
+    """Write the report of what there is, and return its page and what `collect` says."""
     from smoothiou import experiment
     from smoothiou.report import write_report
-    from smoothiou.runs import finite
     from smoothiou.study import collect
 
-    began = time.monotonic()
     experiment.compare_cells(folder, plan)
     page = next(path for path in write_report(folder) if path.suffix == ".html")
-    found = collect(folder)
+    return page, collect(folder)
+
+
+def _finish(folder: Path, plan: Mapping[str, Any], *, as_json: bool, say: Any) -> None:
+    """Write the report of what there is, say the result, and fail when cells are missing."""
+    from smoothiou.runs import finite
+
+    began = time.monotonic()
+    page, found = report_study(folder, plan)
     say(f"Report written in {time.monotonic() - began:.0f} s.")
     shown = {key: found.get(key) for key in ("sentence", "summary", "differences", "wins", "bootstrap", "errors")}
     shown = finite({"study": str(folder), "report": str(page), **shown})
@@ -227,9 +233,10 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     return tuple(seeds)
 
 
-def _say(text: str) -> None:
+def say_on_stderr(text: str) -> None:
+    """Say something to people."""
     print(text, file=sys.stderr, flush=True)
 
 
-def _silent(text: str) -> None:
+def say_nothing(text: str) -> None:
     """Say nothing."""

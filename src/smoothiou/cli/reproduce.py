@@ -1,0 +1,167 @@
+"""`smoothiou reproduce`: the paper's tables and figures, with ours beside them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from smoothiou.cli.compare import parse_seeds, report_study, run_plan, say_nothing, say_on_stderr
+from smoothiou.cli.options import Device, Json, Overwrite, Quiet, Settings, Weights, parse_settings
+from smoothiou.cli.words import data_lines
+from smoothiou.config import RunConfig, build_config
+from smoothiou.errors import DataError, IncompleteStudyError
+from smoothiou.study.paper import LOSSES, TABLE_1, TABLE_2, TABLE_3, TITLES
+from smoothiou.study.reproduce import Scale, choose_sets, deviations, find_data, recipe_of, settings_of, summarize
+
+SEEDS = {"tiny": "0", "full": "0,1,2"}
+
+
+def reproduce(
+    what: Literal["table1", "table2", "table3", "figures"],
+    *,
+    data: Annotated[
+        str, Parameter(help="Of the six data sets only these: pets,udacity,vwfs,voc2007,voc2012,voc++.")
+    ] = "",
+    scale: Annotated[
+        Scale, Parameter(help="tiny: a small net and a few steps, to prove the path; full: the paper's.")
+    ] = ("full"),
+    data_root: Annotated[Path, Parameter(help="Folder in which the data sets lie.")] = Path("data"),
+    seeds: Annotated[str | None, Parameter(help="Seeds, as 0,1,2 or 0-4; default 0,1,2, and 0 for tiny.")] = None,
+    out: Annotated[Path, Parameter(help="Folder of the studies and figures.")] = Path("runs/reproduce"),
+    weights: Weights = None,
+    device: Device = None,
+    set_: Settings = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Run or continue the paper's studies, and print its numbers beside ours, with all that is not as there.
+
+    Tables 2 and 3 come from the same studies, one a data set. The same command again continues.
+
+    Examples:
+        smoothiou reproduce table1
+        smoothiou reproduce table2 --scale tiny --data-root DATA
+        smoothiou reproduce table3 --data pets,voc2007 --data-root DATA
+
+    Args:
+        what: table1 (recipes), table2 (IoU), table3 (COCO's metrics) or figures (1 to 3).
+    """
+    names = choose_sets(data)
+    if what == "figures":
+        from smoothiou.cli.curves import curves
+
+        curves(out=out / "figures", quiet=quiet, json_=json_)
+        return
+    if what == "table1":
+        _table_1(names, json_=json_)
+        return
+    flags = {"model.weights": weights, "train.device": device}
+    changes = {**{key: value for key, value in flags.items() if value is not None}, **parse_settings(set_)}
+    numbers = parse_seeds(SEEDS[scale] if seeds is None else seeds)
+    say = say_nothing if quiet else say_on_stderr
+    found, absent = {}, {}
+    for name in names:
+        try:
+            path = find_data(name, data_root)
+        except DataError as error:
+            absent[name] = error.message
+            continue
+        config = settings_of(name, path, scale=scale, changes=changes)
+        say(f"\n{TITLES[name]}: {path}")
+        found[name] = _study(name, config, out / scale / name, numbers, overwrite=overwrite, quiet=quiet, say=say)
+    if not found:
+        raise DataError("; ".join(absent.values()), hint="Name the folder that they lie in with --data-root.")
+    _show(what, scale, found, absent, json_=json_)
+
+
+def _study(
+    name: str, config: RunConfig, folder: Path, seeds: tuple[int, ...], *, overwrite: bool, quiet: bool, say: Any
+) -> dict[str, Any]:
+    """Run what is missing of a data set's study, and return what it says."""
+    from smoothiou import experiment
+    from smoothiou.experiment.splits import describe_data, open_splits
+    from smoothiou.study import make_plan, write_or_continue
+
+    experiment.check(config, losses=LOSSES)
+    splits = open_splits(config.data)
+    plan = make_plan(
+        config, losses=LOSSES, seeds=seeds, data=describe_data(splits), classes=splits.train.classes,
+        command=["smoothiou", *sys.argv[1:]],
+    )  # fmt: skip
+    say(data_lines(plan["data"]))
+    plan, happened = write_or_continue(folder, plan, overwrite=overwrite)
+    if happened:
+        say(happened)
+    run_plan(folder, plan, jobs=1, quiet=quiet, say=say)
+    page, summary = report_study(folder, plan)
+    return {
+        "study": str(folder),
+        "report": str(page),
+        "data": config.data.path,
+        "seeds": plan["seeds"],
+        "ours": summarize(summary),
+        "missing": [cell["id"] for cell in summary["cells"] if cell["status"] != "done"],
+        "deviations": deviations(name, config, plan["data"]),
+    }
+
+
+def _show(what: str, scale: str, found: Mapping[str, Any], absent: Mapping[str, str], *, json_: bool) -> None:
+    """Print the table, and fail where something is missing."""
+    from smoothiou.report.paper import table_2, table_3
+    from smoothiou.report.simulation_tables import text_table
+
+    printed = {name: {"mean_iou": TABLE_2[name], **TABLE_3[name]} for name in found}
+    sets = {
+        name: {"paper": {key: dict(zip(LOSSES, pair, strict=True)) for key, pair in printed[name].items()}, **own}
+        for name, own in found.items()
+    }
+    shown = {"what": what, "scale": scale, "sets": sets, "absent": dict(absent)}
+    missing = [f"{name}: {cell}" for name, own in found.items() for cell in own["missing"]]
+    missing += [f"{name}: {words}" for name, words in absent.items()]
+    if not json_:
+        draw = table_2 if what == "table2" else table_3
+        print(text_table(draw({name: own["ours"] for name, own in found.items()})))
+        print(_deviations(found))
+    elif not missing:
+        print(json.dumps(shown))
+    if missing:
+        raise IncompleteStudyError(
+            f"{len(missing)} parts are missing: {'; '.join(missing[:4])}{' ...' if len(missing) > 4 else ''}",
+            hint="The same command tries them again; --data names the sets that are wanted.",
+            details=shown,
+        )
+
+
+def _deviations(found: Mapping[str, Any]) -> str:
+    """Return what is not as in the paper: first what all data sets share, then of each."""
+    lists = [own["deviations"] for own in found.values()]
+    common = [line for line in lists[0] if all(line in other for other in lists)] if len(lists) > 1 else []
+    lines = ["", "Not as in the paper:", *(f"  {line}" for line in common)]
+    for name, own in found.items():
+        lines += ["", f"{TITLES[name]} ({own['study']}, seeds {', '.join(map(str, own['seeds']))}):"]
+        lines += [f"  {line}" for line in own["deviations"] if line not in common]
+    return "\n".join(lines)
+
+
+def _table_1(names: tuple[str, ...], *, json_: bool) -> None:
+    from smoothiou.report.paper import table_1
+    from smoothiou.report.simulation_tables import text_table
+
+    recipes = {name: {loss: build_config(recipe_of(name, loss), {}) for loss in LOSSES} for name in names}
+    if not json_:
+        print(text_table(table_1(recipes)))
+        return
+    shown = {
+        name: {
+            "paper": TABLE_1[name]._asdict(),
+            "ours": {loss: {"recipe": recipe_of(name, loss), **config.flat()} for loss, config in own.items()},
+        }
+        for name, own in recipes.items()
+    }
+    print(json.dumps({"what": "table1", "sets": shown}))

@@ -1,0 +1,82 @@
+"""The paper's tables with ours beside them. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from smoothiou.config import RunConfig
+from smoothiou.report.cells import NOTHING, Cell, Row, Table
+from smoothiou.study.paper import LOSSES, METRICS_3, TABLE_1, TABLE_2, TABLE_3, TITLES, WINS_3
+from smoothiou.study.reproduce import count_wins
+
+Ours = Mapping[str, Mapping[str, Mapping[str, float | None]]]
+"""Data set -> metric -> loss -> number."""
+
+
+def table_1(recipes: Mapping[str, Mapping[str, RunConfig]]) -> Table:
+    """Return Table 1 with the values of our recipes beside it.
+
+    Args:
+        recipes: data set -> loss -> settings.
+    """
+    rows = []
+    for name, by_loss in recipes.items():
+        paper = TABLE_1[name]
+        for loss, config in by_loss.items():
+            cells = (
+                f"{paper.lr:g}", f"{config.optim.lr:g}", str(paper.proposals), str(config.model.proposals),
+                paper.dropout, f"{config.model.keep:g}", config.optim.name, str(config.train.steps),
+            )  # fmt: skip
+            rows.append(Row(f"{TITLES[name]} {loss}", [Cell(text) for text in cells], loss))
+    columns = ["rate paper", "rate ours", "proposals paper", "proposals ours", "dropout paper", "stays ours"]
+    columns += ["optimizer ours", "steps ours"]
+    return Table("paper-1", "Table 1: recipes, the paper's and ours", "data", columns, rows)
+
+
+def table_2(ours: Ours) -> Table:
+    """Return Table 2, mean IoU of all proposed boxes, with ours beside it, and the data sets that each loss wins."""
+    names = list(ours)
+    rows = []
+    for name in names:
+        printed, measured = TABLE_2[name], ours[name]["mean_iou"]
+        cells = [_cell(value, 3) for value in (*printed, *(measured[loss] for loss in LOSSES))]
+        cells += [_cell(gain, 3, signed=True) for gain in (_gain(printed), _gain([measured[loss] for loss in LOSSES]))]
+        rows.append(Row(TITLES[name], cells))
+    mine = count_wins([[ours[name]["mean_iou"][loss] for loss in LOSSES] for name in names])
+    theirs = count_wins([TABLE_2[name] for name in names])
+    rows.append(Row("wins", [Cell(str(count)) for count in (*theirs, *mine)] + [Cell(""), Cell("")], kind="wins"))
+    columns = [f"{loss} {whose}" for whose in ("paper", "ours") for loss in LOSSES]
+    columns += ["gain paper", "gain ours"]
+    return Table("paper-2", "Table 2: mean IoU of all proposed boxes", "data", columns, rows)
+
+
+def table_3(ours: Ours) -> Table:
+    """Return Table 3, COCO's metrics in %, with ours beside it, and first the data sets that each loss wins."""
+    rows = []
+    for place, loss in enumerate(LOSSES):
+        cells = []
+        for metric in METRICS_3:
+            pairs = [[ours[name][metric][one] for one in LOSSES] for name in ours]
+            theirs = count_wins([TABLE_3[name][metric] for name in ours])
+            assert len(ours) < len(TABLE_3) or theirs == WINS_3[metric]
+            cells += [Cell(str(theirs[place])), Cell(str(count_wins(pairs)[place]))]
+        rows.append(Row(f"wins {loss}", cells, loss, "wins"))
+    for name in ours:
+        for place, loss in enumerate(LOSSES):
+            cells = []
+            for metric in METRICS_3:
+                cells += [_cell(TABLE_3[name][metric][place], 2), _cell(ours[name][metric][loss], 2)]
+            rows.append(Row(f"{TITLES[name]} {loss}", cells, loss, "loss"))
+    columns = [f"{word} {whose}" for word in METRICS_3.values() for whose in ("paper", "ours")]
+    return Table("paper-3", "Table 3: COCO's metrics in %", "data", columns, rows)
+
+
+def _gain(pair: Sequence[float | None]) -> float | None:
+    huber, smooth_iou = pair
+    return None if huber is None or smooth_iou is None else smooth_iou - huber
+
+
+def _cell(value: float | None, digits: int, *, signed: bool = False) -> Cell:
+    if value is None:
+        return Cell(NOTHING)
+    return Cell(f"{value:{'+' if signed else ''}.{digits}f}", value=value)

@@ -1,0 +1,184 @@
+"""The paper's six data sets as studies: where their data lies, with which settings, and what is not as in the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from smoothiou.config import RunConfig, build_config
+from smoothiou.errors import ConfigError, DataError, did_you_mean
+from smoothiou.study.paper import LOSSES, METRICS_3, TITLES
+from smoothiou.study.plan import NEUTRAL, PER_CELL
+
+Scale = Literal["tiny", "full"]
+
+IMAGES = (".jpg", ".jpeg", ".png")
+
+TINY = MappingProxyType(
+    {
+        "model.name": "nano", "model.weights": "none", "model.min_size": 96, "model.max_size": 128,
+        "model.proposals": 30, "train.steps": 6, "train.batch_size": 4, "train.log_every": 1, "eval.batch_size": 16,
+        "eval.max_detections": 100,
+    }
+)  # fmt: skip
+"""What `--scale tiny` changes: every step of the path is taken, and nothing is learnt."""
+
+COMMON = (
+    "RMSProp: decay 0.9 and epsilon 1, the defaults of the authors' software; the paper gives neither.",
+    "Dropout: 0.8 of the features stay; the paper tried 0.2 to 0.8 and does not say which was best.",
+    "Gradients are clipped to a global norm of 10, as in that software's sample; the paper does not mention it.",
+    "Huber's delta is 1, and lambda lets no gradient through (docs/paper.md).",
+    "Detections of a score below 0.001 are left out; that software keeps all.",
+)
+"""Where the recipes decide what the paper leaves open, or differ from its software."""
+
+DIFFICULT = "Difficult boxes are neither learnt nor counted; that software does both."
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PaperSet:
+    """A data set of the paper.
+
+    Args:
+        folders: of each part of the data, names of folders in the order of preference.
+        images: how many the official lists name to learn from and to measure on, where there are any.
+        stand_ins: folders that hold something else, and what.
+        notes: what is not as in the paper, wherever the data comes from.
+    """
+
+    folders: tuple[tuple[str, ...], ...]
+    images: Mapping[str, int] = field(default_factory=dict)
+    stand_ins: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+VOC2007 = ("VOCdevkit/VOC2007", "VOC2007", "voc2007")
+VOC2012 = ("VOCdevkit/VOC2012", "VOC2012", "voc2012")
+
+SETS: Mapping[str, PaperSet] = MappingProxyType(
+    {
+        "pets": PaperSet(
+            folders=(("oxford-iiit-pet", "oxford_pets", "pets"),),
+            images={"train": 2576, "test": 1104},
+            notes=(
+                'The "standard split": trainval cut 70/30 as that software does, heads of 37 breeds; the official test '
+                "split has no boxes.",
+            ),
+        ),
+        "udacity": PaperSet(
+            folders=(("udacity", "self-driving-car", "road_signs"),),
+            stand_ins={"road_signs": "photos of road signs"},
+            notes=('The "standard split": there is none; 80/20 in blocks of time, or the lists that the folder has.',),
+        ),
+        "vwfs": PaperSet(
+            folders=(("vwfs", "car_damage"),),
+            stand_ins={"car_damage": "public photos of damaged cars; the paper's are not public"},
+        ),
+        "voc2007": PaperSet(folders=(VOC2007,), images={"train": 2501, "test": 2510}, notes=(DIFFICULT,)),
+        "voc2012": PaperSet(folders=(VOC2012,), images={"train": 5717, "test": 5823}, notes=(DIFFICULT,)),
+        "voc++": PaperSet(folders=(VOC2007, VOC2012), images={"train": 8218, "test": 5823}, notes=(DIFFICULT,)),
+    }
+)
+
+
+def choose_sets(text: str) -> tuple[str, ...]:
+    """Read `pets,voc2007`; nothing means all six.
+
+    Raises:
+        ConfigError: another name, or one twice.
+    """
+    names = tuple(part.strip() for part in text.split(",") if part.strip()) or tuple(SETS)
+    for name in names:
+        if name not in SETS:
+            raise ConfigError(f"--data: {name}: no data set of the paper.", hint=did_you_mean(name, SETS))
+        if names.count(name) > 1:
+            raise ConfigError(f"--data: {name} is named twice.")
+    return names
+
+
+def find_data(name: str, root: str | Path) -> str:
+    """Return DATA of a set: the first folder with images of those that it may lie in, of several parts joined by `+`.
+
+    Raises:
+        DataError: a part is in none of them.
+    """
+    found = []
+    for folders in SETS[name].folders:
+        paths = [Path(root) / folder for folder in folders]
+        here = next((path for path in paths if _holds_images(path)), None)
+        if here is None:
+            raise DataError(
+                f"{TITLES[name]}: no images in {', '.join(map(str, paths))}.",
+                hint="Name the folder that these lie in with --data-root; `smoothiou fetch-data` tells where they are.",
+            )
+        found.append(str(here))
+    return "+".join(found)
+
+
+def _holds_images(folder: Path) -> bool:
+    return folder.is_dir() and any(path.suffix.lower() in IMAGES for path in folder.rglob("*"))
+
+
+def recipe_of(name: str, loss: str = LOSSES[0]) -> str:
+    """Return the name of the shipped recipe; those of a set's two losses differ in the loss alone."""
+    return f"paper/{name}-{loss}"
+
+
+def settings_of(name: str, path: str, *, scale: Scale, changes: Mapping[str, Any]) -> RunConfig:
+    """Return the settings of a set's study.
+
+    Args:
+        name: of the set.
+        path: DATA.
+        scale: "full" as in the paper, "tiny" with the changes of `TINY`.
+        changes: settings that the user gave, which win.
+    """
+    scaled = TINY if scale == "tiny" else {}
+    return build_config(recipe_of(name), {**scaled, "data.path": path, **changes})
+
+
+def deviations(name: str, config: RunConfig, data: Mapping[str, Mapping[str, Any] | None]) -> list[str]:
+    """Return, one sentence each, in what a study is not the paper's.
+
+    Args:
+        name: of the set.
+        config: its settings.
+        data: of its plan: facts of each split.
+    """
+    here, recipe = config.flat(), build_config(recipe_of(name), {}).flat()
+    said = []
+    for folder in config.data.path.split("+"):
+        if words := SETS[name].stand_ins.get(Path(folder).name):
+            said.append(f"{Path(folder).name} stands in for {TITLES[name]}: {words}.")
+    for split, official in SETS[name].images.items():
+        facts = data.get(split)
+        images = facts["counts"]["images"] if facts else 0
+        if images != official:
+            said.append(f"{split}: {images} images; the official list has {official}.")
+    for key, value in here.items():
+        if value != recipe[key] and key not in (*NEUTRAL, *PER_CELL):
+            said.append(f"{key} is {value}, and {recipe[key]} in the paper's recipe.")
+    return [*said, *SETS[name].notes, *COMMON]
+
+
+def summarize(found: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
+    """Return metric -> loss -> mean over seeds, in the units of the paper's tables.
+
+    Args:
+        found: from `collect`.
+    """
+    factors = {"mean_iou": 1.0, **dict.fromkeys(METRICS_3, 100.0)}
+    ours: dict[str, dict[str, float | None]] = {}
+    for metric, factor in factors.items():
+        means = {loss: found["summary"].get(loss, {}).get(metric, {}).get("mean") for loss in LOSSES}
+        ours[metric] = {loss: None if mean is None else factor * mean for loss, mean in means.items()}
+    return ours
+
+
+def count_wins(pairs: Sequence[Sequence[float | None]]) -> tuple[int, int]:
+    """Return on how many data sets the first and the second loss is the better; ties and gaps count for none."""
+    both = [(a, b) for a, b in pairs if a is not None and b is not None]
+    return sum(a > b for a, b in both), sum(b > a for a, b in both)
