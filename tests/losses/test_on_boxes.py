@@ -616,3 +616,20 @@ def one_sentence(error: ValueError) -> None:
     assert error.message.endswith(".")
     assert ". " not in error.message
     assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in LOSSES if CATALOGUE[name].space == "boxes"))
+def test_torch_func_sees_the_same_loss_and_gradient(name):
+    """`torch.func` has rules of its own for gradients written by hand."""
+    generator = torch.Generator().manual_seed(5)
+    target = torch.rand(6, 4, generator=generator, dtype=torch.float64) * 50
+    target[:, 2:] += target[:, :2] + 5
+    pred = target + torch.randn(6, 4, generator=generator, dtype=torch.float64) * 4
+    loss = LOSSES[name]()
+    leaf = pred.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(loss.on_boxes(leaf, target).sum(), leaf)
+    torch.testing.assert_close(torch.func.grad(lambda rows: loss.on_boxes(rows, target).sum())(pred), expected)
+    each = torch.func.vmap(lambda row, own: loss.on_boxes(row[None], own[None])[0])(pred, target)
+    torch.testing.assert_close(each, loss.on_boxes(pred, target))
+    jacobian = torch.func.jacrev(lambda rows: loss.on_boxes(rows, target))(pred)
+    torch.testing.assert_close(jacobian.sum(0), expected)

@@ -140,7 +140,7 @@ def on_boxes(measure: Measure, pred: Tensor, target: Tensor) -> Tensor:
 
     An inverted box (x2 < x1) has no width.
     """
-    return _ByHand.apply(in_float(pred), in_float(target), None, _OfBoxes(measure))
+    return _function().apply(in_float(pred), in_float(target), None, _OfBoxes(measure))
 
 
 def on_deltas(
@@ -164,7 +164,7 @@ def on_deltas(
         anchors: (K, 4) boxes in pixels, whose aspect ratio counts for losses that mix the axes. None: square.
     """
     pred, target = in_float(pred), in_float(target)
-    return _ByHand.apply(pred, target, _aspect(anchors, pred.dtype), _OfDeltas(measure, weights))
+    return _function().apply(pred, target, _aspect(anchors, pred.dtype), _OfDeltas(measure, weights))
 
 
 class _ByHand(torch.autograd.Function):
@@ -187,6 +187,33 @@ class _ByHand(torch.autograd.Function):
         if ctx.needs_input_grad[1]:  # only losses that treat both alike let a target in that learns
             to_target = ctx.loss(target, pred, aspect)[1] * grad
         return gradient * grad, to_target, None, None
+
+
+class _ByHandUnderTransforms(torch.autograd.Function):
+    """The same for `torch.func` (grad, vmap, jacrev), whose rules cost time that a training step need not spend."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(pred: Tensor, target: Tensor, aspect: Tensor | None, loss: _OfBoxes | _OfDeltas) -> Tensor:
+        return loss(pred, target, aspect)[0]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        *tensors, ctx.loss = inputs
+        ctx.save_for_backward(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        pred, target, aspect = ctx.saved_tensors
+        grad = grad_outputs[0].unsqueeze(1)
+        to_target = ctx.loss(target, pred, aspect)[1] * grad if ctx.needs_input_grad[1] else None
+        return ctx.loss(pred, target, aspect)[1] * grad, to_target, None, None
+
+
+def _function() -> type[torch.autograd.Function]:
+    transformed = not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
+    return _ByHandUnderTransforms if transformed else _ByHand
 
 
 def _in_pieces(
