@@ -72,3 +72,11 @@ def test_losses_without_a_memory_have_nothing_to_keep(stock):
         "rpn": {},
         "roi": {},
     }
+
+
+def test_an_object_with_a_memory_is_copied_for_each_stage_and_another_is_shared(stock, batch):
+    model = set_box_loss(stock, given := SmoothIoU(lam="ema"))
+    assert model.rpn.box_loss.loss is not model.roi_heads.box_loss.loss
+    assert model.rpn.box_loss.loss is not given
+    set_box_loss(model, shared := SmoothIoU())
+    assert model.rpn.box_loss.loss is model.roi_heads.box_loss.loss is shared

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from smoothiou.errors import ConfigError
+from smoothiou.losses.balanced_l1 import BalancedL1
 from smoothiou.losses.huber import Huber
 from smoothiou.losses.iou import IoU
 from smoothiou.losses.l1 import L1
@@ -106,3 +107,13 @@ def test_a_threshold_is_a_number_above_zero(wrong):
 def test_options_are_printed():
     assert repr(Huber(0.5)) == "Huber(delta=0.5)"
     assert repr(SmoothL1()) == "SmoothL1(beta=0.111111)"
+
+
+def test_balanced_l1_stays_a_number_near_0_and_says_when_its_options_overflow():
+    z = torch.logspace(-45, 0, 400)[:, None].repeat(1, 4)
+    value = BalancedL1()(z, torch.zeros_like(z))
+    assert (value >= 0).all()
+    assert value[z[:, 0] > 1e-6].diff().gt(0).all()
+    for options in ({"alpha": 0.01}, {"alpha": 0.001}, {"gamma": 1000.0}):
+        with pytest.raises(ConfigError, match="gamma / alpha: expected at most 80"):
+            BalancedL1(**options)(z, z)

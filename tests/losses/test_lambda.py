@@ -234,3 +234,34 @@ class TestByName:
     def test_a_moving_average_has_no_graph_to_keep(self):
         with pytest.raises(ConfigError, match=r"no gradient can flow\. Keep detach=True\."):
             load_loss("smooth-iou", lam="ema", detach=False)
+
+
+class TestMemoryThatLasts:
+    def test_one_broken_batch_is_seen_and_not_remembered(self):
+        loss = SmoothIoU(lam="ema")
+        pred, target = random_pair(4)
+        loss(pred, target)
+        before = loss.rule.average.clone()
+        broken = pred.clone()
+        broken[1, 2] = float("nan")
+        assert loss(broken, target).isnan().any()
+        assert (loss.rule.average[0] / loss.rule.average[1]).item() == pytest.approx((before[0] / before[1]).item())
+        assert loss(pred, target).isfinite().all()
+
+    def test_looking_without_gradients_moves_nothing(self):
+        loss = SmoothIoU(lam="ema")
+        pred, target = random_pair(4)
+        loss(pred, target)
+        before = loss.rule.average.clone()
+        with torch.no_grad():
+            loss(pred + 3, target)
+        assert torch.equal(loss.rule.average, before)
+
+    def test_lambda_per_image_is_the_same_under_autocast(self):
+        pred, target = random_pair(6)
+        pred, target = pred.float(), target.float()
+        images = torch.tensor([[1, 1, 0, 0, 1, 0], [0, 0, 1, 1, 0, 1]])
+        loss = SmoothIoU(lam="image")
+        plain = loss(pred, target, images=images)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(loss(pred, target, images=images), plain)

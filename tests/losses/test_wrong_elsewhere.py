@@ -129,7 +129,7 @@ def test_the_gradient_of_a_thin_half_precision_box_is_a_number():
         found.append(pred.grad)
     assert found[0].isinf().any(), FIXED
     assert found[1].isfinite().all()
-    assert found[1].abs().max() == torch.finfo(torch.float16).max
+    assert found[1].abs().max() == torch.finfo(torch.float16).max / 4
 
 
 @pytest.mark.parametrize(("theirs", "ours"), [GIOU, DIOU, CIOU])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -43,22 +41,5 @@ def area(boxes: Tensor) -> Tensor:
 
 
 def in_float(tensor: Tensor) -> Tensor:
-    """Return the tensor in at least float32, because areas of half precision boxes overflow at 256 pixels.
-
-    A gradient too large for half precision arrives as the largest number of that type, not as infinity.
-    """
-    if tensor.dtype in (torch.float16, torch.bfloat16) and tensor.requires_grad:
-        return _Widened.apply(tensor)
+    """Return the tensor in at least float32, because areas of half precision boxes overflow at 256 pixels."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
-
-
-class _Widened(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, tensor: Tensor) -> Tensor:
-        ctx.dtype = tensor.dtype
-        return tensor.float()
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
-        largest = torch.finfo(ctx.dtype).max
-        return grad_outputs[0].clamp(-largest, largest).to(ctx.dtype)

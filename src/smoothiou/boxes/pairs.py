@@ -73,7 +73,8 @@ class Pairs(NamedTuple):
     def shift(self) -> Tensor:
         """Return the centre of the prediction minus the centre of the target, (2, K)."""
         low, high = self.outward.unbind(0)
-        # An inverted box is not inside of the hull, and may be any number of hulls away: it counts as one.
+        # An inverted box is not inside of the hull, and may be any number of hulls away: it counts as one, and
+        # keeps its pull.
         return ((high - low) / (self.span + self.span)).clamp(-1, 1)
 
     def even(self) -> Tensor:
@@ -135,12 +136,14 @@ Measure = Callable[[Pairs], tuple[Tensor, Slopes]]
 """A loss of overlap: pairs -> its values (K,) and its slopes."""
 
 
-def on_boxes(measure: Measure, pred: Tensor, target: Tensor) -> Tensor:
+def on_boxes(measure: Measure, pred: Tensor, target: Tensor, *, gradient_dtype: torch.dtype | None = None) -> Tensor:
     """Return a loss of overlap (K,) of boxes (K, 4) xyxy.
 
-    An inverted box (x2 < x1) has no width.
+    An inverted box (x2 < x1) has no width. Targets that ask for a gradient get one, which is right where the
+    loss is symmetric. `gradient_dtype` is the type that gradients end in, where the boxes were cast before.
     """
-    return _function().apply(in_float(pred), in_float(target), None, _OfBoxes(measure))
+    loss = _OfBoxes(measure, _steepest(gradient_dtype or pred.dtype))
+    return _function().apply(*_in_one_type(pred, target), None, loss)
 
 
 def on_deltas(
@@ -150,6 +153,7 @@ def on_deltas(
     *,
     weights: Weights = CODE_WEIGHTS,
     anchors: Tensor | None = None,
+    gradient_dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Return a loss of overlap (K,) of the boxes that deltas (K, 4) stand for, relative to the same anchors.
 
@@ -162,9 +166,11 @@ def on_deltas(
         target: (K, 4) deltas.
         weights: factors that the deltas were multiplied by.
         anchors: (K, 4) boxes in pixels, whose aspect ratio counts for losses that mix the axes. None: square.
+        gradient_dtype: the type that gradients end in, where the deltas were cast before.
     """
-    pred, target = in_float(pred), in_float(target)
-    return _function().apply(pred, target, _aspect(anchors, pred.dtype), _OfDeltas(measure, weights))
+    loss = _OfDeltas(measure, _steepest(gradient_dtype or pred.dtype), weights)
+    pred, target = _in_one_type(pred, target)
+    return _function().apply(pred, target, _aspect(anchors, pred.dtype), loss)
 
 
 class _ByHand(torch.autograd.Function):
@@ -222,15 +228,16 @@ def _in_pieces(
     """Return values and gradients; on a CPU in pieces, so that what lies between stays in its cache."""
     if torch.compiler.is_compiling() or pred.device.type != "cpu" or pred.shape[0] <= PIECE:
         return loss(pred, target, aspect)
-    pieces = zip(pred.split(PIECE), target.split(PIECE), strict=True)
-    aspects = [None] * pred.shape[0] if aspect is None else aspect.split(PIECE, dim=1)
-    values, gradients = zip(*(loss(*pair, own) for pair, own in zip(pieces, aspects, strict=False)), strict=True)
+    preds, targets = pred.split(PIECE), target.split(PIECE)
+    aspects = [None] * len(preds) if aspect is None else aspect.split(PIECE, dim=1)
+    values, gradients = zip(*map(loss, preds, targets, aspects), strict=True)
     return torch.cat(values), torch.cat(gradients)
 
 
 @dataclass(frozen=True, slots=True)
 class _OfBoxes:
     measure: Measure
+    steepest: float | None
 
     def __call__(self, pred: Tensor, target: Tensor, aspect: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return values (K,) and their gradients (K, 4) with the predicted corners."""
@@ -243,12 +250,13 @@ class _OfBoxes:
         value, slopes = self.measure(pairs)
         gradient = pairs.pull_back(slopes) * 0.125
         gradient[0].neg_()
-        return value, gradient.view(4, -1).t()
+        return value, _no_steeper(gradient.view(4, -1).t(), self.steepest)
 
 
 @dataclass(frozen=True, slots=True)
 class _OfDeltas:
     measure: Measure
+    steepest: float | None
     weights: Weights
 
     def __call__(self, pred: Tensor, target: Tensor, aspect: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -268,7 +276,24 @@ class _OfDeltas:
         value, slopes = self.measure(pairs)
         low, high = pairs.pull_back(slopes).unbind(0)
         to_log_side = (low + high) * half * (log_side < SIZE_CLAMP)
-        return value, torch.cat((_scaled(high - low, *quarter), _scaled(to_log_side, *per_weight))).t()
+        gradient = torch.cat((_scaled(high - low, *quarter), _scaled(to_log_side, *per_weight))).t()
+        return value, _no_steeper(gradient, self.steepest)
+
+
+def _in_one_type(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    pred, target = in_float(pred), in_float(target)
+    dtype = torch.promote_types(pred.dtype, target.dtype)
+    return pred.to(dtype), target.to(dtype)
+
+
+def _steepest(dtype: torch.dtype) -> float | None:
+    """Return the largest slope whose sums over a box half precision still holds; None for wider types."""
+    return torch.finfo(dtype).max / 4 if dtype in (torch.float16, torch.bfloat16) else None
+
+
+def _no_steeper(gradient: Tensor, steepest: float | None) -> Tensor:
+    # Slopes only: what a loss scale makes of them must stay free to overflow, by which the scale is found.
+    return gradient if steepest is None else gradient.clamp(-steepest, steepest)
 
 
 def _pairs(edges: Tensor, target_edges: Tensor, aspect: Tensor | None) -> Pairs:

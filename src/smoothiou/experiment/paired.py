@@ -11,6 +11,10 @@ from smoothiou.evaluate.probe import COLUMNS, DEFINITION
 from smoothiou.study.stats import BETTER, UNDECIDED, WORSE, paired_difference
 
 RESAMPLES = 1000
+
+LEAST_IMAGES = 10
+"""Images below which nothing is called better or worse: drawing them anew says too little of others."""
+
 Images = list[dict[str, Any]]
 
 
@@ -31,7 +35,7 @@ def compare_probes(
         differences  [{"candidate", "baseline", "metric" (a column of `evaluate.probe`), "seeds", what
                      `paired_difference` gives over seeds, "images": {"low", "high", "resamples"}, "verdict"}];
                      the verdict is "better" or "worse" only where both intervals leave out 0 (with one pair: the
-                     one over images)
+                     one over images), and where there are at least `LEAST_IMAGES` images
 
     Raises:
         DataError: two runs do not have the same probes.
@@ -57,7 +61,7 @@ def compare_probes(
                     "pairs": found["pairs"],
                     **seeds,
                     "images": images,
-                    "verdict": _verdict(seeds, images),
+                    "verdict": _verdict(seeds, images) if len(below[0]) >= LEAST_IMAGES else UNDECIDED,
                 }
             )
     return {

@@ -104,7 +104,13 @@ def refit(
     """
     settings, folder, out = settings or Refit(), Path(run), Path(out)
     for loss in losses:
-        try_loss(_load(loss), name=loss)
+        loaded = _load(loss)
+        if getattr(loaded, "needs_images", False):
+            raise ConfigError(
+                f"--losses: {loss}: here batches are drawn from the crops of all images, and no image is whole.",
+                hint="Name another lambda.",
+            )
+        try_loss(loaded, name=loss)
     opened = open_run(folder, checkpoint=checkpoint, device=device)
     splits = open_splits(opened.config.data)
     for data in (splits.train, splits.test):

@@ -30,7 +30,7 @@ class SinglePairLoss:
     def __init__(self, spec: str) -> None:
         self.spec = spec
         name, options = parse_loss(spec)
-        if name == "smooth-iou" and options.get("lam", "batch") == "batch":
+        if name == "smooth-iou" and options.get("lam", "batch") in ("batch", "image", "ema"):
             options = {**options, "lam": "box"}
         loss = load_loss(name, **options)
         lam = getattr(loss, "lam", None)

@@ -240,7 +240,8 @@ def simulate_boxes(
             runs[speed] = None
             try:
                 told = _counting_on(on_step, place)
-                runs[speed] = descend_codes(function, proposals, factor=factor * speed, on_step=told)
+                # Anew each time: a loss may remember what it has seen.
+                runs[speed] = descend_codes(load_loss(name, **options), proposals, factor=factor * speed, on_step=told)
             except DivergedError:
                 if speed == 1:
                     raise  # a faster descent may well fail, and the result says so

@@ -81,10 +81,14 @@ class PairLoss(nn.Module, ABC):
         Raises:
             ConfigError: shapes or types are wrong.
         """
-        pred, target = float_pair(pred_deltas, target_deltas)
-        require_constant(target, symmetric=self.card.symmetric)
+        check_pair(pred_deltas, target_deltas)
+        require_constant(target_deltas, symmetric=self.card.symmetric)
         anchors = anchors if getattr(self, "frame", "anchor") == "pixels" else None
-        return boxes.on_deltas(self.measure, pred, target, weights=weights, anchors=anchors)
+        if anchors is not None and anchors.shape != pred_deltas.shape:
+            raise ConfigError(
+                f"anchors: expected one for each of {len(pred_deltas)} boxes, got shape {tuple(anchors.shape)}."
+            )
+        return boxes.on_deltas(self.measure, pred_deltas, target_deltas, weights=weights, anchors=anchors)
 
     def on_boxes(self, pred: Tensor, target: Tensor, *, box_format: str = "xyxy") -> Tensor:
         """Return the loss (K,) of boxes (K, 4)."""
@@ -101,14 +105,27 @@ def of_boxes(
     box_format: str = "xyxy",
 ) -> Tensor:
     """Return a loss of overlap of boxes (K, 4), reduced."""
+    given = pred
     pred, target = float_pair(pred, target)
     require_constant(target, symmetric=symmetric)
     pred, target = (boxes.to_xyxy(rows, box_format=box_format) for rows in (pred, target))
-    return reduced(boxes.on_boxes(measure, pred, target), reduction)
+    return reduced(boxes.on_boxes(measure, pred, target, gradient_dtype=given.dtype), reduction)
 
 
 def float_pair(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Return predictions and targets in one dtype of at least float32.
+
+    Raises:
+        ConfigError: as `check_pair`.
+    """
+    check_pair(pred, target)
+    pred, target = in_float(pred), in_float(target)
+    dtype = torch.promote_types(pred.dtype, target.dtype)
+    return pred.to(dtype), target.to(dtype)
+
+
+def check_pair(pred: Tensor, target: Tensor) -> None:
+    """Refuse predictions and targets that no box loss can take.
 
     Raises:
         ConfigError: the shapes are not (K, 4) and (K, 4), or the numbers are no floating point numbers.
@@ -124,9 +141,6 @@ def float_pair(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
             f"A box loss expected floating point numbers, got {pred.dtype} and {target.dtype}.",
             hint="Convert them first: boxes.float().",
         )
-    pred, target = in_float(pred), in_float(target)
-    dtype = torch.promote_types(pred.dtype, target.dtype)
-    return pred.to(dtype), target.to(dtype)
 
 
 def require_constant(target: Tensor, *, symmetric: bool) -> None:

@@ -63,6 +63,7 @@ class LambdaRule(nn.Module):
         super().__init__()
         self.lam: Lambda = require_lambda(lam)
         self.sync = sync
+        self.detach = detach
         if isinstance(memory, bool) or not isinstance(memory, int | float) or not 0 <= memory < 1:
             raise ConfigError(f"memory: expected a number of at least 0 and below 1, got {memory!r}.")
         self.memory = float(memory)
@@ -76,15 +77,18 @@ class LambdaRule(nn.Module):
 
     def forward(self, iou: Tensor, images: Tensor | None) -> Tensor:
         """Return lambda for boxes of this IoU (K,); `images` as in `lambda_of`."""
+        iou = iou.detach() if self.detach else iou
         if self.lam != "ema":
             return lambda_of(iou, self.lam, sync=self.sync, images=images)
         mean, count = batch_mean(iou, sync=self.sync)
-        if self.training:
+        broken = mean * 0  # NaN for a batch that holds one, which must be seen now but not remembered
+        if self.training and torch.is_grad_enabled():
             fresh = torch.stack((mean, torch.ones_like(mean))).to(self.average.dtype)
             # A batch without boxes says nothing, and changes nothing.
-            self.average.lerp_(fresh, (1 - self.memory) * count.clamp(max=1).to(self.average.dtype))
+            share = (1 - self.memory) * count.clamp(max=1).to(self.average.dtype)
+            self.average.lerp_(torch.where(mean.isfinite(), fresh, self.average), share)
         total, weight = self.average.to(iou.dtype).unbind(0)
-        return total / weight.clamp(min=1e-12)
+        return total / weight.clamp(min=1e-12) + broken
 
 
 def batch_mean(iou: Tensor, *, sync: bool) -> tuple[Tensor, Tensor]:
@@ -110,7 +114,9 @@ def _image_means(iou: Tensor, images: Tensor | None) -> Tensor:
             hint="In a detector `set_box_loss` says so; elsewhere pass images=(N, K) with 1 where box k is of image n.",
         )
     images = images.to(iou.dtype)
-    return ((images @ iou) / images.sum(1).clamp(min=1)) @ images
+    # Sums, not matrix products, which autocast would take in half precision.
+    means = (images * iou).sum(1) / images.sum(1).clamp(min=1)
+    return (images * means.unsqueeze(1)).sum(0)
 
 
 class _SumOfAll(torch.autograd.Function):

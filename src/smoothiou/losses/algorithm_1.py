@@ -50,11 +50,12 @@ def smooth_iou_loss(
         M. Arif, M. Jameel, L. Schmidt-Thieme: Directly Optimizing IoU for Bounding Box Localization.
     """
     delta, lam = require_positive("delta", delta), require_lambda(lam, words=("batch", "box"))
+    gradient_dtype = pred.dtype
     pred, target = float_pair(pred, target)
     pred = boxes.to_xyxy(pred, box_format=box_format)  # line 2
     target = boxes.to_xyxy(target, box_format=box_format)  # line 3
     huber_loss = huber(pred, target, delta=delta)  # line 4: Eq. 2; that the corners are summed is our reading
-    iou = boxes.aligned_iou(pred, target)  # line 5: Eq. 4, 5
+    iou = boxes.aligned_iou(pred, target, gradient_dtype=gradient_dtype)  # line 5: Eq. 4, 5
     iou_loss = 1 - iou  # line 6
     weight = lambda_of(iou.detach() if detach else iou, lam, sync=False)  # line 8
     return reduced(weight * iou_loss + (1 - weight) * huber_loss, reduction)  # line 10: Eq. 7

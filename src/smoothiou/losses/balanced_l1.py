@@ -7,17 +7,26 @@ import math
 import torch
 from torch import Tensor
 
+from smoothiou.errors import ConfigError
 from smoothiou.losses._base import CodeLoss, float_pair, reduced, require_positive, sum_over_codes
 from smoothiou.losses.catalogue import CATALOGUE
+
+STEEPEST = 80
+"""gamma / alpha beyond which exp() overflows float32."""
 
 
 def balanced_l1(pred: Tensor, target: Tensor, *, alpha: float, gamma: float) -> Tensor:
     """Return balanced L1 summed over the four numbers of a box: (K, 4), (K, 4) -> (K,)."""
+    if gamma / alpha > STEEPEST:
+        raise ConfigError(
+            f"gamma / alpha: expected at most {STEEPEST}, got {gamma:g} / {alpha:g}.", hint="The authors have 1.5 / .5."
+        )
     b = math.expm1(gamma / alpha)  # Eq. 8: alpha ln(b + 1) = gamma, so that both parts have one slope at 1
     z = (pred - target).abs()
     near = z.clamp(max=1)
     curve = alpha / b * (b * near + 1) * torch.log1p(b * near) - alpha * near  # Eq. 9, for |z| < 1
-    return sum_over_codes(curve + gamma * (z - near), pred)
+    # The two terms of the curve cancel near 0, where rounding may leave a number below it.
+    return sum_over_codes(curve.clamp(min=0) + gamma * (z - near), pred)
 
 
 def balanced_l1_loss(

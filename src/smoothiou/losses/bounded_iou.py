@@ -35,7 +35,7 @@ def bounded_iou(pairs: Pairs, *, beta: float) -> tuple[Tensor, Slopes]:
 
 
 def _smooth_l1(z: Tensor, beta: float) -> tuple[Tensor, Tensor]:
-    bent = (z * (1 / beta)).clamp(max=1)
+    bent = (z / beta).clamp(max=1)
     return bent * (z - bent * (0.5 * beta)), bent
 
 

@@ -31,7 +31,7 @@ def extended_iou(pairs: Pairs, *, smooth_point: float) -> tuple[Tensor, Slopes]:
     union = (area + target_x * target_y - intersection).clamp(min=torch.finfo(area.dtype).eps)
     ratio = intersection / union
     z = 1 - ratio
-    bent = (z * (1 / smooth_point)).clamp(max=1)
+    bent = (z / smooth_point).clamp(max=1)
     per_area = bent * ratio / union
     per_intersection = (bent / union + per_area).neg()
     per_end = per_intersection * per_end

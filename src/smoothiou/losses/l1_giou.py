@@ -19,7 +19,7 @@ def l1_giou_loss(
     """Return `L1GIoU` of boxes (K, 4) xyxy; L1 is that of the corners, in the boxes' own unit."""
     l1_weight, giou_weight = require_positive("l1_weight", l1_weight), require_positive("giou_weight", giou_weight)
     pred, target = float_pair(boxes1, boxes2)
-    giou = boxes.on_boxes(one_minus_giou, pred, target)
+    giou = boxes.on_boxes(one_minus_giou, pred, target, gradient_dtype=boxes1.dtype)
     return reduced(l1_weight * l1(pred, target) + giou_weight * giou, reduction)
 
 
@@ -59,14 +59,16 @@ class L1GIoU(nn.Module):
         x, y, width, height = (pred - target).abs().unbind(-1)
         weight_x, weight_y, weight_w, weight_h = weights
         z = torch.stack((x / weight_x, y / weight_y, width / weight_w, height / weight_h), -1)
-        giou = boxes.on_deltas(one_minus_giou, pred, target, weights=weights)
+        giou = boxes.on_deltas(one_minus_giou, pred, target, weights=weights, gradient_dtype=pred_deltas.dtype)
         return self.l1_weight * sum_over_codes(z, pred) + self.giou_weight * giou
 
     def on_boxes(self, pred: Tensor, target: Tensor, *, box_format: str = "xyxy") -> Tensor:
         """Return the loss (K,) of boxes (K, 4): L1 of their four numbers as they are, GIoU of the boxes."""
+        given = pred
         pred, target = float_pair(pred, target)
         corners = (boxes.to_xyxy(rows, box_format=box_format) for rows in (pred, target))
-        return self.l1_weight * l1(pred, target) + self.giou_weight * boxes.on_boxes(one_minus_giou, *corners)
+        giou = boxes.on_boxes(one_minus_giou, *corners, gradient_dtype=given.dtype)
+        return self.l1_weight * l1(pred, target) + self.giou_weight * giou
 
     def extra_repr(self) -> str:
         """Return the options, for `print`."""

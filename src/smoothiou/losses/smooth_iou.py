@@ -44,6 +44,7 @@ class SmoothIoU(nn.Module):
         last_lambda: lambda of the last call, a scalar tensor without gradient (the mean of them for `box` and
             `image`).
         needs_images: whether calls need `images`.
+        remembers: whether lambda depends on earlier calls.
 
     Reference:
         M. Arif, M. Jameel, L. Schmidt-Thieme: Directly Optimizing IoU for Bounding Box Localization.
@@ -63,13 +64,11 @@ class SmoothIoU(nn.Module):
     ) -> None:
         super().__init__()
         self.delta = require_positive("delta", delta)
-        self.lam: Lambda = lam
-        self.detach = detach
         self.huber_on = require_one_of("huber_on", huber_on, ("deltas", "corners", "unit-corners"))
-        self.sync = sync
         self.iou_weight = require_positive("iou_weight", iou_weight)
         self.rule = LambdaRule(lam, sync=sync, memory=memory, detach=detach)
         self.needs_images = lam == "image"
+        self.remembers = lam == "ema"
         self.last_lambda = torch.zeros(())
         if not detach and isinstance(lam, str):
             warnings.warn(
@@ -79,6 +78,11 @@ class SmoothIoU(nn.Module):
                 UserWarning,
                 stacklevel=2,
             )
+
+    @property
+    def lam(self) -> Lambda:
+        """How lambda is found."""
+        return self.rule.lam
 
     def forward(
         self,
@@ -106,19 +110,21 @@ class SmoothIoU(nn.Module):
         """
         pred, target = float_pair(pred_deltas, target_deltas)
         huber_loss = self._huber(pred, target, weights, anchors)  # line 4
-        iou = boxes.deltas_iou(pred, target, weights=weights)  # line 5
+        iou = boxes.deltas_iou(pred, target, weights=weights, gradient_dtype=pred_deltas.dtype)  # line 5
         return self._mix(iou, huber_loss, images)
 
     def on_boxes(
         self, pred: Tensor, target: Tensor, *, box_format: str = "xyxy", images: Tensor | None = None
     ) -> Tensor:
         """Return the loss (K,) of boxes (K, 4): Huber of their four numbers as they are, IoU of the boxes."""
+        given = pred
         pred, target = float_pair(pred, target)
         corners = (boxes.to_xyxy(rows, box_format=box_format) for rows in (pred, target))
-        return self._mix(boxes.aligned_iou(*corners), huber(pred, target, delta=self.delta), images)
+        iou = boxes.aligned_iou(*corners, gradient_dtype=given.dtype)
+        return self._mix(iou, huber(pred, target, delta=self.delta), images)
 
     def _mix(self, iou: Tensor, huber_loss: Tensor, images: Tensor | None) -> Tensor:
-        weight = self.rule(iou.detach() if self.detach else iou, images)  # line 8
+        weight = self.rule(iou, images)  # line 8
         self.last_lambda = weight.detach()
         if weight.ndim:
             self.last_lambda = weight.detach().sum() / max(weight.shape[0], 1)
@@ -140,8 +146,11 @@ class SmoothIoU(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the options, for `print`."""
-        shown = ("delta", "lam", "detach", "huber_on", "sync", "iou_weight")
-        return ", ".join(f"{name}={getattr(self, name)!r}" for name in shown)
+        rule = self.rule
+        return (
+            f"delta={self.delta}, lam={rule.lam!r}, detach={rule.detach}, huber_on={self.huber_on!r}, "
+            f"sync={rule.sync}, iou_weight={self.iou_weight}, memory={rule.memory}"
+        )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.extra_repr()})"
