@@ -159,12 +159,11 @@ class TestEveryFiniteBox:
         assert gradient.dtype == dtype
         expected, exact = run(function(name), pred.float(), target.float())
         assert torch.equal(value, expected)
-        # Slopes stop at a quarter of the largest number, so that sums of them are numbers too.
-        # (In a mix it is the slope of its term of overlap that stops, before lambda makes it smaller.)
+        # Slopes stop at a quarter of the largest number, so that sums of them are numbers too. (In a mix it is the
+        # slope of its term of overlap that stops, before lambda makes it smaller.)
         slopes = [run(function(other), pred.float(), target.float())[1] for other in {name, "iou", "giou"}]
-        steep = torch.stack([slope.abs() > limits.max / 8 for slope in slopes]).any(0)
-        assert torch.equal(gradient[~steep], exact[~steep].to(dtype))
-        assert torch.equal(gradient[steep].sign(), exact[steep].sign().to(dtype))
+        calm = torch.stack([slope.abs() < limits.max / 8 for slope in slopes]).all(0)
+        assert torch.equal(gradient[calm], exact[calm].to(dtype))
         if dtype == torch.float16 and name in OVERLAP:
             assert (exact.abs() > limits.max).any()  # so that the test sees one that saturates
             assert torch.equal(gradient, exact.clamp(-limits.max / 4, limits.max / 4).to(dtype))
