@@ -21,7 +21,7 @@ class LossCard:
     space: Literal["codes", "boxes", "both"]
     """What it compares: the codes of a box, the boxes that they stand for, or both."""
     vanishes_when_disjoint: bool
-    """Whether the centre of a box that does not touch its target gets no pull."""
+    """Whether the centre of a box gets no pull along the axes on which it is apart from its target."""
     reference: str
     """Where it was published."""
     frame: Literal["any", "pixels"] = "any"
@@ -238,7 +238,7 @@ CATALOGUE: dict[str, LossCard] = {
         ),
         LossCard(
             name="powerful-iou",
-            summary="Overlap and the distances of the edges in sides of the target, so growing never pays.",
+            summary="Overlap and the distances of the edges, in sides of the target and not of the hull.",
             formula="1 - IoU + 1 - exp(-P^2); P = mean of |edge - target edge| / target side",
             range="[0, 2]",
             space="boxes",

@@ -34,12 +34,12 @@ def powerful_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") -
 
 
 class PowerfulIoU(PairLoss):
-    """Measure each edge's distance in sides of the target, so that growing the box never pays.
+    """Measure each edge's distance in sides of the target, which no prediction can make larger.
 
         L = 1 - IoU + 1 - exp(-P^2),    P = mean of |edge - target edge| / target side, over the four edges
 
     GIoU to Efficient-IoU divide by the size of the box around both, which a larger prediction makes larger.
-    P divides by the target's. Its pull is strongest at P = .7 and fades for boxes that are far off. Two losses
+    P divides by the target's, so it does not fall when a box that is apart grows about its centre. Its pull is strongest at P = .7 and fades for boxes that are far off. Two losses
     are called PIoU: this one (its first version) and Pixels-IoU, for rotated boxes.
 
     Reference:
