@@ -39,8 +39,9 @@ class PowerfulIoU(PairLoss):
         L = 1 - IoU + 1 - exp(-P^2),    P = mean of |edge - target edge| / target side, over the four edges
 
     GIoU to Efficient-IoU divide by the size of the box around both, which a larger prediction makes larger.
-    P divides by the target's, so it does not fall when a box that is apart grows about its centre. Its pull is strongest at P = .7 and fades for boxes that are far off. Two losses
-    are called PIoU: this one (its first version) and Pixels-IoU, for rotated boxes.
+    P divides by the target's, so it does not fall when a box that is apart grows about its centre. Its pull is
+    strongest at P = .7 and fades for boxes that are far off. Two losses are called PIoU: this one (its first
+    version) and Pixels-IoU, for rotated boxes.
 
     Reference:
         C. Liu et al.: Powerful-IoU, Neural Networks 170, 2024, https://doi.org/10.1016/j.neunet.2023.11.041.
