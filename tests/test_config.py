@@ -20,6 +20,7 @@ from smoothiou.config import (
     read_recipe,
     recipes,
     split_losses,
+    stage_losses,
 )  # fmt: skip
 from smoothiou.errors import ConfigError
 
@@ -126,3 +127,13 @@ def test_any_text_for_any_setting_is_read_or_refused_in_words(changes):
         return
     else:
         assert tomllib.loads(tomli_w.dumps(config.nested())).keys() == {f.name for f in dataclasses.fields(RunConfig)}
+
+
+def test_a_loss_for_each_stage():
+    assert stage_losses("huber") == {"rpn": "huber", "roi": "huber"}
+    assert stage_losses("huber / smooth-iou[lam=box]") == {"rpn": "huber", "roi": "smooth-iou[lam=box]"}
+    assert split_losses("huber,huber/smooth-iou[lam=box,delta=2]") == ("huber", "huber/smooth-iou[lam=box,delta=2]")
+    with pytest.raises(ConfigError, match="FIRST/SECOND"):
+        stage_losses("huber/iou/giou")
+    with pytest.raises(ConfigError, match="names no loss"):
+        RunConfig().replace({"loss.name": "huber/"})

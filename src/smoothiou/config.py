@@ -100,7 +100,8 @@ class LossConfig:
     """Which box loss."""
 
     name: str = "smooth-iou"
-    """A name from `smoothiou losses`, or `package.module:object`; options in brackets: `huber[delta=0.5]`."""
+    """A name from `smoothiou losses`, or `package.module:object`; options in brackets: `huber[delta=0.5]`. Two, as
+    `huber/smooth-iou`, are of the first and of the second stage."""
     stages: tuple[str, ...] = STAGES
     """Where it replaces the detector's own: `rpn`, `roi` or both."""
     weight: float = 1.0
@@ -111,7 +112,7 @@ class LossConfig:
     """... and this one, on the second stage's: their codes have other weights, so their gradients other sizes."""
 
     def __post_init__(self) -> None:
-        parse_loss(self.name)
+        stage_losses(self.name)
         wrong = [stage for stage in self.stages if stage not in STAGES]
         _require(bool(self.stages) and not wrong, "loss.stages", "rpn, roi or both", self.stages)
         for key in ("weight", "rpn_weight", "roi_weight"):
@@ -334,6 +335,20 @@ def parse_loss(spec: str) -> tuple[str, dict[str, Any]]:
     return found[1], options
 
 
+def stage_losses(spec: str) -> dict[str, str]:
+    """Return the loss of each stage: `huber/smooth-iou` names one for the first and one for the second, `huber` both's.
+
+    Raises:
+        ConfigError: the text is no loss specification.
+    """
+    parts = [part.strip() for part in re.split(r"/(?![^\[]*\])", spec)]
+    if len(parts) > len(STAGES):
+        raise ConfigError(f"{spec!r}: expected one loss, or two as FIRST/SECOND, got {len(parts)}.")
+    for part in parts:
+        parse_loss(part)
+    return dict(zip(STAGES, parts * 2 if len(parts) == 1 else parts, strict=True))
+
+
 def _literal(text: str) -> Any:
     words = {"true": True, "false": False, "none": None}
     if text.lower() in words:
@@ -359,7 +374,7 @@ def split_losses(text: str) -> tuple[str, ...]:
     if twice:
         raise ConfigError(f"--losses: {', '.join(twice)} is named twice.")
     for loss in losses:
-        parse_loss(loss)
+        stage_losses(loss)
     return losses
 
 

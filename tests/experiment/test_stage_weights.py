@@ -50,6 +50,12 @@ def test_the_factors_multiply_the_losses_of_training_and_nothing_else():
     assert second["loss_objectness"] == first["loss_objectness"]
 
 
+def test_two_losses_are_of_the_first_and_of_the_second_stage():
+    model = build(config_of(loss__name="huber[delta=0.5]/smooth-iou", loss__roi_weight=3.0), classes=2)
+    assert (model.rpn.box_loss.name, model.roi_heads.box_loss.name) == ("huber[delta=0.5]", "smooth-iou")
+    assert (model.rpn.box_loss.weight, model.roi_heads.box_loss.weight) == (1.0, 3.0)
+
+
 @pytest.mark.parametrize("key", ["loss.rpn_weight", "loss.roi_weight"])
 def test_a_factor_must_be_above_0(key: str):
     with pytest.raises(ConfigError, match=f"{key}: expected more than 0, got 0.0"):

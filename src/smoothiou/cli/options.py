@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from smoothiou.config import KEYS, RunConfig, build_config, parse_loss
+from smoothiou.config import KEYS, RunConfig, build_config, parse_loss, stage_losses
 from smoothiou.errors import ConfigError, did_you_mean
 
 Settings = Annotated[
@@ -65,7 +65,7 @@ def check_names(losses: tuple[str, ...], *, option: str = "--losses") -> None:
     """Refuse an unknown name before anything is read, written or trained."""
     from smoothiou.losses.catalogue import CATALOGUE
 
-    for loss in losses:
+    for loss in dict.fromkeys(part for spec in losses for part in stage_losses(spec).values()):
         name, _ = parse_loss(loss)
         if ":" not in name and name not in CATALOGUE:
             raise ConfigError(f"{option}: {name}: no such loss.", hint=did_you_mean(name, CATALOGUE))

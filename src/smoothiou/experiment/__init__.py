@@ -61,7 +61,7 @@ def check(config: RunConfig, *, losses: Sequence[str]) -> None:
         ConfigError: an unknown detector, kind of weights, device, loss or option of a loss; a loss that fails or
             gives another shape than one number per box.
     """
-    from smoothiou.config import parse_loss
+    from smoothiou.config import parse_loss, stage_losses
     from smoothiou.detectors.build import check_name_and_weights
     from smoothiou.detectors.stage_loss import try_loss
     from smoothiou.experiment.devices import choose_place
@@ -69,6 +69,6 @@ def check(config: RunConfig, *, losses: Sequence[str]) -> None:
 
     check_name_and_weights(config.model.name, config.model.weights)
     choose_place(config.train.device, config.train.precision)
-    for loss in losses:
+    for loss in dict.fromkeys(part for spec in losses for part in stage_losses(spec).values()):
         name, options = parse_loss(loss)
         try_loss(load_loss(name, **options), name=loss)

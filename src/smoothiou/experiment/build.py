@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from smoothiou.config import RunConfig
+from smoothiou.config import RunConfig, stage_losses
 from smoothiou.detectors import build_detector, set_box_loss
 
 
@@ -25,6 +25,7 @@ def build(config: RunConfig, *, classes: int) -> nn.Module:
         keep=config.model.keep,
     )
     factors = {"rpn": config.loss.rpn_weight, "roi": config.loss.roi_weight}
+    losses = stage_losses(config.loss.name)
     for stage in config.loss.stages:
-        set_box_loss(model, config.loss.name, stages=(stage,), weight=config.loss.weight * factors[stage])
+        set_box_loss(model, losses[stage], stages=(stage,), weight=config.loss.weight * factors[stage])
     return model

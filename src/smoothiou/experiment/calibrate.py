@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from smoothiou.config import RunConfig, parse_loss
+from smoothiou.config import RunConfig, parse_loss, stage_losses
 from smoothiou.data.dataset import DetectionDataset
 from smoothiou.detectors.stage_loss import StageLoss
 from smoothiou.errors import ConfigError, DataError, InterruptedRun
@@ -112,7 +112,7 @@ def propose_weights(
             )
         moments.append({"name": name, "step": step, "positives": counts})
         for stage, taken in captured.items():
-            sizes = {loss: _measured(loss, taken, place) for loss in named}
+            sizes = {loss: _measured(stage_losses(loss)[stage], taken, place) for loss in named}
             for loss in named:
                 entry = _compared(sizes[reference], sizes[loss], loss=loss, stage=stage, moment=name)
                 found.setdefault(loss, {}).setdefault(stage, {})[name] = entry
@@ -213,6 +213,7 @@ def _compared(
 
 def _suggested(loss: str) -> dict[str, Any] | None:
     """Return the weight that the literature gives this loss, with its source; None with options, or for one's own."""
-    name, options = parse_loss(loss)
-    card = CATALOGUE.get(name)
+    first, second = stage_losses(loss).values()
+    name, options = parse_loss(first)
+    card = CATALOGUE.get(name) if first == second else None
     return None if card is None or options else {"weight": card.weight, "source": card.weight_source}
