@@ -6,6 +6,7 @@ import pytest
 
 from smoothiou.config import build_config
 from smoothiou.errors import ConfigError, DataError
+from smoothiou.report.paper import table_2
 from smoothiou.study.paper import LOSSES, TABLE_1, TABLE_2, TABLE_3, TITLES
 from smoothiou.study.reproduce import SETS, choose_sets, count_wins, deviations, find_data, recipe_of, settings_of
 
@@ -58,3 +59,8 @@ def test_what_is_not_as_in_the_paper_is_said():
     assert any(line.startswith("car_damage stands in for VWFS") for line in said)
     assert "train.steps is 3, and 200000 in the paper's recipe." in said
     assert "model.name is nano, and inception-v2 in the paper's recipe." in said
+
+
+def test_a_gain_of_nothing_has_no_sign_of_its_own():
+    ours = {"pets": {"mean_iou": {"huber": 0.41236, "smooth-iou": 0.41216}}}
+    assert [cell.text for cell in table_2(ours).rows[0].cells][-1] == "+0.000"

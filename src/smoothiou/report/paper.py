@@ -79,4 +79,5 @@ def _gain(pair: Sequence[float | None]) -> float | None:
 def _cell(value: float | None, digits: int, *, signed: bool = False) -> Cell:
     if value is None:
         return Cell(NOTHING)
-    return Cell(f"{value:{'+' if signed else ''}.{digits}f}", value=value)
+    shown = round(value, digits) + 0.0  # -0.0 is 0
+    return Cell(f"{shown:{'+' if signed else ''}.{digits}f}", value=value)
