@@ -16,13 +16,14 @@ ALLOWED = {
     "errors": set(),
     "config": set(),
     "runs": {"config"},
+    "claims": {"runs"},
     "boxes": set(),
     "losses": {"boxes", "config"},
     "detectors": {"losses", "boxes", "config"},
     "data": {"config", "runs"},
     "train": {"config", "runs"},
     "evaluate": {"config", "runs"},
-    "study": {"config", "runs"},
+    "study": {"config", "runs", "claims"},
     "lab": {"boxes", "losses", "config", "runs"},
     "report": {"config", "runs", "study"},
     "cli": {
@@ -36,11 +37,23 @@ ALLOWED = {
         "experiment",
         "data.fetch",
     },
-    "experiment": {"boxes", "config", "runs", "losses", "detectors", "data", "train", "evaluate", "study", "lab"},
+    "experiment": {
+        "boxes",
+        "config",
+        "runs",
+        "claims",
+        "losses",
+        "detectors",
+        "data",
+        "train",
+        "evaluate",
+        "study",
+        "lab",
+    },
     "__init__": {"runs", "losses", "detectors", "data", "evaluate"},
     "__main__": {"cli"},
 }
-WITHOUT_TORCH = ("errors", "config", "runs", "study", "report", "cli", "data", "losses/catalogue")
+WITHOUT_TORCH = ("errors", "config", "runs", "claims", "study", "report", "cli", "data", "losses/catalogue")
 TORCH_FILES = {"data/dataset.py"}
 # torchvision downloads, and is met only when a download was asked for.
 TORCH_INSIDE_FUNCTIONS = {"data/fetch.py"}

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -28,27 +28,79 @@ def version() -> str:
     return metadata.version("smoothiou")
 
 
-def write_bytes(path: str | Path, content: bytes) -> None:
-    """Write a file so that a reader, a crash or a full disk sees the old content or the new, never a part.
+def write_bytes(path: str | Path, content: bytes, *, keep: Path | None = None) -> None:
+    """Write a file so that a crash, a full disk or a power cut leaves the old content or the new, never a part.
+
+    Args:
+        path: of the file.
+        content: all of it.
+        keep: where in the same folder the old file goes; without it, it is gone.
 
     Raises:
         SmoothIoUError: the disk is full or the folder cannot be written; the old file is untouched.
     """
     path = Path(path)
-    temporary = None
+    parts: list[str] = []
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.{os.getpid()}.", suffix=PART)
+        parts.append(temporary)
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
+        if keep is not None and path.exists():
+            parts.append(f"{temporary.removesuffix(PART)}.kept{PART}")
+            _keep(path, keep, link=parts[-1])
         os.replace(temporary, path)
+        _sync_folder(path.parent)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         raise unwritable(path, error) from error
+    finally:  # an interrupt, too, leaves nothing behind; after a kill `sweep` does this
+        for part in parts:
+            Path(part).unlink(missing_ok=True)
+
+
+PART = ".part"
+
+
+def _keep(path: Path, keep: Path, *, link: str) -> None:
+    """Give a file a second name, so that it has its first one until the new file takes it over."""
+    try:
+        os.link(path, link)
+    except OSError:  # a file system without links: for a moment there is only `keep`
+        os.replace(path, keep)
+    else:
+        os.replace(link, keep)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the system write a folder's list of names, without which a power cut could undo a rename."""
+    with suppress(OSError):  # some network file systems do this by themselves and know no such request
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the unfinished files that killed processes have left in a folder; those of living ones stay."""
+    for path in folder.glob(f".*{PART}"):
+        found = re.search(r"\.(\d+)\.[^.]+(\.kept)?\.part$", path.name)
+        if found and (int(found[1]) == os.getpid() or not _lives(int(found[1]))):
+            path.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def unwritable(path: str | Path, error: OSError) -> SmoothIoUError:
@@ -93,34 +145,6 @@ def read_json(path: str | Path) -> Any:
         raise DataError(f"{path}: no such file.") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise DataError(f"{path}: not readable as JSON: {error}.") from None
-
-
-@contextmanager
-def hold(path: str | Path) -> Iterator[int | None]:
-    """Hold a lock file while work is done; gives its file descriptor, or None when another process has it.
-
-    The operating system releases a lock when its last holder ends, however it ends: nothing is left to clean up.
-    """
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    try:
-        yield handle if _lock(handle) else None
-    finally:
-        os.close(handle)
-
-
-def _lock(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks: one process at a time is then up to the user
-        return True
-    return True
 
 
 def digest(content: Any) -> str:

@@ -93,7 +93,7 @@ def compare(
 
         experiment.check(config, losses=chosen)
     from smoothiou.experiment.splits import describe_data, open_splits
-    from smoothiou.study import estimate, make_plan, write_or_continue
+    from smoothiou.study import claim_study, estimate, make_plan, write_or_continue
 
     splits = open_splits(config.data)
     planned = functools.partial(
@@ -114,19 +114,20 @@ def compare(
             before = [f"would calibrate first: {', '.join(to_measure)}"] if to_measure else []
             print("\n".join([*before, *(cell["id"] for cell in plan["cells"]), _cost_line(cost)]))
         return
-    if calibration:
-        plan = planned(weights=calibration.find(plan, splits, quiet=quiet, say=say))
-    plan, happened = write_or_continue(folder, plan, overwrite=overwrite, baseline=baseline)
-    if calibration:
-        calibration.write()
-    if happened:
-        say(happened)
-    more = [loss for loss in plan["losses"] if loss not in chosen]
-    more += [f"seed {seed}" for seed in plan["seeds"] if seed not in numbers]
-    if more:
-        say(f"The study also holds {', '.join(more)}; its report compares all with {plan['baseline']}.")
-    run_plan(folder, plan, jobs=jobs, quiet=quiet, say=say)
-    _finish(folder, plan, as_json=json_, say=say)
+    with claim_study(folder):
+        if calibration:
+            plan = planned(weights=calibration.find(plan, splits, quiet=quiet, say=say))
+        plan, happened = write_or_continue(folder, plan, overwrite=overwrite, baseline=baseline)
+        if calibration:
+            calibration.write()
+        if happened:
+            say(happened)
+        more = [loss for loss in plan["losses"] if loss not in chosen]
+        more += [f"seed {seed}" for seed in plan["seeds"] if seed not in numbers]
+        if more:
+            say(f"The study also holds {', '.join(more)}; its report compares all with {plan['baseline']}.")
+        run_plan(folder, plan, jobs=jobs, quiet=quiet, say=say)
+        _finish(folder, plan, as_json=json_, say=say)
 
 
 def run_plan(folder: Path, plan: Mapping[str, Any], *, jobs: int, quiet: bool, say: Any) -> dict[str, int]:
@@ -143,7 +144,8 @@ def run_plan(folder: Path, plan: Mapping[str, Any], *, jobs: int, quiet: bool, s
         if event.kind == "failed":
             print(f"{place}: failed{took}: {event.message}", file=sys.stderr)
         elif event.kind != "start" or jobs > 1:
-            say(f"{place}: {'done before' if event.kind == 'skipped' else event.kind}{took}")
+            words = "done before" if event.kind == "skipped" else event.kind
+            say(f"{place}: {words}{took}{f': {event.message}' if event.kind == 'busy' else ''}")
 
     if jobs == 1:
         return run_cells(
@@ -190,9 +192,15 @@ def _finish(folder: Path, plan: Mapping[str, Any], *, as_json: bool, say: Any) -
         raise IncompleteStudyError(
             f"{folder}: {len(missing)} of {len(found['cells'])} cells are missing: {', '.join(missing[:4])}"
             f"{' ...' if len(missing) > 4 else ''}; the report shows the others.",
-            hint=f"See error.txt in {folder / 'cells' / missing[0]}; the same command tries them again.",
+            hint=f"{_where_to_look(folder, missing)}; the same command tries them again.",
             details=shown,
         )
+
+
+def _where_to_look(folder: Path, missing: list[str]) -> str:
+    homes = [folder / "cells" / cell for cell in missing]
+    failed = [home for home in homes if (home / "error.txt").is_file()]
+    return f"See error.txt in {failed[0]}" if failed else "Another process runs them: wait for it"
 
 
 def _describe(plan: Mapping[str, Any], say: Any) -> None:

@@ -86,7 +86,7 @@ def _study(
     """Run what is missing of a data set's study, and return what it says."""
     from smoothiou import experiment
     from smoothiou.experiment.splits import describe_data, open_splits
-    from smoothiou.study import make_plan, write_or_continue
+    from smoothiou.study import claim_study, make_plan, write_or_continue
 
     experiment.check(config, losses=LOSSES)
     splits = open_splits(config.data)
@@ -95,11 +95,12 @@ def _study(
         command=["smoothiou", *sys.argv[1:]],
     )  # fmt: skip
     say(data_lines(plan["data"]))
-    plan, happened = write_or_continue(folder, plan, overwrite=overwrite)
-    if happened:
-        say(happened)
-    run_plan(folder, plan, jobs=1, quiet=quiet, say=say)
-    page, summary = report_study(folder, plan)
+    with claim_study(folder):
+        plan, happened = write_or_continue(folder, plan, overwrite=overwrite)
+        if happened:
+            say(happened)
+        run_plan(folder, plan, jobs=1, quiet=quiet, say=say)
+        page, summary = report_study(folder, plan)
     return {
         "study": str(folder),
         "report": str(page),

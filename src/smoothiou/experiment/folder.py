@@ -2,48 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
+from smoothiou import claims
+from smoothiou.claims import LOCK
 from smoothiou.config import RunConfig
 from smoothiou.errors import ConfigError
-from smoothiou.runs import hold, read_json, refuse_other_plan, write_text
+from smoothiou.runs import PART, read_json, refuse_other_plan, write_text
 from smoothiou.study.plan import UNSAID
 
-LOCK = ".lock"
 # What lies in a cell's folder before its run begins.
 BEFORE = {"config.toml", "log.txt", "error.txt", LOCK}
+# What a run writes, in the order in which it is deleted: finished no longer, and to the last still a run.
 WRITTEN = (
-    "manifest.json", "done", "result.json", "predictions.json", "localization.json", "metrics.csv", "last.ckpt",
-    "best.ckpt", "error.txt",
+    "done", "result.json", "predictions.json", "localization.json", "metrics.csv", "last.ckpt", "previous.ckpt",
+    "best.ckpt", "error.txt", "manifest.json",
 )  # fmt: skip
 
 
-@contextmanager
-def claim_folder(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a run folder while a run works in it.
-
-    Raises:
-        ConfigError: the path is a file, or another process works there.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder}: expected a folder, found a file.", hint="Choose another with --out.")
-    new = not folder.exists()
-    with hold(folder / LOCK) as claimed:
-        if claimed is None:
-            raise ConfigError(
-                f"{folder}: another process is training here.", hint="Wait for it, or choose another --out."
-            )
-        try:
-            yield
-        finally:
-            (folder / LOCK).unlink(missing_ok=True)
-            if new and folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
+def claim_folder(folder: Path) -> AbstractContextManager[None]:
+    """Keep other processes out of a run folder while a run works in it (see `claims.claim_folder`)."""
+    return claims.claim_folder(folder, doing="is training here")
 
 
 def prepare_folder(
@@ -63,13 +47,13 @@ def prepare_folder(
     found = read_json(folder / "manifest.json") if (folder / "manifest.json").is_file() else {}
     if isinstance(found, dict) and "identity" in found:
         if overwrite:
-            for name in WRITTEN:
+            for name in [*(path.name for path in folder.glob("*.ckpt.damaged*")), *WRITTEN]:
                 (folder / name).unlink(missing_ok=True)
         else:
             refuse_other_plan(folder, {**UNSAID, **found["identity"]}, {**UNSAID, **identity}, what="run")
             if (folder / "done").is_file():
                 return read_json(folder / "result.json")
-    elif folder.is_dir() and any(path.name not in BEFORE for path in folder.iterdir()):
+    elif folder.is_dir() and any(path.name not in BEFORE and path.suffix != PART for path in folder.iterdir()):
         raise ConfigError(f"{folder} holds files that are no run.", hint="Choose another folder with --out.")
     (folder / "error.txt").unlink(missing_ok=True)
     write_text(folder / "config.toml", tomli_w.dumps(config.nested()))

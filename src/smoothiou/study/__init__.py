@@ -8,7 +8,7 @@ stats    paired differences with intervals
 results  result.json files -> one summary and one sentence
 """
 
-from smoothiou.study.cells import CellEvent, cell_folder, cell_state, run_cells
+from smoothiou.study.cells import CellEvent, cell_folder, cell_state, claim_study, run_cells
 from smoothiou.study.launch import run_parallel
 from smoothiou.study.plan import estimate, make_plan, read_plan, refuse_other_study, write_or_continue
 from smoothiou.study.results import collect, sentence_of_result, signature, validate_result
@@ -25,6 +25,7 @@ __all__ = [
     "CellEvent",
     "cell_folder",
     "cell_state",
+    "claim_study",
     "run_cells",
     "run_parallel",
     "paired_difference",

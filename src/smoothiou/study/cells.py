@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from smoothiou import runs
+from smoothiou.claims import claim_folder, hold, holder
 from smoothiou.errors import DataError, InterruptedRun
 
 Cell = Mapping[str, Any]
@@ -28,7 +29,7 @@ class CellEvent:
         number: its place in the plan, from 1.
         total: cells in the plan.
         seconds: how long it ran.
-        message: for "failed" and "stopped", one line.
+        message: for "failed", "stopped" and "busy", one line.
     """
 
     kind: Literal["skipped", "busy", "start", "done", "failed", "stopped"]
@@ -104,9 +105,23 @@ def prepare(folder: str | Path, cell: Cell) -> None:
         raise runs.unwritable(home, error) from error
 
 
+def claim_study(folder: str | Path) -> AbstractContextManager[None]:
+    """Keep other commands out of a study while one works on it (see `claims.claim_folder`)."""
+    return claim_folder(Path(folder), doing="is working on this study")
+
+
 def claim(folder: str | Path, cell: Cell) -> AbstractContextManager[int | None]:
-    """Hold a cell while it runs, so that several commands can work on one study (see `runs.hold`)."""
-    return runs.hold(Path(folder) / "cells" / f".{cell['id']}.lock")
+    """Hold a cell while it runs, so that no other process runs it (see `claims.hold`)."""
+    return hold(_lock(folder, cell))
+
+
+def claimed_by(folder: str | Path, cell: Cell) -> str:
+    """Return who runs a cell that could not be claimed, as "process 123 on machine"."""
+    return holder(_lock(folder, cell))
+
+
+def _lock(folder: str | Path, cell: Cell) -> Path:
+    return Path(folder) / "cells" / f".{cell['id']}.lock"
 
 
 def run_cells(
@@ -142,11 +157,13 @@ def run_cells(
         def tell(kind: Any, cell: Cell = cell, number: int = number, **facts: Any) -> None:
             on_event(CellEvent(kind=kind, cell=cell, number=number, total=len(cells), **facts))
 
+        facts: dict[str, Any] = {}
         with claim(folder, cell) as claimed:
             if cell_state(folder, cell) == "done":  # asked under the claim: another process may just have finished it
-                outcome, facts = "skipped", {}
+                outcome = "skipped"
             elif claimed is None:
-                outcome, facts = "busy", {}
+                outcome = "busy"
+                facts["message"] = f"{claimed_by(folder, cell)} runs it"
             else:
                 prepare(folder, cell)
                 tell("start")
@@ -157,7 +174,7 @@ def run_cells(
                     tell("stopped", seconds=time.monotonic() - started, message=str(stop))
                     raise
                 outcome = "failed" if message else "done"
-                facts = {"seconds": time.monotonic() - started, "message": message}
+                facts |= {"seconds": time.monotonic() - started, "message": message}
         counts[outcome] += 1
         tell(outcome, **facts)
     return counts

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from smoothiou.claims import INHERITED, sign
 from smoothiou.errors import ConfigError, InterruptedRun
 from smoothiou.study.cells import (
     NO_RESULT,
@@ -22,6 +23,7 @@ from smoothiou.study.cells import (
     cell_folder,
     cell_state,
     claim,
+    claimed_by,
     ignore_event,
     in_order,
     prepare,
@@ -149,7 +151,7 @@ class _Launcher:
             if cell_state(self.folder, cell) == "done":
                 return self.tell("skipped", number, cell)
             if claimed is None:
-                return self.tell("busy", number, cell)
+                return self.tell("busy", number, cell, message=f"{claimed_by(self.folder, cell)} runs it")
             prepare(self.folder, cell)
             command = list(self.command_for(cell))
             with (cell_folder(self.folder, cell) / "log.txt").open("ab") as log:
@@ -159,7 +161,7 @@ class _Launcher:
                         stdin=subprocess.DEVNULL,
                         stdout=log,
                         stderr=subprocess.STDOUT,
-                        env=self.environment,
+                        env={**self.environment, INHERITED: str(claimed)},
                         start_new_session=True,  # Ctrl-C reaches it through us, once
                         pass_fds=[claimed],  # it keeps the claim, should this process be killed
                     )
@@ -167,6 +169,7 @@ class _Launcher:
                     message = f"{command[0]}: cannot be started: {error.strerror}"
                     write_error(self.folder, cell, message, " ".join(command))
                     return self.tell("failed", number, cell, message=message)
+            sign(claimed, process.pid)
             self.running.append(
                 _Child(
                     number=number,
