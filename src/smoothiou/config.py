@@ -180,7 +180,9 @@ class TrainConfig:
     eval_every: int = 0
     """Steps between evaluations on the val split, for curves and best.ckpt; 0: none."""
     save_seconds: float = 60.0
-    """Seconds between two saves of last.ckpt."""
+    """Seconds between two saves of last.ckpt; the end of an epoch is saved too, if the last save is 10 seconds old."""
+    load_seconds: float = 600.0
+    """Seconds that loader processes may take for a batch before the run is stopped (`train.workers` above 0)."""
 
     def __post_init__(self) -> None:
         _require(self.steps >= 1, "train.steps", "1 or more", self.steps)
@@ -192,6 +194,7 @@ class TrainConfig:
         _require(self.log_every >= 1, "train.log_every", "1 or more", self.log_every)
         _require(self.eval_every >= 0, "train.eval_every", "0 or more", self.eval_every)
         _require(self.save_seconds > 0, "train.save_seconds", "more than 0", self.save_seconds)
+        _require(self.load_seconds > 0, "train.load_seconds", "more than 0", self.load_seconds)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

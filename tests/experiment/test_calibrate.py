@@ -22,8 +22,9 @@ from smoothiou.experiment.build import build
 from smoothiou.experiment.calibrate import _suggested, default_steps, rounded
 from smoothiou.experiment.devices import choose_place
 from smoothiou.experiment.gradients import Positives, capture_positives, pulls
+from smoothiou.experiment.loading import draw_batches
 from smoothiou.experiment.splits import Splits, open_splits
-from smoothiou.experiment.training import draw_batches, train_detector
+from smoothiou.experiment.training import train_detector
 from smoothiou.losses import load_loss
 from smoothiou.losses.catalogue import CATALOGUE
 from smoothiou.losses.huber import huber

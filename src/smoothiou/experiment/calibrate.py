@@ -21,6 +21,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,9 @@ from smoothiou.experiment.build import build
 from smoothiou.experiment.devices import Place, choose_place
 from smoothiou.experiment.finished import open_run
 from smoothiou.experiment.gradients import Positives, capture_positives, pulls
+from smoothiou.experiment.loading import draw_batches
 from smoothiou.experiment.splits import Splits, describe_split, open_splits
-from smoothiou.experiment.training import draw_batches, train_detector
+from smoothiou.experiment.training import train_detector
 from smoothiou.losses import load_loss
 from smoothiou.losses.catalogue import CATALOGUE
 from smoothiou.runs import SCHEMA_VERSION, manifest
@@ -100,8 +102,8 @@ def propose_weights(
     found: dict[str, dict[str, dict[str, Any]]] = {}
 
     def look(model: nn.Module, step: int, name: str) -> None:
-        coming = draw_batches(images, config, place, start=step, steps=step + batches)
-        captured = capture_positives(model, coming, stages=config.loss.stages, seed=seed, start=step, place=place)
+        with closing(draw_batches(images, config, place, start=step, steps=step + batches)) as coming:
+            captured = capture_positives(model, coming, stages=config.loss.stages, seed=seed, start=step, place=place)
         counts = {stage: sum(len(p.pred_deltas) for p in taken) for stage, taken in captured.items()}
         if not all(counts.values()):
             without = ", ".join(stage for stage, count in counts.items() if not count)

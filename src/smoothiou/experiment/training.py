@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import nullcontext, suppress
+from collections.abc import Mapping
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,24 +15,23 @@ import torch
 import torch.distributed as distributed
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
 
 from smoothiou.config import RunConfig
-from smoothiou.data.dataset import DetectionDataset, collate, flip_horizontal
+from smoothiou.data.dataset import DetectionDataset
 from smoothiou.detectors import box_loss_state, box_statistics, load_box_loss_state
 from smoothiou.errors import ConfigError, InterruptedRun, SmoothIoUError
 from smoothiou.experiment.build import build
 from smoothiou.experiment.devices import Place, choose_place, forget_peak_memory, peak_memory_mb
 from smoothiou.experiment.folder import claim_folder, prepare_folder
+from smoothiou.experiment.loading import draw_batches, loader_fault
 from smoothiou.experiment.measure import Measurement, measure
 from smoothiou.experiment.splits import Splits, describe_data, open_splits
 from smoothiou.runs import SCHEMA_VERSION, finite, manifest, refuse_other_plan, write_json, write_text
 from smoothiou.study.plan import cell_hash, identity
-from smoothiou.train.checkpoint import load_checkpoint, restore_model, save_checkpoint
-from smoothiou.train.loop import Batch, Loop, train
+from smoothiou.train.checkpoint import LAST, PREVIOUS, load_newest, restore_model, save_checkpoint
+from smoothiou.train.loop import Loop, train
 from smoothiou.train.optim import build_optimizer
-from smoothiou.train.seeding import Batches, Draw, seed_weights
+from smoothiou.train.seeding import seed_weights
 from smoothiou.train.sinks import MetricsCsv, Progress
 
 RESUMED = ("model", "optimizer", "box_loss", "step", "best", "seconds", "watching", "place")
@@ -82,21 +81,22 @@ def run(
         except (InterruptedRun, KeyboardInterrupt):
             raise
         except Exception as error:
+            told = _in_words(error, config)
             if place.rank == 0:
                 with suppress(SmoothIoUError):  # on a full disk the error itself must still be seen
-                    write_text(folder / "error.txt", f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}")
-            raise _in_words(error, config) from error
+                    write_text(folder / "error.txt", f"{type(told).__name__}: {told}\n\n{traceback.format_exc()}")
+            raise told from error
 
 
 def _in_words(error: Exception, config: RunConfig) -> Exception:
-    """Return the error, or what a user can do about it where it is the device that is too small."""
+    """Return the error, or what a user can do about it where the device is too small or a loader process has ended."""
     if isinstance(error, torch.OutOfMemoryError):
         return SmoothIoUError(
             f"The device ran out of memory with {config.train.batch_size} images a step, short side "
             f"{config.model.min_size} pixels.",
             hint="Lower train.batch_size or model.min_size and model.max_size.",
         )
-    return error
+    return loader_fault(error, config) or error
 
 
 def _train_and_measure(
@@ -137,6 +137,7 @@ def _train_and_measure(
     write_json(folder / "predictions.json", measured.predictions)
     write_json(folder / "localization.json", {"images": measured.images})
     write_json(folder / "result.json", result)
+    (folder / PREVIOUS).unlink(missing_ok=True)  # nothing is left to go back for
     write_text(folder / "done", result["finished"] + "\n")
     return finite(result)
 
@@ -159,7 +160,7 @@ def train_detector(
     quiet: bool,
     until: int | None = None,
 ) -> Spent:
-    """Train to the end, from last.ckpt where there is one.
+    """Train to the end, from the newest whole checkpoint where there is one.
 
     Args:
         model: the detector, changed in place.
@@ -174,15 +175,19 @@ def train_detector(
     classes = list(splits.train.classes)
     here = {"device": place.device.type, "precision": place.precision, "processes": place.world}
     start, before, best, spent = 0, 0.0, -1.0, Spent()
-    if (folder / "last.ckpt").is_file():
-        checkpoint = load_checkpoint(folder / "last.ckpt", needed=RESUMED)
-        restore_model(model, checkpoint["model"], path=folder / "last.ckpt")
+    checkpoint, warning = load_newest(folder, needed=RESUMED, set_aside=place.rank == 0)
+    if warning and place.rank == 0:
+        print(warning, file=sys.stderr)
+    if checkpoint is not None:
+        restore_model(model, checkpoint["model"], path=folder / LAST)
         # Another precision or number of processes would end in other weights than the uninterrupted run.
         refuse_other_plan(folder, checkpoint["place"], here, what="kind of place, where this run began")
         optimizer.load_state_dict(checkpoint["optimizer"])
         load_box_loss_state(model, checkpoint["box_loss"])
         start, best = checkpoint["step"], checkpoint["best"]
         before, spent = checkpoint["seconds"], Spent(checkpoint["seconds"], checkpoint["watching"])
+        if place.rank == 0 and (changed := _changed(checkpoint)):
+            print(changed, file=sys.stderr)
     began = time.monotonic()
     if start and not quiet and place.rank == 0:
         print(f"{_label(config)}: continued from step {start} of {config.train.steps}", file=sys.stderr)
@@ -216,14 +221,16 @@ def train_detector(
 
     def save(step: int) -> None:
         spent.seconds = before + time.monotonic() - began
-        if place.rank == 0:
+        if metrics is not None:
+            metrics.settle()  # before the checkpoint that counts on these rows
             save_checkpoint(
-                folder / "last.ckpt",
+                folder / LAST,
                 {
                     "model": model.state_dict(), "classes": classes, "optimizer": optimizer.state_dict(),
-                    "box_loss": box_loss_state(model), "step": step,
-                    "seconds": spent.seconds, "watching": spent.watching, "best": best, "place": here,
+                    "box_loss": box_loss_state(model), "step": step, "seconds": spent.seconds,
+                    "watching": spent.watching, "best": best, "place": here, "rounding": _rounding(),
                 },
+                keep=folder / PREVIOUS,
             )  # fmt: skip
 
     loop = Loop(
@@ -234,10 +241,10 @@ def train_detector(
     )  # fmt: skip
     wrapped = DistributedDataParallel(model) if place.world > 1 else model
     progress = Progress(steps=last, start=start, label=_label(config), quiet=quiet or place.rank != 0)
-    with progress:
+    metrics = MetricsCsv(folder / "metrics.csv", resume_step=start) if place.rank == 0 else None
+    with progress, closing(draw_batches(images, config, place, start=start, steps=last)) as batches:
         train(
-            wrapped, optimizer, draw_batches(images, config, place, start=start, steps=last), loop,
-            sinks=[MetricsCsv(folder / "metrics.csv", resume_step=start), progress] if place.rank == 0 else [],
+            wrapped, optimizer, batches, loop, sinks=[metrics, progress] if metrics is not None else [],
             statistics=lambda: box_statistics(model), evaluate=evaluate, save=save,
             name=lambda target: splits.train.records[target["image_index"]].name,
             agree=lambda asked: _any_process(asked, place),
@@ -246,55 +253,18 @@ def train_detector(
     return spent
 
 
-def draw_batches(
-    images: DetectionDataset, config: RunConfig, place: Place, *, start: int, steps: int
-) -> Iterator[Batch]:
-    """Give this process's batches of the steps from `start` up to and without `steps`, as a run draws them.
-
-    Raises:
-        DataError: an image cannot be read.
-    """
-    batches = Batches(
-        images=len(images), batch_size=config.train.batch_size, seed=config.train.seed, flip=config.train.flip,
-        start=start, steps=steps, rank=place.rank, world=place.world,
-    )  # fmt: skip
-    loader = DataLoader(
-        _Drawn(images),
-        batch_sampler=batches,  # type: ignore[arg-type]  # an iterable of lists, of draws instead of numbers
-        collate_fn=_collate,
-        num_workers=config.train.workers,
-        pin_memory=place.device.type == "cuda",
-    )
-    return _without_faults(loader)
+def _rounding() -> dict[str, Any]:
+    """Return what decides about the last digits of a sum on one kind of place."""
+    return {"torch": torch.__version__.split("+")[0], "threads": torch.get_num_threads()}
 
 
-Example = tuple[torch.Tensor, dict[str, Any]]
-
-
-class _Drawn(TorchDataset[Example | SmoothIoUError]):
-    """Gives the examples that a batch has drawn: an image, flipped or not."""
-
-    def __init__(self, images: DetectionDataset) -> None:
-        self.images = images
-
-    def __getitem__(self, draw: Draw) -> Example | SmoothIoUError:
-        try:
-            image, target = self.images[draw.index]
-        except SmoothIoUError as error:
-            return error  # raised in a worker it would arrive as a traceback, without its hint
-        return flip_horizontal(image, target) if draw.flip else (image, target)
-
-
-def _collate(examples: list[Example | SmoothIoUError]) -> Batch | SmoothIoUError:
-    faults = [example for example in examples if isinstance(example, SmoothIoUError)]
-    return faults[0] if faults else collate([e for e in examples if not isinstance(e, SmoothIoUError)])
-
-
-def _without_faults(batches: Iterable[Batch | SmoothIoUError]) -> Iterator[Batch]:
-    for batch in batches:
-        if isinstance(batch, SmoothIoUError):
-            raise batch
-        yield batch
+def _changed(checkpoint: Mapping[str, Any]) -> str:
+    """Return what is to be said where a run goes on in other surroundings than those of its checkpoint."""
+    there, here = checkpoint.get("rounding") or _rounding(), _rounding()
+    found = [f"{key} {there[key]} there, {here[key]} here" for key in here if there.get(key) != here[key]]
+    if not found:
+        return ""
+    return f"Continued in other surroundings ({'; '.join(found)}): the same up to rounding, not bit for bit."
 
 
 def _result(config: RunConfig, measured: Measurement, *, hash_: str) -> dict[str, Any]:

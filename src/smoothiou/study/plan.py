@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 import shutil
 import time
@@ -23,6 +24,7 @@ NEUTRAL = (
     "train.device",
     # How fast, and how often something is written.
     "train.workers", "train.cache_mb", "train.log_every", "train.save_seconds",
+    "train.load_seconds",
 )  # fmt: skip
 """Settings that do not change what is learnt: a study may be continued with others."""
 
@@ -337,7 +339,12 @@ def _delete_study(folder: Path) -> None:
             if claimed is None:
                 raise ConfigError(f"{folder}: {home.name} is being run by another process.", hint="Stop it first.")
     for name in ("cells", "gallery"):
-        shutil.rmtree(folder / name, ignore_errors=True)
+        # Half deleted, a cell would be no run and no new folder either: so all go at once, by name, and then for good.
+        going = folder / f".{name}.deleted"
+        shutil.rmtree(going, ignore_errors=True)
+        if (folder / name).exists():
+            os.replace(folder / name, going)
+            shutil.rmtree(going, ignore_errors=True)
     for name in _WRITTEN:
         (folder / name).unlink(missing_ok=True)
 

@@ -38,7 +38,7 @@ class Loop:
         device, precision: where and in what format ("fp32" or "bf16") to compute.
         log_every: steps between two rows for the sinks.
         eval_every: steps between two calls of `evaluate`; 0 for none.
-        save_seconds: time between two calls of `save`.
+        save_seconds: time between two calls of `save`, which is also called at the end of an epoch of some length.
         seconds_before: time that the run had taken before it was interrupted.
     """
 
@@ -119,7 +119,7 @@ def train(
                 for sink in sinks:
                     sink.write(row)
             stop = agree(interrupts.asked)
-            if stop or time.monotonic() - saved >= loop.save_seconds or done == loop.steps or measured:
+            if stop or done == loop.steps or measured or _is_due(loop, done, time.monotonic() - saved):
                 save(done)
                 saved = time.monotonic()
             if stop:
@@ -127,6 +127,16 @@ def train(
                     f"Stopped after step {done} of {loop.steps}; the state is saved.",
                     hint="Give the same command again to continue.",
                 )
+
+
+EPOCH_SECONDS = 10.0
+"""The end of an epoch is worth a save if the last one is so old; epochs of small data sets take less."""
+
+
+def _is_due(loop: Loop, done: int, age: float) -> bool:
+    """Return whether to save after a step, when the last save is `age` seconds old."""
+    epoch, before = (steps * loop.batch_size // loop.images for steps in (done, done - 1))
+    return age >= loop.save_seconds or (epoch > before and age >= EPOCH_SECONDS)
 
 
 def to_device(

@@ -33,8 +33,14 @@ def seed_weights(seed: int) -> None:
 
 
 def seed_step(seed: int, step: int, *, rank: int = 0) -> None:
-    """Set torch's generators for what is random inside one step of one process."""
-    torch.manual_seed(_mix(_STEP, seed, step, rank))
+    """Set every generator for what is random inside one step of one process.
+
+    The detectors draw from torch's alone; a loss of one's own may draw from the others.
+    """
+    mixed = _mix(_STEP, seed, step, rank)
+    random.seed(mixed)
+    np.random.seed(mixed % 2**32)
+    torch.manual_seed(mixed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -47,6 +48,14 @@ class MetricsCsv:
         try:
             with self.path.open("a", newline="") as file:
                 csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n").writerow(cells)
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+
+    def settle(self) -> None:
+        """Have the system write the rows to the disk, where a power cut cannot take them."""
+        try:
+            with self.path.open("rb") as file:
+                os.fsync(file.fileno())
         except OSError as error:
             raise unwritable(self.path, error) from error
 

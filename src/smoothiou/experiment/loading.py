@@ -1,0 +1,111 @@
+"""Images and targets of a run, step by step, also from loader processes that may hang, die, or be signalled."""
+
+from __future__ import annotations
+
+import multiprocessing
+import re
+import signal
+from collections.abc import Generator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from smoothiou.config import RunConfig
+from smoothiou.data.dataset import DetectionDataset, collate, flip_horizontal
+from smoothiou.errors import SmoothIoUError
+from smoothiou.experiment.devices import Place
+from smoothiou.train.loop import Batch
+from smoothiou.train.seeding import Batches, Draw
+
+
+def draw_batches(
+    images: DetectionDataset, config: RunConfig, place: Place, *, start: int, steps: int
+) -> Generator[Batch, None, None]:
+    """Give this process's batches of the steps from `start` up to and without `steps`, as a run draws them.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    workers = config.train.workers
+    batches = Batches(
+        images=len(images), batch_size=config.train.batch_size, seed=config.train.seed, flip=config.train.flip,
+        start=start, steps=steps, rank=place.rank, world=place.world,
+    )  # fmt: skip
+    loader = DataLoader(
+        _Drawn(images),
+        batch_sampler=batches,  # type: ignore[arg-type]  # an iterable of lists, of draws instead of numbers
+        collate_fn=_collate,
+        num_workers=workers,
+        pin_memory=place.device.type == "cuda",
+        timeout=config.train.load_seconds if workers else 0,
+        worker_init_fn=_leave_signals_to_the_training if workers else None,
+    )
+    return _delivered(loader)
+
+
+def _leave_signals_to_the_training(worker: int) -> None:
+    """Ignore what asks for an end: a signal to the whole group must not take the data from the step at hand.
+
+    The training ends its loaders itself, and a loader whose training has been killed notices within seconds.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+Example = tuple[torch.Tensor, dict[str, Any]]
+
+
+class _Drawn(TorchDataset[Example | SmoothIoUError]):
+    """Gives the examples that a batch has drawn: an image, flipped or not."""
+
+    def __init__(self, images: DetectionDataset) -> None:
+        self.images = images
+
+    def __getitem__(self, draw: Draw) -> Example | SmoothIoUError:
+        try:
+            image, target = self.images[draw.index]
+        except SmoothIoUError as error:
+            return error  # raised in a worker it would arrive as a traceback, without its hint
+        return flip_horizontal(image, target) if draw.flip else (image, target)
+
+
+def _collate(examples: list[Example | SmoothIoUError]) -> Batch | SmoothIoUError:
+    faults = [example for example in examples if isinstance(example, SmoothIoUError)]
+    return faults[0] if faults else collate([e for e in examples if not isinstance(e, SmoothIoUError)])
+
+
+def _delivered(loader: DataLoader[Any]) -> Generator[Batch, None, None]:
+    others = set(multiprocessing.active_children())
+    batches = iter(loader)
+    started = [child for child in multiprocessing.active_children() if child not in others]
+    try:
+        for batch in batches:
+            if isinstance(batch, SmoothIoUError):
+                raise batch
+            yield batch
+    finally:
+        # An error's traceback keeps the iterator alive, and with it its processes, so they are not left to its end.
+        getattr(batches, "_shutdown_workers", lambda: None)()
+        for child in started:
+            if child.is_alive():  # one that hangs, which only this ends
+                child.kill()
+                child.join(5)
+
+
+def loader_fault(error: Exception, config: RunConfig) -> SmoothIoUError | None:
+    """Return in words what has become of a loader process; None where the error is about something else."""
+    text = str(error)
+    if "DataLoader timed out" in text:
+        return SmoothIoUError(
+            f"No batch came from the {config.train.workers} loader processes within {config.train.load_seconds:g} s.",
+            hint="Is the disk of the images reachable? The same command continues; train.load_seconds sets the time, "
+            "and --train.workers 0 reads in the training process.",
+        )
+    if found := re.search(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) (.+)", text):
+        return SmoothIoUError(
+            f"A loader process {found[1].rstrip('. ')}.",
+            hint="Was memory short? The same command continues; lower train.workers or train.cache_mb.",
+        )
+    return None
