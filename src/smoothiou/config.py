@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import sys
 import tomllib
 import types
 import typing
@@ -17,13 +18,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from smoothiou.errors import ConfigError, did_you_mean
+from smoothiou.inputs import MAX_PIXELS, MOST_PIXELS, read_bytes, short
 
 STAGES = ("rpn", "roi")
+MAX_RECIPE, MAX_LINE = 2**16, 2000
+"""Bytes of a recipe, and signs of a line of it: some texts of many dots take the reader of TOML hours."""
 
 
 def _require(condition: bool, key: str, expected: str, got: Any) -> None:
     if not condition:
-        raise ConfigError(f"{key}: expected {expected}, got {got!r}.")
+        raise ConfigError(f"{key}: expected {expected}, got {short(got)}.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +52,10 @@ class DataConfig:
     """Seed of the split where a data set ships none."""
     allow_dropped: int = 0
     """How many boxes without area or outside their image may be left out; 0 stops at the first."""
+    max_pixels: int = MAX_PIXELS
+    """Most pixels of an image, width times height; a file of a few bytes may claim billions, and fill the memory."""
+    follow_links: bool = False
+    """Whether links inside the data folder may lead out of it; the data folder itself may always be a link."""
     images: int = 300
     """`shapes` only: images in the training split (the test split has a third as many)."""
     size: int = 128
@@ -59,6 +67,8 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _require(self.allow_dropped >= 0, "data.allow_dropped", "0 or more", self.allow_dropped)
+        limit = f"1 to {MOST_PIXELS}, which is Pillow's own limit"
+        _require(1 <= self.max_pixels <= MOST_PIXELS, "data.max_pixels", limit, self.max_pixels)
         _require(self.images >= 3, "data.images", "3 or more", self.images)
         _require(32 <= self.size <= 2048, "data.size", "32 to 2048 pixels", self.size)
         _require(0 <= self.loose <= 0.5, "data.loose", "0 to 0.5", self.loose)
@@ -272,7 +282,7 @@ def _read(value: Any, hint: Any, key: str) -> Any:
     if origin is tuple:
         items = value.split(",") if isinstance(value, str) else value
         if not isinstance(items, (list, tuple)):
-            raise ConfigError(f"{key}: expected a list, got {value!r}.")
+            raise ConfigError(f"{key}: expected a list, got {short(value)}.")
         return tuple(_read(item, arguments[0], key) for item in items)
     if origin is types.UnionType:
         hint = next(a for a in arguments if a is not type(None))
@@ -289,12 +299,12 @@ def _read(value: Any, hint: Any, key: str) -> Any:
             number = hint(value) if isinstance(value, str) else value
         except ValueError:
             number = None
-        if hint is float and isinstance(number, (int, float)) and abs(number) < float("inf"):
+        if hint is float and isinstance(number, (int, float)) and abs(number) <= sys.float_info.max:
             return float(number)
         if hint is int and isinstance(number, int):
             return number
     expected = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}[hint]
-    raise ConfigError(f"{key}: expected {expected}, got {value!r}.")
+    raise ConfigError(f"{key}: expected {expected}, got {short(value)}.")
 
 
 def _sections() -> Iterator[tuple[str, type]]:
@@ -399,22 +409,30 @@ def read_recipe(name_or_path: str) -> dict[str, Any]:
     shipped = recipes()
     path = shipped.get(name_or_path, Path(name_or_path))
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError):
+        text = read_bytes(path, most=MAX_RECIPE).decode("utf-8-sig")
+        if (longest := max(map(len, text.splitlines()), default=0)) > MAX_LINE:
+            raise ConfigError(f"{path}: a line has {longest:,} signs, and at most {MAX_LINE:,} are read.")
+        content = tomllib.loads(text)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise ConfigError(
             f"{name_or_path}: no such recipe and no such file.", hint=did_you_mean(name_or_path, shipped)
         ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: not readable as TOML: {error}.") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: not readable as TOML: its brackets are nested too deeply.") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path}: not readable as TOML: {reason}.") from None
     flat: dict[str, Any] = {}
     sections = [section for section, _ in _sections()]
     for section, values in content.items():
         if section not in sections or not isinstance(values, dict):
-            raise ConfigError(f"{path}: [{section}] is no section.", hint=did_you_mean(section, sections))
+            raise ConfigError(f"{path}: [{section[:80]}] is no section.", hint=did_you_mean(section, sections))
         for key, value in values.items():
             if f"{section}.{key}" not in KEYS:
                 raise ConfigError(
-                    f"{path}: {section}.{key}: no such setting.", hint=did_you_mean(f"{section}.{key}", KEYS)
+                    f"{path}: {section}.{key[:80]}: no such setting.", hint=did_you_mean(f"{section}.{key}", KEYS)
                 )
             flat[f"{section}.{key}"] = value
     return flat

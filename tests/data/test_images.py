@@ -10,6 +10,7 @@ from PIL import Image
 
 from smoothiou.data.images import ImageFinder, check_file_name, image_size, read_image
 from smoothiou.errors import DataError
+from smoothiou.inputs import Limits, allowing
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"])
@@ -104,12 +105,15 @@ def test_a_link_out_of_the_folder_is_refused_and_one_inside_is_followed(tmp_path
             find()
 
 
-def test_an_image_folder_may_be_a_link_as_large_sets_often_are(tmp_path, image_file):
+def test_an_image_folder_may_be_a_link_as_large_sets_often_are_where_links_are_allowed(tmp_path, image_file):
     image_file(tmp_path / "disk" / "a.jpg")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "images").symlink_to(tmp_path / "disk")
     finder = ImageFinder(tmp_path / "data", [tmp_path / "data" / "images"])
-    assert finder.by_path("a.jpg", where="") == tmp_path / "data" / "images" / "a.jpg"
+    with pytest.raises(DataError, match=r"a.xml: .* is a link that leads out .* --data.follow_links true"):
+        finder.by_path("a.jpg", where="a.xml")
+    with allowing(Limits(links=True)):
+        assert finder.by_path("a.jpg", where="") == tmp_path / "data" / "images" / "a.jpg"
 
 
 def test_of_two_endings_the_one_that_the_annotation_names_is_taken(tmp_path, image_file):

@@ -154,7 +154,7 @@ def test_pets_without_our_lists_are_cut_from_the_boxed_images(shared_data, tmp_p
     (root / "images").symlink_to(shared_data / "oxford_pets" / "images")
     (root / "annotations" / "xmls").symlink_to(shared_data / "oxford_pets" / "annotations" / "xmls")
     (root / "annotations" / "trainval.txt").symlink_to(shared_data / "oxford_pets" / "annotations" / "trainval.txt")
-    train, val = (load_dataset(root, split=split) for split in ("train", "val"))
+    train, val = (load_dataset(root, split=split, follow_links=True) for split in ("train", "val"))
     assert (len(train.records), len(val.records)) == (509, 127)
     assert any(note.startswith("4 images of trainval.txt without XML left out") for note in train.notes)
 
@@ -191,7 +191,7 @@ def test_xml_without_image_is_refused_until_a_list_leaves_it_out(shared_data, tm
         (root / folder).symlink_to(source / folder)
     names = sorted(path.stem for path in (source / "images").iterdir())
     (root / "ImageSets" / "Main" / "train.txt").write_text("\n".join(names))
-    dataset = load_dataset(root)
+    dataset = load_dataset(root, follow_links=True)
     assert (len(dataset.records), dataset.counts()["boxes"]) == (35, 62)
     # JPEG and WebP data and alpha channels under .png.
     assert {record.source.read().mode for record in dataset.records} == {"RGB"}

@@ -112,7 +112,7 @@ def test_gzip_is_told_by_content_and_a_cut_file_is_named(tmp_path):
     [
         ("1,2,3", r"line 5: expected at least 6 fields with a frame and a label, got \['1', '2', '3'\]"),
         ("1,2,3,4,a.jpg,", "line 5: expected at least 6 fields"),
-        ("1,2,x,4,a.jpg,car", "line 5: expected four numbers, got 1, 2, x, 4"),
+        ("1,2,x,4,a.jpg,car", "line 5: expected four numbers, got '1, 2, x, 4'"),
         ('1,2,3,4,a.jpg,"car', "line 5: not a row of fields"),
     ],
 )

@@ -41,7 +41,8 @@ class TestContent:
 
     @pytest.mark.parametrize("key", sorted(NEUTRAL))
     def test_settings_that_do_not_change_a_result_do_not_change_its_hash(self, plan_of, key: str):
-        other = {"data.path": "elsewhere", "data.format": "voc", "train.device": "cpu"}.get(key, 3)
+        others = {"data.path": "elsewhere", "data.format": "voc", "data.follow_links": True, "train.device": "cpu"}
+        other = others.get(key, 3)
         changed = plan_of(**{key.replace(".", "__"): other})
         assert changed["settings"] != plan_of()["settings"]
         assert [c["hash"] for c in changed["cells"]] == [c["hash"] for c in plan_of()["cells"]]

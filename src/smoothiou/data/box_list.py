@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import math
 import zlib
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from smoothiou.data import coco_file, udacity_file
 from smoothiou.data.detect import load_dataset
 from smoothiou.data.records import Box
 from smoothiou.errors import DataError
+from smoothiou.inputs import read_bytes, unpack
 
 Corners = tuple[float, float, float, float]
 
@@ -69,11 +68,13 @@ def _content(file: Path) -> dict[str, Any]:
     if file.suffix.lower() != ".gz":
         return coco_file.read_json(file)
     try:
-        content = json.loads(gzip.decompress(file.read_bytes()))
+        unpacked = unpack(read_bytes(file, most=coco_file.MAX_BYTES), file, most=coco_file.MAX_BYTES)
     except FileNotFoundError:
         raise DataError(f"{file}: no such file.") from None
-    except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
-        raise DataError(f"{file}: cannot be read as gzipped JSON: {error}.") from None
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{file}: cannot be read as gzipped JSON: {reason}.") from None
+    content = coco_file.parse_json(unpacked, file)
     for key in ("images", "annotations", "categories"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise DataError(f'{file}: expected an object with a list "{key}".')

@@ -23,6 +23,7 @@ from smoothiou.data.images import ImageFinder, image_size
 from smoothiou.data.records import Box, Dataset, Fault, ImageFile, Record
 from smoothiou.data.splits import USUAL, find_split, in_usual_order, seeded_cut, unlearnt, usual_name
 from smoothiou.errors import DataError
+from smoothiou.inputs import refuse_links_out, require_regular
 
 Images = dict[Any, dict[str, Any]]
 
@@ -116,6 +117,7 @@ def find_files(path: Path) -> tuple[Path, dict[str, Path]]:
         DataError: no file, or two for one split.
     """
     root, candidates = _candidates(path)
+    data = root.resolve().name
     files: dict[str, Path] = {}
     for file in candidates:
         name = file_split(file, root)
@@ -123,7 +125,7 @@ def find_files(path: Path) -> tuple[Path, dict[str, Path]]:
             raise DataError(
                 f'{files[name]} and {file} both hold the split "{name}".', hint="Pass one of them directly."
             )
-        files[name] = file
+        files[name] = refuse_links_out(file, root=root, where=data)
     if not files:
         raise DataError(f"{path}: no COCO file found; looked for annotations/*.json, *.json and */*.json.")
     return root, files
@@ -171,7 +173,10 @@ def _candidates(path: Path) -> tuple[Path, list[Path]]:
 
 
 def _is_coco_file(file: Path) -> bool:
-    stat = file.stat()
+    try:
+        stat = require_regular(file)
+    except OSError:
+        return _is_called_like_one(file)
     return _is_coco_file_now(file.absolute(), stat.st_mtime_ns, stat.st_size)
 
 
@@ -180,9 +185,13 @@ def _is_coco_file_now(file: Path, _modified: int, _size: int) -> bool:
     try:
         content = load_json(file)
     except DataError:
-        # A broken file that is called like an annotation file is to be named, not passed over.
-        return usual_name(file_split(file, file.parent)) in USUAL or file.name.endswith(".coco.json")
+        return _is_called_like_one(file)
     return isinstance(content, dict) and "images" in content and ("annotations" in content or "categories" in content)
+
+
+def _is_called_like_one(file: Path) -> bool:
+    # A broken file that is called like an annotation file is to be named, not passed over.
+    return usual_name(file_split(file, file.parent)) in USUAL or file.name.endswith(".coco.json")
 
 
 def _whole(files: dict[str, Path]) -> Path | None:
@@ -227,7 +236,7 @@ def _records(
             continue
         width, height = image_size(path)
         told = image.get("width"), image.get("height")
-        annotated = (told[0], told[1]) if isinstance(told[0], int) and isinstance(told[1], int) else None
+        annotated = (told[0], told[1]) if type(told[0]) is int and type(told[1]) is int else None
         kept, wrong = fit_boxes(boxes[key], width=width, height=height)
         faults += size_fault(f"{file.name}: {name}", annotated=annotated, actual=(width, height)) + wrong
         called = _name(prefix, image)

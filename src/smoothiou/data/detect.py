@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from smoothiou.data import coco, merge, pets, shapes, udacity, voc
@@ -13,6 +14,7 @@ from smoothiou.data.splits import UNLEARNT, find_split, in_usual_order, usual_na
 from smoothiou.data.tail import tail_note
 from smoothiou.data.udacity_file import read_labels
 from smoothiou.errors import ConfigError, DataError, did_you_mean
+from smoothiou.inputs import MAX_PIXELS, Limits, allowing
 
 FORMATS = ("voc", "coco", "pets", "udacity", "shapes")
 
@@ -25,6 +27,8 @@ def load_dataset(
     labels: str = "",
     split_seed: int = 0,
     allow_dropped: int = 0,
+    max_pixels: int = MAX_PIXELS,
+    follow_links: bool = False,
     images: int = 300,
     size: int = 128,
     loose: float = 0.0,
@@ -41,6 +45,8 @@ def load_dataset(
         labels: which labels, where there are several: `head`, `species` or `breed` (`pets` only).
         split_seed: of the 80/20 cut where no split is shipped, and of what `shapes` draws.
         allow_dropped: how many boxes without area or outside their image may be left out.
+        max_pixels: most pixels of an image; a larger one stops the reading before it is decoded.
+        follow_links: whether links inside the data folder may lead out of it.
         images: of the training split (`shapes` only).
         size: side of an image in pixels (`shapes` only).
         loose: how loosely training boxes are drawn, as a share of the box side, 0 to 0.5 (`shapes` only).
@@ -51,13 +57,14 @@ def load_dataset(
         ConfigError: an option has a value that does not exist.
     """
     wanted = merge.parts(path, split)
-    found = [
-        _load_one(
-            part.folder, format=format, split=part.split, labels=labels, split_seed=split_seed,
-            allow_dropped=allow_dropped, images=images, size=size, loose=loose, long_tail=long_tail,
-        )
-        for part in wanted
-    ]  # fmt: skip
+    with allowing(Limits(pixels=max_pixels, links=follow_links)), _readable(path):
+        found = [
+            _load_one(
+                part.folder, format=format, split=part.split, labels=labels, split_seed=split_seed,
+                allow_dropped=allow_dropped, images=images, size=size, loose=loose, long_tail=long_tail,
+            )
+            for part in wanted
+        ]  # fmt: skip
     dataset = found[0]
     if len(found) > 1:
         dataset = merge.merge(found, wanted, split=merge.protocol_name(split) or split)
@@ -106,7 +113,17 @@ def detect_format(path: str | Path) -> str:
     Raises:
         DataError: nothing is at this path, or nothing known; with what was looked for and what was found.
     """
-    return "+".join(dict.fromkeys(_detect_one(part.folder) for part in merge.folders(path)))
+    with _readable(path):
+        return "+".join(dict.fromkeys(_detect_one(part.folder) for part in merge.folders(path)))
+
+
+@contextmanager
+def _readable(path: str | Path) -> Iterator[None]:
+    """Name the folder or file that the system does not let us read, or whose name no file can have."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{error.filename or path}: cannot be read: {error.strerror or error}.") from None
 
 
 def _detect_one(path: str | Path) -> str:
@@ -156,7 +173,8 @@ def list_splits(path: str | Path, format: str | None = None) -> tuple[str, ...]:
     Raises:
         DataError: as for `detect_format`, or an annotation cannot be read.
     """
-    homes = [_splits_of(part.folder, format) for part in merge.folders(path)]
+    with _readable(path):
+        homes = [_splits_of(part.folder, format) for part in merge.folders(path)]
     if len(homes) == 1:
         return homes[0]
     usual = [{usual_name(name) for name in names} for names in homes]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import warnings
 from collections.abc import Iterable, Iterator
@@ -12,8 +13,11 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from smoothiou.errors import DataError
+from smoothiou.inputs import MAX_NAME, check_word, is_inside, leads_out, limits, real_folder, require_regular
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif"})
+TYPES = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "AVIF")
+"""Read by content. Pillow knows forty more, some of which start other programs (EPS) or are hardly ever tried."""
 
 
 def read_image(path: Path) -> Image.Image:
@@ -23,12 +27,12 @@ def read_image(path: Path) -> Image.Image:
     as they are stored: boxes were drawn on stored pixels, so an EXIF rotation is not applied.
 
     Args:
-        path: an image file of any type that Pillow knows.
+        path: an image file of one of `TYPES`.
 
     Raises:
-        DataError: the file is missing, cut off or no image.
+        DataError: the file is missing, cut off, no image, or has more pixels than `inputs.limits` allows.
     """
-    with _named_errors(path), Image.open(path) as image:
+    with _named_errors(path), _open(path) as image:
         image.load()
         if image.mode.startswith("I;16"):
             # Pillow cuts 16-bit values off at 255; the high byte is what one means.
@@ -42,10 +46,30 @@ def image_size(path: Path) -> tuple[int, int]:
     """Return `(width, height)` from the file's header, without decoding it.
 
     Raises:
-        DataError: the file is missing or no image.
+        DataError: the file is missing, no image, or has more pixels than `inputs.limits` allows.
     """
-    with _named_errors(path), Image.open(path) as image:
+    with _named_errors(path), _open(path) as image:
         return image.size
+
+
+def _open(path: Path) -> Image.Image:
+    """Return an image of which only the header was read."""
+    require_regular(path)
+    image = Image.open(path, formats=_types())
+    width, height = image.size
+    if width * height > limits().pixels:
+        image.close()
+        raise DataError(
+            f"{path}: the image would have {width} x {height} pixels, and at most {limits().pixels:,} are decoded.",
+            hint=f"Make it smaller, or allow it with --data.max_pixels {width * height}.",
+        )
+    return image
+
+
+@functools.cache
+def _types() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in TYPES if name in Image.OPEN)
 
 
 @contextmanager
@@ -56,15 +80,18 @@ def _named_errors(path: Path) -> Iterator[None]:
             # Broken metadata beside good pixels, and sizes above Pillow's soft limit, are no reason to stop.
             warnings.simplefilter("ignore")
             yield
+    except DataError:
+        raise
     except FileNotFoundError:
         raise DataError(f"{path}: no such image.") from None
     except UnidentifiedImageError:
         raise DataError(
             f"{path}: not an image of a known type.", hint="Replace the file, or remove its entry."
         ) from None
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except Exception as error:  # whatever a decoder meets in bytes that nobody meant as an image
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise DataError(
-            f"{path}: the image cannot be read: {error}.", hint="Replace the file, or remove its entry."
+            f"{path}: the image cannot be read: {reason}.", hint="Replace the file, or remove its entry."
         ) from None
 
 
@@ -73,12 +100,12 @@ class ImageFinder:
 
     Args:
         root: the data folder.
-        folders: where images may lie, in the order they are searched; each may itself be a link to elsewhere.
+        folders: where images may lie, in the order they are searched.
     """
 
     def __init__(self, root: Path, folders: Iterable[Path]) -> None:
         self._folders = list(dict.fromkeys(folder for folder in folders if folder.is_dir()))
-        self._allowed = [Path(os.path.realpath(folder)) for folder in (root, *self._folders)]
+        self._root = real_folder(root)
         self._stems: dict[Path, dict[str, list[Path]]] = {}
 
     def by_stem(self, stem: str, *, file_name: str, where: str) -> Path | None:
@@ -97,7 +124,7 @@ class ImageFinder:
             candidates = self._index(folder).get(stem) or self._index(folder).get(PurePosixPath(wanted).stem, [])
             if candidates:
                 found = next((path for path in candidates if path.name == wanted), candidates[0])
-                return self._check_inside(found, where) if found.is_symlink() else found
+                return self._check_inside(found, where)
         return None
 
     def by_path(self, file_name: str, *, where: str) -> Path | None:
@@ -109,8 +136,8 @@ class ImageFinder:
         relative = check_file_name(file_name, where=where)
         for folder in self._folders:
             path = folder / relative
-            if path.is_file():
-                return self._check_inside(path, where) if len(relative.parts) > 1 or path.is_symlink() else path
+            if os.path.isfile(path):  # not is_file, which stops at a path that is too long
+                return self._check_inside(path, where)
         return None
 
     def stems(self) -> set[str]:
@@ -127,12 +154,8 @@ class ImageFinder:
         return self._stems[folder]
 
     def _check_inside(self, path: Path, where: str) -> Path:
-        real = Path(os.path.realpath(path))
-        if not any(real.is_relative_to(folder) for folder in self._allowed):
-            raise DataError(
-                f"{where}: the image {path} is a link that leads out of the data folder.",
-                hint="Put the image itself into the data folder.",
-            )
+        if not limits().links and not is_inside(path, (self._root,)):
+            raise leads_out(path, where)
         return path
 
 
@@ -144,7 +167,7 @@ def check_file_name(file_name: str, *, where: str) -> PurePosixPath:
         where: the annotation, for messages.
 
     Raises:
-        DataError: the name is empty, absolute, or climbs with "..".
+        DataError: the name is empty, absolute, climbs with "..", or cannot be that of a file.
     """
     path = PurePosixPath(file_name.replace("\\", "/"))
     climbs = ".." in path.parts or "\0" in file_name
@@ -153,4 +176,8 @@ def check_file_name(file_name: str, *, where: str) -> PurePosixPath:
             f"{where}: the image name {file_name!r} must be a relative path inside the data folder.",
             hint="Write the name of the file only.",
         )
+    for part in path.parts:
+        check_word(part, what="image", where=where)
+        if len(part.encode()) > MAX_NAME:
+            raise DataError(f"{where}: the image name {part!r} has more than {MAX_NAME} bytes, as no file has.")
     return path

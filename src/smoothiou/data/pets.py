@@ -12,6 +12,7 @@ Reference: Parkhi et al., Cats and Dogs, CVPR 2012.
 from __future__ import annotations
 
 import dataclasses
+import os
 import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from smoothiou.data.records import Box, Dataset
 from smoothiou.data.splits import find_split, in_usual_order, read_list, seeded_cut, unlearnt
 from smoothiou.data.voc_file import read_annotation
 from smoothiou.errors import ConfigError, DataError, did_you_mean
+from smoothiou.inputs import refuse_links_out
 
 LABELS = ("head", "species", "breed")
 SPECIES = ("cat", "dog")
@@ -58,7 +60,7 @@ def read(root: Path, *, split: str, split_seed: int, allow_dropped: int, labels:
         count = len(items["trainval"])
         some = "" if count == OFFICIAL else f" (the official list has {OFFICIAL}, and its cut is another)"
         notes = [f"70/30 cut of the {count} names of trainval.txt by the TensorFlow API's random.seed(42){some}"]
-    annotations = {item.xml: read_annotation(item.xml, root=root) for item in items[name] if item.xml.is_file()}
+    annotations = {item.xml: read_annotation(item.xml, root=root) for item in items[name] if os.path.isfile(item.xml)}
     records, faults = voc.make_records(items[name], annotations, root=root, split=name)
     refuse_dropped(faults, allow_dropped=allow_dropped, data=data)
     records = [
@@ -109,7 +111,7 @@ def splits(root: Path, *, split_seed: int) -> tuple[dict[str, list[voc.Item]], l
         # Lines are "name class species breed"; names have no spaces.
         split: [
             voc.Item(stem, root / "annotations" / "xmls" / f"{stem}.xml", finder)
-            for stem in dict.fromkeys(line.split()[0] for line in read_list(path) if not line.startswith("#"))
+            for stem in dict.fromkeys(line.split()[0] for line in _list(path, root) if not line.startswith("#"))
         ]
         for split, path in lists.items()
         if path.is_file()
@@ -120,13 +122,17 @@ def splits(root: Path, *, split_seed: int) -> tuple[dict[str, list[voc.Item]], l
         items |= {split: [by_name[stem] for stem in stems] for split, stems in tf.items()}
     if "train" in items and "val" in items:
         return items, ["train and val are the lists our_train.txt and our_val.txt"]
-    boxed = {item.name: item for item in items.get("trainval", []) if item.xml.is_file()}
+    boxed = {item.name: item for item in items.get("trainval", []) if os.path.isfile(item.xml)}
     cut = seeded_cut(boxed, seed=split_seed)
     notes = [f"split 80/20 by seed {split_seed} from the {len(boxed)} boxed images of trainval.txt"]
     if bare := [item.name for item in items.get("trainval", []) if item.name not in boxed]:
         count = "1 image" if len(bare) == 1 else f"{len(bare)} images"
         notes.append(f"{count} of trainval.txt without XML left out: {first_names(bare)}")
     return {**items, **{name: [boxed[stem] for stem in stems] for name, stems in cut.items()}}, notes
+
+
+def _list(path: Path, root: Path) -> list[str]:
+    return read_list(refuse_links_out(path, root=root, where=path.name))
 
 
 def tensorflow_cut(names: Sequence[str]) -> dict[str, list[str]]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+
+from smoothiou.inputs import allowing, check_word, limits, printable, visible
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,6 +96,15 @@ class Dataset:
     faults: tuple[Fault, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
+    def __post_init__(self) -> None:
+        # Names stand in every table, page and line of output; those of files have been seen by no reader.
+        images = [record.name for record in self.records]
+        named = {"data set": [self.name], "split": [self.split], "class": self.classes, "image": images}
+        for what, names in named.items():
+            for name in names:
+                if not printable(name):
+                    check_word(name, what=what, where=visible(self.name))
+
     @property
     def fingerprint(self) -> str:
         """A short hash of every name, size, box and class: equal data gives equal fingerprints."""
@@ -124,9 +136,15 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """An image on disk, decoded by its content, whatever its name ends in."""
+    """An image on disk, decoded by its content, whatever its name ends in.
+
+    Args:
+        path: of the file.
+        pixels: most that are decoded; what was allowed when the data set was read.
+    """
 
     path: Path
+    pixels: int = field(default_factory=lambda: limits().pixels)
 
     def read(self) -> Any:
         """Return the decoded RGB image.
@@ -136,4 +154,5 @@ class ImageFile:
         """
         from smoothiou.data.images import read_image
 
-        return read_image(self.path)
+        with allowing(dataclasses.replace(limits(), pixels=self.pixels)):
+            return read_image(self.path)

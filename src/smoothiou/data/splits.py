@@ -10,8 +10,11 @@ from pathlib import Path, PurePosixPath
 from smoothiou.data.faults import first_names
 from smoothiou.data.images import SUFFIXES, check_file_name
 from smoothiou.errors import DataError, did_you_mean
+from smoothiou.inputs import read_bytes
 
 USUAL = ("train", "val", "trainval", "test")
+MAX_LIST = 2**26
+"""Bytes of a list of images; that of a million images has 20 MB."""
 UNLEARNT = 'classes without a box in the split "train": '
 _SYNONYMS = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"}
 
@@ -88,14 +91,16 @@ def seeded_cut(
 def read_list(path: Path) -> list[str]:
     """Return the image names of a list file, without endings and without VOC's second column (-1, 0 or 1)."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_bytes(path, most=MAX_LIST).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: the list cannot be read: {error}.") from None
+        raise DataError(f"{path}: the list cannot be read: {getattr(error, 'strerror', None) or error}.") from None
     names = []
     for number, line in enumerate(lines, 1):
-        name = re.sub(r"\s+-?[01]$", "", line.strip())
+        name = line.strip()
         if not name:
             continue
+        first, *second = name.rsplit(maxsplit=1)
+        name = first if second and second[0] in ("-1", "0", "1") else name
         check_file_name(name, where=f"{path}, line {number}")
         names.append(name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in SUFFIXES else name)
     return names

@@ -21,6 +21,7 @@ from smoothiou.data.records import Box, Dataset, ImageFile, Record
 from smoothiou.data.splits import USUAL, find_split, in_usual_order, seeded_cut, unlearnt, usual_name
 from smoothiou.data.udacity_file import CLASSES, is_label_file, read_labels
 from smoothiou.errors import DataError
+from smoothiou.inputs import refuse_links_out
 
 ENDINGS = (".csv", ".csv.gz")
 BLOCKS = (25, 5, 1)
@@ -132,7 +133,7 @@ def find_set(path: Path) -> LabelSet:
         other = sets.setdefault(name, {}).get(split)
         if other:
             raise DataError(f"{other} and {file.name} hold the same labels or the same split.", hint="Remove one.")
-        sets[name][split] = file
+        sets[name][split] = refuse_links_out(file, root=root, where=root.resolve().name)
     if not sets:
         raise DataError(f"{path}: no label file found; looked for *.csv and *.csv.gz in Udacity's layouts.")
     if named:

@@ -15,14 +15,23 @@ from __future__ import annotations
 import csv
 import functools
 import gzip
+import io
+import itertools
 import zlib
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from smoothiou.data.records import Box
 from smoothiou.errors import DataError
+from smoothiou.inputs import check_word, open_regular, short
 
+MAX_LINES = 2_000_000
+"""Of a file, 20 times the largest that was published."""
+MAX_LINE = 4096
+"""Signs of a line."""
 CLASSES = ("car", "truck", "pedestrian", "trafficLight", "biker")
 """Their usual order; the crowdai file has the first three, with capitals."""
 
@@ -66,7 +75,7 @@ def read_labels(file: Path) -> Labels:
 def is_label_file(file: Path) -> bool:
     """Return whether the first row of a file is in one of the layouts read here."""
     try:
-        first = next((line for line in _text(file).splitlines() if line.strip()), "")
+        _, first = next(_rows(file), (0, ""))
         _columns(_fields(first, _delimiter(first), file, 1), _delimiter(first), file)
     except DataError:
         return False
@@ -95,53 +104,83 @@ class _Columns:
 
 @functools.lru_cache(maxsize=8)
 def _read_labels(file: Path, _modified: int, _size: int) -> Labels:
-    # Every split of a file cut in two asks for all of it.
-    lines = [(number, line.strip()) for number, line in enumerate(_text(file).splitlines(), 1)]
-    lines = [(number, line) for number, line in lines if line]
-    if not lines:
+    # Every split of a file cut in two asks for all of it. Of each row only what is needed is kept: numbers in an
+    # array, each label and frame once.
+    rows = _rows(file)
+    number, line = next(rows, (0, ""))
+    if not line:
         raise DataError(f"{file}: the label file is empty.", hint=f"Expected rows of {_EXPECTED}.")
-    delimiter = _delimiter(lines[0][1])
-    columns = _columns(_fields(lines[0][1], delimiter, file, lines[0][0]), delimiter, file)
-    rows = [
-        (number, _fields(line, delimiter, file, number), line)
-        for number, line in (lines[1:] if columns.header else lines)
-    ]
+    delimiter = _delimiter(line)
+    columns = _columns(_fields(line, delimiter, file, number), delimiter, file)
+    if not columns.header:
+        rows = itertools.chain([(number, line)], rows)
     needed = 1 + max(columns.frame, columns.label, *columns.corners)
-    numbers = []
-    for number, fields, _ in rows:
+    corners, lines = array("d"), array("q")
+    frames: list[str] = []
+    labels: list[str] = []
+    known: dict[str, str] = {}
+    seen: set[int] = set()
+    for number, line in rows:
+        fields = _fields(line, delimiter, file, number)
         if len(fields) < needed or not fields[columns.frame] or not fields[columns.label]:
             raise DataError(
-                f"{file}, line {number}: expected at least {needed} fields with a frame and a label, got {fields!r}.",
+                f"{file}, line {number}: expected at least {needed} fields with a frame and a label, "
+                f"got {short(fields)}.",
                 hint=f"A row is one of {_EXPECTED}.",
             )
-        numbers.append(_four_numbers([fields[place] for place in columns.corners], f"{file}, line {number}"))
-    names, notes = _order(numbers, columns, file)
+        where = f"{file}, line {number}"
+        corners.extend(_four_numbers([fields[place] for place in columns.corners], where))
+        label = fields[columns.label]
+        if label not in known:
+            check_word(label, what="class", where=where)
+        labels.append(known.setdefault(label, _SPELT.get(label.casefold(), label)))
+        frames.append(known.setdefault(fields[columns.frame], fields[columns.frame]))
+        lines.append(number)
+        seen.add(hash(line))
+    names, notes = _order([corners[place::4] for place in range(4)], columns, file)
+    places = [names.index(corner) for corner in _CORNERS]
     boxes: dict[str, list[Box]] = {}
-    for (number, fields, _), values in zip(rows, numbers, strict=True):
-        corner = dict(zip(names, values, strict=True))
-        box = Box(
-            xyxy=(corner["xmin"], corner["ymin"], corner["xmax"], corner["ymax"]),
-            label=_SPELT.get(fields[columns.label].casefold(), fields[columns.label]),
-            where=f"{file.name}, line {number}",
-        )
-        boxes.setdefault(fields[columns.frame], []).append(box)
+    for row, (frame, label, number) in enumerate(zip(frames, labels, lines, strict=True)):
+        x1, y1, x2, y2 = (corners[4 * row + place] for place in places)
+        box = Box(xyxy=(x1, y1, x2, y2), label=label, where=f"{file.name}, line {number}")
+        boxes.setdefault(frame, []).append(box)
     if columns.layout == "ids":
         notes.append(f"{file.name}: class ids serve as names, for the layout tells none")
-    if twice := len(rows) - len({line for _, _, line in rows}):
+    if twice := len(frames) - len(seen):
         stand = "1 row stands" if twice == 1 else f"{twice} rows stand"
         notes.append(f"{file.name}: {stand} in it twice, word for word, and each was kept")
     return Labels(columns.layout, {frame: tuple(found) for frame, found in boxes.items()}, tuple(notes))
 
 
-def _text(file: Path) -> str:
-    """Return the content of a file, unpacked if its content, and not its name, says that it is gzipped."""
+def _rows(file: Path) -> Iterator[tuple[int, str]]:
+    """Return number and text of every line that is not blank, unpacked where the content says that it is gzipped.
+
+    Raises:
+        DataError: the file cannot be read, has too many lines or too long ones, or is no UTF-8.
+    """
     try:
-        content = file.read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
-        return content.decode("utf-8-sig")
+        with open_regular(file) as content:
+            packed = content.read(2) == b"\x1f\x8b"
+            content.seek(0)
+            # The two have no type in common that says it.
+            unpacked: Any = gzip.GzipFile(fileobj=content) if packed else content
+            text = io.TextIOWrapper(unpacked, encoding="utf-8-sig")
+            for number in range(1, MAX_LINES + 1):
+                line = text.readline(MAX_LINE + 1)
+                if not line:
+                    return
+                if len(line) > MAX_LINE:
+                    raise DataError(f"{file}, line {number}: it has more than {MAX_LINE:,} signs, as no row has.")
+                if row := line.strip():
+                    yield number, row
+            if not text.read(1):
+                return
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: the label file cannot be read: {error}.", hint="Fetch it again.") from None
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{file}: the label file cannot be read: {reason}.", hint="Fetch it again.") from None
+    raise DataError(
+        f"{file}: it has more than {MAX_LINES:,} lines, and every box is kept in memory.", hint="Cut it into several."
+    )
 
 
 def _delimiter(line: str) -> str:
@@ -153,7 +192,9 @@ def _fields(line: str, delimiter: str, file: Path, number: int) -> list[str]:
     try:
         row = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True, strict=True), [])
     except csv.Error as error:
-        raise DataError(f"{file}, line {number}: not a row of fields: {error}: {line!r}.", hint="Repair it.") from None
+        raise DataError(
+            f"{file}, line {number}: not a row of fields: {error}: {short(line)}.", hint="Repair it."
+        ) from None
     return [field.strip() for field in row]
 
 
@@ -181,7 +222,9 @@ def _columns(first: Sequence[str], delimiter: str, file: Path) -> _Columns:
             return _Columns("ids", 0, 5, (1, 2, 3, 4), _ORDERS[1], header=False)
         if len(first) >= 7:
             return _Columns("autti", 0, 6, (1, 2, 3, 4), _CORNERS, header=False)
-    raise DataError(f"{file}: the first row is in no known layout: {list(first)!r}.", hint=f"Expected {_EXPECTED}.")
+    raise DataError(
+        f"{file}: the first row is in no known layout: {short(list(first))}.", hint=f"Expected {_EXPECTED}."
+    )
 
 
 def _is_number(text: str) -> bool:
@@ -196,11 +239,13 @@ def _four_numbers(texts: Sequence[str], where: str) -> tuple[float, float, float
     try:
         a, b, c, d = map(float, texts)
     except ValueError:
-        raise DataError(f"{where}: expected four numbers, got {', '.join(texts)}.", hint="Repair the row.") from None
+        raise DataError(
+            f"{where}: expected four numbers, got {short(', '.join(texts))}.", hint="Repair the row."
+        ) from None
     return a, b, c, d
 
 
-def _order(numbers: Sequence[tuple[float, ...]], columns: _Columns, file: Path) -> tuple[tuple[str, ...], list[str]]:
+def _order(numbers: Sequence[array[float]], columns: _Columns, file: Path) -> tuple[tuple[str, ...], list[str]]:
     """Return what the four numbers are, and a note where that is not what the header says.
 
     Of the header's order and the two usual ones, that with the fewest impossible rows (right of left, below above)
@@ -208,8 +253,8 @@ def _order(numbers: Sequence[tuple[float, ...]], columns: _Columns, file: Path) 
     """
 
     def impossible(order: tuple[str, ...]) -> int:
-        x1, y1, x2, y2 = (order.index(corner) for corner in _CORNERS)
-        return sum(row[x1] > row[x2] or row[y1] > row[y2] for row in numbers)
+        x1, y1, x2, y2 = (numbers[order.index(corner)] for corner in _CORNERS)
+        return sum(left > right or top > bottom for left, top, right, bottom in zip(x1, y1, x2, y2, strict=True))
 
     counts = {order: impossible(order) for order in dict.fromkeys((columns.names, *_ORDERS))}
     best = min(counts, key=counts.__getitem__)
@@ -218,5 +263,5 @@ def _order(numbers: Sequence[tuple[float, ...]], columns: _Columns, file: Path) 
     told = "header" if columns.header else "layout"
     return best, [
         f"{file.name}: the numbers stand in the order {','.join(best)}, not in the {told}'s {','.join(columns.names)}, "
-        f"by which {counts[columns.names]} of {len(numbers)} boxes would be impossible"
+        f"by which {counts[columns.names]} of {len(numbers[0])} boxes would be impossible"
     ]

@@ -12,17 +12,19 @@ Reference: Everingham et al., The PASCAL Visual Object Classes Challenge, IJCV 2
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from smoothiou.data.faults import first_names, fit_boxes, refuse_dropped, refuse_missing_images, size_fault
-from smoothiou.data.images import ImageFinder, image_size
+from smoothiou.data.images import ImageFinder, check_file_name, image_size
 from smoothiou.data.records import Dataset, Fault, ImageFile, Record
 from smoothiou.data.splits import find_split, in_usual_order, read_list, seeded_cut, unlearnt, usual_name
 from smoothiou.data.voc_file import Annotation, read_annotation
 from smoothiou.errors import DataError
+from smoothiou.inputs import open_regular, refuse_links_out
 
 CLASSES = (
     *(
@@ -62,7 +64,10 @@ def read(root: Path, *, split: str, split_seed: int, allow_dropped: int) -> Data
     items, notes = splits(root, split_seed=split_seed)
     name = find_split(split, in_usual_order(items), data=data)
     annotations = {
-        item.xml: read_annotation(item.xml, root=root) for part in items.values() for item in part if item.xml.is_file()
+        item.xml: read_annotation(item.xml, root=root)
+        for part in items.values()
+        for item in part
+        if os.path.isfile(item.xml)
     }
     labels = {
         part: {box.label for item in items[part] if item.xml in annotations for box in annotations[item.xml].boxes}
@@ -115,7 +120,7 @@ def splits(root: Path, *, split_seed: int) -> tuple[dict[str, list[Item]], list[
     shipped = _listed(root) or _split_folders(root)
     if shipped:
         return shipped
-    items = [item for item in _flat(root, root) if item.xml.is_file()]
+    items = [item for item in _flat(root, root) if os.path.isfile(item.xml)]
     _refuse_voc_without_lists([item.name for item in items], data=root.resolve().name)
     found = {item.xml: read_annotation(item.xml, root=root) for item in items}
     missing = [item.xml.name for item in items if _find_image(item, found[item.xml]) is None]
@@ -152,7 +157,7 @@ def _refuse_voc_without_lists(names: Sequence[str], *, data: str) -> None:
 
 def has_boxes(items: Iterable[Item], *, root: Path) -> bool:
     """Return whether any image of a split has a box."""
-    return any(item.xml.is_file() and read_annotation(item.xml, root=root).boxes for item in items)
+    return any(os.path.isfile(item.xml) and read_annotation(item.xml, root=root).boxes for item in items)
 
 
 def _listed(root: Path) -> tuple[dict[str, list[Item]], list[str]] | None:
@@ -167,7 +172,7 @@ def _listed(root: Path) -> tuple[dict[str, list[Item]], list[str]] | None:
     for name, path in lists.items():
         if _is_class_list(path, lists):
             continue
-        names = read_list(path)
+        names = read_list(refuse_links_out(path, root=root, where=path.name))
         once = list(dict.fromkeys(names))
         if len(once) < len(names):
             notes.append(f"{path.name} names {len(names) - len(once)} images twice; each was read once")
@@ -180,8 +185,8 @@ def _is_class_list(path: Path, lists: Mapping[str, Path]) -> bool:
     _, _, split = path.stem.rpartition("_")
     if split == path.stem or split not in lists:
         return False
-    with path.open(encoding="utf-8-sig", errors="replace") as lines:
-        return len(next(lines, "").split()) > 1
+    with open_regular(path) as lines:
+        return len(lines.readline(2**10).split()) > 1
 
 
 def _split_folders(root: Path) -> tuple[dict[str, list[Item]], list[str]] | None:
@@ -199,6 +204,8 @@ def _flat(folder: Path, root: Path) -> list[Item]:
     for place in filter(None, [folder, _folder(folder, "annotations", "xmls", "labels")]):
         files = sorted(place.glob("*.xml"))
         if files:
+            for path in files:
+                check_file_name(path.name, where=str(place))
             finder = ImageFinder(root, filter(None, [images, place, folder]))
             return [Item(path.stem, path, finder) for path in files]
     return []

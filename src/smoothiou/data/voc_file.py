@@ -12,6 +12,10 @@ import defusedxml.ElementTree
 from smoothiou.data.images import check_file_name
 from smoothiou.data.records import Box
 from smoothiou.errors import DataError
+from smoothiou.inputs import check_word, read_bytes, refuse_links_out, short
+
+MAX_BYTES = 2**24
+"""Of an XML file; the largest of PASCAL's has 20 kB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +32,20 @@ def read_annotation(path: Path, *, root: Path) -> Annotation:
     """Return the objects of one XML file; parts nested in an object are no objects.
 
     Raises:
-        DataError: not XML, or an object without a name or without four numbers; with file and line or object.
+        DataError: not XML, reached through a link that leads out of the data folder, or an object without a name or
+            without four numbers; with file and line or object.
     """
     where = path.relative_to(root).as_posix()
+    refuse_links_out(path, root=root, where=where)
     try:
-        tree = defusedxml.ElementTree.parse(path).getroot()
+        tree = defusedxml.ElementTree.fromstring(read_bytes(path, most=MAX_BYTES))
     except ParseError as error:
         raise DataError(f"{path}, line {error.position[0]}: not well-formed XML: {error}.", hint="Repair it.") from None
     except defusedxml.DefusedXmlException:
         raise DataError(f"{path}: the XML declares entities, which are not read.", hint="Remove its DOCTYPE.") from None
     except (OSError, ValueError, LookupError) as error:
-        raise DataError(f"{path}: cannot be read as XML: {error}.") from None
-    assert tree is not None
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path}: cannot be read as XML: {reason}.") from None
     file_name = (tree.findtext("filename") or "").strip()
     if file_name:
         check_file_name(file_name, where=str(path))
@@ -51,6 +57,7 @@ def _read_object(node: Element, where: str) -> Box:
     label = (node.findtext("name") or "").strip()
     if not label:
         raise DataError(f"{where} has no name.", hint="Write its class into <name>.")
+    check_word(label, what="class", where=where)
     corners = []
     # By name: the order of the four tags differs between tools and years.
     for tag in ("xmin", "ymin", "xmax", "ymax"):
@@ -58,7 +65,9 @@ def _read_object(node: Element, where: str) -> Box:
         try:
             corners.append(float(text or ""))
         except ValueError:
-            raise DataError(f"{where} ({label}): <{tag}> must be a number, got {text!r}.", hint="Repair it.") from None
+            raise DataError(
+                f"{where} ({label}): <{tag}> must be a number, got {short(text)}.", hint="Repair it."
+            ) from None
     xmin, ymin, xmax, ymax = corners
     difficult = (node.findtext("difficult") or "").strip().lower() in ("1", "true", "yes")
     return Box(xyxy=(xmin - 1, ymin - 1, xmax, ymax), label=label, difficult=difficult, where=where)

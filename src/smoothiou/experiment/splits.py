@@ -11,6 +11,7 @@ from smoothiou.data.leaks import warn
 from smoothiou.data.merge import check_classes
 from smoothiou.data.records import Dataset
 from smoothiou.errors import ConfigError
+from smoothiou.inputs import Limits, allowing
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,9 @@ def open_splits(config: DataConfig) -> Splits:
     if not config.path:
         raise ConfigError("data.path is empty.", hint="Name a folder, or `shapes` for the synthetic data set.")
     format_ = None if config.format == "auto" else config.format
-    train, val, test = choose_splits(config.path, format=format_, train=config.train, val=config.val, test=config.test)
+    named = {"train": config.train, "val": config.val, "test": config.test}
+    with allowing(allowed(config)):
+        train, val, test = choose_splits(config.path, format=format_, **named)
     learnt, *others = (open_split(config, split) for split in (train, test, val) if split)
     for other in others:
         check_classes(learnt.classes, other.classes, f"{train} and {other.split}")
@@ -45,10 +48,12 @@ def open_splits(config: DataConfig) -> Splits:
 def open_test(config: DataConfig) -> Dataset:
     """Read the split to measure on, which may be all that a data set has."""
     format_ = None if config.format == "auto" else config.format
-    known = list_splits(config.path, format=format_)
-    if config.test or len(known) != 1:
-        return open_split(config, choose_splits(config.path, format=format_, train=config.train, test=config.test)[2])
-    return open_split(config, known[0])
+    with allowing(allowed(config)):
+        known = list_splits(config.path, format=format_)
+        chosen = known[0] if known else ""
+        if config.test or len(known) != 1:
+            chosen = choose_splits(config.path, format=format_, train=config.train, test=config.test)[2]
+    return open_split(config, chosen)
 
 
 def open_split(config: DataConfig, split: str) -> Dataset:
@@ -63,8 +68,15 @@ def open_split(config: DataConfig, split: str) -> Dataset:
         labels=config.labels,
         split_seed=config.split_seed,
         allow_dropped=config.allow_dropped,
+        max_pixels=config.max_pixels,
+        follow_links=config.follow_links,
         **shapes,
     )
+
+
+def allowed(config: DataConfig) -> Limits:
+    """Return what the settings allow of files."""
+    return Limits(pixels=config.max_pixels, links=config.follow_links)
 
 
 def describe_data(splits: Splits) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from smoothiou.study.weights import FILE, StageWeights, weight_settings
 
 NEUTRAL = (
     # The fingerprints say what the data is, wherever it lies.
-    "data.path", "data.format", "data.allow_dropped",
+    "data.path", "data.format", "data.allow_dropped", "data.max_pixels", "data.follow_links",
     # Where, not what; every result records it, and `collect` says when cells differ.
     "train.device",
     # How fast, and how often something is written.

@@ -1,0 +1,266 @@
+"""Files that others made: which are opened, how much of them is read, and how their words are shown. No torch.
+
+Annotations, recipes and checkpoints come from strangers. So a reader opens regular files only (a named pipe would
+wait for ever), stops at a stated size, and never lets a text of theirs steer a terminal.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import re
+import reprlib
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from smoothiou.errors import DataError
+
+MAX_PIXELS = 2**26
+"""Pixels of an image, 8192 x 8192, unless the settings allow more: decoded and converted, 0.7 GB at most."""
+MOST_PIXELS = 178_956_970
+"""What settings may allow; Pillow refuses more."""
+MAX_NAME = 255
+"""Signs of the name of a class, and bytes of the name of a file, which is what file systems allow."""
+MAX_RATIO = 100
+"""How many times its own size a packed file may hold. Annotations pack 5 to 20 times; a bomb, up to 1000 times."""
+FREE = 2**24
+"""Bytes that may be unpacked whatever the ratio: a file of blanks is no attack while it is small."""
+
+# What a terminal or a page takes for a command: control signs, line ends, turns of the direction of writing, and
+# halves of a sign, which no encoding can write.
+_HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 3, 120, 120, 40
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the user allows beyond the usual.
+
+    Args:
+        pixels: most pixels of an image.
+        links: whether links inside a data folder may lead out of it.
+    """
+
+    pixels: int = MAX_PIXELS
+    links: bool = False
+
+
+_LIMITS: ContextVar[Limits] = ContextVar("limits", default=Limits())  # noqa: B039, frozen
+
+
+def limits() -> Limits:
+    """Return what is allowed here and now."""
+    return _LIMITS.get()
+
+
+@contextmanager
+def allowing(allowed: Limits) -> Iterator[None]:
+    """Read with other limits than the usual ones."""
+    token = _LIMITS.set(allowed)
+    try:
+        yield
+    finally:
+        _LIMITS.reset(token)
+
+
+# ---- opening
+
+
+def require_regular(path: str | Path) -> os.stat_result:
+    """Return what the system tells of a regular file, or of one behind a link.
+
+    Raises:
+        OSError: it is missing, a folder, a pipe, a device, or has a name that no file can have.
+    """
+    try:
+        found = os.stat(path)
+    except ValueError as error:  # a zero byte in the name
+        raise OSError(errno.EINVAL, str(error), str(path)) from None
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is a pipe, a socket or a device, and no file", str(path))
+    return found
+
+
+def open_regular(path: str | Path) -> BinaryIO:
+    """Open a regular file for reading.
+
+    Raises:
+        OSError: see `require_regular`.
+    """
+    require_regular(path)
+    return open(path, "rb")
+
+
+def read_bytes(path: str | Path, *, most: int) -> bytes:
+    """Return the content of a regular file.
+
+    Args:
+        path: of the file.
+        most: bytes; more are not read.
+
+    Raises:
+        OSError: see `require_regular`; or the file is larger.
+    """
+    with open_regular(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        size = max(os.stat(path).st_size, len(content))
+        raise OSError(errno.EFBIG, f"it has {size:,} bytes, and at most {most:,} are read", str(path))
+    return content
+
+
+def unpack(packed: bytes, path: str | Path, *, most: int) -> bytes:
+    """Return what a gzipped text holds, unpacking no more than is allowed.
+
+    Args:
+        packed: content of the file.
+        path: of the file, for messages.
+        most: bytes; also, more than `MAX_RATIO` times the packed bytes are refused once they are many.
+
+    Raises:
+        OSError: it holds more.
+        EOFError: it is cut off.
+        zlib.error: it is damaged.
+    """
+    most = min(most, max(FREE, MAX_RATIO * len(packed)))
+    parts: list[bytes] = []
+    room, rest = most, packed
+    while rest:
+        member = zlib.decompressobj(wbits=31)
+        parts.append(member.decompress(rest, room + 1))
+        room -= len(parts[-1])
+        if room < 0:
+            raise OSError(errno.EFBIG, f"it unpacks to more than {most:,} bytes from {len(packed):,}", str(path))
+        if not member.eof:
+            raise EOFError("it is cut off")
+        rest = member.unused_data.lstrip(b"\0")
+    return b"".join(parts)
+
+
+def refuse_packed(path: str | Path) -> None:
+    """Stop before a zip file that would unpack to more than it is long; what torch writes is stored as it is.
+
+    Raises:
+        OSError: see `require_regular`; or its members hold more bytes than the file; or its list of members is broken.
+    """
+    size = require_regular(path).st_size
+    with open(path, "rb") as file:
+        if file.read(2) != b"PK":
+            return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            total = sum(member.file_size for member in archive.infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, LookupError, EOFError) as error:
+        raise OSError(errno.EINVAL, f"it is cut off: {error}", str(path)) from None
+    if total > size:
+        message = f"it unpacks to {total:,} bytes from {size:,}, and checkpoints are not packed"
+        raise OSError(errno.EFBIG, message, str(path))
+
+
+# ---- links
+
+
+def is_inside(path: str | Path, folders: tuple[str, ...]) -> bool:
+    """Return whether a file, links followed, lies in one of some folders.
+
+    Args:
+        path: of the file.
+        folders: real paths.
+    """
+    path = os.path.join(os.getcwd(), path)  # not abspath, which takes `link/..` for nothing
+    parent = _real(os.path.dirname(path))
+    real = os.path.realpath(path) if os.path.islink(path) else os.path.join(parent, os.path.basename(path))
+    return any(real == folder or real.startswith(folder.rstrip("/") + "/") for folder in folders)
+
+
+def real_folder(folder: str | Path) -> str:
+    """Return the path of a folder with all links followed."""
+    return _real(os.path.join(os.getcwd(), folder))
+
+
+@functools.lru_cache(maxsize=1024)
+def _real(folder: str) -> str:
+    return os.path.realpath(folder)
+
+
+def refuse_links_out(path: Path, *, root: Path, where: str) -> Path:
+    """Return a file of a data folder, unless it is reached through a link that leads out of it.
+
+    The data folder itself may be a link.
+
+    Args:
+        path: of the file.
+        root: the data folder.
+        where: what names the file, for messages.
+
+    Raises:
+        DataError: it leads out, and that was not allowed.
+    """
+    if not limits().links and not is_inside(path, (real_folder(root),)):
+        raise leads_out(path, where)
+    return path
+
+
+def leads_out(path: Path, where: str) -> DataError:
+    """Return what is said of a link that leads out of its data folder."""
+    return DataError(
+        f"{where}: {path} is a link that leads out of the data folder, to {os.path.realpath(path)}.",
+        hint="Put the files themselves into the data folder, or allow it with --data.follow_links true.",
+    )
+
+
+# ---- words
+
+
+def printable(text: str) -> bool:
+    """Return whether a text steers no terminal, ends no line, and can be written in UTF-8."""
+    return not _HIDDEN.search(text)
+
+
+def visible(text: str, *, keep: str = "") -> str:
+    r"""Return a text with what would steer a terminal spelt out: the escape sign becomes `\x1b`.
+
+    Args:
+        text: of anyone.
+        keep: signs that stay as they are ("\n").
+    """
+    return _HIDDEN.sub(lambda found: found[0] if found[0] in keep else found[0].encode("unicode_escape").decode(), text)
+
+
+def short(value: Any) -> str:
+    """Return a value as Python writes it, cut to what a message can hold, however large or deep it is."""
+    return _SHORT.repr(value)
+
+
+def check_word(text: str, *, what: str, where: str) -> str:
+    """Return a name that an annotation gives to something, if it can be printed.
+
+    Args:
+        text: the name.
+        what: what is called so, for messages ("class").
+        where: the annotation, for messages.
+
+    Raises:
+        DataError: it holds control signs or line ends, or is longer than `MAX_NAME`.
+    """
+    if _HIDDEN.search(text):
+        raise DataError(
+            f"{where}: the name of the {what} holds signs that steer a terminal, or a line end: {short(text)}.",
+            hint="Write it in letters.",
+        )
+    if len(text) > MAX_NAME:
+        raise DataError(
+            f"{where}: the name of the {what} has {len(text):,} signs, and at most {MAX_NAME} are read: {short(text)}."
+        )
+    return text
