@@ -68,3 +68,20 @@ def test_autocast_does_not_round_the_weights():
     with torch.autocast("cpu", torch.bfloat16):
         cast, _ = both(feature, boxes)
     assert torch.equal(plain, cast)
+
+
+def test_a_box_that_is_not_finite_gives_crops_that_are_not_and_no_crash():
+    ours = SeparableRoIAlign(stride=STRIDE)({"0": torch.randn(1, 3, 4, 4)}, [torch.full((2, 4), torch.nan)], [(0, 0)])
+    assert ours.isnan().all()
+
+
+def test_gradients_of_images_together_equal_those_of_each_alone():
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(3, 4, 6, 9, generator=generator)
+    boxes = [torch.rand(count, 4, generator=generator).cumsum(1) * 60 for count in (40, 0, 5)]
+    together, alone = features.clone().requires_grad_(), features.clone().requires_grad_()
+    pool = SeparableRoIAlign(stride=STRIDE)
+    pool({"0": together}, boxes, [(0, 0)] * 3).square().sum().backward()
+    for one, own in zip(alone, boxes, strict=True):
+        pool({"0": one[None]}, [own], [(0, 0)]).square().sum().backward()
+    torch.testing.assert_close(together.grad, alone.grad, atol=1e-4, rtol=1e-4)
