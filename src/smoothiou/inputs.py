@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import mmap
 import os
 import re
 import reprlib
@@ -37,6 +38,8 @@ FREE = 2**24
 # What a terminal or a page takes for a command: control signs, line ends, turns of the direction of writing, and
 # halves of a sign, which no encoding can write.
 _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# How a pickle names `bytearray`, which torch's own safe reader calls with any number.
+_EMPTY_BYTES = b"cbuiltins\nbytearray\n"
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 3, 120, 120, 40
 
@@ -148,24 +151,40 @@ def unpack(packed: bytes, path: str | Path, *, most: int) -> bytes:
     return b"".join(parts)
 
 
-def refuse_packed(path: str | Path) -> None:
-    """Stop before a zip file that would unpack to more than it is long; what torch writes is stored as it is.
+def refuse_bomb(path: str | Path) -> None:
+    """Stop before a checkpoint that would take more memory than it is long; torch stores numbers as they are.
 
     Raises:
-        OSError: see `require_regular`; or its members hold more bytes than the file; or its list of members is broken.
+        OSError: see `require_regular`; or it is a zip file whose members hold more bytes than the file, or whose list
+            of members is broken; or it asks for empty bytes by the number, which no state dict needs.
     """
     size = require_regular(path).st_size
     with open(path, "rb") as file:
-        if file.read(2) != b"PK":
-            return
+        if size and file.read(2) != b"PK":
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                found = content.find(_EMPTY_BYTES)
+        else:
+            found = _pickles(path, size).find(_EMPTY_BYTES) if size else -1
+    if found >= 0:
+        raise OSError(errno.EINVAL, "it asks for a number of empty bytes, as no checkpoint does", str(path))
+
+
+def _pickles(path: str | Path, size: int) -> bytes:
+    """Return what a zip file says of its tensors."""
     try:
         with zipfile.ZipFile(path) as archive:
             total = sum(member.file_size for member in archive.infolist())
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, LookupError, EOFError) as error:
-        raise OSError(errno.EINVAL, f"it is cut off: {error}", str(path)) from None
-    if total > size:
-        message = f"it unpacks to {total:,} bytes from {size:,}, and checkpoints are not packed"
-        raise OSError(errno.EFBIG, message, str(path))
+            if total > size:
+                message = f"it unpacks to {total:,} bytes from {size:,}, and checkpoints are not packed"
+                raise OSError(errno.EFBIG, message, str(path))
+            return b"".join(archive.read(member) for member in archive.infolist() if member.filename.endswith(".pkl"))
+    except OSError:
+        raise
+    except zipfile.BadZipFile as error:
+        told = "a part does not match its checksum" if "CRC-32" in str(error) else "it is cut off"
+        raise OSError(errno.EINVAL, f"{told}: {error}", str(path)) from None
+    except Exception as error:  # zipfile raises whatever its parsing meets
+        raise OSError(errno.EINVAL, f"it is cut off, or no file of PyTorch's: {error}", str(path)) from None
 
 
 # ---- links

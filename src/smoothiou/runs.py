@@ -19,8 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from smoothiou.errors import ConfigError, DataError, SmoothIoUError
+from smoothiou.inputs import read_bytes
 
 SCHEMA_VERSION = 1
+MAX_JSON = 2**31
+"""Bytes of a JSON file."""
 
 
 def version() -> str:
@@ -140,11 +143,12 @@ def finite(value: Any) -> Any:
 def read_json(path: str | Path) -> Any:
     """Read JSON, with one sentence for a file that is missing or broken."""
     try:
-        return json.loads(Path(path).read_text())
+        return json.loads(read_bytes(path, most=MAX_JSON))
     except FileNotFoundError:
         raise DataError(f"{path}: no such file.") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise DataError(f"{path}: not readable as JSON: {error}.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path}: not readable as JSON: {reason}.") from None
 
 
 def digest(content: Any) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 from cyclopts import App, CycloptsError
 
 from smoothiou.errors import SmoothIoUError
+from smoothiou.inputs import visible
 from smoothiou.runs import version
 
 EPILOGUE = """
@@ -28,6 +29,8 @@ Every setting can be given as a dotted option (`--optim.lr 0.002`); `smoothiou c
 With `--json` a command prints one JSON object to stdout. `--debug` shows tracebacks.
 """
 
+LONGEST = 4000
+"""Signs of a message on stderr; a broken file may be quoted in it."""
 
 COMMANDS = {
     "compare": ("compare:compare", "Train a detector with each loss on the same seeds, and report the differences."),
@@ -36,6 +39,7 @@ COMMANDS = {
     "probe": ("probe:probe", "Compare how tightly second stages refine the same boxes, or rank losses in minutes."),
     "predict": ("predict:predict", "Find objects in images, and draw them."),
     "calibrate": ("calibrate:calibrate", "Measure how strongly each loss pulls, and propose weights that match."),
+    "doctor": ("doctor:doctor", "Find what is wrong with a data set, and write a repaired copy."),
     "report": ("report:report", "Draw a study's report again from its files."),
     "fetch-data": ("fetch_data:fetch_data", "Tell what a public data set costs to download, and do it with --yes."),
     "losses": ("losses:losses", "List the box losses, or explain one."),
@@ -116,7 +120,13 @@ def complain(message: str, *, hint: str, code: int, as_json: bool, details: Mapp
     """Say what went wrong, to people on stderr and to programs on stdout, and return the exit code."""
     if as_json:
         print(json.dumps({"error": {"message": message, "hint": hint, "exit_code": code}, **(details or {})}))
-    print(f"smoothiou: {message}", file=sys.stderr)
+    print(f"smoothiou: {_shown(message)}", file=sys.stderr)
     if hint:
-        print(f"  {hint}", file=sys.stderr)
+        print(f"  {_shown(hint)}", file=sys.stderr)
     return code
+
+
+def _shown(text: str) -> str:
+    """Return a text that cannot steer the terminal, for names of strangers' files stand in it, cut to a page of it."""
+    text = visible(text, keep="\n")
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ... ({len(text) - LONGEST:,} more signs)"

@@ -34,6 +34,7 @@ from smoothiou.cli.words import data_lines
 from smoothiou.config import RunConfig, split_losses
 from smoothiou.errors import ConfigError, IncompleteStudyError
 
+from smoothiou.inputs import visible
 if TYPE_CHECKING:
     from smoothiou.study import CellEvent
 
@@ -142,7 +143,7 @@ def run_plan(folder: Path, plan: Mapping[str, Any], *, jobs: int, quiet: bool, s
         place = f"[{event.number}/{event.total}] {event.cell['loss']} seed {event.cell['seed']}"
         took = f" in {event.seconds:.0f} s" if event.seconds >= 1 else ""
         if event.kind == "failed":
-            print(f"{place}: failed{took}: {event.message}", file=sys.stderr)
+            print(visible(f"{place}: failed{took}: {event.message}"), file=sys.stderr)
         elif event.kind != "start" or jobs > 1:
             words = "done before" if event.kind == "skipped" else event.kind
             say(f"{place}: {words}{took}{f': {event.message}' if event.kind == 'busy' else ''}")

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from smoothiou.cli.options import Device, Json
 from smoothiou.errors import ConfigError
+from smoothiou.inputs import visible
 
 
 def predict(
@@ -52,5 +53,5 @@ def predict(
             ", ".join(f"{box['label']} {box['score']:.2f}" for box in picture["boxes"])
             or f"nothing of score {score} or more (see --score)"
         )
-        print(f"{picture['image']}: {boxes}", file=sys.stderr)
+        print(visible(f"{picture['image']}: {boxes}"), file=sys.stderr)
     print(out or run / "predictions")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from smoothiou.inputs import visible
+
 
 def result_lines(result: Mapping[str, Any]) -> str:
     """Return the main numbers of a result.json, with the signature under them."""
@@ -40,7 +42,8 @@ def data_lines(data: Mapping[str, Any]) -> str:
             first = next((f["where"] for f in facts["faults"] if f["kind"] == kind), "")
             lines.append(f"      {number} x {kind}, first: {first}")
         notes |= dict.fromkeys(facts["notes"])
-    return "\n".join([*lines, *(f"      {note}" for note in notes)])
+    # Names of files stand in it.
+    return "\n".join(visible(line) for line in [*lines, *(f"      {note}" for note in notes)])
 
 
 def percent(value: float | None) -> str:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from smoothiou.detectors.crc32c import crc32c, unmask
 from smoothiou.errors import CheckpointError
+from smoothiou.inputs import open_regular, printable, read_bytes, short
 
 MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
 FOOTER = 48
@@ -26,6 +27,10 @@ TRAILER = 5
 """Behind each block: one byte of compression, four bytes of masked CRC of the block and that byte."""
 TYPES = {1: np.dtype("<f4"), 2: np.dtype("<f8"), 3: np.dtype("<i4"), 9: np.dtype("<i8"), 19: np.dtype("<f2")}
 """TensorFlow's numbers for the types of numbers."""
+MAX_INDEX = 2**22
+"""Bytes of an index; that of the paper's checkpoint has 15 kB."""
+MAX_KEY = 512
+"""Bytes of a variable's name, for each entry may repeat the one before it and add a byte."""
 COPY = "Take another copy of the file."
 
 
@@ -97,12 +102,16 @@ class TensorFlowCheckpoint:
                 hint=COPY,
             )
         content = self._bytes(name, variable)
-        return torch.from_numpy(np.frombuffer(content, dtype).reshape(variable.shape).astype(dtype.newbyteorder("=")))
+        try:
+            numbers = np.frombuffer(content, dtype).reshape(variable.shape)
+        except ValueError:  # as (0, 2**64 - 1), which has no bytes and no place in numpy
+            raise CheckpointError(f"{self.index}: {name} has the shape {list(variable.shape)}.", hint=COPY) from None
+        return torch.from_numpy(numbers.astype(dtype.newbyteorder("=")))
 
     def _bytes(self, name: str, variable: Variable) -> bytes:
         path, end = self.data_file(variable.shard), variable.offset + variable.size
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 there = file.seek(0, 2)
                 if end > there:
                     raise CheckpointError(
@@ -110,6 +119,8 @@ class TensorFlowCheckpoint:
                     )
                 file.seek(variable.offset)
                 content = file.read(variable.size)
+        except MemoryError:
+            raise CheckpointError(f"{path}: {name} has {variable.size:,} bytes, more than fit into memory.") from None
         except (FileNotFoundError, IsADirectoryError):
             raise CheckpointError(f"{path}: no such file.", hint=f"It belongs beside {self.index.name}.") from None
         except OSError as error:
@@ -133,7 +144,7 @@ def open_tf_checkpoint(path: str | Path) -> TensorFlowCheckpoint:
     """
     index = _find_index(Path(path))
     try:
-        content = index.read_bytes()
+        content = read_bytes(index, most=MAX_INDEX)
     except OSError as error:
         raise CheckpointError(f"{index}: not readable ({error.strerror}).", hint=COPY) from None
     try:
@@ -141,7 +152,7 @@ def open_tf_checkpoint(path: str | Path) -> TensorFlowCheckpoint:
         if b"" not in entries:
             raise _Fault("it has no header")
         shards = _read_header(entries.pop(b""))
-        variables = {key.decode(): _read_variable(key, value, shards=shards) for key, value in entries.items()}
+        variables = {_name(key): _read_variable(key, value, shards=shards) for key, value in entries.items()}
     except (_Fault, UnicodeDecodeError) as fault:
         raise CheckpointError(f"{index}: no index of a TensorFlow checkpoint: {fault}.", hint=COPY) from None
     return TensorFlowCheckpoint(index=index, shards=shards, variables=variables)
@@ -173,7 +184,12 @@ def _entries(content: bytes) -> Iterator[tuple[bytes, bytes]]:
         raise _Fault(f"its last {len(MAGIC)} bytes of {len(content):,} are not those of a table; it may be cut off")
     footer = content[-FOOTER:]
     at = _skip_handle(footer, 0)  # the meta index, which TensorFlow leaves empty
+    before = 0
     for _, handle in _pairs(_block(content, footer[at:])):
+        offset, behind = _varint(handle, 0)
+        if offset < before:
+            raise _Fault(f"its blocks overlap at byte {offset:,}")
+        before = offset + _varint(handle, behind)[0] + TRAILER
         yield from _pairs(_block(content, handle))
 
 
@@ -209,6 +225,8 @@ def _pairs(block: bytes) -> Iterator[tuple[bytes, bytes]]:
         length, at = _varint(block, at)
         if shared > len(key) or at + fresh + length > end:
             raise _Fault("an entry reaches beyond its block")
+        if shared + fresh > MAX_KEY:
+            raise _Fault(f"a name has {shared + fresh:,} bytes, and at most {MAX_KEY:,} are read")
         key = key[:shared] + block[at : at + fresh]
         at += fresh
         yield key, block[at : at + length]
@@ -254,6 +272,13 @@ def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
 
 def _numbers(message: bytes) -> dict[int, int]:
     return {number: value for number, value in _fields(message) if isinstance(value, int)}
+
+
+def _name(key: bytes) -> str:
+    name = key.decode()
+    if not printable(name):
+        raise _Fault(f"a name holds signs that steer a terminal: {short(name)}")
+    return name
 
 
 def _read_header(message: bytes) -> int:

@@ -15,6 +15,7 @@ from torchvision.models import WeightsEnum
 from torchvision.ops import FrozenBatchNorm2d
 
 from smoothiou.errors import CheckpointError
+from smoothiou.inputs import refuse_bomb
 
 HEAD = "roi_heads.box_predictor."
 
@@ -26,6 +27,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         CheckpointError: no such file, cut off, or no state dict.
     """
     try:
+        refuse_bomb(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise CheckpointError(f"{path}: no such checkpoint file.") from None
@@ -34,7 +36,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
             f"{path}: cut off, or more than tensors and plain containers ({_first_line(error)}).",
             hint="Save `model.state_dict()`, or take another copy of the file.",
         ) from None
-    except (OSError, RuntimeError, EOFError, ValueError, LookupError, AttributeError) as error:
+    except Exception as error:  # pickles and zip files of strangers make their readers raise anything
         raise CheckpointError(
             f"{path}: cut off, or no PyTorch checkpoint ({_first_line(error)}).",
             hint="Take another copy of the file; last.ckpt and best.ckpt lie beside each other.",
@@ -156,7 +158,7 @@ def fetch(weights: WeightsEnum) -> Mapping[str, Tensor]:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return (str(getattr(error, "strerror", None) or error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _some(names: list[str]) -> str:

@@ -16,6 +16,7 @@ import hotcoco
 import numpy as np
 
 from smoothiou.errors import ConfigError, DataError
+from smoothiou.inputs import short
 from smoothiou.runs import read_json
 
 Truth = Mapping[str, Any] | str | Path
@@ -300,7 +301,7 @@ def _ids(entries: Sequence[Any], where: str) -> dict[int, None]:
 
 def _whole(value: Any, where: str) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 0:
-        raise DataError(f"{where}: expected a whole number of 0 or more, got {value!r}.")
+        raise DataError(f"{where}: expected a whole number of 0 or more, got {short(value)}.")
     return int(value)
 
 
@@ -312,14 +313,18 @@ def _known(value: Any, known: Any, where: str) -> int:
 
 
 def _number(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise DataError(f"{where}: expected a finite number, got {value!r}.")
-    return float(value)
+    try:
+        number = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+    except OverflowError:  # a whole number of 400 digits
+        number = math.inf
+    if not math.isfinite(number):
+        raise DataError(f"{where}: expected a finite number, got {short(value)}.")
+    return number
 
 
 def _box(value: Any, where: str) -> list[float]:
     if not isinstance(value, (list, tuple, np.ndarray)) or len(value) != 4:
-        raise DataError(f"{where}: expected [x, y, width, height], got {value!r}.")
+        raise DataError(f"{where}: expected [x, y, width, height], got {short(value)}.")
     box = [_number(number, where) for number in value]
     if box[2] < 0 or box[3] < 0:
         raise DataError(f"{where}: expected a width and height of 0 or more, got {box!r}.")

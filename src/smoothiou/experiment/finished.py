@@ -16,6 +16,7 @@ from smoothiou.experiment.build import build
 from smoothiou.experiment.devices import Place, choose_place
 from smoothiou.experiment.measure import measure
 from smoothiou.experiment.splits import open_split, open_test
+from smoothiou.inputs import printable, short
 from smoothiou.runs import SCHEMA_VERSION, finite, write_json
 from smoothiou.train.checkpoint import load_checkpoint
 
@@ -34,6 +35,9 @@ class OpenedRun:
 def open_run(folder: Path, *, checkpoint: str, device: str | None) -> OpenedRun:
     """Read settings and weights of a run folder; neither its data nor the network is needed.
 
+    A folder of a stranger runs no code: a loss that it names as `package.module:object` is not imported, for nothing
+    is learnt here.
+
     Raises:
         CheckpointError: the folder is no run, or its checkpoint is missing or does not fit.
     """
@@ -43,12 +47,25 @@ def open_run(folder: Path, *, checkpoint: str, device: str | None) -> OpenedRun:
         )
     path = folder / f"{checkpoint}.ckpt"
     content = load_checkpoint(path, needed=("model", "classes", "step"))
-    classes = tuple(content["classes"])
+    classes = _classes(content, path)
     # The checkpoint brings every weight, so none is to be loaded from elsewhere.
     config = build_config(str(folder / "config.toml"), {"train.device": device, "model.weights": str(path)})
     place = choose_place(config.train.device, config.train.precision)
-    model = build(config, classes=len(classes))
+    stand_in = dataclasses.replace(config.loss, name="huber") if ":" in config.loss.name else config.loss
+    model = build(dataclasses.replace(config, loss=stand_in), classes=len(classes))
     return OpenedRun(config, model.to(place.device).eval(), classes, place, content["step"])
+
+
+def _classes(content: dict[str, Any], path: Path) -> tuple[str, ...]:
+    """Return the names of a checkpoint's classes, which will stand in tables, pages and output."""
+    found = content["classes"]
+    named = isinstance(found, (list, tuple)) and found and all(isinstance(name, str) for name in found)
+    if not named or type(content["step"]) is not int or not all(printable(name) for name in found):
+        raise CheckpointError(
+            f"{path}: expected the names of the classes and a number of steps, got {short(found)} and "
+            f"{short(content['step'])}."
+        )
+    return tuple(found)
 
 
 def evaluate_run(

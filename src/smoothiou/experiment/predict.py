@@ -17,6 +17,8 @@ from smoothiou.detectors import detect
 from smoothiou.errors import DataError
 from smoothiou.evaluate.detect import run_detector
 from smoothiou.experiment.finished import open_run
+from smoothiou.experiment.splits import allowed
+from smoothiou.inputs import allowing
 from smoothiou.runs import write_bytes
 
 # Okabe and Ito's colours, which stay apart for colour-blind readers.
@@ -51,7 +53,8 @@ def predict_images(
     """
     opened = open_run(Path(folder), checkpoint=checkpoint, device=device)
     paths = _files(images)
-    pictures = [read_image(path) for path in paths]
+    with allowing(allowed(opened.config.data)):
+        pictures = [read_image(path) for path in paths]
     nothing = (np.zeros((0, 4)), np.zeros(0, dtype=np.int64))
     outputs = run_detector(
         functools.partial(detect, opened.model),

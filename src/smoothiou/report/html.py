@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from smoothiou.inputs import is_inside, real_folder
 from smoothiou.report import tables
 from smoothiou.report.cells import verdict_words
 from smoothiou.report.curves import window
@@ -178,8 +179,10 @@ def _smoothing(material: Material) -> str:
 
 def _picture(material: Material, picture: dict[str, Any]) -> dict[str, Any]:
     """Return a gallery image with its pixels as a data URI and its panels in the order of the losses."""
-    path = material.folder / picture["image"]
-    data = base64.b64encode(path.read_bytes()).decode() if path.is_file() else ""
+    path = material.folder / str(picture["image"])
+    # A study folder may come from a stranger, and the page shows what it names.
+    shown = path.is_file() and is_inside(path, (real_folder(material.folder),))
+    data = base64.b64encode(path.read_bytes()).decode() if shown else ""
     means = picture.get("mean_iou") or {}
     base = means.get(material.baseline)
     panels = []

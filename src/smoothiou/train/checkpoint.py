@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import pickle
 import struct
 import warnings
 import zipfile
@@ -17,6 +16,7 @@ import torch
 from torch import nn
 
 from smoothiou.errors import CheckpointError
+from smoothiou.inputs import refuse_bomb, short
 from smoothiou.runs import write_bytes
 
 FORMAT = 1
@@ -56,14 +56,16 @@ def load_checkpoint(path: str | Path, *, needed: Sequence[str] = ("model",)) -> 
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint.", hint="Train first, or name another run or file.")
     try:
+        refuse_bomb(path)
         _require_whole(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # remarks on foreign pickles; what matters is raised
             content = torch.load(path, map_location="cpu", weights_only=True)
     except PermissionError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}.", hint="Change its permissions.") from error
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except Exception as error:  # pickles and zip files of strangers make their readers raise anything
+        told = str(getattr(error, "strerror", None) or error).strip()
+        reason = told.splitlines()[0] if told else type(error).__name__
         kind = DamagedCheckpoint
         if "weights_only" in reason or "Weights only" in reason:
             reason = "it holds Python objects, which may run code when read; only tensors and plain values are accepted"
@@ -72,8 +74,11 @@ def load_checkpoint(path: str | Path, *, needed: Sequence[str] = ("model",)) -> 
             f"{path}: not readable as a checkpoint ({reason[:160]}).",
             hint="Remove it to start from the beginning, or take another copy.",
         ) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT or "model" not in content:
-        found = content.get("format", "none") if isinstance(content, dict) else type(content).__name__
+    known = isinstance(content, dict) and type(content.get("format")) is int and content["format"] == FORMAT
+    if not known or "model" not in content:
+        found = type(content).__name__
+        if isinstance(content, dict):
+            found = short(content["format"]) if "format" in content else "none"
         raise CheckpointError(
             f"{path}: expected a smoothiou checkpoint of format {FORMAT}, got format {found}.",
             hint="Read it with the version of smoothiou that wrote it, or train anew with --overwrite.",
@@ -157,6 +162,8 @@ def restore_model(model: nn.Module, weights: dict[str, torch.Tensor], *, path: s
     Raises:
         CheckpointError: a parameter is missing, unknown or of another shape; the first three are named.
     """
+    if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
+        raise CheckpointError(f"{path}: its model is no state dict.", hint="Take another copy of the file.")
     own = model.state_dict()
     wrong = [f"{key} is missing" for key in own if key not in weights]
     wrong += [f"{key} is unknown" for key in weights if key not in own]
