@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from smoothiou.data import Box, Dataset, ImageFile, Record, load_dataset
-from smoothiou.data.dataset import DetectionDataset, collate, flip_horizontal
+from smoothiou.data.dataset import DetectionDataset, PreparedDataset, collate, flip_horizontal
 from smoothiou.errors import DataError
 
 BOXES = (
@@ -110,3 +110,23 @@ def test_flipping_twice_changes_nothing(corners, width):
     for key in ("boxes", "ignore", "labels"):
         assert torch.equal(twice[1][key], target[key])
     assert twice[1]["image_id"] == 7
+
+
+def test_prepared_images_are_made_once_each_way_while_memory_lasts():
+    made = []
+
+    def prepare(image, target):
+        made.append(target["image_index"])
+        return image.float(), {**target, "prepared": True}
+
+    data = DetectionDataset(load_dataset("shapes", images=3, size=256), cache_mb=0)
+    kept = PreparedDataset(data, prepare, cache_mb=2)  # two images of 768 KiB
+    for _ in range(2):
+        for index, flip in ((0, False), (0, True), (1, False)):
+            image, target = kept.example(index, flip=flip)
+            plain, boxes = data.example(index, flip=flip)
+            assert torch.equal(image, plain.float())
+            assert torch.equal(target["boxes"], boxes["boxes"])
+            target["boxes"] = None  # what a caller does to a target does not come back
+    assert made == [0, 0, 1, 1]
+    assert len(kept) == 3

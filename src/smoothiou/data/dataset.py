@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,44 @@ class DetectionDataset(torch.utils.data.Dataset[tuple[Tensor, Target]]):
         }
         # A copy, so that what a caller does to an image does not come back with the next epoch.
         return image.clone() if self.cached else image, target
+
+    def example(self, index: int, *, flip: bool) -> tuple[Tensor, Target]:
+        """Return an image and its target, mirrored left to right or not."""
+        image, target = self[index]
+        return flip_horizontal(image, target) if flip else (image, target)
+
+
+class PreparedDataset:
+    """Images as a detector takes them, made once and kept while memory lasts, each mirrored one apart.
+
+    Args:
+        images: what they are made of; it need keep none itself.
+        prepare: makes the detector's image and target of an image and its target.
+        cache_mb: those that are made first are kept, up to so many MiB. Every loader process keeps its own.
+    """
+
+    def __init__(
+        self, images: DetectionDataset, prepare: Callable[[Tensor, Target], tuple[Tensor, Target]], *, cache_mb: int
+    ) -> None:
+        self.images = images
+        self.prepare = prepare
+        self.bytes_left = cache_mb * 2**20
+        self._kept: dict[tuple[int, bool], tuple[Tensor, Target]] = {}
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def example(self, index: int, *, flip: bool) -> tuple[Tensor, Target]:
+        """Return an image and its target, mirrored left to right or not; the image is not to be written to."""
+        kept = self._kept.get((index, flip))
+        if kept is None:
+            kept = self.prepare(*self.images.example(index, flip=flip))
+            size = kept[0].nbytes
+            if size <= self.bytes_left:
+                self.bytes_left -= size
+                self._kept[index, flip] = kept
+        image, target = kept
+        return image, dict(target)
 
 
 def collate(batch: list[tuple[Tensor, Target]]) -> tuple[list[Tensor], list[Target]]:

@@ -3,6 +3,7 @@
 from smoothiou.detectors.build import DETECTORS, build_detector
 from smoothiou.detectors.detect import detect, refine
 from smoothiou.detectors.precision import keep_boxes_in_float32
+from smoothiou.detectors.prepared import take_prepared
 from smoothiou.detectors.stage_loss import torchvision_smooth_l1
 from smoothiou.detectors.torchvision import box_loss_state, box_statistics, load_box_loss_state, set_box_loss
 
@@ -16,5 +17,6 @@ __all__ = [
     "load_box_loss_state",
     "refine",
     "set_box_loss",
+    "take_prepared",
     "torchvision_smooth_l1",
 ]

@@ -9,19 +9,48 @@ from collections.abc import Generator
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from smoothiou.config import RunConfig
-from smoothiou.data.dataset import DetectionDataset, collate, flip_horizontal
+from smoothiou.data.dataset import DetectionDataset, PreparedDataset, collate
+from smoothiou.data.records import Dataset
+from smoothiou.detectors import take_prepared
 from smoothiou.errors import SmoothIoUError
 from smoothiou.experiment.devices import Place
 from smoothiou.train.loop import Batch
 from smoothiou.train.seeding import Batches, Draw
 
 
+def training_images(
+    model: nn.Module, data: Dataset, config: RunConfig, place: Place
+) -> DetectionDataset | PreparedDataset:
+    """Return the images to learn from, kept as the detector takes them; for a GPU, which resizes at once, as decoded.
+
+    Args:
+        model: the detector, which from now on takes prepared images as well.
+        data: the split to learn from.
+        config: for the size of images and of the cache.
+        place: where to compute.
+    """
+    room = config.train.cache_mb
+    prepare = take_prepared(model) if room and place.device.type == "cpu" else None
+    if prepare is None:
+        return DetectionDataset(data, cache_mb=room)
+    # Where memory is too short for all of them, decoded images go first: decoding costs more than resizing.
+    short, long = config.model.min_size, config.model.max_size
+    sizes = [(record.height, record.width) for record in data.records]
+    scales = [min(short / min(size), long / max(size)) for size in sizes]
+    pixels = sum(height * width * scale**2 for (height, width), scale in zip(sizes, scales, strict=True))
+    fits = 2 * 12 * pixels <= room * 2**20  # mirrored or not, three channels of four bytes
+    decoded = DetectionDataset(data, cache_mb=0 if fits else room)
+    left = room - decoded.pixel_bytes // 2**20 if decoded.cached else room
+    return PreparedDataset(decoded, prepare, cache_mb=left)
+
+
 def draw_batches(
-    images: DetectionDataset, config: RunConfig, place: Place, *, start: int, steps: int
+    images: DetectionDataset | PreparedDataset, config: RunConfig, place: Place, *, start: int, steps: int
 ) -> Generator[Batch, None, None]:
     """Give this process's batches of the steps from `start` up to and without `steps`, as a run draws them.
 
@@ -60,15 +89,14 @@ Example = tuple[torch.Tensor, dict[str, Any]]
 class _Drawn(TorchDataset[Example | SmoothIoUError]):
     """Gives the examples that a batch has drawn: an image, flipped or not."""
 
-    def __init__(self, images: DetectionDataset) -> None:
+    def __init__(self, images: DetectionDataset | PreparedDataset) -> None:
         self.images = images
 
     def __getitem__(self, draw: Draw) -> Example | SmoothIoUError:
         try:
-            image, target = self.images[draw.index]
+            return self.images.example(draw.index, flip=draw.flip)
         except SmoothIoUError as error:
             return error  # raised in a worker it would arrive as a traceback, without its hint
-        return flip_horizontal(image, target) if draw.flip else (image, target)
 
 
 def _collate(examples: list[Example | SmoothIoUError]) -> Batch | SmoothIoUError:

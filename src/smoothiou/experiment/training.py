@@ -17,13 +17,12 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from smoothiou.config import RunConfig
-from smoothiou.data.dataset import DetectionDataset
 from smoothiou.detectors import box_loss_state, box_statistics, load_box_loss_state
 from smoothiou.errors import ConfigError, InterruptedRun, SmoothIoUError
 from smoothiou.experiment.build import build
 from smoothiou.experiment.devices import Place, choose_place, forget_peak_memory, peak_memory_mb
 from smoothiou.experiment.folder import claim_folder, prepare_folder
-from smoothiou.experiment.loading import draw_batches, loader_fault
+from smoothiou.experiment.loading import draw_batches, loader_fault, training_images
 from smoothiou.experiment.measure import Measurement, measure
 from smoothiou.experiment.splits import Splits, describe_data, open_splits
 from smoothiou.runs import SCHEMA_VERSION, finite, manifest, refuse_other_plan, write_json, write_text
@@ -194,7 +193,7 @@ def train_detector(
     if start >= config.train.steps:
         return spent
 
-    images = DetectionDataset(splits.train, cache_mb=config.train.cache_mb)
+    images = training_images(model, splits.train, config, place)
     last = config.train.steps if until is None else until
 
     def evaluate(step: int) -> dict[str, float]:

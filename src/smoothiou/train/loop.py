@@ -142,8 +142,12 @@ def _is_due(loop: Loop, done: int, age: float) -> bool:
 def to_device(
     images: list[Tensor], targets: list[dict[str, Any]], device: torch.device
 ) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
-    """Return a batch as a detector takes it: images as floats in [0, 1], of the targets only the tensors."""
-    inputs = [image.to(device, non_blocking=True).float().div_(255) for image in images]
+    """Return a batch as a detector takes it: images as floats in [0, 1], of the targets only the tensors.
+
+    Images that are floats already have been prepared for the detector, and stay as they are.
+    """
+    moved = [image.to(device, non_blocking=True) for image in images]
+    inputs = [image if image.is_floating_point() else image.float().div_(255) for image in moved]
     return inputs, [{k: v.to(device) for k, v in t.items() if isinstance(v, Tensor)} for t in targets]
 
 

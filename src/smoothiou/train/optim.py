@@ -21,7 +21,8 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimi
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
     if config.name == "adamw":
-        return torch.optim.AdamW(groups, lr=config.lr)
+        # One pass over all weights in place of a dozen operations for each of them.
+        return torch.optim.AdamW(groups, lr=config.lr, fused=True)
     if config.name == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
     if config.name == "tf-rmsprop":

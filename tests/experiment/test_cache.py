@@ -1,0 +1,30 @@
+"""Keeping prepared images changes the time of a training and nothing else."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+import torch
+
+from smoothiou.config import RunConfig
+from smoothiou.experiment import run
+
+
+def trained(folder, **more):
+    settings = {
+        "data.path": "shapes", "data.images": 6, "data.size": 64, "model.min_size": 48, "model.max_size": 48,
+        "train.steps": 9, "train.batch_size": 2, "train.log_every": 1, "train.device": "cpu", "train.precision": "fp32",
+    }  # fmt: skip
+    run(RunConfig().replace(settings | more), folder, quiet=True)
+    rows = list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
+    weights = torch.load(folder / "last.ckpt", weights_only=True)["model"]
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows], weights
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_with_and_without_kept_images_a_run_ends_with_the_same_weights(tmp_path, workers):
+    rows, weights = trained(tmp_path / "without", **{"train.cache_mb": 0})
+    others, again = trained(tmp_path / "with", **{"train.cache_mb": 64, "train.workers": workers})
+    assert rows == others
+    assert all(torch.equal(weights[key], again[key]) for key in weights)
