@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.ops import box_iou
 
 from smoothiou.detectors import DETECTORS, box_statistics, build_detector, detect, set_box_loss
+from smoothiou.detectors.nano import CHANNELS
 from smoothiou.errors import ConfigError
 
-SIDES = {"nano": 128, "resnet18-fpn": 64, "resnet50-fpn": 64, "mobilenet-v3-fpn": 64, "inception-v2": 64}
+SIDES = {"nano": 128, "resnet18-fpn": 64, "resnet50-fpn": 64, "mobilenet-v3-fpn": 64, "inception-v2": 64, "vgg16": 64}
 
 
 def one_batch(side):
@@ -121,3 +123,12 @@ def test_that_many_proposals_can_be_had(proposals):
 def test_wrong_settings_are_explained(arguments, message):
     with pytest.raises(ConfigError, match=message):
         build_detector(arguments.pop("name"), **{"num_classes": 2, **arguments})
+
+
+def test_the_head_of_nano_gives_torchvisions_features_whichever_way_crops_lie():
+    head = build_detector("nano", num_classes=2).roi_heads.box_head
+    crops = torch.randn(5, CHANNELS, 7, 7).contiguous(memory_format=torch.channels_last)
+    expected = TwoMLPHead.forward(head, crops)
+    for given in (crops, crops.contiguous()):
+        torch.testing.assert_close(head(given), expected)
+    assert head(crops[:0]).shape == (0, expected.shape[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
@@ -75,6 +76,20 @@ class NanoBackbone(nn.Sequential):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
+class CropHead(TwoMLPHead):
+    """torchvision's two layers on crops, their parameters and values, for crops that lie channels last.
+
+    Turning the first layer's weights around once is half the work of turning the crops of four images around.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return features (K, HIDDEN) of crops (K, CHANNELS, cells, cells)."""
+        layer = self.fc6
+        weight = layer.weight.view(-1, *x.shape[1:]).permute(0, 2, 3, 1).flatten(1)
+        features = F.linear(x.permute(0, 2, 3, 1).flatten(1), weight, layer.bias)
+        return F.relu(self.fc7(F.relu(features)))
+
+
 def build_nano(*, num_classes: int, **settings: Any) -> FasterRCNN:
     """Return the small detector, with random weights.
 
@@ -88,7 +103,7 @@ def build_nano(*, num_classes: int, **settings: Any) -> FasterRCNN:
         rpn_pre_nms_top_n_train=500,
         rpn_post_nms_top_n_train=300,
         box_roi_pool=SeparableRoIAlign(stride=STRIDE),
-        box_head=TwoMLPHead(CHANNELS * 7 * 7, HIDDEN),
+        box_head=CropHead(CHANNELS * 7 * 7, HIDDEN),
         box_predictor=FastRCNNPredictor(HIDDEN, num_classes),
         box_batch_size_per_image=128,
         size_divisible=STRIDE,
