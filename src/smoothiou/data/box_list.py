@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,7 @@ def read_box_list(path: str | Path) -> BoxList:
     Raises:
         DataError: nothing is there, it cannot be read, or no box is left.
     """
-    path = Path(path).expanduser() if str(path) != "shapes" else Path("shapes")
+    path = Path(os.path.expanduser(path)) if str(path) != "shapes" else Path("shapes")
     endings = "".join(path.suffixes[-2:]).lower()
     if endings.endswith((".json", ".json.gz")):
         found = _coco(path)

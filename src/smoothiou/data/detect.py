@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -100,7 +101,7 @@ def _load_one(
         )
     if kind == "shapes":
         return shapes.draw(split=split, seed=split_seed, images=images, size=size, loose=loose, long_tail=long_tail)
-    root = Path(path).expanduser()
+    root = Path(os.path.expanduser(path))
     if kind == "pets":
         return pets.read(root, split=split, split_seed=split_seed, allow_dropped=allow_dropped, labels=labels)
     reader = {"voc": voc, "coco": coco, "udacity": udacity}[kind]
@@ -129,8 +130,8 @@ def _readable(path: str | Path) -> Iterator[None]:
 def _detect_one(path: str | Path) -> str:
     if str(path) == "shapes":
         return "shapes"
-    path = Path(path).expanduser()
-    if not path.exists():
+    path = Path(os.path.expanduser(path))
+    if not os.path.exists(path):
         siblings = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
         guess = did_you_mean(path.name, [*siblings, "shapes"])
         raise DataError(f"{path}: no such folder.", hint=guess if guess.startswith("Did") else "")
@@ -185,7 +186,9 @@ def _splits_of(path: str, format: str | None) -> tuple[str, ...]:
     kind = _format(path, format)
     if kind == "shapes":
         return shapes.SPLITS
-    return {"voc": voc, "coco": coco, "pets": pets, "udacity": udacity}[kind].split_names(Path(path).expanduser())
+    return {"voc": voc, "coco": coco, "pets": pets, "udacity": udacity}[kind].split_names(
+        Path(os.path.expanduser(path))
+    )
 
 
 def choose_splits(
@@ -277,6 +280,6 @@ def _format(path: str | Path, format: str | None) -> str:
         return _detect_one(path)
     if format not in FORMATS:
         raise ConfigError(f"data.format: {format!r} is no format.", hint=did_you_mean(format, ("auto", *FORMATS)))
-    if format != "shapes" and not Path(path).expanduser().exists():
+    if format != "shapes" and not os.path.exists(os.path.expanduser(path)):
         raise DataError(f"{path}: no such folder.")
     return format

@@ -190,7 +190,7 @@ def check_classes(one: Sequence[str], other: Sequence[str], what: str) -> None:
 
 
 def _is_there(text: str) -> bool:
-    return text == "shapes" or (bool(text) and Path(text).expanduser().exists())
+    return text == "shapes" or (bool(text) and os.path.exists(os.path.expanduser(text)))
 
 
 def _pick(homes: Sequence[Part], name: str, split: str) -> Part:
