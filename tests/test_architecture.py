@@ -37,6 +37,7 @@ ALLOWED = {
         "lab",
         "experiment",
         "data.fetch",
+        "data.doctor",
     },
     "experiment": {
         "boxes",

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from smoothiou.cli.calibration import Calibration
+from smoothiou.cli.doctor import quick_line
+from smoothiou.cli.launcher import Address, Cpus, Gpus, Launcher, Retries, Shared, Teller, ray_options
 from smoothiou.cli.options import (
     Allow,
     Device,
@@ -34,9 +36,8 @@ from smoothiou.cli.words import data_lines
 from smoothiou.config import RunConfig, split_losses
 from smoothiou.errors import ConfigError, IncompleteStudyError
 
-from smoothiou.inputs import visible
 if TYPE_CHECKING:
-    from smoothiou.study import CellEvent
+    from smoothiou.study import RayOptions
 
 
 def compare(
@@ -53,6 +54,12 @@ def compare(
     weights: Weights = None,
     device: Device = None,
     jobs: Annotated[int, Parameter(help="Cells that train at once, each in a process of its own.")] = 1,
+    launcher: Launcher = "local",
+    address: Address = None,
+    cpus_per_cell: Cpus = 1,
+    gpus_per_cell: Gpus = 0.0,
+    retries: Retries = 3,
+    shared_folder: Shared = True,
     baseline: Annotated[str | None, Parameter(help="The loss that others are compared with, if not the first.")] = None,
     format_: Format = None,
     allow_dropped: Allow = None,
@@ -85,6 +92,10 @@ def compare(
         raise ConfigError("compare: DATA is missing.", hint="Name a folder, or `shapes` for the synthetic data set.")
     if jobs < 1:
         raise ConfigError(f"--jobs: expected 1 or more, got {jobs}.")
+    ray = ray_options(
+        launcher, jobs=jobs, address=address, cpus=cpus_per_cell, gpus=gpus_per_cell, retries=retries,
+        shared=shared_folder,
+    )  # fmt: skip
     chosen, numbers = split_losses(losses), parse_seeds(seeds)
     check_names(chosen)
     folder = out or Path("runs") / f"{data_name(config.data.path)}-compare"
@@ -92,7 +103,8 @@ def compare(
     if not dry_run:  # before the plan is written: a plan with a wrong loss could never be done
         from smoothiou import experiment
 
-        experiment.check(config, losses=chosen)
+        # On a cluster, the device is there.
+        experiment.check(config.replace({"train.device": "auto"}) if ray else config, losses=chosen)
     from smoothiou.experiment.splits import describe_data, open_splits
     from smoothiou.study import claim_study, estimate, make_plan, write_or_continue
 
@@ -105,6 +117,8 @@ def compare(
     plan = planned(weights=calibration.weights if calibration else None)
     say = say_nothing if quiet else say_on_stderr
     _describe(plan, say)
+    if not quiet:
+        say(quick_line(splits, config))
     if dry_run:
         cost = estimate(plan, folder if folder.exists() else None, jobs=jobs)
         to_measure = calibration.new if calibration else []
@@ -127,39 +141,26 @@ def compare(
         more += [f"seed {seed}" for seed in plan["seeds"] if seed not in numbers]
         if more:
             say(f"The study also holds {', '.join(more)}; its report compares all with {plan['baseline']}.")
-        run_plan(folder, plan, jobs=jobs, quiet=quiet, say=say)
+        run_plan(folder, plan, jobs=jobs, quiet=quiet, say=say, ray=ray)
         _finish(folder, plan, as_json=json_, say=say)
 
 
-def run_plan(folder: Path, plan: Mapping[str, Any], *, jobs: int, quiet: bool, say: Any) -> dict[str, int]:
-    """Run the cells that are not done."""
-    import tomli_w
-
+def run_plan(
+    folder: Path, plan: Mapping[str, Any], *, jobs: int, quiet: bool, say: Any, ray: RayOptions | None = None
+) -> dict[str, int]:
+    """Run the cells that are not done, here or on the machines of a cluster."""
     from smoothiou import experiment
-    from smoothiou.runs import write_text
-    from smoothiou.study import cell_folder, run_cells, run_parallel
+    from smoothiou.study import run_cells, run_on_ray, run_parallel, train_command
 
-    def told(event: CellEvent) -> None:
-        place = f"[{event.number}/{event.total}] {event.cell['loss']} seed {event.cell['seed']}"
-        took = f" in {event.seconds:.0f} s" if event.seconds >= 1 else ""
-        if event.kind == "failed":
-            print(visible(f"{place}: failed{took}: {event.message}"), file=sys.stderr)
-        elif event.kind != "start" or jobs > 1:
-            words = "done before" if event.kind == "skipped" else event.kind
-            say(f"{place}: {words}{took}{f': {event.message}' if event.kind == 'busy' else ''}")
-
+    told = Teller(say, starts=jobs > 1)
+    if ray:
+        return run_on_ray(folder, plan, ray, on_event=told, say=say)
     if jobs == 1:
         return run_cells(
             folder, plan, lambda cell, home: experiment.run(RunConfig().replace(cell["settings"]), home, quiet=quiet),
             on_event=told,
         )  # fmt: skip
-
-    def command(cell: Mapping[str, Any]) -> list[str]:
-        settings = RunConfig().replace(cell["settings"]).nested()
-        path = cell_folder(folder, cell) / "config.toml"
-        write_text(path, tomli_w.dumps(settings))
-        return [sys.executable, "-m", "smoothiou", "train", "--recipe", str(path), "--out", str(path.parent)]
-
+    command = functools.partial(train_command, folder)
     return run_parallel(folder, plan, jobs=jobs, command_for=command, on_event=told)
 
 

@@ -68,6 +68,7 @@ def train(
     stem = f"{data_name(config.data.path)}-{folder_name(config.loss.name)}-seed{config.train.seed}"
     folder = out or Path("runs") / stem
 
+    from smoothiou.cli.doctor import quick_line
     from smoothiou.cli.words import data_lines, result_lines
     from smoothiou.experiment import check, run
     from smoothiou.experiment.splits import describe_data, open_splits
@@ -77,6 +78,7 @@ def train(
     splits = open_splits(config.data)
     if not quiet:
         print(data_lines(describe_data(splits)), file=sys.stderr, flush=True)
+        print(quick_line(splits, config), file=sys.stderr, flush=True)
     result = run(config, folder, splits=splits, overwrite=overwrite, quiet=quiet)
     if json_:
         print(json.dumps(result))

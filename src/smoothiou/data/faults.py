@@ -46,7 +46,7 @@ def fit_box(box: Box, *, width: int, height: int) -> tuple[Box | None, Fault | N
     fault = None
     if overhang > SMALLEST:
         message = f"leaves its image of {width} x {height} pixels by {overhang:.4g} pixels and was clipped"
-        fault = Fault(kind="overhang", where=box.where, message=message)
+        fault = Fault(kind="overhang", where=box.where, message=message, pixels=overhang)
     return dataclasses.replace(box, xyxy=inside), fault
 
 

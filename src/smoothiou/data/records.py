@@ -66,12 +66,14 @@ class Fault:
         where: file and object.
         message: one sentence.
         drops: whether a box or an image of the annotation was lost by it.
+        pixels: by how many a box left its image, where it was clipped.
     """
 
     kind: str
     where: str
     message: str
     drops: bool = False
+    pixels: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

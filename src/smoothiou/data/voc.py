@@ -115,12 +115,35 @@ def class_order(labels: Iterable[str], *, official: bool) -> tuple[str, ...]:
 # ---- which images belong to which split
 
 
-def splits(root: Path, *, split_seed: int) -> tuple[dict[str, list[Item]], list[str]]:
-    """Return the items of every split, and notes on how they were found."""
+def splits(root: Path, *, split_seed: int, strict: bool = True) -> tuple[dict[str, list[Item]], list[str]]:
+    """Return the items of every split, and notes on how they were found.
+
+    Args:
+        root: the data folder.
+        split_seed: of the cut, where no split is shipped.
+        strict: whether missing images, and images of another year, stop the reading there.
+    """
     shipped = _listed(root) or _split_folders(root)
     if shipped:
         return shipped
     items = [item for item in _flat(root, root) if os.path.isfile(item.xml)]
+    if strict:
+        _refuse_incomplete(items, root)
+    notes = [f"split 80/20 by seed {split_seed}: none is shipped"]
+    if items and (alone := sorted(items[0].finder.stems() - {item.name for item in items})):
+        count = "1 image" if len(alone) == 1 else f"{len(alone)} images"
+        notes.append(f"{count} without XML left out: {first_names(alone)}")
+    cut = seeded_cut([item.name for item in items], seed=split_seed)
+    by_name = {item.name: item for item in items}
+    return {name: [by_name[stem] for stem in stems] for name, stems in cut.items()}, notes
+
+
+def _refuse_incomplete(items: Sequence[Item], root: Path) -> None:
+    """Stop before XML without an image is cut into splits.
+
+    Raises:
+        DataError: with the first names.
+    """
     _refuse_voc_without_lists([item.name for item in items], data=root.resolve().name)
     found = {item.xml: read_annotation(item.xml, root=root) for item in items}
     missing = [item.xml.name for item in items if _find_image(item, found[item.xml]) is None]
@@ -130,13 +153,6 @@ def splits(root: Path, *, split_seed: int) -> tuple[dict[str, list[Item]], list[
         looked_in="the folder of the images and beside the XML",
         hint="Add them, remove their XML, or name the usable ones in ImageSets/Main/train.txt and val.txt.",
     )
-    notes = [f"split 80/20 by seed {split_seed}: none is shipped"]
-    if items and (alone := sorted(items[0].finder.stems() - {item.name for item in items})):
-        count = "1 image" if len(alone) == 1 else f"{len(alone)} images"
-        notes.append(f"{count} without XML left out: {first_names(alone)}")
-    cut = seeded_cut([item.name for item in items], seed=split_seed)
-    by_name = {item.name: item for item in items}
-    return {name: [by_name[stem] for stem in stems] for name, stems in cut.items()}, notes
 
 
 def _refuse_voc_without_lists(names: Sequence[str], *, data: str) -> None:
