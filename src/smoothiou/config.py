@@ -80,7 +80,8 @@ class ModelConfig:
     """Which detector."""
 
     name: str = "nano"
-    """`nano`, `resnet18-fpn`, `resnet50-fpn`, `mobilenet-v3-fpn` or `inception-v2` (the paper's)."""
+    """`nano`, `resnet18-fpn`, `resnet50-fpn`, `mobilenet-v3-fpn`, `inception-v2` (the paper's) or `vgg16` (its
+    baseline, of the original Faster R-CNN)."""
     weights: str = "none"
     """`none`, `imagenet`, `coco` (both download, and only when asked for here), the path of a checkpoint, or `tf:PATH`
     of a TensorFlow checkpoint (`inception-v2`)."""
@@ -191,6 +192,10 @@ class TrainConfig:
     """Steps between evaluations on the val split, for curves and best.ckpt; 0: none."""
     save_seconds: float = 60.0
     """Seconds between two saves of last.ckpt; the end of an epoch is saved too, if the last save is 10 seconds old."""
+    deterministic: bool = False
+    """Only operations that give the same bits each time, on a GPU too; a CPU's do so anyway."""
+    wait_seconds: float = 1800.0
+    """Seconds that the processes of one training wait for each other before the run is stopped."""
     load_seconds: float = 600.0
     """Seconds that loader processes may take for a batch before the run is stopped (`train.workers` above 0)."""
 
@@ -204,6 +209,7 @@ class TrainConfig:
         _require(self.log_every >= 1, "train.log_every", "1 or more", self.log_every)
         _require(self.eval_every >= 0, "train.eval_every", "0 or more", self.eval_every)
         _require(self.save_seconds > 0, "train.save_seconds", "more than 0", self.save_seconds)
+        _require(self.wait_seconds > 0, "train.wait_seconds", "more than 0", self.wait_seconds)
         _require(self.load_seconds > 0, "train.load_seconds", "more than 0", self.load_seconds)
 
 

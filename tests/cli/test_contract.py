@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -41,6 +42,17 @@ def test_every_command_explains_itself(smoothiou, command):
     result = smoothiou(command, "--help")
     assert result.returncode == 0
     assert result.stdout.startswith("Usage: smoothiou")
+
+
+def test_help_and_settings_name_every_detector_and_every_kind_of_weights(smoothiou):
+    from smoothiou.detectors import DETECTORS
+
+    offers = {offer for detector in DETECTORS.values() for offer in detector.offers}
+    assert offers >= {"none", "imagenet", "tf:PATH"}
+    for text in (smoothiou("train", "--help").stdout, smoothiou("config", "keys").stdout):
+        words = set(re.split(r"[\s,`()│]+", text))
+        assert not set(DETECTORS) - {word.rstrip(".") for word in words}
+        assert not offers - words
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,16 @@ Quiet = Annotated[bool, Parameter(negative="", help="No progress on stderr.")]
 Overwrite = Annotated[bool, Parameter(negative="", help="Start anew in a folder that holds something else.")]
 Recipe = Annotated[str | None, Parameter(help="Name of a shipped recipe, or path of a TOML file.")]
 Steps = Annotated[int | None, Parameter(name="--steps", help="Optimizer steps.")]
-Model = Annotated[str | None, Parameter(help="nano, resnet18-fpn, resnet50-fpn or mobilenet-v3-fpn.")]
+Model = Annotated[
+    str | None,
+    Parameter(help="nano, resnet18-fpn, resnet50-fpn, mobilenet-v3-fpn, inception-v2 (the paper's) or vgg16."),
+]
 Weights = Annotated[
-    str | None, Parameter(help="none, imagenet, coco (these two download) or the path of a checkpoint.")
+    str | None,
+    Parameter(
+        help="none, imagenet, coco (these two download), the path of a checkpoint, or tf:PATH of a TensorFlow "
+        "checkpoint (inception-v2)."
+    ),
 ]
 Device = Annotated[str | None, Parameter(help="auto, cpu, cuda or cuda:N.")]
 Format = Annotated[str | None, Parameter(name="--format", help="Format of DATA, where detection is not wanted.")]

@@ -10,7 +10,13 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from torch import Tensor, nn
-from torchvision.models import MobileNet_V3_Large_Weights, ResNet18_Weights, ResNet50_Weights, WeightsEnum
+from torchvision.models import (
+    MobileNet_V3_Large_Weights,
+    ResNet18_Weights,
+    ResNet50_Weights,
+    VGG16_Weights,
+    WeightsEnum,
+)
 from torchvision.models.detection import (
     FasterRCNN,
     FasterRCNN_MobileNet_V3_Large_FPN_Weights,
@@ -18,16 +24,18 @@ from torchvision.models.detection import (
 )
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import mobilenet_backbone, resnet_fpn_backbone
-from torchvision.ops import FrozenBatchNorm2d
+from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 
 from smoothiou.config import STAGES
 from smoothiou.detectors.inception_rcnn import build_inception_v2
 from smoothiou.detectors.nano import build_nano
 from smoothiou.detectors.precision import keep_boxes_in_float32
+from smoothiou.detectors.pyramid_roi_align import PyramidRoIAlign
 from smoothiou.detectors.stage_loss import BoxLoss, torchvision_smooth_l1
 from smoothiou.detectors.tf_flavour import keep_features, train_as_tensorflow
 from smoothiou.detectors.tf_import import load_tf_checkpoint
 from smoothiou.detectors.torchvision import set_box_loss
+from smoothiou.detectors.vgg16 import build_vgg16, imagenet_names
 from smoothiou.detectors.weights import (
     has_frozen_norms,
     load_checkpoint,
@@ -47,6 +55,11 @@ def _inception_v2(*, num_classes: int, frozen: bool, **settings: Any) -> FasterR
     return build_inception_v2(
         num_classes=num_classes, stored_statistics=frozen, border="remove" if frozen else "keep", **settings
     )
+
+
+def _vgg16(*, num_classes: int, frozen: bool, **settings: Any) -> FasterRCNN:
+    # As for Inception V2; and edges that are not learnt yet must learn.
+    return build_vgg16(num_classes=num_classes, frozen=frozen, border="remove" if frozen else "keep", **settings)
 
 
 def _resnet_fpn(backbone_name: str) -> Callable[..., FasterRCNN]:
@@ -92,6 +105,7 @@ class Detector:
     build: Callable[..., FasterRCNN]
     summary: str
     imagenet: WeightsEnum | None = None
+    imagenet_names: Mapping[str, str] | None = None
     coco: WeightsEnum | None = None
     coco_zero_eps: bool = False
     tensorflow: bool = False
@@ -129,6 +143,12 @@ DETECTORS: Mapping[str, Detector] = MappingProxyType(
             summary="13 million parameters, the paper's; reads TensorFlow's checkpoints",
             tensorflow=True,
         ),
+        "vgg16": Detector(
+            build=_vgg16,
+            summary="137 million parameters, of the original Faster R-CNN, the paper's baseline",
+            imagenet=VGG16_Weights.IMAGENET1K_V1,
+            imagenet_names=MappingProxyType(dict(imagenet_names())),
+        ),
     }
 )
 
@@ -157,7 +177,7 @@ def build_detector(
     weights did not cover is said in its attribute `notes`, a tuple of sentences.
 
     Args:
-        name: "nano", "resnet18-fpn", "resnet50-fpn", "mobilenet-v3-fpn" or "inception-v2" (see `DETECTORS`).
+        name: "nano", "resnet18-fpn", "resnet50-fpn", "mobilenet-v3-fpn", "inception-v2" or "vgg16" (see `DETECTORS`).
         num_classes: classes, without the background; 1 or more.
         loss: as in `set_box_loss`; None for torchvision's own smooth L1.
         weights: None or "none", "imagenet" or "coco" where torchvision offers them (both download), the path of
@@ -171,7 +191,8 @@ def build_detector(
         max_detections: detections per image, at most.
         nms: IoU above which a lower-scored detection of the same class is suppressed.
         flavour: "tf" to sample and resize as TensorFlow's API (see `train_as_tensorflow`).
-        keep: share of the features that dropout leaves before the last layers in training; 0: the detector's own.
+        keep: share of the features that dropout leaves before the last layers in training; 0: the detector's own,
+            which is all, but for vgg16 half.
 
     Raises:
         ConfigError: an unknown name, loss, stage, flavour or kind of weights.
@@ -197,9 +218,11 @@ def build_detector(
         box_nms_thresh=nms,
         box_detections_per_img=max_detections,
     )
+    if type(model.roi_heads.box_roi_pool) is MultiScaleRoIAlign:
+        model.roi_heads.box_roi_pool.__class__ = PyramidRoIAlign
     if flavour == "tf":
         train_as_tensorflow(model, proposals=proposals)
-    if 0 < keep < 1:
+    if keep > 0:
         keep_features(model, keep)
     set_box_loss(model, torchvision_smooth_l1)
     if loss is not None:
@@ -211,7 +234,7 @@ def build_detector(
     elif word == "tf":
         model.notes = (load_tf_checkpoint(model, str(weights).removeprefix(TENSORFLOW)).note,)
     elif word == "imagenet" and detector.imagenet is not None:
-        model.notes = (load_imagenet(model, detector.imagenet),)
+        model.notes = (load_imagenet(model, detector.imagenet, names=detector.imagenet_names),)
     elif word == "coco" and detector.coco is not None:
         model.notes = (load_coco(model, detector.coco, zero_eps=detector.coco_zero_eps),)
     return model

@@ -10,6 +10,7 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 
 from smoothiou.detectors.grid_anchors import GridAnchors, LabelsOfUsableAnchors
 from smoothiou.detectors.tf_resize import TensorFlowTransform
+from smoothiou.detectors.vgg16 import VGG16Head
 from smoothiou.errors import ConfigError
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -84,6 +85,8 @@ class DropoutPredictor(FastRCNNPredictor):
 def keep_features(model: Model, keep: float) -> Model:
     """Let dropout leave this share of the features before the second stage's last layers, in place.
 
+    VGG-16 has dropout of its own, behind each hidden layer of its second stage, which then leaves this share.
+
     Args:
         model: the detector.
         keep: probability that a number stays, above 0 and at most 1.
@@ -94,9 +97,14 @@ def keep_features(model: Model, keep: float) -> Model:
     Raises:
         ConfigError: the last layers are not torchvision's.
     """
-    predictor: Any = getattr(getattr(model, "roi_heads", None), "box_predictor", None)
+    heads: Any = getattr(model, "roi_heads", None)
+    if isinstance(getattr(heads, "box_head", None), VGG16Head):
+        heads.box_head.keep = keep
+        return model
+    predictor: Any = getattr(heads, "box_predictor", None)
     if type(predictor) not in (FastRCNNPredictor, DropoutPredictor):
         raise ConfigError(f"keep: expected torchvision's last layers, got {type(predictor).__name__}.")
-    predictor.__class__ = DropoutPredictor
+    if keep < 1:
+        predictor.__class__ = DropoutPredictor
     predictor.keep = keep
     return model

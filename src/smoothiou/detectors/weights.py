@@ -48,10 +48,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
 
 
 def has_frozen_norms(state: Mapping[str, Tensor]) -> bool:
-    """Tell whether the batch norms behind a state dict were frozen, which then count no batches."""
-    return any(key.endswith("running_var") for key in state) and not any(
-        key.endswith("num_batches_tracked") for key in state
-    )
+    """Tell whether no batch norm behind a state dict counts batches: they were frozen, or there is none."""
+    return not any(key.endswith("num_batches_tracked") for key in state)
 
 
 def load_checkpoint(model: nn.Module, state: Mapping[str, Tensor], *, source: str | Path) -> None:
@@ -82,12 +80,22 @@ def load_checkpoint(model: nn.Module, state: Mapping[str, Tensor], *, source: st
     model.load_state_dict(dict(state))
 
 
-def load_imagenet(model: nn.Module, weights: WeightsEnum) -> str:
+def load_imagenet(model: nn.Module, weights: WeightsEnum, *, names: Mapping[str, str] | None = None) -> str:
     """Load ImageNet weights into the backbone and return a note of what stays random.
+
+    Args:
+        model: the detector.
+        weights: torchvision's.
+        names: of the model's layers, the names that the weights have for them; None for those of a backbone's body.
 
     Raises:
         CheckpointError: neither cached nor downloadable.
     """
+    if names is not None:
+        state = fetch(weights)
+        own = {f"{ours}.{kind}": state[f"{name}.{kind}"] for ours, name in names.items() for kind in ("weight", "bias")}
+        model.load_state_dict(model.state_dict() | own)
+        return f"{weights}: backbone and the hidden layers of the second stage loaded; RPN and last layers are random."
     body: Any = model.get_submodule("backbone.body")
     own = body.state_dict()
     # MobileNet's classifier keeps its convolutions under "features", of which the body is made.

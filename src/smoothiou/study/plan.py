@@ -24,7 +24,7 @@ NEUTRAL = (
     "train.device",
     # How fast, and how often something is written.
     "train.workers", "train.cache_mb", "train.log_every", "train.save_seconds",
-    "train.load_seconds",
+    "train.load_seconds", "train.wait_seconds",
 )  # fmt: skip
 """Settings that do not change what is learnt: a study may be continued with others."""
 
@@ -35,6 +35,7 @@ UNSAID = {
     "model.keep": 0.0,
     "optim.epsilon": 1.0,
     "optim.clip_by": "global",
+    "train.deterministic": False,
 }
 """Settings that came after the first studies, with the value that those had: it stays out of what makes a run this
 run, so that what was finished before stays finished."""
@@ -44,7 +45,14 @@ SPLITS = ("train", "val", "test")
 
 # Million parameters of Faster R-CNN with each backbone, and optimizer states per weight: for a first guess at
 # disk space.
-_PARAMETERS = {"nano": 2.7, "resnet18-fpn": 28.3, "resnet50-fpn": 41.5, "mobilenet-v3-fpn": 19.4, "inception-v2": 13.3}
+_PARAMETERS = {
+    "nano": 2.7,
+    "resnet18-fpn": 28.3,
+    "resnet50-fpn": 41.5,
+    "mobilenet-v3-fpn": 19.4,
+    "inception-v2": 13.3,
+    "vgg16": 136.9,
+}
 _STATES = {"adamw": 2, "sgd": 1, "rmsprop": 2, "tf-rmsprop": 2}
 
 # All that a study's own commands write into its folder beside the cells.
