@@ -5,7 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import re
 import signal
-from collections.abc import Generator
+import threading
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
@@ -68,10 +71,9 @@ def draw_batches(
         collate_fn=_collate,
         num_workers=workers,
         pin_memory=place.device.type == "cuda",
-        timeout=config.train.load_seconds if workers else 0,
         worker_init_fn=_leave_signals_to_the_training if workers else None,
     )
-    return _delivered(loader)
+    return _delivered(loader, config)
 
 
 def _leave_signals_to_the_training(worker: int) -> None:
@@ -104,12 +106,16 @@ def _collate(examples: list[Example | SmoothIoUError]) -> Batch | SmoothIoUError
     return faults[0] if faults else collate([e for e in examples if not isinstance(e, SmoothIoUError)])
 
 
-def _delivered(loader: DataLoader[Any]) -> Generator[Batch, None, None]:
+def _delivered(loader: DataLoader[Any], config: RunConfig) -> Generator[Batch, None, None]:
     others = set(multiprocessing.active_children())
     batches = iter(loader)
     started = [child for child in multiprocessing.active_children() if child not in others]
     try:
-        for batch in batches:
+        while True:
+            with _patience(config, started) if started else nullcontext():
+                batch = next(batches, None)
+            if batch is None:
+                return
             if isinstance(batch, SmoothIoUError):
                 raise batch
             yield batch
@@ -122,18 +128,43 @@ def _delivered(loader: DataLoader[Any]) -> Generator[Batch, None, None]:
                 child.join(5)
 
 
-def loader_fault(error: Exception, config: RunConfig) -> SmoothIoUError | None:
-    """Return in words what has become of a loader process; None where the error is about something else."""
-    text = str(error)
-    if "DataLoader timed out" in text:
-        return SmoothIoUError(
+@contextmanager
+def _patience(config: RunConfig, loaders: Sequence[BaseProcess]) -> Iterator[None]:
+    """Kill the loaders where they take too long, which wakes whoever waits for them, whatever they hang in.
+
+    A time limit of the loader's own would not do: a batch is fetched from its process in several messages, and only the
+    first has one.
+    """
+    late = threading.Event()
+
+    def give_up() -> None:
+        late.set()
+        for loader in loaders:
+            loader.kill()
+
+    timer = threading.Timer(config.train.load_seconds, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except Exception as error:
+        if not late.is_set():
+            raise
+        raise SmoothIoUError(
             f"No batch came from the {config.train.workers} loader processes within {config.train.load_seconds:g} s.",
             hint="Is the disk of the images reachable? The same command continues; train.load_seconds sets the time, "
             "and --train.workers 0 reads in the training process.",
-        )
-    if found := re.search(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) (.+)", text):
-        return SmoothIoUError(
-            f"A loader process {found[1].rstrip('. ')}.",
-            hint="Was memory short? The same command continues; lower train.workers or train.cache_mb.",
-        )
-    return None
+        ) from error
+    finally:
+        timer.cancel()
+
+
+def loader_fault(error: Exception) -> SmoothIoUError | None:
+    """Return in words what has become of a loader process; None where the error is about something else."""
+    found = re.search(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) (.+)", str(error))
+    if not found:
+        return None
+    return SmoothIoUError(
+        f"A loader process {found[1].rstrip('. ')}.",
+        hint="Was memory short? The same command continues; lower train.workers or train.cache_mb.",
+    )

@@ -95,7 +95,7 @@ def _in_words(error: Exception, config: RunConfig) -> Exception:
             f"{config.model.min_size} pixels.",
             hint="Lower train.batch_size or model.min_size and model.max_size.",
         )
-    return loader_fault(error, config) or error
+    return loader_fault(error) or error
 
 
 def _train_and_measure(
