@@ -4,13 +4,16 @@ plan     settings -> plan.json: which cells there are, and what makes two of the
 weights  what a calibration gave each loss, and how it was found
 cells    run them one after the other; what is done is skipped, what failed is noted and tried again
 launch   run several at once, each in a process of its own
+ray_*    run them on the machines of a Ray cluster
 stats    paired differences with intervals
 results  result.json files -> one summary and one sentence
 """
 
 from smoothiou.study.cells import CellEvent, cell_folder, cell_state, claim_study, run_cells
-from smoothiou.study.launch import run_parallel
+from smoothiou.study.launch import run_parallel, train_command
 from smoothiou.study.plan import estimate, make_plan, read_plan, refuse_other_study, write_or_continue
+from smoothiou.study.ray_cluster import RayOptions
+from smoothiou.study.ray_launch import run_on_ray
 from smoothiou.study.results import collect, sentence_of_result, signature, validate_result
 from smoothiou.study.stats import paired_difference
 from smoothiou.study.weights import read_calibration
@@ -28,6 +31,9 @@ __all__ = [
     "claim_study",
     "run_cells",
     "run_parallel",
+    "train_command",
+    "RayOptions",
+    "run_on_ray",
     "paired_difference",
     "collect",
     "sentence_of_result",

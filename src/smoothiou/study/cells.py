@@ -23,16 +23,16 @@ class CellEvent:
     """Something that happened to a cell, for whoever shows progress.
 
     Args:
-        kind: "skipped" (was done before), "busy" (another process has it), "start", "done", "failed", or
-            "stopped" (by a signal; its state is saved).
+        kind: "skipped" (was done before), "busy" (another process has it), "start", "done", "failed", "stopped"
+            (by a signal; its state is saved), or "retried" (the machine that ran it is lost).
         cell: its entry in the plan.
         number: its place in the plan, from 1.
         total: cells in the plan.
         seconds: how long it ran.
-        message: for "failed", "stopped" and "busy", one line.
+        message: for "failed", "stopped", "busy" and "retried", one line.
     """
 
-    kind: Literal["skipped", "busy", "start", "done", "failed", "stopped"]
+    kind: Literal["skipped", "busy", "start", "done", "failed", "stopped", "retried"]
     cell: Cell
     number: int
     total: int

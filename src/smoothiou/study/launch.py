@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections import deque
@@ -14,8 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+
 from smoothiou.claims import INHERITED, sign
+from smoothiou.config import RunConfig
 from smoothiou.errors import ConfigError, InterruptedRun
+from smoothiou.runs import write_text
 from smoothiou.study.cells import (
     NO_RESULT,
     Cell,
@@ -33,6 +38,13 @@ from smoothiou.study.cells import (
 
 POLL_SECONDS = 0.05
 STOPPED = 130
+
+
+def train_command(folder: str | Path, cell: Cell) -> list[str]:
+    """Return the command line that runs a cell, after writing the recipe that it names."""
+    path = cell_folder(folder, cell) / "config.toml"
+    write_text(path, tomli_w.dumps(RunConfig().replace(cell["settings"]).nested()))
+    return [sys.executable, "-m", "smoothiou", "train", "--recipe", str(path), "--out", str(path.parent)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +91,7 @@ def run_parallel(
     if jobs < 1:
         raise ConfigError(f"--jobs: expected 1 or more, got {jobs}.")
     launcher = _Launcher(Path(folder), plan, jobs, command_for, environment or {}, on_event)
-    with _signals() as received:
+    with collect_signals() as received:
         try:
             launcher.work(received)
         finally:
@@ -91,7 +103,7 @@ def run_parallel(
 
 
 @contextmanager
-def _signals() -> Iterator[list[int]]:
+def collect_signals() -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM instead of dying from them (possible in the main thread only)."""
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
