@@ -22,7 +22,7 @@ CHECKS: tuple[Check, ...] = (
         means="An annotation file, or an entry of it, cannot be read, so its boxes are lost.",
         fix="Repair the file at the place named.",
         find=_scanned,
-        mends="leaves its image out",
+        mends="leaves its image, or the entry, out",
     ),
     Check(
         id="unreadable-image",

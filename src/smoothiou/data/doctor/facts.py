@@ -54,7 +54,6 @@ class Entry:
         photo: its file; None if there is none.
         annotation: whether its annotation was read, is missing, or cannot be read.
         sure: whether it is certain that these are its boxes; not so where two images have one id.
-        checked: whether a reader has already clipped the boxes and dropped those that do not fit.
     """
 
     name: str
@@ -65,7 +64,6 @@ class Entry:
     photo: Photo | None = None
     annotation: Kept = "read"
     sure: bool = True
-    checked: bool = False
 
     @property
     def size(self) -> tuple[int, int] | None:

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from smoothiou.data.coco import file_split
 from smoothiou.data.doctor.case import SMALLEST
 from smoothiou.data.doctor.check_boxes import FAR
-from smoothiou.data.doctor.check_classes import spellings
+from smoothiou.data.doctor.check_classes import spellings, unused_class
 from smoothiou.data.doctor.check_files import is_turned, same_photo
 from smoothiou.data.doctor.examine import Report
 from smoothiou.data.doctor.facts import Entry
@@ -33,6 +33,15 @@ from smoothiou.inputs import Limits, allowing
 from smoothiou.runs import unwritable, write_json, write_text
 
 COLUMNS = ("split", "image", "place", "check", "change")
+ENTRIES = {
+    "unreadable-annotation": "the entry was left out",
+    "unknown-label": "the box was left out",
+    "unknown-image": "the box was left out",
+    "duplicate-id": "numbered anew",
+    "duplicate-name": "joined with the other entry",
+    "column-order": "read as they were meant",
+}
+"""What is done to entries of annotation files that the scan did not take as they are."""
 PLAIN = ("RGB", "L")
 """Modes of images that are copied as they are."""
 _MEASURED_FIRST = ("test", "val")
@@ -226,12 +235,14 @@ def _write(
     used = {box.label for found in records.values() for record in found for box in record.boxes}
     listed = [names.get(name, name) for name in report.case.survey.listed]
     classes = tuple(dict.fromkeys(name for name in (*listed, *sorted(used)) if name in used))
-    for check in ("unknown-label", "unknown-image", "duplicate-id", "duplicate-name", "column-order"):
-        for example in report.case.survey.problems.get(check, ()):
-            log.changes.append(Change("", "", example.where, check, f"mended: it {example.message}"))
-    for name in sorted(set(listed) - used):
-        log.changes.append(Change("", "", name, "unused-class", "left out of the list of classes"))
     survey = report.case.survey
+    logged = {(change.check, change.place) for change in log.changes}
+    for check, done in ENTRIES.items():
+        for example in survey.problems.get(check, ()):
+            if (check, example.where) not in logged:
+                log.changes.append(Change("", "", example.where, check, f"{done}: {example.message}"))
+    for example in unused_class(report.case):
+        log.changes.append(Change("", "", example.where, "unused-class", "left out of the list of classes"))
     for split, found in records.items():
         dataset = Dataset(
             name=survey.name, format=survey.format, split=split, classes=classes, records=tuple(found)

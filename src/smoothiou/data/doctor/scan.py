@@ -59,7 +59,6 @@ def of_datasets(datasets: Mapping[str, Dataset]) -> Survey:
                 split=split,
                 where=record.name,
                 boxes=record.boxes,
-                checked=True,
                 photo=Photo(
                     path=record.source.path if isinstance(record.source, ImageFile) else None,
                     width=record.width,

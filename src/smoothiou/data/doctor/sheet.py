@@ -22,8 +22,9 @@ MOST_BOXES = 200
 def pictures(report: Report) -> dict[str, list[dict[str, Any]]]:
     """Return, by the id of a check, pictures of its first examples.
 
-    Each has `title`, `words`, `split`, `width` and `height` of the whole image, `jpeg` (base64, perhaps ""),
-    `marked` and `others`: corners and label of the boxes that are meant, and of the image's other boxes.
+    Each has `title` (the image), `where` (the box, or ""), `words`, `split`, `width` and `height` of the whole image,
+    `jpeg` (base64, perhaps ""), `marked` and `others`: corners and label of the boxes that are meant, and of the
+    image's other boxes.
 
     Pictures were kept when the images were decoded; only those of look-alikes, which are known after it, and of images
     that could not be judged in time are decoded for this.
@@ -37,7 +38,8 @@ def pictures(report: Report) -> dict[str, list[dict[str, Any]]]:
         for example in finding.examples[:SHOWN]:
             for entry, words in ((example.entry, example.message), (example.other, "the other")):
                 if entry is not None and entry.path is not None and entry.size:
-                    shown.append(_picture(report, entry, example.where, words, example.boxes))
+                    where = example.where if example.boxes else ""
+                    shown.append(_picture(report, entry, where, words, example.boxes))
         if shown:
             found[finding.check.id] = shown
     return found
