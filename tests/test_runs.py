@@ -31,6 +31,60 @@ def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path, monkeypatch
     assert "--out" in error.value.hint
 
 
+def test_the_file_before_can_be_kept_and_at_no_moment_is_there_none(tmp_path, monkeypatch):
+    path, keep = tmp_path / "last", tmp_path / "previous"
+    seen = []
+    replace = os.replace
+
+    def watched(*names):
+        replace(*names)
+        seen.append((path.read_text(), keep.read_text()))
+
+    for text in ("1", "2", "3"):
+        if text == "2":
+            monkeypatch.setattr(os, "replace", watched)
+        runs.write_text(path, text) if text == "1" else runs.write_bytes(path, text.encode(), keep=keep)
+    assert seen == [("1", "1"), ("2", "1"), ("2", "2"), ("3", "2")]
+    assert sorted(os.listdir(tmp_path)) == ["last", "previous"]
+
+    # Killed after the first of the two renames, both names are one file's.
+    keep.unlink()
+    os.link(path, keep)
+    runs.write_bytes(path, b"4", keep=keep)
+    assert (path.read_text(), keep.read_text(), sorted(os.listdir(tmp_path))) == ("4", "3", ["last", "previous"])
+
+    def no_links(*_):
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr(os, "link", no_links)
+    runs.write_bytes(path, b"5", keep=keep)
+    assert (path.read_text(), keep.read_text(), sorted(os.listdir(tmp_path))) == ("5", "4", ["last", "previous"])
+
+
+def test_content_and_name_are_on_the_disk_before_a_write_returns(tmp_path, monkeypatch):
+    order, fsync, replace = [], os.fsync, os.replace
+
+    def synced(descriptor):
+        order.append("folder" if os.path.isdir(f"/proc/self/fd/{descriptor}") else "file")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", lambda *names: (order.append("rename"), replace(*names)))
+    runs.write_text(tmp_path / "a.txt", "new")
+    assert order == ["file", "rename", "folder"]
+
+
+def test_an_interrupt_in_the_middle_of_a_write_leaves_no_rubbish(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        runs.write_text(tmp_path / "a.txt", "new")
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SmoothIoUError, match="cannot be written"):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import random
 import signal
 
+import numpy as np
 import pytest
 import torch
 
 from smoothiou.config import RunConfig
 from smoothiou.errors import InterruptedRun
 from smoothiou.experiment import run, training
+from smoothiou.train.checkpoint import load_checkpoint, save_checkpoint
 
 SETTINGS = {
     "data.path": "shapes", "data.images": 12, "data.size": 64, "model.min_size": 64, "model.max_size": 64,
@@ -17,9 +20,24 @@ SETTINGS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("loss", ["huber", "smooth-iou[lam=ema]"])
-def test_bit_for_bit_and_with_what_the_loss_remembers(loss, tmp_path, monkeypatch):
-    config = RunConfig().replace({**SETTINGS, "loss.name": loss})
+def noisy(pred, target, *, weights, anchors):
+    """A loss of one's own that draws from every generator there is."""
+    noise = random.random() + np.random.rand() + torch.rand(len(pred))
+    return (pred - target).abs().sum(1) * noise
+
+
+@pytest.mark.parametrize(
+    ("loss", "others"),
+    [
+        ("huber", {"optim.name": "adamw"}),
+        ("smooth-iou[lam=ema]", {"optim.name": "sgd", "optim.schedule": "step", "optim.step_every": 1}),
+        (f"{__name__}:noisy", {"optim.name": "tf-rmsprop", "model.keep": 0.5, "train.workers": 2}),
+        ("iou", {"optim.name": "rmsprop", "model.flavour": "tf"}),
+    ],
+    ids=["adamw", "sgd-ema", "noise-dropout-workers", "rmsprop-tf"],
+)
+def test_bit_for_bit_and_with_what_the_loss_remembers(loss, others, tmp_path, monkeypatch):
+    config = RunConfig().replace({**SETTINGS, **others, "loss.name": loss})
     whole = run(config, tmp_path / "whole", quiet=True)
 
     steps = 0
@@ -41,11 +59,29 @@ def test_bit_for_bit_and_with_what_the_loss_remembers(loss, tmp_path, monkeypatc
     first, second = (torch.load(tmp_path / name / "last.ckpt", weights_only=True) for name in ("whole", "parts"))
     for key, value in first["model"].items():
         assert torch.equal(value, second["model"][key]), key
+    assert first["optimizer"]["param_groups"] == second["optimizer"]["param_groups"]
+    assert first["optimizer"]["state"].keys() == second["optimizer"]["state"].keys()
+    for number, state in first["optimizer"]["state"].items():
+        for key, value in state.items():
+            assert value is None or torch.equal(value, second["optimizer"]["state"][number][key]), (number, key)
     assert first["box_loss"].keys() == second["box_loss"].keys() == {"rpn", "roi"}
     for stage, own in first["box_loss"].items():
-        assert (set(own) == {"rule.average"}) == (loss != "huber")
+        assert (set(own) == {"rule.average"}) == ("ema" in loss)
         for key, value in own.items():
             assert value[1] > 0
             assert torch.equal(value, second["box_loss"][stage][key])
     assert whole["metrics"] == again["metrics"]
     assert whole["localization"] == again["localization"]
+
+
+def test_other_surroundings_are_named(tmp_path, capsys):
+    config = RunConfig().replace(SETTINGS)
+    run(config, tmp_path, quiet=True)
+    last = load_checkpoint(tmp_path / "last.ckpt")
+    save_checkpoint(tmp_path / "last.ckpt", {**last, "rounding": {"torch": "1.0", "threads": torch.get_num_threads()}})
+    (tmp_path / "done").unlink()
+    run(config, tmp_path, quiet=True)
+    said = capsys.readouterr().err
+    assert "other surroundings (torch 1.0 there, " in said
+    assert "threads" not in said
+    assert "not bit for bit" in said

@@ -70,6 +70,8 @@ def load_checkpoint(path: str | Path, *, needed: Sequence[str] = ("model",)) -> 
         if "weights_only" in reason or "Weights only" in reason:
             reason = "it holds Python objects, which may run code when read; only tensors and plain values are accepted"
             kind = CheckpointError
+        if isinstance(error, MemoryError) or "allocate memory" in reason:
+            kind = CheckpointError  # the memory is short, the file may be whole
         raise kind(
             f"{path}: not readable as a checkpoint ({reason[:160]}).",
             hint="Remove it to start from the beginning, or take another copy.",
