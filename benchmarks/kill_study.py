@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12, help="of a cell")
     parser.add_argument("--workers", type=int, default=0, help="loader processes of a cell")
     parser.add_argument("--out", type=Path, required=True, help="folder for both studies; must not exist")
+    parser.add_argument("--minutes", type=float, default=1e9, help="after which no more kills are done")
     parser.add_argument("--warm", action="store_true", help="start by fork from a process that has imported torch")
     options = parser.parse_args()
     options.out.mkdir(parents=True)
@@ -98,7 +99,7 @@ class Campaign:
         self.lost: set[str] = set()
         self.doubled: set[str] = set()
         self.moments: collections.Counter[str] = collections.Counter()
-        self.starts = 0
+        self.starts = self.kills = 0
 
     def words(self, study: Path) -> list[str]:
         """Return the command under test."""
@@ -127,8 +128,8 @@ class Campaign:
 
     def kill_all(self) -> None:
         """Kill and start again until all kills are done, then let the study end."""
-        killed, span = 0, 4.0
-        while killed < self.options.kills:
+        span, until = 4.0, time.monotonic() + 60 * self.options.minutes
+        while self.kills < self.options.kills and time.monotonic() < until:
             log = self.options.out / "killed.log"
             process, began = self.start(self.study, log), time.monotonic()
             at_once = self.random.random() < 0.1
@@ -138,15 +139,15 @@ class Campaign:
             status = _wait(process, began + self.random.uniform(0, 1.0 if at_once else span))
             if status is None:
                 _kill(process)
-                killed += 1
+                self.kills += 1
                 moment = self.moment()
                 self.moments[moment] += 1
                 self.seeds += moment == REPORTING
-                print(f"{killed:4d} {time.strftime('%H:%M:%S')} {moment}", file=sys.stderr, flush=True)
+                print(f"{self.kills:4d} {time.strftime('%H:%M:%S')} {moment}", file=sys.stderr, flush=True)
             elif status == 0:
                 self.seeds += 1
             else:
-                sys.exit(f"after {killed} kills the command ended with {status}: see {log}")
+                sys.exit(f"after {self.kills} kills the command ended with {status}: see {log}")
             self.inspect()
         self.run(self.study)
         self.inspect()
@@ -193,7 +194,7 @@ class Campaign:
         different += [f"comparison.json: {key}" for key in sorted(unequal(first, second, "comparison.json"))]
         names = [{str(path.relative_to(folder)) for path in folder.rglob("*")} for folder in (self.study, self.whole)]
         return {
-            "kills": self.options.kills,
+            "kills": self.kills,
             "starts": self.starts,
             "moments": dict(self.moments.most_common()),
             "cells": len(cells),
