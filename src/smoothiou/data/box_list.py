@@ -60,7 +60,7 @@ def read_box_list(path: str | Path) -> BoxList:
 
 def _coco(file: Path) -> list[Box]:
     content = _content(file)
-    images = {image.get("id"): image for image in content["images"] if isinstance(image, dict)}
+    images = coco_file.image_ids(content, file)
     boxes = coco_file.read_boxes(content, file, images=images, categories=coco_file.read_categories(content, file))
     return [box for image_boxes in boxes.values() for box in image_boxes]
 

@@ -151,6 +151,15 @@ def read_images(content: dict[str, Any], file: Path) -> dict[Any, dict[str, Any]
     return found
 
 
+def image_ids(content: dict[str, Any], file: Path) -> list[Any]:
+    """Return the ids of the images, which need no name where only boxes are asked for.
+
+    Raises:
+        DataError: an entry has no id, or one that is no number and no text.
+    """
+    return [_entry(image, ("id",), f"{file}: images[{index}]")[0] for index, image in enumerate(content["images"])]
+
+
 def read_boxes(
     content: dict[str, Any], file: Path, *, images: Iterable[Any], categories: dict[Any, str]
 ) -> dict[Any, list[Box]]:

@@ -22,14 +22,14 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from smoothiou.data.records import Box
 from smoothiou.errors import DataError
 from smoothiou.inputs import check_word, open_regular, short
 
-MAX_LINES = 2_000_000
-"""Of a file, 20 times the largest that was published."""
+MAX_LINES = 1_000_000
+"""Of a file, ten times the largest that was published."""
 MAX_LINE = 4096
 """Signs of a line."""
 CLASSES = ("car", "truck", "pedestrian", "trafficLight", "biker")
@@ -162,6 +162,9 @@ def _rows(file: Path) -> Iterator[tuple[int, str]]:
         with open_regular(file) as content:
             packed = content.read(2) == b"\x1f\x8b"
             content.seek(0)
+            if not packed and _has_too_many(content):
+                raise _too_many(file)
+            content.seek(0)
             # The two have no type in common that says it.
             unpacked: Any = gzip.GzipFile(fileobj=content) if packed else content
             text = io.TextIOWrapper(unpacked, encoding="utf-8-sig")
@@ -178,7 +181,19 @@ def _rows(file: Path) -> Iterator[tuple[int, str]]:
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{file}: the label file cannot be read: {reason}.", hint="Fetch it again.") from None
-    raise DataError(
+    raise _too_many(file)
+
+
+def _has_too_many(content: BinaryIO) -> bool:
+    """Return whether a file has too many lines, which is known long before they are read as rows."""
+    count = 0
+    while count <= MAX_LINES and (part := content.read(2**20)):
+        count += part.count(b"\n")
+    return count > MAX_LINES
+
+
+def _too_many(file: Path) -> DataError:
+    return DataError(
         f"{file}: it has more than {MAX_LINES:,} lines, and every box is kept in memory.", hint="Cut it into several."
     )
 
@@ -188,6 +203,8 @@ def _delimiter(line: str) -> str:
 
 
 def _fields(line: str, delimiter: str, file: Path, number: int) -> list[str]:
+    if '"' not in line:  # as nearly all are, and then this is the same and faster
+        return [field.strip() for field in line.split(delimiter) if field or delimiter == ","]
     # One line at a time: a quote that is never closed must not swallow the rows after it.
     try:
         row = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True, strict=True), [])
