@@ -7,6 +7,7 @@ from smoothiou.evaluate.coco import (
     engine,
     error_gains,
     evaluate_detections,
+    evaluate_in_full,
     per_class_ap,
 )
 from smoothiou.evaluate.localization import ImageLocalization, localize_image, summarize
@@ -15,6 +16,7 @@ from smoothiou.evaluate.probe import jittered_probes, paired_probes, probe_numbe
 
 __all__ = [
     "evaluate_detections",
+    "evaluate_in_full",
     "ap_by_iou",
     "per_class_ap",
     "bootstrap_difference",

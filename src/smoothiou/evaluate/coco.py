@@ -16,6 +16,7 @@ import hotcoco
 import numpy as np
 
 from smoothiou.errors import ConfigError, DataError
+from smoothiou.evaluate.rows import as_rows
 from smoothiou.inputs import short
 from smoothiou.runs import read_json
 
@@ -66,7 +67,20 @@ def evaluate_detections(truth: Truth, predictions: Predictions) -> dict[str, flo
     Reference:
         Lin et al., "Microsoft COCO: Common Objects in Context", 2014; https://cocodataset.org/#detection-eval
     """
-    arrays = _accumulated(*_prepare(truth, predictions))
+    return _metrics(_accumulated(*_prepare(truth, predictions)))
+
+
+def evaluate_in_full(
+    truth: Truth, predictions: Predictions
+) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
+    """Return what `evaluate_detections`, `ap_by_iou` and `per_class_ap` return, for the price of one of them."""
+    prepared, detections = _prepare(truth, predictions)
+    names = _class_names(prepared)
+    arrays = _accumulated(prepared, detections)
+    return _metrics(arrays), _by_iou(arrays), _by_class(arrays, names)
+
+
+def _metrics(arrays: Mapping[str, Any]) -> dict[str, float]:
     precision, recall = arrays["precision"], arrays["recall"]
     return {
         "AP": _mean(precision[..., _ALL_AREAS, _MAXDET_100]),
@@ -94,7 +108,11 @@ def ap_by_iou(truth: Truth, predictions: Predictions) -> dict[str, float]:
     Raises:
         DataError: as in `evaluate_detections`.
     """
-    precision = _accumulated(*_prepare(truth, predictions))["precision"]
+    return _by_iou(_accumulated(*_prepare(truth, predictions)))
+
+
+def _by_iou(arrays: Mapping[str, Any]) -> dict[str, float]:
+    precision = arrays["precision"]
     return {f"{0.5 + 0.05 * t:.2f}": _mean(precision[t, ..., _ALL_AREAS, _MAXDET_100]) for t in range(10)}
 
 
@@ -112,11 +130,20 @@ def per_class_ap(truth: Truth, predictions: Predictions) -> dict[str, float]:
         DataError: as in `evaluate_detections`, or two categories share a name.
     """
     prepared, detections = _prepare(truth, predictions)
-    names = [category["name"] for category in sorted(prepared["categories"], key=lambda c: c["id"])]
+    names = _class_names(prepared)
+    return _by_class(_accumulated(prepared, detections), names)
+
+
+def _class_names(truth: Mapping[str, Any]) -> list[str]:
+    names = [category["name"] for category in sorted(truth["categories"], key=lambda c: c["id"])]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DataError(f"truth: two categories are named {twice[0]!r}.", hint="Give each class its own name.")
-    precision = _accumulated(prepared, detections)["precision"]
+    return names
+
+
+def _by_class(arrays: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:
+    precision = arrays["precision"]
     return {name: _mean(precision[:, :, k, _ALL_AREAS, _MAXDET_100]) for k, name in enumerate(names)}
 
 
@@ -190,7 +217,10 @@ def bootstrap_difference(
     return rows
 
 
-def _evaluated(truth: dict[str, Any], detections: list[dict[str, Any]]) -> Any:
+Detections = list[dict[str, Any]] | np.ndarray
+
+
+def _evaluated(truth: dict[str, Any], detections: Detections) -> Any:
     try:
         coco = hotcoco.COCO(truth)
         evaluation = hotcoco.COCOeval(coco, coco.load_res(detections), "bbox")
@@ -200,7 +230,7 @@ def _evaluated(truth: dict[str, Any], detections: list[dict[str, Any]]) -> Any:
     return evaluation
 
 
-def _accumulated(truth: dict[str, Any], detections: list[dict[str, Any]]) -> dict[str, Any]:
+def _accumulated(truth: dict[str, Any], detections: Detections) -> dict[str, Any]:
     evaluation = _evaluated(truth, detections)
     evaluation.accumulate()  # not summarize(), which prints
     return evaluation.eval
@@ -212,7 +242,7 @@ def _mean(values: np.ndarray) -> float:
     return float(np.mean(defined)) if len(defined) else math.nan
 
 
-def _prepare(truth: Truth, predictions: Predictions) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _prepare(truth: Truth, predictions: Predictions) -> tuple[dict[str, Any], Detections]:
     prepared = _prepare_truth(truth)
     return prepared, _prepare_predictions(predictions, prepared, "predictions")
 
@@ -256,7 +286,7 @@ def _prepare_truth(truth: Truth) -> dict[str, Any]:
     }
 
 
-def _prepare_predictions(predictions: Predictions, truth: dict[str, Any], name: str) -> list[dict[str, Any]]:
+def _prepare_predictions(predictions: Predictions, truth: dict[str, Any], name: str) -> Detections:
     if isinstance(predictions, (str, Path)):
         name, predictions = str(predictions), read_json(predictions)
     if isinstance(predictions, Mapping) or not isinstance(predictions, Sequence):
@@ -266,6 +296,9 @@ def _prepare_predictions(predictions: Predictions, truth: dict[str, Any], name: 
         )
     images = {image["id"] for image in truth["images"]}
     categories = {category["id"] for category in truth["categories"]}
+    rows = as_rows(predictions, images=images, categories=categories)
+    if rows is not None:
+        return rows
     detections = []
     for index, entry in enumerate(predictions):
         where = f"{name}[{index}]"
