@@ -41,7 +41,7 @@ def run(
 ):
     optim = OptimConfig(name="sgd", lr=0.1, schedule="constant", momentum=0.0, weight_decay=0.0, clip_norm=0.0)
     loop = Loop(**{
-        "steps": steps, "start": start, "optim": optim, "seed": 0, "rank": 0, "images": 2, "batch_size": 1,
+        "steps": steps, "start": start, "optim": optim, "seed": 0, "images": 2, "batch_size": 1,
         "device": CPU, "precision": "fp32", "log_every": 1, "eval_every": 0, "save_seconds": 1e9, **changes,
     })  # fmt: skip
     train(

@@ -92,7 +92,7 @@ class StageLoss:
         *,
         weights: Weights,
         anchors: Tensor,
-        sampled: int,
+        sampled: float,
         images: Tensor | None = None,
     ) -> Tensor:
         """Return the stage's loss, a scalar.
@@ -102,7 +102,8 @@ class StageLoss:
             target_deltas: (K, 4).
             weights: the coder's.
             anchors: (K, 4) xyxy, what the deltas are relative to: anchors (RPN) or proposals (RoI heads).
-            sampled: number of sampled boxes, positive and negative, in all images together.
+            sampled: number of sampled boxes, positive and negative, in all images together; where several processes
+                share a batch, that of all of them over the number of processes.
             images: (N, K) whether positive k is of image n; handed on to losses that say `needs_images`.
         """
         pred_deltas = in_float(pred_deltas)
@@ -119,7 +120,7 @@ class StageLoss:
                 )
             # Decoding clamps sizes, which would hide an infinite delta from an IoU loss; 0 * inf is NaN.
             alarm = (pred_deltas.detach() * 0).sum()
-            total = self.weight * (losses.sum() / max(sampled, 1)) + alarm
+            total = self.weight * (losses.sum() / (sampled or 1)) + alarm
         lam = getattr(self.loss, "last_lambda", None)
         self.last = (pred_deltas.detach(), target_deltas.detach(), weights, lam)
         return total

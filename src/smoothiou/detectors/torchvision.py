@@ -17,6 +17,7 @@ from torchvision.models.detection.rpn import RegionProposalNetwork
 
 from smoothiou.boxes import in_float
 from smoothiou.config import STAGES, parse_loss
+from smoothiou.detectors.shared_batch import SharedSampler
 from smoothiou.detectors.stage_loss import BoxLoss, StageLoss, which_image
 from smoothiou.detectors.targets import prepare_targets, spare_ignored
 from smoothiou.errors import ConfigError, did_you_mean
@@ -29,6 +30,17 @@ class _LearnsBoxes(nn.Module):
     """What both stages share: a loss that moves with the stage without being part of its module tree."""
 
     box_loss: StageLoss
+    fg_bg_sampler: Any
+
+    def _per_process(self, sampled: int) -> float:
+        """Return what a sum over sampled boxes is divided by: their number, or all processes' over the processes."""
+        sampler = self.fg_bg_sampler
+        return sampler.sampled / sampler.share.world if isinstance(sampler, SharedSampler) else sampled
+
+    def _over_all(self, mean: Tensor, sampled: int) -> Tensor:
+        """Return a mean over this process's sampled boxes as its part of the mean over all processes' boxes."""
+        whole = self._per_process(sampled)
+        return mean if whole == sampled else mean * (sampled / whole)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         if isinstance(self.box_loss.loss, nn.Module):
@@ -67,13 +79,14 @@ class BoxLossRPN(_LearnsBoxes, RegionProposalNetwork):
             torch.cat(regression_targets)[positive],
             weights=self.box_coder.weights,
             anchors=anchors[positive],
-            sampled=sampled.numel(),
+            sampled=self._per_process(sampled.numel()),
             images=which_image(positive, [len(own) for own in per_image]),
         )
         scores = in_float(objectness.flatten()[sampled])
         if sampled.numel() == 0:  # everything is ignored: torchvision's mean over nothing would be NaN
             return scores.sum(), box_loss
-        return F.binary_cross_entropy_with_logits(scores, all_labels[sampled]), box_loss
+        loss = F.binary_cross_entropy_with_logits(scores, all_labels[sampled])
+        return self._over_all(loss, sampled.numel()), box_loss
 
 
 class BoxLossRoIHeads(_LearnsBoxes, RoIHeads):
@@ -130,13 +143,14 @@ class BoxLossRoIHeads(_LearnsBoxes, RoIHeads):
             torch.cat(regression_targets)[positive],
             weights=self.box_coder.weights,
             anchors=torch.cat(proposals)[positive],
-            sampled=all_labels.numel(),
+            sampled=self._per_process(all_labels.numel()),
             images=which_image(positive, [len(own) for own in proposals]),
         )
         logits = in_float(class_logits)
         if all_labels.numel() == 0:  # everything is ignored: torchvision's mean over nothing would be NaN
             return {"loss_classifier": logits.sum(), "loss_box_reg": box_loss}
-        return {"loss_classifier": F.cross_entropy(logits, all_labels), "loss_box_reg": box_loss}
+        loss = self._over_all(F.cross_entropy(logits, all_labels), all_labels.numel())
+        return {"loss_classifier": loss, "loss_box_reg": box_loss}
 
 
 _STAGES: dict[str, tuple[str, type[nn.Module], type[_LearnsBoxes]]] = {

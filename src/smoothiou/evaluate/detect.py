@@ -38,17 +38,20 @@ def run_detector(
     batch_size: int,
     device: torch.device,
     precision: str,
+    rank: int = 0,
+    world: int = 1,
 ) -> Iterator[ImageOutput]:
-    """Give the output for each image, in order.
+    """Give the output for each image, in order; where several processes share the images, for those of `own_images`.
 
     Args:
         detect: `detect(images, probes=...)`, see `smoothiou.detectors.detect`.
         images: uint8 tensors (3, H, W), read one batch at a time.
         probes: per image, boxes (P, 4) to refine and their labels (P,).
         batch_size, device, precision: how to compute.
+        rank, world: this process and the number of processes.
     """
-    for start in range(0, len(images), batch_size):
-        stop = min(start + batch_size, len(images))
+    for batch in _own_batches(len(images), batch_size=batch_size, rank=rank, world=world):
+        start, stop = batch.start, batch.stop
         inputs = [images[i].to(device).float().div_(255) for i in range(start, stop)]
         wanted = [_to_device(probe, device) for probe in probes[start:stop]]
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
@@ -64,13 +67,33 @@ def run_detector(
             )
 
 
+def own_images(images: int, *, batch_size: int, rank: int, world: int) -> list[int]:
+    """Return the numbers, from 0, of the images that one of several processes runs the detector on.
+
+    Processes share whole batches, so that an image meets the same neighbours, and comes out the same to the last bit,
+    in any number of processes.
+
+    Args:
+        images: in all processes together.
+        batch_size: images at a time.
+        rank, world: this process and the number of processes.
+    """
+    batches = _own_batches(images, batch_size=batch_size, rank=rank, world=world)
+    return [number for batch in batches for number in batch]
+
+
+def _own_batches(images: int, *, batch_size: int, rank: int, world: int) -> list[range]:
+    starts = range(rank * batch_size, images, world * batch_size)
+    return [range(start, min(start + batch_size, images)) for start in starts]
+
+
 def _to_device(probe: Probe, device: torch.device) -> tuple[Tensor, Tensor]:
     boxes, labels = probe
     return torch.from_numpy(boxes).float().to(device), torch.from_numpy(labels).long().to(device)
 
 
-def coco_results(outputs: Sequence[ImageOutput]) -> list[dict[str, Any]]:
-    """Return detections in COCO's results format; image and category ids count from 1."""
+def coco_results(output: ImageOutput, *, image_id: int) -> list[dict[str, Any]]:
+    """Return the detections of an image in COCO's results format; image and category ids count from 1."""
     return [
         {
             "image_id": image_id,
@@ -78,6 +101,5 @@ def coco_results(outputs: Sequence[ImageOutput]) -> list[dict[str, Any]]:
             "bbox": [round(float(v), 3) for v in (box[0], box[1], box[2] - box[0], box[3] - box[1])],
             "score": round(float(score), 6),
         }
-        for image_id, output in enumerate(outputs, 1)
         for box, score, label in zip(output.boxes, output.scores, output.labels, strict=True)
     ]

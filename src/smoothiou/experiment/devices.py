@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as distributed
 
 from smoothiou.errors import ConfigError
 
@@ -40,7 +38,8 @@ def choose_place(device: str, precision: str, *, join: bool = False) -> Place:
 
     Args:
         device, precision: as in the settings.
-        join: whether to join the process group that torchrun announces; else this process works alone.
+        join: whether this process is one of those that torchrun announces (see `processes.join_processes`); else it
+            works alone.
 
     Raises:
         ConfigError: a device that this machine has not, or one device for several processes.
@@ -65,11 +64,6 @@ def choose_place(device: str, precision: str, *, join: bool = False) -> Place:
         raise ConfigError(f"train.device: expected auto, cpu, cuda or cuda:N, got {device!r}.")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise ConfigError(f"train.device: {name} was asked for, but there are {torch.cuda.device_count()} devices.")
-    if world > 1 and not distributed.is_initialized():
-        if chosen.type == "cuda":
-            torch.cuda.set_device(chosen)
-        # The others wait while rank 0 evaluates, which may take longer than the default of ten minutes.
-        distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=timedelta(hours=4))
     native = native_bf16(chosen)
     format_ = precision if precision != "auto" else "bf16" if native else "fp32"
     why = "asked for" if precision != "auto" else "native bf16" if native else "no native bf16"

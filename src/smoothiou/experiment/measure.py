@@ -6,7 +6,7 @@ import functools
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,9 +27,10 @@ from smoothiou.evaluate import (
     per_class_ap,
     summarize,
 )  # fmt: skip
-from smoothiou.evaluate.detect import ImageOutput, coco_results, run_detector
+from smoothiou.evaluate.detect import ImageOutput, coco_results, own_images, run_detector
 from smoothiou.evaluate.probe import PROBES_PER_BOX
 from smoothiou.experiment.devices import Place
+from smoothiou.experiment.processes import gathered
 from smoothiou.runs import version
 from smoothiou.study.results import signature
 from smoothiou.train.sinks import clock
@@ -79,7 +80,21 @@ def facts_of(data: Dataset) -> dict[str, Any]:
 def measure(
     model: nn.Module, data: Dataset, config: RunConfig, place: Place, *, label: str, quiet: bool, refine: bool = True
 ) -> Measurement:
-    """Run a detector once over a split and compute all metrics.
+    """Run a detector once over a split and compute all metrics, in this process alone.
+
+    Args: as in `measure_together`.
+    """
+    measured = measure_together(
+        model, data, config, replace(place, rank=0, world=1), label=label, quiet=quiet, refine=refine
+    )
+    assert measured is not None
+    return measured
+
+
+def measure_together(
+    model: nn.Module, data: Dataset, config: RunConfig, place: Place, *, label: str, quiet: bool, refine: bool = True
+) -> Measurement | None:
+    """Run a detector once over a split, each process over its share of the images, and compute all metrics of all.
 
     Args:
         model: a detector of `build_detector`.
@@ -89,32 +104,41 @@ def measure(
         label: what is measured, for the progress line.
         quiet: no progress.
         refine: whether to refine probes, too.
+
+    Returns:
+        The numbers, to the last bit those of one process; None in the processes of rank above 0.
     """
     model.eval()
     each = PROBES_PER_BOX if refine else 0
     probes = [probes_of(record, number, data.classes, each) for number, record in enumerate(data.records, 1)]
+    share = {"batch_size": config.eval.batch_size, "rank": place.rank, "world": place.world}
+    own = own_images(len(data.records), **share)
     outputs: list[ImageOutput] = list(
         with_progress(
             run_detector(
                 functools.partial(detect, model),
                 _Images(DetectionDataset(data, cache_mb=0)),
                 probes=[(boxes, labels) for boxes, labels, _ in probes],
-                batch_size=config.eval.batch_size,
                 device=place.device,
                 precision=place.precision,
+                **share,
             ),
-            total=len(data.records),
+            total=len(own),
             label=label,
             quiet=quiet,
         )
     )
-    localized = [
-        _localize(number, record, data.classes, output, boxes, origins)
-        for number, (record, output, (boxes, _, origins)) in enumerate(
-            zip(data.records, outputs, probes, strict=True), 1
-        )
-    ]
-    truth, predictions = to_coco(data), coco_results(outputs)
+    seen = []
+    for number, output in zip(own, outputs, strict=True):
+        boxes, _, origins = probes[number]
+        image = _localize(number + 1, data.records[number], data.classes, output, boxes, origins)
+        seen.append((number, image, coco_results(output, image_id=number + 1)))
+    everything = gathered(seen, place)
+    if everything is None:
+        return None
+    everything.sort(key=lambda one: one[0])
+    localized = [image for _, image, _ in everything]
+    truth, predictions = to_coco(data), [row for _, _, rows in everything for row in rows]
     return Measurement(
         metrics=evaluate_detections(truth, predictions),
         ap_by_iou=ap_by_iou(truth, predictions),

@@ -12,18 +12,32 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as distributed
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from smoothiou.config import RunConfig
-from smoothiou.detectors import box_loss_state, box_statistics, load_box_loss_state
+from smoothiou.detectors import (
+    Share,
+    box_loss_state,
+    box_statistics,
+    load_box_loss_state,
+    share_batch,
+    statistics_of_all,
+)
 from smoothiou.errors import ConfigError, InterruptedRun, SmoothIoUError
 from smoothiou.experiment.build import build
 from smoothiou.experiment.devices import Place, choose_place, forget_peak_memory, peak_memory_mb
 from smoothiou.experiment.folder import claim_folder, prepare_folder
 from smoothiou.experiment.loading import draw_batches, loader_fault, training_images
-from smoothiou.experiment.measure import Measurement, measure
+from smoothiou.experiment.measure import Measurement, measure_together
+from smoothiou.experiment.processes import (
+    any_process,
+    fault_of_another,
+    join_processes,
+    mean_of_all,
+    said_by_rank_0,
+    tell_fault,
+)
 from smoothiou.experiment.splits import Splits, describe_data, open_splits
 from smoothiou.runs import SCHEMA_VERSION, finite, manifest, refuse_other_plan, write_json, write_text
 from smoothiou.study.plan import cell_hash, identity
@@ -65,15 +79,40 @@ def run(
     facts = describe_data(splits)
     wanted = identity(config.flat(), facts)
     place = choose_place(config.train.device, config.train.precision, join=True)
-    if config.train.batch_size % place.world:
+    if config.train.batch_size < place.world:
         raise ConfigError(
-            f"train.batch_size: {config.train.batch_size} images cannot be shared equally by {place.world} processes."
+            f"train.batch_size: {config.train.batch_size} images are too few for {place.world} processes.",
+            hint="It counts the images of all processes together, and each needs one.",
         )
+    join_processes(place, wait_seconds=config.train.wait_seconds)
+    try:
+        return _run(config, folder, splits, place, facts, wanted, overwrite=overwrite, quiet=quiet)
+    except Exception as error:
+        waited = fault_of_another(error, place, wait_seconds=config.train.wait_seconds)
+        if waited is None:
+            tell_fault(error, place)
+            raise
+        if place.rank == 0 and folder.is_dir():
+            _leave_word(folder, waited)
+        raise waited from error
+
+
+def _run(
+    config: RunConfig,
+    folder: Path,
+    splits: Splits,
+    place: Place,
+    facts: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    *,
+    overwrite: bool,
+    quiet: bool,
+) -> dict[str, Any]:
     with claim_folder(folder) if place.rank == 0 else nullcontext():
         finished = prepare_folder(folder, config, wanted, overwrite=overwrite) if place.rank == 0 else None
         if finished is not None and not quiet:
             print(f"{folder}: done before", file=sys.stderr)
-        if _said_by_rank_0(finished is not None, place):
+        if said_by_rank_0(finished is not None, place):
             return finished or {}
         try:
             return _train_and_measure(config, folder, splits, place, facts, wanted, quiet=quiet)
@@ -82,9 +121,14 @@ def run(
         except Exception as error:
             told = _in_words(error, config)
             if place.rank == 0:
-                with suppress(SmoothIoUError):  # on a full disk the error itself must still be seen
-                    write_text(folder / "error.txt", f"{type(told).__name__}: {told}\n\n{traceback.format_exc()}")
+                _leave_word(folder, told)
             raise told from error
+
+
+def _leave_word(folder: Path, error: Exception) -> None:
+    """Write into the run folder what has ended the run."""
+    with suppress(SmoothIoUError):  # on a full disk the error itself must still be seen
+        write_text(folder / "error.txt", f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}")
 
 
 def _in_words(error: Exception, config: RunConfig) -> Exception:
@@ -119,10 +163,10 @@ def _train_and_measure(
             print(note, file=sys.stderr)
     forget_peak_memory(place.device)
     spent = train_detector(model, config, folder, splits, place, quiet=quiet)
-    if place.rank != 0:
-        return {}
     began = time.monotonic()
-    measured = measure(model, splits.test, config, place, label=f"{_label(config)}  test", quiet=quiet)
+    measured = measure_together(model, splits.test, config, place, label=f"{_label(config)}  test", quiet=quiet)
+    if measured is None:  # another process has the numbers
+        return {}
     result = _result(config, measured, hash_=cell_hash(config.flat(), facts))
     result["cost"] = {
         "train_seconds": spent.seconds,
@@ -200,8 +244,10 @@ def train_detector(
         nonlocal best
         row: dict[str, float] = {}
         asked = time.monotonic()
-        if splits.val is not None and place.rank == 0:
-            measured = measure(model, splits.val, config, place, label="val", quiet=True, refine=False)
+        measured = None
+        if splits.val is not None:
+            measured = measure_together(model, splits.val, config, place, label="val", quiet=True, refine=False)
+        if measured is not None:
             ap = measured.metrics["AP"]
             row = {
                 "val_AP": ap,
@@ -214,7 +260,6 @@ def train_detector(
                     folder / "best.ckpt",
                     {"model": model.state_dict(), "classes": classes, "step": step, "val_AP": ap},
                 )
-        _wait_for_all(place)
         spent.watching += time.monotonic() - asked
         return row
 
@@ -232,21 +277,28 @@ def train_detector(
                 keep=folder / PREVIOUS,
             )  # fmt: skip
 
+    def statistics() -> Mapping[str, torch.Tensor]:
+        own = box_statistics(model)
+        return statistics_of_all(own) if place.world > 1 else own
+
     loop = Loop(
-        steps=config.train.steps, start=start, optim=config.optim, seed=config.train.seed, rank=place.rank,
+        steps=config.train.steps, start=start, optim=config.optim, seed=config.train.seed,
         images=len(images), batch_size=config.train.batch_size, device=place.device, precision=place.precision,
         log_every=config.train.log_every, eval_every=config.train.eval_every if splits.val else 0,
         save_seconds=config.train.save_seconds, seconds_before=before,
     )  # fmt: skip
-    wrapped = DistributedDataParallel(model) if place.world > 1 else model
+    wrapped = model
+    if place.world > 1:
+        share_batch(model, Share(rank=place.rank, world=place.world, images=config.train.batch_size))
+        wrapped = DistributedDataParallel(model)
     progress = Progress(steps=last, start=start, label=_label(config), quiet=quiet or place.rank != 0)
     metrics = MetricsCsv(folder / "metrics.csv", resume_step=start) if place.rank == 0 else None
     with progress, closing(draw_batches(images, config, place, start=start, steps=last)) as batches:
         train(
             wrapped, optimizer, batches, loop, sinks=[metrics, progress] if metrics is not None else [],
-            statistics=lambda: box_statistics(model), evaluate=evaluate, save=save,
+            statistics=statistics, evaluate=evaluate, save=save,
             name=lambda target: splits.train.records[target["image_index"]].name,
-            agree=lambda asked: _any_process(asked, place),
+            agree=lambda asked: any_process(asked, place), together=lambda losses: mean_of_all(losses, place),
         )  # fmt: skip
     spent.seconds = before + time.monotonic() - began
     return spent
@@ -282,25 +334,3 @@ def _result(config: RunConfig, measured: Measurement, *, hash_: str) -> dict[str
 
 def _label(config: RunConfig) -> str:
     return f"{config.loss.name} seed {config.train.seed}"
-
-
-def _wait_for_all(place: Place) -> None:
-    if place.world > 1:
-        distributed.barrier()
-
-
-def _said_by_rank_0(word: bool, place: Place) -> bool:
-    """Return what rank 0 says, in every process; the others wait for it here."""
-    said = [word]
-    if place.world > 1:
-        distributed.broadcast_object_list(said, src=0)
-    return said[0]
-
-
-def _any_process(word: bool, place: Place) -> bool:
-    """Return whether any process says yes."""
-    if place.world == 1:
-        return word
-    said = torch.tensor(float(word), device=place.device)
-    distributed.all_reduce(said, op=distributed.ReduceOp.MAX)
-    return bool(said)

@@ -33,7 +33,7 @@ class Loop:
     Args:
         steps: length of the run; `start` is the step it begins or continues at.
         optim: rates and clipping.
-        seed, rank: for what is random inside a step.
+        seed: for what is random inside a step.
         images: size of the training split, to state the epoch.
         device, precision: where and in what format ("fp32" or "bf16") to compute.
         log_every: steps between two rows for the sinks.
@@ -46,7 +46,6 @@ class Loop:
     start: int
     optim: OptimConfig
     seed: int
-    rank: int
     images: int
     batch_size: int
     device: torch.device
@@ -69,6 +68,7 @@ def train(
     save: Callable[[int], None],
     name: Callable[[dict[str, Any]], str],
     agree: Callable[[bool], bool] = bool,
+    together: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict,
 ) -> None:
     """Train from `loop.start` to `loop.steps`.
 
@@ -78,11 +78,13 @@ def train(
         batches: one (images uint8, targets) per step that is left.
         loop: settings.
         sinks: take a row every `log_every` steps.
-        statistics: more numbers of the last step, as tensors.
-        evaluate: called after a step with its number; returns columns for the row.
+        statistics: more numbers of the last step, as tensors; all processes ask at the same steps.
+        evaluate: called after a step with its number, in all processes; returns columns for the row.
         save: writes the state after a step.
         name: names the image of a target, for messages.
         agree: tells whether any process was asked to stop, so that all stop after the same step.
+        together: gives the losses of the whole batch, of which each process computes a part; all call it each step, so
+            that none goes on where another's loss is not finite.
 
     Raises:
         DivergedError: a loss or the gradient is not finite; the weights of the last save are untouched by it.
@@ -94,7 +96,7 @@ def train(
         for step, (images, targets) in enumerate(batches, loop.start):
             rate = learning_rate(loop.optim, step=step, steps=loop.steps)
             set_learning_rate(optimizer, rate)
-            seed_step(loop.seed, step, rank=loop.rank)
+            seed_step(loop.seed, step)
 
             inputs, wanted = to_device(images, targets, loop.device)
             with torch.autocast(loop.device.type, torch.bfloat16, enabled=loop.precision == "bf16"):
@@ -103,30 +105,41 @@ def train(
 
             optimizer.zero_grad(set_to_none=True)
             total.backward()
+            losses, total = _of_the_batch(losses, total, together)
             norm = clip_gradients(model, largest=loop.optim.clip_norm, each=loop.optim.clip_by == "variable")
             _stop_if_not_finite(losses, total + norm, step=step, images=[name(target) for target in targets])
             optimizer.step()
 
             done = step + 1
             measured: dict[str, float] = {}
-            if loop.eval_every and (done % loop.eval_every == 0 or done == loop.steps):
+            watched = bool(loop.eval_every) and (done % loop.eval_every == 0 or done == loop.steps)
+            if watched:
                 measured = dict(evaluate(done))
                 model.train()
-            if done % loop.log_every == 0 or done == loop.steps or measured:
+            if done % loop.log_every == 0 or done == loop.steps or watched:
                 row = _row(losses, statistics(), total=total, norm=norm)
                 row |= {"step": done, "epoch": done * loop.batch_size / loop.images, "lr": rate, **measured}
                 row["seconds"] = loop.seconds_before + time.monotonic() - began
                 for sink in sinks:
                     sink.write(row)
             stop = agree(interrupts.asked)
-            if stop or done == loop.steps or measured or _is_due(loop, done, time.monotonic() - saved):
+            if stop or done == loop.steps or watched or _is_due(loop, done, time.monotonic() - saved):
                 save(done)
                 saved = time.monotonic()
             if stop:
+                agree(stop)  # a process that ended now would have the others ended before they have saved
                 raise InterruptedRun(
                     f"Stopped after step {done} of {loop.steps}; the state is saved.",
                     hint="Give the same command again to continue.",
                 )
+
+
+def _of_the_batch(
+    losses: Mapping[str, Tensor], total: Tensor, together: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
+) -> tuple[Mapping[str, Tensor], Tensor]:
+    """Return losses and total of the batch without their graph, which has done its work."""
+    whole = together({**{key: value.detach() for key, value in losses.items()}, "": total.detach()})
+    return {key: value for key, value in whole.items() if key}, whole[""]
 
 
 EPOCH_SECONDS = 10.0
@@ -160,7 +173,7 @@ def _stop_if_not_finite(losses: Mapping[str, Tensor], witness: Tensor, *, step: 
     if bool(torch.isfinite(witness.detach())):
         return
     wrong = [f"{key} is {float(value.detach()):g}" for key, value in losses.items() if not bool(torch.isfinite(value))]
-    what = ", ".join(wrong) or "the gradient is not finite though every loss of this process is"
+    what = ", ".join(wrong) or "the gradient is not finite though every loss is"
     raise DivergedError(
         f"Training diverged at step {step + 1}: {what}; images: {', '.join(images)}.",
         hint="The last save is from before. Lower optim.lr, set optim.clip_norm, or look at these images' boxes.",

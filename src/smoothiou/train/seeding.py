@@ -1,7 +1,8 @@
 """Randomness as a pure function of (seed, step), so that losses are paired and a resumed run is the same run.
 
 Initial weights come from the seed; the order of the data and the flips from (seed, epoch, position); everything random
-inside a step, such as the sampling of anchors, from (seed, step, process). Nothing depends on what was drawn before, so
+inside a step, such as the sampling of anchors, from (seed, step): processes that share a batch draw the same, each for
+the whole batch. Nothing depends on what was drawn before, so
 two losses meet the same draws at the same step however their proposals have diverged, and a run that continues at step
 400 needs no saved generator state.
 """
@@ -32,12 +33,12 @@ def seed_weights(seed: int) -> None:
     torch.manual_seed(mixed)
 
 
-def seed_step(seed: int, step: int, *, rank: int = 0) -> None:
-    """Set every generator for what is random inside one step of one process.
+def seed_step(seed: int, step: int) -> None:
+    """Set every generator for what is random inside one step.
 
     The detectors draw from torch's alone; a loss of one's own may draw from the others.
     """
-    mixed = _mix(_STEP, seed, step, rank)
+    mixed = _mix(_STEP, seed, step, 0)
     random.seed(mixed)
     np.random.seed(mixed % 2**32)
     torch.manual_seed(mixed)

@@ -1,0 +1,112 @@
+"""What the processes of one training tell each other: torchrun starts them, each computes its part of every batch."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as distributed
+from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
+
+from smoothiou.errors import SmoothIoUError
+from smoothiou.experiment.devices import Place
+
+_FAULT = "smoothiou/fault"
+_store: list[Any] = []
+
+
+def join_processes(place: Place, *, wait_seconds: float) -> None:
+    """Join the process group that torchrun announces, where it announces more than this process.
+
+    Args:
+        place: of this process.
+        wait_seconds: how long processes wait for each other before they give up.
+    """
+    if place.world == 1 or distributed.is_initialized():
+        return
+    if place.device.type == "cuda":
+        torch.cuda.set_device(place.device)
+    time = timedelta(seconds=wait_seconds)
+    store, rank, world = next(iter(rendezvous("env://", timeout=time)))
+    # A second start by torchrun must not read what the first has written.
+    store = PrefixStore(f"smoothiou/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    backend = "nccl" if place.device.type == "cuda" else "gloo"
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=time)
+    _store[:] = [store]
+
+
+def said_by_rank_0(word: bool, place: Place) -> bool:
+    """Return what rank 0 says, in every process; the others wait for it here."""
+    said = [word]
+    if place.world > 1:
+        distributed.broadcast_object_list(said, src=0)
+    return said[0]
+
+
+def any_process(word: bool, place: Place) -> bool:
+    """Return whether any process says yes."""
+    if place.world == 1:
+        return word
+    said = torch.tensor(float(word), device=place.device)
+    distributed.all_reduce(said, op=distributed.ReduceOp.MAX)
+    return bool(said)
+
+
+def mean_of_all(values: Mapping[str, Tensor], place: Place) -> Mapping[str, Tensor]:
+    """Return the means over processes of these scalars, of which all have the same, in one message."""
+    if place.world == 1:
+        return values
+    packed = torch.stack([value.float() for value in values.values()])
+    distributed.all_reduce(packed)
+    return dict(zip(values, (packed / place.world).unbind(0), strict=True))
+
+
+def gathered(items: list[Any], place: Place) -> list[Any] | None:
+    """Return the items of all processes in the process of rank 0, and None in the others."""
+    if place.world == 1:
+        return items
+    everyone: list[Any] | None = [None] * place.world if place.rank == 0 else None
+    distributed.gather_object(items, everyone)
+    return [item for own in everyone for item in own] if everyone is not None else None
+
+
+def tell_fault(error: SmoothIoUError | Exception, place: Place) -> None:
+    """Leave word of what ended this process, for those that will wait for it in vain; the first word stays."""
+    if place.world == 1 or not _store:
+        return
+    hint = error.hint if isinstance(error, SmoothIoUError) else ""
+    message = error.message if isinstance(error, SmoothIoUError) else f"{type(error).__name__}: {error}"
+    word = json.dumps({"rank": place.rank, "message": message, "hint": hint})
+    try:
+        _store[0].compare_set(_FAULT, "", word)
+    except RuntimeError:  # the store lives in torchrun, which may have ended already
+        return
+
+
+def fault_of_another(error: Exception, place: Place, *, wait_seconds: float) -> SmoothIoUError | None:
+    """Return in words what has become of another process, where this error is about waiting for it; else None."""
+    text = str(error)
+    lost = isinstance(error, distributed.DistError) or (isinstance(error, RuntimeError) and "gloo" in text)
+    if place.world == 1 or not lost:
+        return None
+    try:
+        _store[0].wait([_FAULT], timedelta(seconds=2))
+        told = json.loads(_store[0].get(_FAULT))
+    except RuntimeError:  # also where nobody has left word
+        if "imed out" in text:
+            return SmoothIoUError(
+                f"Another of the {place.world} processes did not answer within {wait_seconds:g} s.",
+                hint="Does it hang, or is its machine gone? The same command continues from the last save; "
+                "train.wait_seconds sets the time.",
+            )
+        return SmoothIoUError(
+            f"Another of the {place.world} processes has ended without a word.",
+            hint="Was it killed, or memory short? The same command continues from the last save.",
+        )
+    return SmoothIoUError(f"Process {told['rank']} of {place.world} failed: {told['message']}", hint=told["hint"])
