@@ -28,9 +28,9 @@ def noise(path: Path, *, seed: int, size: tuple[int, int] = SIZE, kind: str | No
 
 
 def boxes_of(number: int) -> list[tuple[str, tuple[float, float, float, float]]]:
-    """Return two boxes of 32 x 32 pixels, of two classes, at a place that goes with the number."""
-    x, y = 5 + 3 * (number % 8), 5 + 5 * (number % 3)
-    return [("cat", (x, y, x + 31, y + 31)), ("dog", (x + 30, y + 10, x + 61, y + 41))]
+    """Return two boxes of 32 x 32 pixels, of two classes, each within 4 pixels of an anchor of that size."""
+    x, y = 17 + number % 4, 17 + number % 3
+    return [("cat", (x, y, x + 31, y + 31)), ("dog", (x + 30, y + 14, x + 61, y + 45))]
 
 
 def voc(root: Path, *, counts: Sequence[tuple[str, int]] = (("train", 6), ("val", 3))) -> Path:

@@ -38,7 +38,7 @@ def doctor_lines(found: Mapping[str, Any]) -> str:
 
 def doctor_sentence(found: Mapping[str, Any]) -> str:
     """Return the result in a sentence."""
-    checks = f"{len(found['checked'])} checks"
+    checks = _count(len(found["checked"]), "check")
     if found["skipped"]:
         checks += f" ({len(found['skipped'])} not run)"
     looked = f"{found['decoded']} images decoded" if found["decoded"] else "no image decoded"

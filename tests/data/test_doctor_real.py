@@ -1,0 +1,99 @@
+"""The doctor on the real data sets beside the checkout: it finds the faults that their descriptions list."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from smoothiou.config import RunConfig
+from smoothiou.data.doctor import examine
+from smoothiou.errors import DataError
+
+# Folder (or file in it), settings, {check: how many}, and words of examples; no other error may be found.
+KNOWN = [
+    ("bccd", {}, {"point-box": 2}, ["BloodImage_00338.xml: object 13", "BloodImage_00343.xml: object 4"]),
+    ("playing_cards", {}, {}, []),
+    ("voc2007", {}, {}, []),
+    ("voc2007_native", {}, {"rare-class": 11}, []),
+    ("voc2012", {}, {"unlearnt-class": 1}, ["train"]),
+    (
+        "car_damage",
+        {"model.min_size": 416, "model.max_size": 416},
+        {"same-photo": 4, "unused-class": 1, "no-boxes": 8, "overhang": 14, "tiny-box": 249, "long-tail": 1},
+        ["severity-damage", "minor-scratch has 859 of 1195 boxes (72 %)", "31_jpg.rf.83fc"],
+    ),
+    ("coco_mini", {}, {"no-boxes": 2}, ["000000000250.jpg", "000000000508.jpg"]),
+    (
+        "oxford_pets",
+        {},
+        {"missing-annotation": 4, "empty-split": 1, "wrong-ending": 2, "not-rgb": 2, "unlisted-image": 1},
+        [
+            *("Abyssinian_104", "Bengal_111", "Bengal_175"),
+            *("Abyssinian_34.jpg: holds GIF", "Abyssinian_5.jpg: holds PNG", "Abyssinian_5.jpg: is alpha"),
+            *("test: has 61 images, of which none has an annotation", "is the head"),
+        ],
+    ),
+    (
+        "road_signs",
+        {},
+        # Not in its description: two of its files have the same bytes.
+        {"missing-image": 6, "wrong-ending": 26, "not-rgb": 3, "duplicate-image": 1},
+        ["road529.xml", "road530.xml", "road531.xml", "holds JPEG data", "is alpha (PNG)"],
+    ),
+    (
+        "udacity",
+        {},
+        {"no-area": 4, "outside-image": 2, "duplicate-box": 3, "column-order": 1, "missing-image": 22281},
+        [
+            "labels_autti.csv.gz, line 1680: leaves its image by 4 pixels of 1920 x 1200",
+            "leaves its image by 2 pixels",
+            "labels_crowdai_wrong_header_sample.csv: the numbers stand in the order xmin,ymin,xmax,ymax",
+        ],
+    ),
+    ("udacity/labels_crowdai.csv.gz", {}, {"no-area": 4, "missing-image": 9218}, ["y 0 to 0"]),
+    (
+        "udacity/labels_autti.csv.gz",
+        {},
+        {"outside-image": 2, "duplicate-box": 3, "missing-image": 13063},
+        ["line 12635: is the same as"],
+    ),
+    ("udacity/labels_crowdai_wrong_header_sample.csv", {}, {"column-order": 1}, []),
+]
+
+
+@pytest.mark.parametrize(("name", "settings", "counts", "words"), KNOWN, ids=[case[0] for case in KNOWN])
+def test_what_is_known_is_found(shared_data, name, settings, counts, words):
+    report = examine(shared_data / name, config=RunConfig().replace(settings))
+    found = {finding.check.id: finding.count for finding in report.findings}
+    assert {check: found.get(check, 0) for check in counts} == counts
+    errors = {finding.check.id for finding in report.findings if finding.check.severity == "error"}
+    assert errors <= counts.keys() | {"missing-image"}
+    told = [f"{e.where}: {e.message}" for finding in report.findings for e in finding.examples[:3]]
+    for word in words:
+        assert any(word in line for line in told), (word, told)
+
+
+def test_crowds_are_neither_tiny_nor_faulty(shared_data):
+    report = examine(shared_data / "coco_mini")
+    crowds = [box for entry in report.case.entries for box in entry.boxes if box.crowd]
+    assert len(crowds) == 10
+    tiny = report.finding("tiny-box")
+    assert tiny
+    assert not any(box.ignored for example in tiny.examples for box in example.boxes)
+
+
+def test_annotations_without_images_are_no_data_set(shared_data):
+    with pytest.raises(DataError, match="no known data set"):
+        examine(shared_data / "voc_annotations_full")
+
+
+def test_thirteen_hundred_images_take_seconds(shared_data):
+    """20 seconds on two cores are allowed; the time of the processor is not at the mercy of other programs."""
+    began = sum(os.times()[:2])
+    clock = time.monotonic()
+    report = examine(shared_data / "voc2007")
+    assert (report.errors, len(report.case.looks)) == (0, 1300)
+    assert sum(os.times()[:2]) - began < 15
+    print(f"{time.monotonic() - clock:.1f} s")
