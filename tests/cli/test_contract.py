@@ -14,7 +14,20 @@ from smoothiou.cli import dotted_options
 from smoothiou.cli.compare import parse_seeds
 from smoothiou.errors import ConfigError
 
-COMMANDS = ["train", "eval", "compare", "calibrate", "report", "predict", "probe", "env", "losses", "curves", "config"]
+COMMANDS = [
+    "train",
+    "eval",
+    "compare",
+    "doctor",
+    "calibrate",
+    "report",
+    "predict",
+    "probe",
+    "env",
+    "losses",
+    "curves",
+    "config",
+]
 
 
 def test_help_answers_within_half_a_second_and_without_torch(smoothiou):
