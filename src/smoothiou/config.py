@@ -307,7 +307,7 @@ def _read(value: Any, hint: Any, key: str) -> Any:
             number = None
         if hint is float and isinstance(number, (int, float)) and abs(number) <= sys.float_info.max:
             return float(number)
-        if hint is int and isinstance(number, int):
+        if hint is int and isinstance(number, int) and abs(number) < 2**63:
             return number
     expected = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}[hint]
     raise ConfigError(f"{key}: expected {expected}, got {short(value)}.")

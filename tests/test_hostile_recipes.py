@@ -1,0 +1,83 @@
+"""Recipes that mean harm: settings are read, or refused in one sentence, at once."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from smoothiou.config import build_config, read_recipe
+from smoothiou.errors import ConfigError
+from smoothiou.inputs import printable
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[trian]\nsteps = 1", r"\[trian\] is no section. Did you mean \"train\""),
+        ("[train]\nstep = 1", 'no such setting. Did you mean "train.steps"'),
+        ("steps = 1", r"\[steps\] is no section"),
+        ("[train.steps]\nx = 1", "train.steps: expected a whole number"),
+        ("[[train]]\nsteps = 1", "is no section"),
+        ("[train]\nsteps = 1\nsteps = 2", "not readable as TOML"),
+        ("[train]\nsteps = " + "[" * 1500, "nested too deeply"),
+        ("[train]\nsteps = " + "{a=" * 600, "nested too deeply|not readable as TOML"),
+        ("[train]\nsteps = " + "[\n" * 20_000, "nested too deeply"),
+        ("[train]\nsteps = " + "9" * 1900, "train.steps: expected a whole number|out of|steps"),
+        ("[optim]\nlr = 1e999", "optim.lr: expected a finite number"),
+        ("[optim]\nlr = nan", "optim.lr: expected"),
+        ("[optim]\nlr = 1" + "0" * 400, "optim.lr: expected a finite number"),
+        ("[optim]\nlr = 2026-01-01", "optim.lr: expected a finite number"),
+        ("[optim]\nlr = true", "optim.lr: expected a finite number"),
+        ("[loss]\nstages = [[['rpn']]]", "loss.stages"),
+        ("[data]\npath = 7", "data.path: expected a text"),
+        ("[train]\n" + "a." * 900 + "a = 1", "no such setting"),
+        ("[train]\n" + "a." * 20_000 + "a = 1", "a line has 40,005 signs, and at most 2,000 are read"),
+        ("#" * 70_000, "it has 70,000 bytes, and at most 65,536 are read"),
+        ('[train]\n"\\u001b[2J" = 1', "no such setting"),
+        ("\x1b[2J = 1", "not readable as TOML"),
+    ],
+)
+def test_a_recipe_that_means_harm_is_refused(tmp_path, text, words):
+    (tmp_path / "a.toml").write_text(text)
+    start = time.process_time()
+    with pytest.raises(ConfigError, match=words) as caught:
+        build_config(str(tmp_path / "a.toml"), {}).train.steps.bit_length() > 1000 or pytest.fail("was read")
+    assert time.process_time() - start < 5
+    assert len(str(caught.value)) < 2000
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_another_encoding_is_refused_and_a_byte_order_mark_is_read(tmp_path, encoding):
+    text = "[data]\npath = 'hühner'\n"
+    (tmp_path / "a.toml").write_bytes(text.encode("utf-8-sig"))
+    assert read_recipe(str(tmp_path / "a.toml")) == {"data.path": "hühner"}
+    (tmp_path / "b.toml").write_bytes(text.encode(encoding))
+    with pytest.raises(ConfigError, match=r"b.toml: not readable as TOML"):
+        read_recipe(str(tmp_path / "b.toml"))
+
+
+@pytest.mark.parametrize("what", ["pipe", "device", "folder", "loop", "long"])
+def test_a_recipe_that_is_no_file_never_hangs(tmp_path, what):
+    path = tmp_path / "a.toml"
+    if what == "pipe":
+        os.mkfifo(path)
+    elif what == "folder":
+        path.mkdir()
+    elif what == "long":
+        path = tmp_path / ("x" * 5000)
+    else:
+        path.symlink_to("/dev/zero" if what == "device" else path)
+    with pytest.raises(ConfigError) as caught:
+        read_recipe(str(path))
+    assert printable(caught.value.message)
+
+
+def test_thousands_of_dotted_keys_take_no_time(tmp_path):
+    lines = [f"{'a.' * 900}a{number} = 1" for number in range(34)]
+    (tmp_path / "a.toml").write_text("[train]\n" + "\n".join(lines))
+    start = time.process_time()
+    with pytest.raises(ConfigError, match="no such setting"):
+        read_recipe(str(tmp_path / "a.toml"))
+    assert time.process_time() - start < 10
