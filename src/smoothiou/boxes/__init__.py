@@ -7,6 +7,7 @@ Everything is computed in float32, also when half precision comes in; float64 st
 waits for the device, and no formula divides by zero.
 """
 
+from smoothiou.boxes.by_hand import OfBoxes, OfDeltas, on_boxes, on_deltas, steepest, transformed
 from smoothiou.boxes.deltas import (
     CODE_WEIGHTS,
     SIZE_CLAMP,
@@ -15,9 +16,9 @@ from smoothiou.boxes.deltas import (
     decode_unit,
     encode_boxes,
 )
-from smoothiou.boxes.formats import BOX_FORMATS, area, in_float, to_xyxy
+from smoothiou.boxes.formats import BOX_FORMATS, area, in_float, in_one_type, to_xyxy
 from smoothiou.boxes.iou import aligned_iou, deltas_iou
-from smoothiou.boxes.pairs import SMALLEST_SPAN, Measure, Pairs, Slopes, on_boxes, on_deltas
+from smoothiou.boxes.pairs import SMALLEST_SPAN, Measure, Pairs, Slopes, formula
 
 __all__ = [
     "BOX_FORMATS",
@@ -25,6 +26,8 @@ __all__ = [
     "SIZE_CLAMP",
     "SMALLEST_SPAN",
     "Measure",
+    "OfBoxes",
+    "OfDeltas",
     "Pairs",
     "Slopes",
     "Weights",
@@ -34,8 +37,12 @@ __all__ = [
     "decode_unit",
     "deltas_iou",
     "encode_boxes",
+    "formula",
     "in_float",
+    "in_one_type",
     "on_boxes",
     "on_deltas",
+    "steepest",
     "to_xyxy",
+    "transformed",
 ]

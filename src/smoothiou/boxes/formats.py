@@ -42,4 +42,15 @@ def area(boxes: Tensor) -> Tensor:
 
 def in_float(tensor: Tensor) -> Tensor:
     """Return the tensor in at least float32, because areas of half precision boxes overflow at 256 pixels."""
+    if tensor.dtype in (torch.float32, torch.float64):
+        return tensor
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def in_one_type(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both tensors in the wider one of their types, which is at least float32."""
+    a, b = in_float(a), in_float(b)
+    if a.dtype == b.dtype:
+        return a, b
+    dtype = torch.promote_types(a.dtype, b.dtype)
+    return a.to(dtype), b.to(dtype)

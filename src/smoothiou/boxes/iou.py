@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from smoothiou.boxes.by_hand import on_boxes, on_deltas
 from smoothiou.boxes.deltas import CODE_WEIGHTS, Weights
-from smoothiou.boxes.pairs import Pairs, on_boxes, on_deltas
+from smoothiou.boxes.pairs import Pairs
 
 
 def aligned_iou(a: Tensor, b: Tensor, *, gradient_dtype: torch.dtype | None = None) -> Tensor:

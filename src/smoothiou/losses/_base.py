@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from smoothiou import boxes
-from smoothiou.boxes import CODE_WEIGHTS, Measure, Pairs, Slopes, Weights, in_float
+from smoothiou.boxes import CODE_WEIGHTS, Measure, Weights
 from smoothiou.errors import ConfigError, did_you_mean
 from smoothiou.losses.catalogue import LossCard
 
@@ -53,14 +53,12 @@ class CodeLoss(nn.Module, ABC):
         return self.of_codes(*float_pair(pred, target))
 
 
-class PairLoss(nn.Module, ABC):
+class PairLoss(nn.Module):
     """A loss of how two boxes lie to each other."""
 
     card: ClassVar[LossCard]
-
-    @abstractmethod
-    def measure(self, pairs: Pairs) -> tuple[Tensor, Slopes]:
-        """Return the loss (K,) of pairs, and its slopes."""
+    measure: Measure
+    """Gives the loss (K,) of pairs, and its slopes."""
 
     def forward(
         self,
@@ -95,6 +93,18 @@ class PairLoss(nn.Module, ABC):
         return of_boxes(self.measure, pred, target, symmetric=self.card.symmetric, box_format=box_format)
 
 
+class FramedLoss(PairLoss):
+    """A loss that mixes lengths along x with lengths along y, and so must know in which frame they are measured."""
+
+    def __init__(self, frame: str = "pixels") -> None:
+        super().__init__()
+        self.frame = require_one_of("frame", frame, FRAMES)
+
+    def extra_repr(self) -> str:
+        """Return the options, for `print`."""
+        return f"frame={self.frame!r}"
+
+
 def of_boxes(
     measure: Measure,
     pred: Tensor,
@@ -105,11 +115,12 @@ def of_boxes(
     box_format: str = "xyxy",
 ) -> Tensor:
     """Return a loss of overlap of boxes (K, 4), reduced."""
-    given = pred
-    pred, target = float_pair(pred, target)
+    check_pair(pred, target)
     require_constant(target, symmetric=symmetric)
-    pred, target = (boxes.to_xyxy(rows, box_format=box_format) for rows in (pred, target))
-    return reduced(boxes.on_boxes(measure, pred, target, gradient_dtype=given.dtype), reduction)
+    gradient_dtype = pred.dtype
+    if box_format != "xyxy":
+        pred, target = (boxes.to_xyxy(rows, box_format=box_format) for rows in boxes.in_one_type(pred, target))
+    return reduced(boxes.on_boxes(measure, pred, target, gradient_dtype=gradient_dtype), reduction)
 
 
 def float_pair(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -119,9 +130,7 @@ def float_pair(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         ConfigError: as `check_pair`.
     """
     check_pair(pred, target)
-    pred, target = in_float(pred), in_float(target)
-    dtype = torch.promote_types(pred.dtype, target.dtype)
-    return pred.to(dtype), target.to(dtype)
+    return boxes.in_one_type(pred, target)
 
 
 def check_pair(pred: Tensor, target: Tensor) -> None:
@@ -166,7 +175,7 @@ def reduced(loss: Tensor, reduction: str) -> Tensor:
         return loss
     if reduction not in ("mean", "sum"):
         raise ConfigError(f"reduction: expected none, mean or sum, got {reduction!r}.")
-    return loss.sum() / (max(loss.shape[0], 1) if reduction == "mean" else 1)
+    return loss.sum() if reduction == "sum" else loss.sum() / max(loss.shape[0], 1)
 
 
 def sum_over_codes(per_code: Tensor, pred: Tensor) -> Tensor:

@@ -6,16 +6,22 @@ from functools import partial
 
 from torch import Tensor
 
-from smoothiou.boxes import Pairs, Slopes
+from smoothiou.boxes import Pairs, Slopes, formula
+from smoothiou.boxes.arrays import Array, at_least
 from smoothiou.errors import ConfigError
 from smoothiou.losses._base import PairLoss, of_boxes, require_positive
 from smoothiou.losses.catalogue import CATALOGUE
 
+SMALLEST_IOU = 1e-30
 
-def one_minus_power(pairs: Pairs, *, alpha: float) -> tuple[Tensor, Slopes]:
+
+@formula()
+def one_minus_power(pairs: Pairs, *, alpha: float) -> tuple[Array, Slopes]:
     """Return 1 - IoU^alpha and its slopes."""
     iou, slopes = pairs.iou()
-    power = iou.pow(alpha - 1)
+    # IoU 0 counts as the smallest number: (alpha - 1) IoU^(alpha - 2), by which the slope itself grows, would be
+    # infinite there where alpha is below 2.
+    power = at_least(iou, SMALLEST_IOU) ** (alpha - 1)
     return 1 - iou * power, slopes.scaled(power * -alpha)
 
 
@@ -43,10 +49,7 @@ class AlphaIoU(PairLoss):
     def __init__(self, alpha: float = 3.0) -> None:
         super().__init__()
         self.alpha = _require_alpha(alpha)
-
-    def measure(self, pairs: Pairs) -> tuple[Tensor, Slopes]:
-        """Return the loss (K,) of pairs, and its slopes."""
-        return one_minus_power(pairs, alpha=self.alpha)
+        self.measure = partial(one_minus_power, alpha=self.alpha)
 
     def extra_repr(self) -> str:
         """Return the options, for `print`."""

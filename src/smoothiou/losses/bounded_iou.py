@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
 from torch import Tensor
 
-from smoothiou.boxes import Pairs, Slopes
+from smoothiou.boxes import Pairs, Slopes, formula
+from smoothiou.boxes.arrays import Array, at_least, at_most, larger, rows, sign, total
 from smoothiou.losses._base import PairLoss, of_boxes, require_positive
 from smoothiou.losses.catalogue import CATALOGUE
 
@@ -15,27 +15,29 @@ from smoothiou.losses.catalogue import CATALOGUE
 SMALLEST_SIDE = 1e-6
 
 
-def bounded_iou(pairs: Pairs, *, beta: float) -> tuple[Tensor, Slopes]:
+@formula()
+def bounded_iou(pairs: Pairs, *, beta: float) -> tuple[Array, Slopes]:
     """Return the loss and its slopes."""
-    side, target = pairs.lengths[:2].unbind(0)
+    side, target = rows(pairs.lengths[:2])
     centre = pairs.shift()
-    twice = (centre + centre).abs()
+    twice = abs(centre + centre)
     # 1 - best IoU of a box that is right but for its centre: 1 - (t - 2 |dx|) / (t + 2 |dx|), at most 1.
-    reach = (target + twice).clamp(min=SMALLEST_SIDE)
+    reach = at_least(target + twice, SMALLEST_SIDE)
     near = twice < target
-    of_centre = ((twice + twice) / reach).clamp(max=1)
-    centre_slope = near * (4 * target) / (reach * reach) * centre.sign()
+    of_centre = at_most((twice + twice) / reach, 1)
+    centre_slope = near * (4 * target) / (reach * reach) * sign(centre)
     # The same of a box that is right but for its size: 1 - smaller side / larger side.
-    larger = torch.maximum(side, target).clamp(min=SMALLEST_SIDE)
+    longer = at_least(larger(side, target), SMALLEST_SIDE)
     excess = side - target
-    of_size = excess.abs() / larger
-    size_slope = excess.sign() * target / (larger * larger)
-    value, bent = _smooth_l1(torch.stack((of_centre, of_size)), beta)
-    return value.sum((0, 1)), Slopes(shift=bent[0] * centre_slope, side=bent[1] * size_slope)
+    of_size = abs(excess) / longer
+    size_slope = sign(excess) * target / (longer * longer)
+    centre_loss, centre_bent = _smooth_l1(of_centre, beta)
+    size_loss, size_bent = _smooth_l1(of_size, beta)
+    return total(centre_loss + size_loss), Slopes(shift=centre_bent * centre_slope, side=size_bent * size_slope)
 
 
-def _smooth_l1(z: Tensor, beta: float) -> tuple[Tensor, Tensor]:
-    bent = (z / beta).clamp(max=1)
+def _smooth_l1(z: Array, beta: float) -> tuple[Array, Array]:
+    bent = at_most(z / beta, 1)
     return bent * (z - bent * (0.5 * beta)), bent
 
 
@@ -69,10 +71,7 @@ class BoundedIoU(PairLoss):
     def __init__(self, beta: float = 0.2) -> None:
         super().__init__()
         self.beta = require_positive("beta", beta)
-
-    def measure(self, pairs: Pairs) -> tuple[Tensor, Slopes]:
-        """Return the loss (K,) of pairs, and its slopes."""
-        return bounded_iou(pairs, beta=self.beta)
+        self.measure = partial(bounded_iou, beta=self.beta)
 
     def extra_repr(self) -> str:
         """Return the options, for `print`."""

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from smoothiou.boxes import Pairs, Slopes
-from smoothiou.losses._base import FRAMES, PairLoss, of_boxes, require_one_of
+from smoothiou.boxes import Pairs, Slopes, formula
+from smoothiou.boxes.arrays import Array, total
+from smoothiou.losses._base import FramedLoss, of_boxes
 from smoothiou.losses.catalogue import CATALOGUE
 from smoothiou.losses.iou import one_minus_iou
 
 
-def distance_penalty(pairs: Pairs, even: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def distance_penalty(pairs: Pairs, even: Array) -> tuple[Array, Array, Array]:
     """Return (rho / c)^2, and its slopes with the shift and with the hull's sides.
 
     rho is the distance of the centres, c the diagonal of the smallest box around both.
     """
     shift = pairs.shift()
     squares = even * even
-    shares = squares / squares.sum(0)  # of c^2: the hull's sides are 1
+    shares = squares / total(squares)  # of c^2: the hull's sides are 1
     pull = shift * shares
-    penalty = (shift * pull).sum(0)
-    return penalty, pull + pull, (penalty + penalty).neg() * shares
+    penalty = total(shift * pull)
+    return penalty, pull + pull, -(penalty + penalty) * shares
 
 
-def one_minus_diou(pairs: Pairs) -> tuple[Tensor, Slopes]:
+@formula(kernel="diou")
+def one_minus_diou(pairs: Pairs) -> tuple[Array, Slopes]:
     """Return 1 - DIoU and its slopes."""
     loss, slopes = one_minus_iou(pairs)
     penalty, shift, hull = distance_penalty(pairs, pairs.even())
@@ -35,7 +37,7 @@ def diou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") -> Tensor
     return of_boxes(one_minus_diou, boxes1, boxes2, reduction, symmetric=True)
 
 
-class DIoU(PairLoss):
+class DIoU(FramedLoss):
     """Pull the centres together directly, also while boxes do not touch.
 
         DIoU = IoU - (rho / c)^2,    rho: distance of the centres,  c: diagonal of the smallest box around both
@@ -53,15 +55,4 @@ class DIoU(PairLoss):
     """
 
     card = CATALOGUE["diou"]
-
-    def __init__(self, frame: str = "pixels") -> None:
-        super().__init__()
-        self.frame = require_one_of("frame", frame, FRAMES)
-
-    def measure(self, pairs: Pairs) -> tuple[Tensor, Slopes]:
-        """Return the loss (K,) of pairs, and its slopes."""
-        return one_minus_diou(pairs)
-
-    def extra_repr(self) -> str:
-        """Return the options, for `print`."""
-        return f"frame={self.frame!r}"
+    measure = staticmethod(one_minus_diou)

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from smoothiou.boxes import Pairs, Slopes
-from smoothiou.losses._base import FRAMES, PairLoss, of_boxes, require_one_of
+from smoothiou.boxes import Pairs, Slopes, formula
+from smoothiou.boxes.arrays import Array, rows, total
+from smoothiou.losses._base import FramedLoss, of_boxes
 from smoothiou.losses.catalogue import CATALOGUE
 from smoothiou.losses.diou import one_minus_diou
 
 
-def one_minus_efficient_iou(pairs: Pairs) -> tuple[Tensor, Slopes]:
+@formula(kernel="efficient-iou")
+def one_minus_efficient_iou(pairs: Pairs) -> tuple[Array, Slopes]:
     """Return the loss and its slopes; lengths are shares of the hull's sides, which are 1."""
     value, slopes = one_minus_diou(pairs)
     assert slopes.hull is not None
-    side, target, _, _ = pairs.lengths.unbind(0)
+    side, target, _, _ = rows(pairs.lengths)
     excess = side - target
     squares = excess * excess
     hull = slopes.hull - (squares + squares)
-    return value + squares.sum(0), slopes._replace(side=excess + excess, hull=hull)
+    return value + total(squares), slopes._replace(side=excess + excess, hull=hull)
 
 
 def efficient_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") -> Tensor:
@@ -26,7 +28,7 @@ def efficient_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") 
     return of_boxes(one_minus_efficient_iou, boxes1, boxes2, reduction, symmetric=True)
 
 
-class EfficientIoU(PairLoss):
+class EfficientIoU(FramedLoss):
     """Pull widths and heights to the target's one by one, where CIoU pulls only their ratio.
 
         L = 1 - IoU + (rho / c)^2 + (w - target w)^2 / C_w^2 + (h - target h)^2 / C_h^2
@@ -42,15 +44,4 @@ class EfficientIoU(PairLoss):
     """
 
     card = CATALOGUE["efficient-iou"]
-
-    def __init__(self, frame: str = "pixels") -> None:
-        super().__init__()
-        self.frame = require_one_of("frame", frame, FRAMES)
-
-    def measure(self, pairs: Pairs) -> tuple[Tensor, Slopes]:
-        """Return the loss (K,) of pairs, and its slopes."""
-        return one_minus_efficient_iou(pairs)
-
-    def extra_repr(self) -> str:
-        """Return the options, for `print`."""
-        return f"frame={self.frame!r}"
+    measure = staticmethod(one_minus_efficient_iou)

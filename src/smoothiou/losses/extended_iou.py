@@ -4,40 +4,53 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
 from torch import Tensor
 
-from smoothiou.boxes import Pairs, Slopes
+from smoothiou.boxes import Pairs, Slopes, formula
+from smoothiou.boxes.arrays import (
+    Array,
+    at_least,
+    at_most,
+    larger,
+    rounding,
+    rows,
+    sign,
+    smaller,
+    swapped,
+    total,
+    where,
+)
 from smoothiou.losses._base import PairLoss, of_boxes, require_positive
 from smoothiou.losses.catalogue import CATALOGUE
 
 
-def extended_iou(pairs: Pairs, *, smooth_point: float) -> tuple[Tensor, Slopes]:
+@formula()
+def extended_iou(pairs: Pairs, *, smooth_point: float) -> tuple[Array, Slopes]:
     """Return the loss and its slopes; lengths are shares of the hull's sides, which are 1."""
     area, _, _ = pairs.areas()
-    side, target = pairs.lengths[:2].unbind(0)
+    side, target = rows(pairs.lengths[:2])
     low = pairs.edges()[0]
     # Where the intersection starts and ends, from the hull's low edge; it ends first where boxes are apart.
-    start = low.abs()
+    start = abs(low)
     end = start + side + target - 1
-    first, last = torch.minimum(start, end), torch.maximum(start, end)
+    first, last = smaller(start, end), larger(start, end)
     apart = end < start
-    start_y, end_y, first_y, last_y = (length.flip(0) for length in (start, end, first, last))
-    intersection = ((end * end_y + first * first_y) * 0.5 - start * last_y).sum(0)
-    per_end = end_y + torch.where(apart, first_y, start_y.neg())
-    per_start = torch.where(apart, start_y.neg(), first_y) - last_y
+    start_y, end_y, first_y, last_y = (swapped(length, 0) for length in (start, end, first, last))
+    intersection = total((end * end_y + first * first_y) * 0.5 - start * last_y)
+    per_end = end_y + where(apart, first_y, -start_y)
+    per_start = where(apart, -start_y, first_y) - last_y
 
-    target_x, target_y = target.unbind(0)
-    union = (area + target_x * target_y - intersection).clamp(min=torch.finfo(area.dtype).eps)
+    target_x, target_y = rows(target)
+    union = at_least(area + target_x * target_y - intersection, rounding(area))
     ratio = intersection / union
     z = 1 - ratio
-    bent = (z / smooth_point).clamp(max=1)
+    bent = at_most(z / smooth_point, 1)
     per_area = bent * ratio / union
-    per_intersection = (bent / union + per_area).neg()
+    per_intersection = -(bent / union + per_area)
     per_end = per_intersection * per_end
     # The low edge moves outward by half of what the side grows, and against the centre.
-    per_edge = (per_intersection * per_start + per_end) * low.sign()
-    slopes = Slopes(area=per_area, side=per_edge * 0.5 + per_end, shift=per_edge.neg(), hull=per_end.neg())
+    per_edge = (per_intersection * per_start + per_end) * sign(low)
+    slopes = Slopes(area=per_area, side=per_edge * 0.5 + per_end, shift=-per_edge, hull=-per_end)
     return bent * (z - bent * (0.5 * smooth_point)), slopes
 
 
@@ -70,10 +83,7 @@ class ExtendedIoU(PairLoss):
     def __init__(self, smooth_point: float = 0.1) -> None:
         super().__init__()
         self.smooth_point = require_positive("smooth_point", smooth_point)
-
-    def measure(self, pairs: Pairs) -> tuple[Tensor, Slopes]:
-        """Return the loss (K,) of pairs, and its slopes."""
-        return extended_iou(pairs, smooth_point=self.smooth_point)
+        self.measure = partial(extended_iou, smooth_point=self.smooth_point)
 
     def extra_repr(self) -> str:
         """Return the options, for `print`."""

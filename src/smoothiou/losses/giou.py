@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from smoothiou.boxes import Pairs, Slopes
+from smoothiou.boxes import Pairs, Slopes, formula
+from smoothiou.boxes.arrays import Array, reciprocal
 from smoothiou.losses._base import PairLoss, of_boxes
 from smoothiou.losses.catalogue import CATALOGUE
 
 
-def one_minus_giou(pairs: Pairs) -> tuple[Tensor, Slopes]:
+@formula(kernel="giou")
+def one_minus_giou(pairs: Pairs) -> tuple[Array, Slopes]:
     """Return 1 - GIoU and its slopes; areas are shares of the hull's, which is 1."""
     _, intersection, union = pairs.areas()
     iou = intersection / union
     empty = 1 - union  # share of the hull that neither box covers
     per_area = iou / union - 1
-    slopes = Slopes(area=per_area, intersection=(union.reciprocal() + per_area).neg(), hull_area=union)
+    slopes = Slopes(area=per_area, intersection=-(reciprocal(union) + per_area), hull_area=union)
     return 1 - iou + empty, slopes
 
 
@@ -37,7 +39,4 @@ class GIoU(PairLoss):
     """
 
     card = CATALOGUE["giou"]
-
-    def measure(self, pairs: Pairs) -> tuple[Tensor, Slopes]:
-        """Return the loss (K,) of pairs, and its slopes."""
-        return one_minus_giou(pairs)
+    measure = staticmethod(one_minus_giou)

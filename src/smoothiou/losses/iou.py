@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from smoothiou.boxes import Pairs, Slopes
+from smoothiou.boxes import Pairs, Slopes, formula
+from smoothiou.boxes.arrays import Array
 from smoothiou.losses._base import PairLoss, of_boxes
 from smoothiou.losses.catalogue import CATALOGUE
 
 
-def one_minus_iou(pairs: Pairs) -> tuple[Tensor, Slopes]:
+@formula(kernel="iou")
+def one_minus_iou(pairs: Pairs) -> tuple[Array, Slopes]:
     """Return 1 - IoU (Eq. 4) and its slopes."""
-    _, intersection, union = pairs.areas()
-    iou = intersection / union
-    per_area = iou / union  # union = area + target - intersection
-    return 1 - iou, Slopes(area=per_area, intersection=(union.reciprocal() + per_area).neg())
+    iou, slopes = pairs.iou()
+    return 1 - iou, slopes.opposite()
 
 
 def iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") -> Tensor:
@@ -35,7 +35,4 @@ class IoU(PairLoss):
     """
 
     card = CATALOGUE["iou"]
-
-    def measure(self, pairs: Pairs) -> tuple[Tensor, Slopes]:
-        """Return the loss (K,) of pairs, and its slopes."""
-        return one_minus_iou(pairs)
+    measure = staticmethod(one_minus_iou)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from smoothiou.boxes import Pairs, Slopes
+from smoothiou.boxes import Pairs, Slopes, formula
+from smoothiou.boxes.arrays import Array, at_least, log
 from smoothiou.losses._base import PairLoss, of_boxes
 from smoothiou.losses.catalogue import CATALOGUE
 
@@ -13,12 +13,13 @@ from smoothiou.losses.catalogue import CATALOGUE
 SMALLEST_IOU = 1e-6
 
 
-def minus_log_iou(pairs: Pairs) -> tuple[Tensor, Slopes]:
+@formula()
+def minus_log_iou(pairs: Pairs) -> tuple[Array, Slopes]:
     """Return -ln IoU and its slopes."""
     iou, slopes = pairs.iou()
-    seen = iou.clamp(min=SMALLEST_IOU)
+    seen = at_least(iou, SMALLEST_IOU)
     steepness = (iou > SMALLEST_IOU) / seen  # d ln IoU / d IoU
-    return torch.log(seen).neg(), slopes.scaled(steepness.neg())
+    return -log(seen), slopes.scaled(-steepness)
 
 
 def iou_log_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") -> Tensor:
@@ -39,7 +40,4 @@ class IoULog(PairLoss):
     """
 
     card = CATALOGUE["iou-log"]
-
-    def measure(self, pairs: Pairs) -> tuple[Tensor, Slopes]:
-        """Return the loss (K,) of pairs, and its slopes."""
-        return minus_log_iou(pairs)
+    measure = staticmethod(minus_log_iou)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from smoothiou.boxes import Pairs, Slopes
+from smoothiou.boxes import Pairs, Slopes, formula
+from smoothiou.boxes.arrays import Array
 from smoothiou.losses._base import PairLoss, of_boxes
 from smoothiou.losses.catalogue import CATALOGUE
 
 
-def one_minus_iou_squared(pairs: Pairs) -> tuple[Tensor, Slopes]:
+@formula()
+def one_minus_iou_squared(pairs: Pairs) -> tuple[Array, Slopes]:
     """Return 1 - IoU^2 and its slopes."""
     iou, slopes = pairs.iou()
-    return 1 - iou * iou, slopes.scaled((iou + iou).neg())
+    return 1 - iou * iou, slopes.scaled(-(iou + iou))
 
 
 def iou_squared_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") -> Tensor:
@@ -28,7 +30,4 @@ class IoUSquared(PairLoss):
     """
 
     card = CATALOGUE["iou-squared"]
-
-    def measure(self, pairs: Pairs) -> tuple[Tensor, Slopes]:
-        """Return the loss (K,) of pairs, and its slopes."""
-        return one_minus_iou_squared(pairs)
+    measure = staticmethod(one_minus_iou_squared)

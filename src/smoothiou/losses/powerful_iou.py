@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from smoothiou.boxes import Pairs, Slopes
+from smoothiou.boxes import Pairs, Slopes, formula
+from smoothiou.boxes.arrays import Array, at_least, exp, sign, total
 from smoothiou.losses._base import PairLoss, of_boxes
 from smoothiou.losses.catalogue import CATALOGUE
 from smoothiou.losses.iou import one_minus_iou
@@ -14,15 +14,16 @@ from smoothiou.losses.iou import one_minus_iou
 SMALLEST_TARGET = 1e-6
 
 
-def powerful_iou(pairs: Pairs) -> tuple[Tensor, Slopes]:
+@formula()
+def powerful_iou(pairs: Pairs) -> tuple[Array, Slopes]:
     """Return the loss and its slopes."""
     iou_loss, slopes = one_minus_iou(pairs)
     low, high = pairs.edges()
-    side = pairs.lengths[1].clamp(min=SMALLEST_TARGET)
-    p = ((low.abs() + high.abs()) / side).sum(0) * 0.25
-    away = torch.exp((p * p).neg())
+    side = at_least(pairs.lengths[1], SMALLEST_TARGET)
+    p = total((abs(low) + abs(high)) / side) * 0.25
+    away = exp(-(p * p))
     steepness = p * away * 0.25 / side  # half of d(1 - exp(-P^2)) / d|edge|
-    per_low, per_high = low.sign() * steepness, high.sign() * steepness
+    per_low, per_high = sign(low) * steepness, sign(high) * steepness
     # An edge moves outward by half of what the side grows, and with the centre or against it.
     shift = per_high - per_low
     return iou_loss + (1 - away), slopes._replace(side=per_low + per_high, shift=shift + shift)
@@ -48,7 +49,4 @@ class PowerfulIoU(PairLoss):
     """
 
     card = CATALOGUE["powerful-iou"]
-
-    def measure(self, pairs: Pairs) -> tuple[Tensor, Slopes]:
-        """Return the loss (K,) of pairs, and its slopes."""
-        return powerful_iou(pairs)
+    measure = staticmethod(powerful_iou)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from smoothiou.boxes import Pairs, Slopes
-from smoothiou.losses._base import FRAMES, PairLoss, of_boxes, require_one_of
+from smoothiou.boxes import Pairs, Slopes, formula
+from smoothiou.boxes.arrays import Array, at_least, exp, larger, root, rows, sign, stack, total
+from smoothiou.losses._base import FramedLoss, of_boxes
 from smoothiou.losses.catalogue import CATALOGUE
 from smoothiou.losses.iou import one_minus_iou
 
@@ -14,7 +14,8 @@ from smoothiou.losses.iou import one_minus_iou
 SMALLEST_LENGTH = 1e-6
 
 
-def siou(pairs: Pairs) -> tuple[Tensor, Slopes]:
+@formula()
+def siou(pairs: Pairs) -> tuple[Array, Slopes]:
     """Return the loss and its slopes; lengths are shares of the hull's sides, which are 1."""
     iou_loss, slopes = one_minus_iou(pairs)
     centre = pairs.shift()
@@ -23,33 +24,33 @@ def siou(pairs: Pairs) -> tuple[Tensor, Slopes]:
     gamma = 2 - angle
     rho = centre * centre
     cost = gamma * rho
-    near = torch.exp(cost.neg())
+    near = exp(-cost)
     pull = near * gamma * centre  # half of d distance / d shift, but for the angle
-    shift = pull - (near * rho).sum(0) * angle_slope
+    shift = pull - total(near * rho) * angle_slope
     # Shape: (1 - exp(-omega))^4 of both sides, omega = |side - target| / the larger of them.
-    side, target = pairs.lengths[:2].unbind(0)
+    side, target = rows(pairs.lengths[:2])
     excess = side - target
-    larger = torch.maximum(side, target).clamp(min=SMALLEST_LENGTH)
-    alike = torch.exp(excess.abs().neg() / larger)
+    longer = at_least(larger(side, target), SMALLEST_LENGTH)
+    alike = exp(-abs(excess) / longer)
     unlike = 1 - alike
     cube = unlike * unlike * unlike
-    per_side = cube * alike * excess.sign() * target / (larger * larger)  # a quarter of d shape / d side
-    distance_and_shape = (1 - near + cube * unlike).sum(0)
-    slopes = slopes._replace(shift=shift, hull=(pull * centre).neg(), side=per_side + per_side)
+    per_side = cube * alike * sign(excess) * target / (longer * longer)  # a quarter of d shape / d side
+    distance_and_shape = total(1 - near + cube * unlike)
+    slopes = slopes._replace(shift=shift, hull=-(pull * centre), side=per_side + per_side)
     return iou_loss + distance_and_shape * 0.5, slopes
 
 
-def _angle_cost(centre: Tensor, even: Tensor) -> tuple[Tensor, Tensor]:
+def _angle_cost(centre: Array, even: Array) -> tuple[Array, Array]:
     """Return sin(2 angle) of the line between the centres, 0 along an axis, and half its slope with the shift.
 
     The paper's 1 - 2 sin^2(arcsin(x) - pi / 4) is the same number.
     """
     across = centre * even
-    length = (across * across).sum(0).sqrt().clamp(min=SMALLEST_LENGTH)
-    x, y = (across / length).unbind(0)
+    length = at_least(root(total(across * across)), SMALLEST_LENGTH)
+    x, y = rows(across / length)
     steepness = (y * y - x * x) / length
-    slope = torch.stack((y.abs() * x.sign(), x.abs().neg() * y.sign())) * steepness * even
-    product = (x * y).abs()
+    slope = stack((abs(y) * sign(x), -abs(x) * sign(y))) * steepness * even
+    product = abs(x * y)
     return product + product, slope
 
 
@@ -58,7 +59,7 @@ def siou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") -> Tensor
     return of_boxes(siou, boxes1, boxes2, reduction, symmetric=True)
 
 
-class SIoU(PairLoss):
+class SIoU(FramedLoss):
     """Weigh the distance of the centres by the angle under which they see each other.
 
         L = 1 - IoU + (distance + shape) / 2
@@ -79,15 +80,4 @@ class SIoU(PairLoss):
     """
 
     card = CATALOGUE["siou"]
-
-    def __init__(self, frame: str = "pixels") -> None:
-        super().__init__()
-        self.frame = require_one_of("frame", frame, FRAMES)
-
-    def measure(self, pairs: Pairs) -> tuple[Tensor, Slopes]:
-        """Return the loss (K,) of pairs, and its slopes."""
-        return siou(pairs)
-
-    def extra_repr(self) -> str:
-        """Return the options, for `print`."""
-        return f"frame={self.frame!r}"
+    measure = staticmethod(siou)
