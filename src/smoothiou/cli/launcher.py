@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import time
 from collections.abc import Callable
@@ -37,7 +38,7 @@ def ray_options(
     """Return how to use a Ray cluster; None for this machine alone.
 
     Raises:
-        ConfigError: an option of the other launcher, or a value out of range.
+        ConfigError: an option of the other launcher, a value out of range, or Ray is not installed.
     """
     from smoothiou.study import RayOptions
 
@@ -54,6 +55,8 @@ def ray_options(
             f"--jobs {jobs}: with --launcher ray the cluster decides how many cells run at once.",
             hint="Give --cpus-per-cell and --gpus-per-cell instead.",
         )
+    if importlib.util.find_spec("ray") is None:
+        raise ConfigError("--launcher ray: Ray is not installed.", hint="pip install 'smoothiou[ray]'")
     return chosen
 
 

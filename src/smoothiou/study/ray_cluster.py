@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,10 +18,12 @@ from smoothiou.study import ray_facts
 from smoothiou.study.ray_cell import why_unfit
 
 LOOK_SECONDS = 120
+REACH_SECONDS = 5
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to anybody
     "RAY_USAGE_STATS_PROMPT_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "error",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else Ray warns of what it will do one day
 }
 
@@ -70,6 +73,7 @@ def connected(options: RayOptions) -> Iterator[Any]:
         ConfigError: Ray is not installed, there is no such cluster, or it has another version.
     """
     os.environ.update(_QUIET)
+    _reach(options.address or os.environ.get("RAY_ADDRESS", ""))
     try:
         import ray
     except ImportError:
@@ -96,6 +100,19 @@ def _redirected(to: TextIO) -> Iterator[None]:
     sys.stdout.flush()
     with contextlib.redirect_stdout(to):
         yield
+
+
+def _reach(address: str) -> None:
+    """Knock at an address: Ray itself would wait for minutes."""
+    if address in ("", "auto", "local"):
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ConfigError(f"--address: expected HOST:PORT, got {address!r}.")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise _refused(address, error) from error
 
 
 def _refused(address: str | None, error: Exception) -> ConfigError:
