@@ -459,6 +459,7 @@ def test_every_check_is_tested():
 def test_shapes_can_be_examined_and_have_no_error():
     report = examine("shapes", config=RunConfig().replace({"data.images": 12}))
     assert report.errors == 0
+    assert report.shown()["splits"]["train"]["images"] == 12
 
 
 def test_pets_are_heads(tmp_path):

@@ -116,7 +116,7 @@ def examine(
     config = config or RunConfig()
     chosen = [check for check in choose(only, skip) if decode or check.id != "look-alike"]
     with allowing(Limits(pixels=config.data.max_pixels, links=config.data.follow_links)):
-        found = survey(path, format=format, labels=labels, split_seed=config.data.split_seed)
+        found = survey(path, data=config.data, format=format, labels=labels)
         case = Case(found, config)
         early = {check.id: _find(check, case) for check in chosen if not check.pixels}
         if decode and (pictures or any(check.pixels for check in chosen)):

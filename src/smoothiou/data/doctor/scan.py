@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from smoothiou.config import DataConfig
 from smoothiou.data import detect, merge, shapes
 from smoothiou.data.doctor.facts import Entry, Example, Photo, Survey
 from smoothiou.data.doctor.photos import header, unlisted
@@ -20,21 +21,21 @@ ALREADY = {"no-area": "no-area", "outside": "outside-image", "size-mismatch": "s
 """Kinds of faults of readers, and the checks that they belong to."""
 
 
-def survey(path: str | Path, *, format: str | None = None, labels: str = "", split_seed: int = 0) -> Survey:
+def survey(path: str | Path, *, data: DataConfig, format: str | None = None, labels: str = "") -> Survey:
     """Return everything that a data set holds, read from annotations and from the headers of its images.
 
     Args:
         path: as for `load_dataset`.
+        data: the seed of the cut where no split is shipped, and what `shapes` draws.
         format: as for `load_dataset`.
         labels: as for `load_dataset`.
-        split_seed: of the cut where no split is shipped.
 
     Raises:
         DataError: nothing is there, or nothing known.
         ConfigError: no such format.
     """
     homes = merge.folders(path)
-    found = [_scan(home.folder, format=format, labels=labels, split_seed=split_seed) for home in homes]
+    found = [_scan(home.folder, data, format=format, labels=labels) for home in homes]
     return found[0] if len(found) == 1 else _joined(found, [home.name for home in homes])
 
 
@@ -76,7 +77,7 @@ def of_datasets(datasets: Mapping[str, Dataset]) -> Survey:
     )
 
 
-def _scan(folder: str, *, format: str | None, labels: str, split_seed: int) -> Survey:
+def _scan(folder: str, data: DataConfig, *, format: str | None, labels: str) -> Survey:
     kind = detect.detect_format(folder) if format in (None, "", "auto") else str(format)
     if kind not in detect.FORMATS:
         raise ConfigError(f"--format: {kind!r} is no format.", hint=did_you_mean(kind, ("auto", *detect.FORMATS)))
@@ -84,20 +85,22 @@ def _scan(folder: str, *, format: str | None, labels: str, split_seed: int) -> S
         raise ConfigError(f"--labels: data in the format {kind} has one kind of labels.", hint="Leave it out.")
     root = Path(folder).expanduser()
     scans: dict[str, Callable[[], Survey]] = {
-        "voc": lambda: scan_voc(root, split_seed=split_seed),
-        "pets": lambda: scan_pets(root, split_seed=split_seed, labels=labels),
-        "coco": lambda: scan_coco(root, split_seed=split_seed),
-        "udacity": lambda: scan_udacity(root, split_seed=split_seed),
-        "shapes": lambda: of_datasets(
-            {
-                split: shapes.draw(split=split, seed=split_seed, images=300, size=128, loose=0.0, long_tail=0.0)
-                for split in shapes.SPLITS
-            }
-        ),
+        "voc": lambda: scan_voc(root, split_seed=data.split_seed),
+        "pets": lambda: scan_pets(root, split_seed=data.split_seed, labels=labels),
+        "coco": lambda: scan_coco(root, split_seed=data.split_seed),
+        "udacity": lambda: scan_udacity(root, split_seed=data.split_seed),
+        "shapes": lambda: of_datasets({split: _drawn(split, data) for split in shapes.SPLITS}),
     }
     found = scans[kind]()
     used = {entry.path for entry in found.once() if entry.path}
     return dataclasses.replace(found, unlisted=tuple(header(path) for path in unlisted(used)))
+
+
+def _drawn(split: str, data: DataConfig) -> Dataset:
+    return shapes.draw(
+        split=split, seed=data.split_seed, images=data.images, size=data.size, loose=data.loose,
+        long_tail=data.long_tail,
+    )  # fmt: skip
 
 
 def _joined(found: list[Survey], names: list[str]) -> Survey:
