@@ -8,7 +8,7 @@ import pytest
 from smoothiou.errors import DataError
 from smoothiou.evaluate import ap_by_iou, evaluate_detections, evaluate_in_full, per_class_ap
 from smoothiou.evaluate import coco as engine
-from smoothiou.evaluate.rows import as_rows
+from smoothiou.evaluate.rows import as_annotations, as_rows
 
 
 def scene(images=12, each=30):
@@ -41,7 +41,8 @@ def rows(detections, **more):
 def test_both_ways_give_the_same_numbers(monkeypatch):
     truth, detections = scene()
     fast = evaluate_in_full(truth, detections)
-    monkeypatch.setattr(engine, "as_rows", lambda *_, **__: None)
+    for name in ("as_rows", "as_annotations"):
+        monkeypatch.setattr(engine, name, lambda *_, **__: None)
     assert fast == evaluate_in_full(truth, detections)
     assert 0.05 < fast[0]["AP"] < 0.95
 
@@ -88,3 +89,22 @@ def test_other_types_of_numbers_are_as_good(change):
     plain[7][key] = value.tolist()
     assert rows(detections) is None
     assert evaluate_detections(truth, detections) == evaluate_detections(truth, plain)
+
+
+def test_truth_boxes_are_the_same_both_ways():
+    truth, _ = scene()
+    truth["annotations"][3] |= {"area": 7, "iscrowd": 1}
+    truth["annotations"][4] |= {"area": None, "bbox": (1, 2, 3, 4)}
+    known = {"images": range(1, 13), "categories": range(1, 4)}
+    fast = as_annotations(truth["annotations"], **known)
+    ids = [dict.fromkeys(known[key]) for key in ("images", "categories")]
+    assert fast == engine._annotations(truth["annotations"], *ids, "truth")
+    assert fast[3]["iscrowd"] == 1
+
+
+@pytest.mark.parametrize("area", [float("nan"), "7", True, 10**400])
+def test_an_area_that_is_no_number_is_named(area):
+    truth, detections = scene()
+    truth["annotations"][3]["area"] = area
+    with pytest.raises((DataError, OverflowError), match=r"annotations\[3\]: area"):
+        evaluate_detections(truth, detections)

@@ -16,7 +16,7 @@ import hotcoco
 import numpy as np
 
 from smoothiou.errors import ConfigError, DataError
-from smoothiou.evaluate.rows import as_rows
+from smoothiou.evaluate.rows import as_annotations, as_rows
 from smoothiou.inputs import short
 from smoothiou.runs import read_json
 
@@ -261,8 +261,25 @@ def _prepare_truth(truth: Truth) -> dict[str, Any]:
             raise DataError(f"{name}: {key}: expected a list, got {type(parts[key]).__name__}.")
     images = _ids(parts["images"], f"{name}: images")
     categories = _ids(parts["categories"], f"{name}: categories")
+    annotations = as_annotations(parts["annotations"], images=images, categories=categories)
+    if annotations is None:
+        annotations = _annotations(parts["annotations"], images, categories, name)
+    return {
+        "images": [{"id": image} for image in images],
+        "annotations": annotations,
+        "categories": [
+            {"id": number, "name": str(entry.get("name", number))}
+            for number, entry in zip(categories, parts["categories"], strict=True)
+        ],
+    }
+
+
+def _annotations(
+    entries: Sequence[Any], images: Mapping[int, None], categories: Mapping[int, None], name: str
+) -> list[dict[str, Any]]:
+    """Return checked annotations, each looked at by itself."""
     annotations = []
-    for index, entry in enumerate(parts["annotations"]):
+    for index, entry in enumerate(entries):
         where = f"{name}: annotations[{index}]"
         box = _box(_field(entry, "bbox", where), f"{where}: bbox")
         area = entry.get("area")
@@ -276,14 +293,7 @@ def _prepare_truth(truth: Truth) -> dict[str, Any]:
                 "iscrowd": int(bool(entry.get("iscrowd", 0))),
             }
         )
-    return {
-        "images": [{"id": image} for image in images],
-        "annotations": annotations,
-        "categories": [
-            {"id": number, "name": str(entry.get("name", number))}
-            for number, entry in zip(categories, parts["categories"], strict=True)
-        ],
-    }
+    return annotations
 
 
 def _prepare_predictions(predictions: Predictions, truth: dict[str, Any], name: str) -> Detections:

@@ -1,4 +1,4 @@
-"""Detections as one array, checked in bulk: what takes a second by half a million entries takes a tenth of it."""
+"""Detections and truth boxes checked in bulk: what takes seconds entry by entry takes a tenth of it by columns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 
 LARGEST = 2**53
 """Ids below it are exact as float64, which an array of everything has to be."""
-_FIELDS = ("image_id", "category_id", "score", "bbox")
 
 
 def as_rows(predictions: Sequence[Any], *, images: Collection[int], categories: Collection[int]) -> np.ndarray | None:
@@ -27,13 +26,65 @@ def as_rows(predictions: Sequence[Any], *, images: Collection[int], categories: 
     Returns:
         (N, 7) float64: image id, x, y, width, height, score, category id.
     """
-    if not predictions or set(map(type, predictions)) != {dict}:
+    columns = _columns(predictions, images, categories)
+    if columns is None:
+        return None
+    image_ids, category_ids, corners = columns
+    scores = [entry.get("score") for entry in predictions]
+    if not _types(scores) <= {int, float}:
         return None
     try:
-        image_ids, category_ids, scores, boxes = ([entry[key] for entry in predictions] for key in _FIELDS)
+        rows = np.column_stack((image_ids, corners, scores, category_ids))
+    except OverflowError:
+        return None
+    return rows if rows.dtype == np.float64 and np.isfinite(rows).all() else None
+
+
+def as_annotations(
+    entries: Sequence[Any], *, images: Collection[int], categories: Collection[int]
+) -> list[dict[str, Any]] | None:
+    """Return truth boxes as the engine needs them, or None where any of them is not plain, as in `as_rows`.
+
+    Args:
+        entries: annotations of a COCO file.
+        images: the ids of its images.
+        categories: the ids of its categories.
+    """
+    columns = _columns(entries, images, categories)
+    if columns is None:
+        return None
+    image_ids, category_ids, corners = columns
+    areas = [entry.get("area") for entry in entries]
+    if not _types(areas) <= {int, float, type(None)}:
+        return None
+    boxes = corners.tolist()
+    try:
+        areas = [w * h if area is None else float(area) for area, (_, _, w, h) in zip(areas, boxes, strict=True)]
+    except OverflowError:
+        return None
+    if not np.isfinite(areas).all():
+        return None
+    crowds = [int(bool(entry.get("iscrowd", 0))) for entry in entries]
+    each = enumerate(zip(image_ids, category_ids, boxes, areas, crowds, strict=True), 1)
+    return [
+        {"id": number, "image_id": image, "category_id": category, "bbox": box, "area": area, "iscrowd": crowd}
+        for number, (image, category, box, area, crowd) in each
+    ]
+
+
+def _columns(
+    entries: Sequence[Any], images: Collection[int], categories: Collection[int]
+) -> tuple[list[int], list[int], np.ndarray] | None:
+    """Return image ids, category ids and boxes (N, 4) of entries that are all plain, else None."""
+    if not entries or set(map(type, entries)) != {dict}:
+        return None
+    try:
+        image_ids, category_ids, boxes = (
+            [entry[key] for entry in entries] for key in ("image_id", "category_id", "bbox")
+        )
     except KeyError:
         return None
-    if not (_types(image_ids) == _types(category_ids) == {int} and _types(scores) <= {int, float}):
+    if not _types(image_ids) == _types(category_ids) == {int}:
         return None
     if not (set(image_ids) <= set(images) and set(category_ids) <= set(categories)):
         return None
@@ -44,12 +95,9 @@ def as_rows(predictions: Sequence[Any], *, images: Collection[int], categories: 
         return None
     try:
         corners = np.array(numbers, dtype=np.float64).reshape(-1, 4)
-        rows = np.column_stack((image_ids, corners, scores, category_ids))
     except OverflowError:
         return None
-    if rows.dtype != np.float64 or not np.isfinite(rows).all() or (corners[:, 2:] < 0).any():
-        return None
-    return rows
+    return (image_ids, category_ids, corners) if np.isfinite(corners).all() and (corners[:, 2:] >= 0).all() else None
 
 
 def _types(values: Sequence[Any]) -> set[type]:
