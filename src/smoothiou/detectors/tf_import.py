@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ FIRST_STAGE = "FirstStageFeatureExtractor/InceptionV2"
 SECOND_STAGE = "SecondStageFeatureExtractor/InceptionV2"
 LAST_LAYERS = "SecondStageBoxPredictor/"
 CLASSES = f"{LAST_LAYERS}ClassPredictor/biases"
+PARTS = (FIRST_STAGE, SECOND_STAGE, "Conv", "FirstStageBoxPredictor", LAST_LAYERS.rstrip("/"))
 
 
 @dataclass(frozen=True)
@@ -112,13 +114,18 @@ class Imported:
 
     @property
     def note(self) -> str:
-        """A sentence: how many were loaded, and which not for which reason."""
+        """A list: how many were loaded, of which part of the network, and which not for which reason."""
+        parts = Counter(next((part for part in PARTS if name.startswith(f"{part}/")), name) for name in self.loaded)
         reasons: dict[str, list[str]] = {}
         for name, reason in self.skipped.items():
             reasons.setdefault(reason, []).append(name)
-        left_out = "; ".join(f"{_some(names)}: {reason}" for reason, names in reasons.items())
-        count = f"{len(self.loaded)} of {len(self.loaded) + len(self.skipped)} variables loaded"
-        return f"{self.source}: {count}{f'; not {left_out}' if left_out else ''}."
+        return "\n".join(
+            [
+                f"{self.source}: {len(self.loaded)} of {len(self.loaded) + len(self.skipped)} variables loaded",
+                *(f"      loaded   {count:3} of {part}" for part, count in parts.items()),
+                *(f"      skipped  {_some(names, most=6)}: {reason}" for reason, names in reasons.items()),
+            ]
+        )
 
 
 def load_tf_checkpoint(model: nn.Module, path: str | Path) -> Imported:
@@ -245,6 +252,6 @@ def _why_skipped(name: str, known: set[str]) -> str:
     return "this detector has no such layer"
 
 
-def _some(names: list[str]) -> str:
-    more = f" (+{len(names) - 3} more)" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
+def _some(names: list[str], *, most: int = 3) -> str:
+    more = f" (+{len(names) - most} more)" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
