@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from smoothiou.config import RunConfig
 from smoothiou.errors import ConfigError
-from smoothiou.experiment.folder import claim_folder, prepare_folder
+from smoothiou.experiment.folder import WRITTEN, claim_folder, prepare_folder
 
 CONFIG = RunConfig()
 
@@ -51,3 +52,30 @@ def test_a_folder_of_other_things_is_refused_also_where_a_file_is_called_like_ou
     with pytest.raises(ConfigError, match="holds files that are no run"):
         prepare_folder(tmp_path, CONFIG, {}, overwrite=overwrite)
     assert (tmp_path / name).read_text() == "{}"
+
+
+@pytest.mark.parametrize("kept", range(11))
+def test_an_overwrite_that_is_killed_in_the_middle_can_be_given_again(tmp_path, monkeypatch, kept):
+    prepare_folder(tmp_path, CONFIG, {"optim.lr": 1}, overwrite=False)
+    for name in (*WRITTEN, "last.ckpt.damaged", "last.ckpt.damaged-2"):
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "manifest.json").write_text(json.dumps({"identity": {"optim.lr": 1}}))
+    unlink, deleted = Path.unlink, []
+
+    def killed(path, **options):
+        if len(deleted) == kept:
+            raise KeyboardInterrupt
+        deleted.append(path.name)
+        unlink(path, **options)
+
+    monkeypatch.setattr(Path, "unlink", killed)
+    with pytest.raises(KeyboardInterrupt):
+        prepare_folder(tmp_path, CONFIG, {"optim.lr": 2}, overwrite=True)
+    monkeypatch.undo()
+    assert prepare_folder(tmp_path, CONFIG, {"optim.lr": 2}, overwrite=True) is None
+    assert {path.name for path in tmp_path.iterdir()} == {"config.toml"}
+
+
+def test_a_run_that_was_killed_while_its_first_file_was_written_can_begin(tmp_path):
+    (tmp_path / ".config.toml.123.ab_c.part").write_text("half")
+    assert prepare_folder(tmp_path, CONFIG, {}, overwrite=False) is None
