@@ -19,12 +19,10 @@ from smoothiou.data.records import Dataset, Record
 from smoothiou.detectors import detect
 from smoothiou.evaluate import (
     ImageLocalization,
-    ap_by_iou,
     engine,
-    evaluate_detections,
+    evaluate_in_full,
     jittered_probes,
     localize_image,
-    per_class_ap,
     summarize,
 )  # fmt: skip
 from smoothiou.evaluate.detect import ImageOutput, coco_results, own_images, run_detector
@@ -139,10 +137,11 @@ def measure_together(
     everything.sort(key=lambda one: one[0])
     localized = [image for _, image, _ in everything]
     truth, predictions = to_coco(data), [row for _, _, rows in everything for row in rows]
+    metrics, by_iou, per_class = evaluate_in_full(truth, predictions)
     return Measurement(
-        metrics=evaluate_detections(truth, predictions),
-        ap_by_iou=ap_by_iou(truth, predictions),
-        per_class=per_class_ap(truth, predictions),
+        metrics=metrics,
+        ap_by_iou=by_iou,
+        per_class=per_class,
         localization=summarize(localized),
         images=[image.record() for image in localized],
         predictions=predictions,
