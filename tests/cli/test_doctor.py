@@ -84,6 +84,7 @@ def test_a_repaired_copy_passes(smoothiou, root, tmp_path):
         ([], 2, "DATA is missing"),
         (["voc", "--only", "dupes"], 2, "no check is called 'dupes'"),
         (["voc", "--fix", "copy", "--fast"], 2, "--fix needs all checks"),
+        (["voc", "--fix", "voc/fixed"], 2, "it lies in voc, which is not written to"),
         (["voc", "--labels", "breed"], 2, "one kind of labels"),
         (["voc", "--format", "cocoo"], 2, 'Did you mean "coco"'),
         (["voc", "--format", "coco"], 3, "no COCO file found"),

@@ -12,7 +12,7 @@ from PIL import Image
 
 from smoothiou.data import load_dataset
 from smoothiou.data.doctor import CHECKS, examine
-from smoothiou.data.doctor.repair import COLUMNS, repair
+from smoothiou.data.doctor.repair import COLUMNS, refuse_taken, repair
 from smoothiou.errors import ConfigError, DataError
 from tests.data import test_doctor as faults
 from tests.data.conftest import write_xml
@@ -153,6 +153,8 @@ def test_a_folder_that_holds_something_is_refused_and_left_alone(tmp_path):
         repair(examine(root, config=CONFIG), tmp_path / "copy")
     with pytest.raises(ConfigError, match="not an empty folder"):
         repair(examine(root, config=CONFIG), root)
+    with pytest.raises(ConfigError, match="lies in"):
+        refuse_taken(root / "fixed", data=f"{root}+shapes")
     assert bytes_of(tmp_path / "copy").keys() == {"mine.txt"}
     (tmp_path / "copy" / "mine.txt").unlink()
     repair(examine(root, config=CONFIG), tmp_path / "copy")

@@ -15,6 +15,7 @@ from smoothiou.cli.options import Format, Json, Model, Quiet, Recipe, Settings, 
 from smoothiou.cli.progress import Bar
 from smoothiou.errors import ConfigError, DataError
 from smoothiou.inputs import visible
+from smoothiou.runs import finite
 
 if TYPE_CHECKING:
     from smoothiou.config import RunConfig
@@ -60,7 +61,7 @@ def doctor(
     from smoothiou.data.doctor.repair import refuse_taken
 
     if fix:
-        refuse_taken(fix)
+        refuse_taken(fix, data=path)
     with Bar("images decoded", quiet=quiet) as bar:
         report = examine(
             path, config=config, format=None if config.data.format == "auto" else config.data.format,
@@ -79,6 +80,7 @@ def doctor(
 
         with Bar("images written", quiet=quiet) as bar:
             found["fixed"] = {"folder": str(fix), "changes": len(repair(report, fix, progress=bar.show))}
+    found = finite(found)  # a corner may be NaN, which JSON does not know
     failed = report.errors + strict * report.warnings
     if not json_:
         from smoothiou.report.doctor import doctor_lines

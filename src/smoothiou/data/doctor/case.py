@@ -41,8 +41,9 @@ class Boxes:
     @property
     def usable(self) -> np.ndarray:
         """Which boxes have finite corners and an area (N,)."""
-        with np.errstate(invalid="ignore"):
-            return np.logical_and(np.isfinite(self.xyxy).all(axis=1), (self.sides >= SMALLEST).all(axis=1))
+        with np.errstate(all="ignore"):
+            sides = self.sides
+            return np.logical_and(np.isfinite(sides).all(axis=1), (sides >= SMALLEST).all(axis=1))
 
 
 @dataclass(eq=False)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from smoothiou.config import RunConfig
 from smoothiou.data.doctor.case import Case
 from smoothiou.data.doctor.check_training import training_facts
@@ -58,6 +60,8 @@ class Report:
     def shown(self) -> dict[str, Any]:
         """Return the report as JSON; its keys are stable."""
         survey, files = self.case.survey, list(self.case.files())
+        with np.errstate(all="ignore"):
+            training = training_facts(self.case)
         return {
             "schema_version": SCHEMA_VERSION,
             "version": version(),
@@ -75,7 +79,7 @@ class Report:
             "errors": self.errors,
             "warnings": self.warnings,
             "findings": [finding.shown() for finding in self.findings],
-            "training": training_facts(self.case),
+            "training": training,
             "notes": list(survey.notes),
             "checked": list(self.checked),
             "skipped": list(self.skipped),
@@ -158,7 +162,10 @@ def choose(only: Sequence[str] = (), skip: Sequence[str] = ()) -> tuple[Check, .
 
 def _find(check: Check, case: Case, *, quick: bool = False) -> Finding:
     scanned = case.survey.problems.get(check.id, ())
-    return Finding(check=check, examples=(*scanned, *(() if quick and not check.quick else check.find(case))))
+    if quick and not check.quick:
+        return Finding(check=check, examples=tuple(scanned))
+    with np.errstate(all="ignore"):  # corners may be anything that a float can be
+        return Finding(check=check, examples=(*scanned, *check.find(case)))
 
 
 def _entries(finding: Finding) -> list[Any]:

@@ -26,6 +26,7 @@ from smoothiou.data.doctor.photos import ENDINGS
 from smoothiou.data.export import to_coco
 from smoothiou.data.faults import fit_box
 from smoothiou.data.images import SUFFIXES, read_image
+from smoothiou.data.merge import folders
 from smoothiou.data.records import Box, Dataset, ImageFile, Record
 from smoothiou.data.splits import usual_name
 from smoothiou.errors import ConfigError, DataError
@@ -94,7 +95,7 @@ def repair(report: Report, out: str | Path, *, progress: Callable[[int, int], No
         SmoothIoUError: the disk is full or the folder cannot be written.
     """
     out = Path(out)
-    refuse_taken(out)
+    refuse_taken(out, data="")
     log = _Log()
     splits = _kept(report, log)
     names = _spellings(report, log)
@@ -120,12 +121,19 @@ def repair(report: Report, out: str | Path, *, progress: Callable[[int, int], No
     return log.changes
 
 
-def refuse_taken(out: Path) -> None:
-    """Stop before anything is written into a folder that holds something.
+def refuse_taken(out: Path, *, data: str) -> None:
+    """Stop before anything is written into a folder that holds something, or into the data itself.
+
+    Args:
+        out: where the copy would go.
+        data: the source, as the user names it; "" if that was asked before.
 
     Raises:
-        ConfigError: it does, or it is a file.
+        ConfigError: it does, it is a file, or it lies in the source.
     """
+    for home in folders(data) if data else ():
+        if out.resolve().is_relative_to(Path(home.folder).expanduser().resolve()):
+            raise ConfigError(f"--fix {out}: it lies in {home.folder}, which is not written to.", hint="Name another.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"--fix {out}: it exists and is not an empty folder.", hint="Name a new folder.")
 

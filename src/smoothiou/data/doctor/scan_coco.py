@@ -16,6 +16,9 @@ from smoothiou.data.records import Box
 from smoothiou.data.splits import seeded_cut, usual_name
 from smoothiou.errors import DataError
 
+LARGEST = 2**31
+"""Pixels of a side that an annotation may tell; no image has more."""
+
 
 def scan_coco(path: Path, *, split_seed: int) -> Survey:
     """Return all splits of COCO files.
@@ -154,7 +157,9 @@ def _finder(root: Path, file: Path) -> ImageFinder:
 
 def _size(image: Mapping[str, Any]) -> tuple[int, int] | None:
     width, height = image.get("width"), image.get("height")
-    return (width, height) if type(width) is int and type(height) is int else None
+    if type(width) is not int or type(height) is not int:
+        return None
+    return min(max(width, -1), LARGEST), min(max(height, -1), LARGEST)
 
 
 def _tail(error: Exception, file: Path) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from smoothiou.data import pets, voc
 from smoothiou.data.doctor.facts import Entry, Example, Photo, Survey
 from smoothiou.data.doctor.photos import header
+from smoothiou.data.doctor.scan_coco import LARGEST
 from smoothiou.data.records import Box
 from smoothiou.data.voc_file import Annotation, read_annotation
 from smoothiou.errors import ConfigError, DataError, did_you_mean
@@ -110,7 +111,7 @@ class _Scan:
             split=split,
             where=where,
             boxes=annotation.boxes,
-            annotated=annotation.size,
+            annotated=_size(annotation),
             photo=photo,
         )
 
@@ -136,6 +137,13 @@ class _Scan:
         if path not in self._photos:
             self._photos[path] = header(path)
         return self._photos[path]
+
+
+def _size(annotation: Annotation) -> tuple[int, int] | None:
+    if annotation.size is None:
+        return None
+    width, height = (min(max(side, -1), LARGEST) for side in annotation.size)
+    return width, height
 
 
 def _tail(error: DataError, path: Path) -> str:

@@ -19,6 +19,10 @@ MOST_BOXES = 200
 """Boxes drawn in one picture, beside those meant."""
 
 
+FARTHEST = 1e6
+"""Pixels at which a corner is not drawn."""
+
+
 def pictures(report: Report) -> dict[str, list[dict[str, Any]]]:
     """Return, by the id of a check, pictures of its first examples.
 
@@ -57,9 +61,13 @@ def _picture(report: Report, entry: Entry, where: str, words: str, marked: tuple
         "width": width,
         "height": height,
         "jpeg": base64.b64encode(_pixels(report, entry)).decode(),
-        "marked": [_drawn(box) for box in marked],
-        "others": [_drawn(box) for box in others],
+        "marked": [_drawn(box) for box in marked if _has_place(box)],
+        "others": [_drawn(box) for box in others if _has_place(box)],
     }
+
+
+def _has_place(box: Box) -> bool:
+    return all(abs(corner) < FARTHEST for corner in box.xyxy)
 
 
 def _drawn(box: Box) -> list[Any]:
