@@ -112,8 +112,9 @@ class Mother:
 
 def _serve() -> None:
     import smoothiou.cli.compare
-    import smoothiou.experiment
-    import smoothiou.report  # noqa: F401
+    import smoothiou.experiment.compare
+    import smoothiou.experiment.training
+    import smoothiou.report.write  # noqa: F401
 
     for line in sys.stdin:
         question = json.loads(line)
