@@ -7,9 +7,10 @@ import time
 
 import pytest
 
-from smoothiou.config import RunConfig
-from smoothiou.data.doctor import examine
+from smoothiou.config import DataConfig, RunConfig
+from smoothiou.data.doctor import examine, quick_look
 from smoothiou.errors import DataError
+from smoothiou.experiment.splits import open_splits
 
 # Folder (or file in it), settings, {check: how many}, and words of examples; no other error may be found.
 KNOWN = [
@@ -97,3 +98,12 @@ def test_thirteen_hundred_images_take_seconds(shared_data):
     assert (report.errors, len(report.case.looks)) == (0, 1300)
     assert sum(os.times()[:2]) - began < 15
     print(f"{time.monotonic() - clock:.1f} s")
+
+
+def test_the_quick_form_takes_no_time(shared_data):
+    """0.3 seconds are allowed on the blood cells."""
+    splits = open_splits(DataConfig(path=str(shared_data / "bccd")))
+    began = time.process_time()
+    report = quick_look({"train": splits.train, "test": splits.test}, config=RunConfig())
+    assert time.process_time() - began < 0.3
+    assert [finding.check.id for finding in report.findings] == ["point-box", "tiny-box"]

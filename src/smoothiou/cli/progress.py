@@ -40,7 +40,8 @@ class Bar:
             return
         self.last = now
         left = (now - self.began) / max(done, 1) * (total - done)
-        text = f"{self.label} {done}/{total}  ETA {left:.0f} s"
+        # The first image waits for the decoder's start, and says nothing about the others.
+        text = f"{self.label} {done}/{total}" + (f"  ETA {left:.0f} s" if done * 50 >= total else "")
         if self.live:
             text = f"[{'#' * round(16 * done / max(total, 1)):<16}] {text}"
             print(f"\r{text:<{len(self._shown)}}", end="", file=sys.stderr, flush=True)
