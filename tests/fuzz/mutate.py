@@ -99,7 +99,7 @@ def _encode(content: bytes, chance: random.Random) -> bytes:
 
 
 def _pack(content: bytes, chance: random.Random) -> bytes:
-    return gzip.compress(content, 1)
+    return gzip.compress(content, 1, mtime=0)
 
 
 def _line_ends(content: bytes, chance: random.Random) -> bytes:

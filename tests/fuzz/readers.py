@@ -173,7 +173,7 @@ def _results(folder: Path) -> None:
 
 
 def _boxes(folder: Path) -> None:
-    (folder / "b.json.gz").write_bytes(gzip.compress((folder / "a.json").read_bytes(), 1))
+    (folder / "b.json.gz").write_bytes(gzip.compress((folder / "a.json").read_bytes(), 1, mtime=0))
     try:
         read_box_list(folder / "a.json")
     finally:
@@ -181,7 +181,7 @@ def _boxes(folder: Path) -> None:
 
 
 def _packed(_: Path) -> list[bytes]:
-    return [gzip.compress(json.dumps(COCO).encode())]
+    return [gzip.compress(json.dumps(COCO).encode(), mtime=0)]
 
 
 def _recipe(folder: Path) -> None:
