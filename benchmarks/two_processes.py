@@ -20,7 +20,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-LOSSES = (
+LOSSES: tuple[str, ...] = (
     "huber", "giou", "smooth-iou", "smooth-iou[lam=box]", "smooth-iou[lam=image]", "smooth-iou[lam=ema]",
     "smooth-iou[lam=0.25]",
 )  # fmt: skip
@@ -87,7 +87,7 @@ def main() -> None:
     }  # fmt: skip
     several = arguments.processes
     with tempfile.TemporaryDirectory() as name:
-        root, losses = Path(name), list(LOSSES)
+        root, losses = Path(name), [*LOSSES]
         # A rate so small that weights stay where they start, up to the statistics of batch norms.
         work(root / "start", {**settings, "optim.lr": 1e-12, "train.steps": 1}, losses[:1])
         for count in (1, several):

@@ -14,7 +14,7 @@ from typing import Any
 
 from cyclopts import App, CycloptsError
 
-from smoothiou.errors import SmoothIoUError
+from smoothiou.errors import InterruptedRun, SmoothIoUError
 from smoothiou.inputs import visible
 from smoothiou.runs import version
 
@@ -118,9 +118,13 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def complain(message: str, *, hint: str, code: int, as_json: bool, details: Mapping[str, Any] | None = None) -> int:
     """Say what went wrong, to people on stderr and to programs on stdout, and return the exit code."""
-    if as_json:
+    rank = int(os.environ.get("RANK", "0"))  # torchrun's number of this process
+    if rank and code == InterruptedRun.exit_code:  # all processes stop together, and the first says so
+        return code
+    if as_json and not rank:
         print(json.dumps({"error": {"message": message, "hint": hint, "exit_code": code}, **(details or {})}))
-    print(f"smoothiou: {_shown(message)}", file=sys.stderr)
+    who = f"smoothiou, process {rank}" if rank else "smoothiou"
+    print(f"{who}: {_shown(message)}", file=sys.stderr)
     if hint:
         print(f"  {_shown(hint)}", file=sys.stderr)
     return code

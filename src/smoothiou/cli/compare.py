@@ -18,6 +18,7 @@ from smoothiou.cli.doctor import quick_line
 from smoothiou.cli.launcher import Address, Cpus, Gpus, Launcher, Retries, Shared, Teller, ray_options
 from smoothiou.cli.options import (
     Allow,
+    Deterministic,
     Device,
     Format,
     Json,
@@ -63,6 +64,7 @@ def compare(
     baseline: Annotated[str | None, Parameter(help="The loss that others are compared with, if not the first.")] = None,
     format_: Format = None,
     allow_dropped: Allow = None,
+    deterministic: Deterministic = False,
     calibrate: Annotated[
         bool, Parameter(negative="", help="First measure the weight with which each loss pulls as the baseline does.")
     ] = False,
@@ -86,6 +88,7 @@ def compare(
     flags = {
         "data.path": data or None, "data.format": format_, "data.allow_dropped": allow_dropped, "train.steps": steps,
         "train.device": device, "model.name": model, "model.weights": weights,
+        "train.deterministic": deterministic or None,
     }  # fmt: skip
     config = run_config(recipe, set_, flags)
     if not config.data.path:

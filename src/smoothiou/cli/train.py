@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from smoothiou.cli.options import (
     Allow,
+    Deterministic,
     Device,
     Format,
     Json,
@@ -42,6 +43,7 @@ def train(
     device: Device = None,
     format_: Format = None,
     allow_dropped: Allow = None,
+    deterministic: Deterministic = False,
     set_: Settings = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -61,6 +63,7 @@ def train(
     flags = {
         "data.path": data or None, "data.format": format_, "data.allow_dropped": allow_dropped, "loss.name": loss,
         "train.steps": steps, "train.seed": seed, "train.device": device, "model.name": model, "model.weights": weights,
+        "train.deterministic": deterministic or None,
     }  # fmt: skip
     config = run_config(recipe, set_, flags)
     if not config.data.path:
@@ -80,9 +83,11 @@ def train(
         print(data_lines(describe_data(splits)), file=sys.stderr, flush=True)
         print(quick_line(splits, config), file=sys.stderr, flush=True)
     result = run(config, folder, splits=splits, overwrite=overwrite, quiet=quiet)
+    if not result:  # another process has it
+        return
     if json_:
         print(json.dumps(result))
-    elif result:
+    else:
         if not quiet:
             print(result_lines(result), file=sys.stderr)
         print(folder)

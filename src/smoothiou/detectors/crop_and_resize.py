@@ -65,8 +65,6 @@ class CropAndResize(MultiScaleRoIAlign):
     def __init__(self, *, output_size: int = 7) -> None:
         super().__init__(featmap_names=["0"], output_size=output_size, sampling_ratio=1)
         self.cells = 2 * output_size
-        self.covered: tuple[int, int] | None = None
-        """What the map covers in training, where other processes have images of the same batch (`share_batch`)."""
 
     def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
         """Return the crops (sum of boxes, channels, output_size, output_size) in float32.
@@ -80,8 +78,6 @@ class CropAndResize(MultiScaleRoIAlign):
         feature = x["0"]
         height = max(height for height, _ in image_shapes)
         width = max(width for _, width in image_shapes)
-        if self.training and self.covered:
-            height, width = self.covered
         # A bf16 product would round the bilinear weights to three digits, so autocast stays out.
         with torch.autocast(feature.device.type, enabled=False):
             crops = [

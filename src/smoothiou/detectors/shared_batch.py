@@ -9,9 +9,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 
-from smoothiou.detectors.crop_and_resize import CropAndResize
 from smoothiou.detectors.shared_norm import SharedBatchNorm2d
 
 
@@ -55,12 +55,15 @@ def share_batch(model: nn.Module, share: Share) -> None:
         share: of this process.
     """
     parts: Any = model
-    pools = [module for module in model.modules() if isinstance(module, CropAndResize)]
     parts.transform.torch_choice = _SharedChoice(share)
-    parts.transform.batch_images = _SharedSize(parts.transform, pools)
+    parts.transform.batch_images = _SharedSize(parts.transform)
+    parts.roi_heads.padded = parts.transform.batch_images.largest
     for stage in (parts.rpn, parts.roi_heads):
         plain = stage.fg_bg_sampler
         stage.fg_bg_sampler = SharedSampler(plain.batch_size_per_image, plain.positive_fraction, share=share)
+        for module in stage.modules():
+            if hasattr(module, "drop"):
+                module.drop = _SharedDropout(share, stage.fg_bg_sampler)
     for module in model.modules():
         if type(module) is nn.BatchNorm2d:
             module.__class__ = SharedBatchNorm2d
@@ -78,13 +81,18 @@ class SharedSampler(BalancedPositiveNegativeSampler):
         share: of this process.
 
     Attributes:
-        sampled: boxes that the last call has sampled of all images of the batch.
+        counts: boxes that the last call has sampled of each image of the batch.
     """
 
     def __init__(self, batch_size_per_image: int, positive_fraction: float, *, share: Share) -> None:
         super().__init__(batch_size_per_image, positive_fraction)
         self.share = share
-        self.sampled = 0
+        self.counts: list[int] = []
+
+    @property
+    def sampled(self) -> int:
+        """Boxes that the last call has sampled of all images of the batch."""
+        return sum(self.counts)
 
     def __call__(self, matched_idxs: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Return masks of the positives and of the negatives that are sampled, of each image of this process.
@@ -95,12 +103,12 @@ class SharedSampler(BalancedPositiveNegativeSampler):
         candidates = [(torch.where(own >= 1)[0], torch.where(own == 0)[0]) for own in matched_idxs]
         own = dict(zip(self.share.own, zip(matched_idxs, candidates, strict=True), strict=True))
         masks: tuple[list[Tensor], list[Tensor]] = ([], [])
-        self.sampled = 0
+        self.counts = []
         device = matched_idxs[0].device
         for place, counts in enumerate(self._counts_of_all(candidates, device)):
             positives = min(counts[0], int(self.batch_size_per_image * self.positive_fraction))
             negatives = min(counts[1], self.batch_size_per_image - positives)
-            self.sampled += positives + negatives
+            self.counts.append(positives + negatives)
             for kind, (count, wanted) in enumerate(zip(counts, (positives, negatives), strict=True)):
                 drawn = torch.randperm(count, device=device)[:wanted]
                 if place in own:
@@ -123,6 +131,21 @@ class SharedSampler(BalancedPositiveNegativeSampler):
 
 
 @dataclass(eq=False)
+class _SharedDropout:
+    """Stands in for `F.dropout` in the second stage: draws for the boxes of all processes, and takes its own rows."""
+
+    share: Share
+    sampler: SharedSampler
+
+    def __call__(self, x: Tensor, drop: float, *, training: bool) -> Tensor:
+        if not training or drop == 0:
+            return x
+        everyone = F.dropout(x.new_ones(self.sampler.sampled, x.shape[1]), drop)
+        by_image = everyone.split(self.sampler.counts)
+        return x * torch.cat([by_image[place] for place in self.share.own])
+
+
+@dataclass(eq=False)
 class _SharedChoice:
     """Stands in for `torch_choice` of a transform, which draws the size of one image after the other."""
 
@@ -142,11 +165,12 @@ class _SharedSize:
 
     Args:
         transform: whose code pads.
-        pools: which need to know what the padded map covers.
+        largest: (height, width) of the last batch's largest image, one pair: the second stage takes from it what its
+            maps cover.
     """
 
     transform: Any
-    pools: list[CropAndResize]
+    largest: list[tuple[int, int]] = field(default_factory=list)
 
     def __call__(self, images: list[Tensor], size_divisible: int = 32) -> Tensor:
         pad = type(self.transform).batch_images
@@ -156,8 +180,7 @@ class _SharedSize:
         largest = torch.tensor([max(side) for side in zip(*sides, strict=True)], device=images[0].device)
         dist.all_reduce(largest, op=dist.ReduceOp.MAX)
         height, width = largest.tolist()
-        for pool in self.pools:
-            pool.covered = (height, width)
+        self.largest[:] = [(height, width)]
         empty = images[0].new_zeros(()).expand(images[0].shape[0], height, width)
         return pad(self.transform, [*images, empty], size_divisible)[:-1]
 

@@ -74,11 +74,13 @@ class DropoutPredictor(FastRCNNPredictor):
     """
 
     keep = 1.0
+    drop = staticmethod(F.dropout)
+    """Another function where several processes share a batch (`share_batch`)."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return class logits (K, classes) and deltas (K, 4 * classes) of features (K, C)."""
         drop, x = 1 - self.keep, x.flatten(start_dim=1)
-        for_classes, for_boxes = (F.dropout(x, drop, training=self.training) for _ in range(2))
+        for_classes, for_boxes = (self.drop(x, drop, training=self.training) for _ in range(2))
         return self.cls_score(for_classes), self.bbox_pred(for_boxes)
 
 

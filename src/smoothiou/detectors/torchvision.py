@@ -92,6 +92,9 @@ class BoxLossRPN(_LearnsBoxes, RegionProposalNetwork):
 class BoxLossRoIHeads(_LearnsBoxes, RoIHeads):
     """torchvision's second stage (boxes only) with another box loss."""
 
+    padded: Sequence[tuple[int, int]] = ()
+    """(height, width) of the largest image of other processes (`share_batch`), to whose size maps are padded."""
+
     def select_training_samples(
         self, proposals: list[Tensor], targets: list[dict[str, Tensor]] | None
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:
@@ -121,7 +124,8 @@ class BoxLossRoIHeads(_LearnsBoxes, RoIHeads):
             return super().forward(features, proposals, image_shapes, targets)
         _check_types(targets)
         proposals, _, labels, regression_targets = self.select_training_samples(proposals, targets)
-        crops = self.box_roi_pool(features, proposals, image_shapes)
+        # The scale of a map is found from the largest image, which may be another process's.
+        crops = self.box_roi_pool(features, proposals, [*image_shapes, *self.padded])
         class_logits, box_regression = self.box_predictor(self.box_head(crops))
         return [], self.compute_loss(class_logits, box_regression, proposals, labels, regression_targets)
 

@@ -70,6 +70,9 @@ class VGG16Head(nn.Module):
         keep: share of them that dropout leaves in training.
     """
 
+    drop = staticmethod(F.dropout)
+    """Another function where several processes share a batch (`share_batch`)."""
+
     def __init__(self, inputs: int, *, hidden: int = HIDDEN, keep: float = 0.5) -> None:
         super().__init__()
         self.fc6 = _linear(inputs * CELLS * CELLS, hidden)
@@ -80,7 +83,7 @@ class VGG16Head(nn.Module):
         """Return (K, hidden)."""
         x = x.flatten(start_dim=1)
         for layer in (self.fc6, self.fc7):
-            x = F.dropout(F.relu(layer(x)), 1 - self.keep, training=self.training)
+            x = self.drop(F.relu(layer(x)), 1 - self.keep, training=self.training)
         return x
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -18,6 +19,8 @@ from smoothiou.errors import SmoothIoUError
 from smoothiou.experiment.devices import Place
 
 _FAULT = "smoothiou/fault"
+_LOST = re.compile("gloo|NCCL|pair closure|Connection (closed|reset|refused)|Broken pipe|timed? ?out", re.IGNORECASE)
+"""What torch says where a process waits in vain for another."""
 _store: list[Any] = []
 
 
@@ -92,14 +95,14 @@ def tell_fault(error: SmoothIoUError | Exception, place: Place) -> None:
 def fault_of_another(error: Exception, place: Place, *, wait_seconds: float) -> SmoothIoUError | None:
     """Return in words what has become of another process, where this error is about waiting for it; else None."""
     text = str(error)
-    lost = isinstance(error, distributed.DistError) or (isinstance(error, RuntimeError) and "gloo" in text)
+    lost = isinstance(error, distributed.DistError) or (isinstance(error, RuntimeError) and _LOST.search(text))
     if place.world == 1 or not lost:
         return None
     try:
         _store[0].wait([_FAULT], timedelta(seconds=2))
         told = json.loads(_store[0].get(_FAULT))
     except RuntimeError:  # also where nobody has left word
-        if "imed out" in text:
+        if re.search("timed? ?out", text, re.IGNORECASE):
             return SmoothIoUError(
                 f"Another of the {place.world} processes did not answer within {wait_seconds:g} s.",
                 hint="Does it hang, or is its machine gone? The same command continues from the last save; "

@@ -26,6 +26,7 @@ from smoothiou.detectors import (
 )
 from smoothiou.errors import ConfigError, InterruptedRun, SmoothIoUError
 from smoothiou.experiment.build import build
+from smoothiou.experiment.determinism import determinism_fault, deterministic
 from smoothiou.experiment.devices import Place, choose_place, forget_peak_memory, peak_memory_mb
 from smoothiou.experiment.folder import claim_folder, prepare_folder
 from smoothiou.experiment.loading import draw_batches, loader_fault, training_images
@@ -86,7 +87,8 @@ def run(
         )
     join_processes(place, wait_seconds=config.train.wait_seconds)
     try:
-        return _run(config, folder, splits, place, facts, wanted, overwrite=overwrite, quiet=quiet)
+        with deterministic(config.train.deterministic):
+            return _run(config, folder, splits, place, facts, wanted, overwrite=overwrite, quiet=quiet)
     except Exception as error:
         waited = fault_of_another(error, place, wait_seconds=config.train.wait_seconds)
         if waited is None:
@@ -139,7 +141,7 @@ def _in_words(error: Exception, config: RunConfig) -> Exception:
             f"{config.model.min_size} pixels.",
             hint="Lower train.batch_size or model.min_size and model.max_size.",
         )
-    return loader_fault(error) or error
+    return loader_fault(error) or determinism_fault(error) or error
 
 
 def _train_and_measure(

@@ -1,0 +1,49 @@
+"""Runs that give the same bits each time, at a price."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from smoothiou.errors import SmoothIoUError
+
+
+@contextmanager
+def deterministic(asked: bool) -> Iterator[None]:
+    """Let torch use only operations that give the same bits each time, and let it fail where it has none.
+
+    Random numbers are functions of (seed, step) with or without this (`train.seeding`), and on a CPU sums are in the
+    same order each time for the same number of threads; it is a GPU whose additions come in any order. There, RoIAlign
+    becomes the product with a sparse matrix that it is on a CPU.
+
+    Args:
+        asked: `train.deterministic`; False changes nothing.
+    """
+    if not asked:
+        yield
+        return
+    # cuBLAS reads it when it starts, which is at the first product on a GPU.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    cudnn = torch.backends.cudnn
+    before = torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark
+    torch.use_deterministic_algorithms(True)
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        cudnn.deterministic, cudnn.benchmark = before[1:]
+
+
+def determinism_fault(error: Exception) -> SmoothIoUError | None:
+    """Return in words that an operation has no deterministic form; None where the error is about something else."""
+    text = str(error)
+    if not isinstance(error, RuntimeError) or "does not have a deterministic implementation" not in text:
+        return None
+    return SmoothIoUError(
+        f"train.deterministic: {text.split('.')[0]}.",
+        hint="Train without --deterministic, on the CPU, or another detector.",
+    )
