@@ -134,6 +134,11 @@ class _ByHandLoss:
         """Return values (K,) and their gradients (K, 4) with the predictions, in the library of the arrays."""
         raise NotImplementedError
 
+    def differentiable(self, pred: Tensor, target: Tensor, anchors: Tensor | None) -> Tensor:
+        """Return the gradients (K, 4) as a function of the rows, in at least float32."""
+        pred, target = in_one_type(pred, target)
+        return self(pred, target, None if anchors is None else _aspect(anchors, pred.dtype))[1]
+
     def at_once(self, pred: Tensor, target: Tensor, aspect: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the same without a graph, on a CPU in NumPy where that may be, and in pieces that its cache holds."""
         if torch.compiler.is_compiling() or pred.device.type != "cpu":

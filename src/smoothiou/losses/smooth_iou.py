@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from smoothiou import boxes
-from smoothiou.boxes import CODE_WEIGHTS, Weights
+from smoothiou.boxes import CODE_WEIGHTS, OfBoxes, OfDeltas, Pairs, Weights
 from smoothiou.errors import ConfigError
-from smoothiou.losses._base import float_pair, require_one_of, require_positive
+from smoothiou.losses._base import check_pair, float_pair, require_one_of, require_positive
 from smoothiou.losses._lambda import Lambda, LambdaRule
 from smoothiou.losses.catalogue import CATALOGUE
 from smoothiou.losses.huber import huber
+from smoothiou.losses.mixture import alone, can_mix, mixture
 
 
 class SmoothIoU(nn.Module):
@@ -108,6 +109,10 @@ class SmoothIoU(nn.Module):
         Raises:
             ConfigError: shapes differ, or anchors or images are needed and missing.
         """
+        if self.huber_on == "deltas" and self._mixes(pred_deltas):
+            check_pair(pred_deltas, target_deltas)
+            overlap = boxes.OfDeltas(Pairs.iou, boxes.steepest(pred_deltas.dtype), weights)
+            return self._mix_at_once(overlap, pred_deltas, target_deltas, images)
         pred, target = float_pair(pred_deltas, target_deltas)
         huber_loss = self._huber(pred, target, weights, anchors)  # line 4
         iou = boxes.deltas_iou(pred, target, weights=weights, gradient_dtype=pred_deltas.dtype)  # line 5
@@ -118,16 +123,38 @@ class SmoothIoU(nn.Module):
     ) -> Tensor:
         """Return the loss (K,) of boxes (K, 4): Huber of their four numbers as they are, IoU of the boxes."""
         given = pred
+        if box_format == "xyxy" and self._mixes(pred):
+            check_pair(pred, target)
+            return self._mix_at_once(boxes.OfBoxes(Pairs.iou, boxes.steepest(pred.dtype)), pred, target, images)
         pred, target = float_pair(pred, target)
         corners = (boxes.to_xyxy(rows, box_format=box_format) for rows in (pred, target))
         iou = boxes.aligned_iou(*corners, gradient_dtype=given.dtype)
         return self._mix(iou, huber(pred, target, delta=self.delta), images)
 
-    def _mix(self, iou: Tensor, huber_loss: Tensor, images: Tensor | None) -> Tensor:
-        weight = self.rule(iou, images)  # line 8
+    def _mixes(self, pred: Tensor) -> bool:
+        return (self.rule.detach or not isinstance(self.rule.lam, str)) and can_mix(pred)
+
+    def _mix_at_once(self, overlap: OfBoxes | OfDeltas, pred: Tensor, target: Tensor, images: Tensor | None) -> Tensor:
+        loss, weight = mixture(
+            overlap,
+            pred,
+            target,
+            delta=self.delta,
+            iou_weight=self.iou_weight,
+            rule=lambda iou: self.rule(iou, images),
+            plain_mean=self.rule.lam == "batch" and (not self.rule.sync or alone()),
+        )
+        self._remember(weight)
+        return loss
+
+    def _remember(self, weight: Tensor) -> None:
         self.last_lambda = weight.detach()
         if weight.ndim:
             self.last_lambda = weight.detach().sum() / max(weight.shape[0], 1)
+
+    def _mix(self, iou: Tensor, huber_loss: Tensor, images: Tensor | None) -> Tensor:
+        weight = self.rule(iou, images)  # line 8
+        self._remember(weight)
         return weight * (self.iou_weight * (1 - iou)) + (1 - weight) * huber_loss  # line 10: Eq. 7
 
     def _huber(self, pred: Tensor, target: Tensor, weights: Weights, anchors: Tensor | None) -> Tensor:
