@@ -85,7 +85,7 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeRay]:
 
         def look_at(ray: Any, options: Any, *, needed: Any, mark: Any, folder: str) -> Any:
             here = ray_facts.facts(needed, mark, folder)
-            return here, [{**here, "cells": 2}]
+            return here, [{**here, "cells": 2}, {**here, "cells": 1, "shared": options.shared}]
 
         monkeypatch.setattr(ray_launch, "connected", reach)
         monkeypatch.setattr(ray_launch, "look", look_at)
@@ -162,6 +162,15 @@ def test_a_machine_that_is_shut_down_gives_back_what_it_saved_and_the_next_goes_
     play(behave)
     assert run_on_ray(tmp_path, plan_of(("huber",), (0,)), RayOptions(shared=False))["done"] == 1
     assert begun == [{}, {"last.ckpt": b"half"}]
+
+
+@pytest.mark.parametrize(("shared", "sent"), [(True, {}), (False, {"last.ckpt": b"half"})])
+def test_what_was_begun_is_sent_only_where_a_machine_cannot_read_it(play, plan_of, tmp_path, shared, sent):
+    plan, begun = plan_of(("huber",), (0,)), []
+    runs.write_bytes(cell_folder(tmp_path, plan["cells"][0]) / "last.ckpt", b"half")
+    play(lambda job, attempt: begun.append(job.begun()) or well(job, attempt))
+    assert run_on_ray(tmp_path, plan, RayOptions(shared=shared))["done"] == 1
+    assert begun == [sent]
 
 
 def test_a_failure_on_a_machine_is_noted_here(play, plan_of, tmp_path):

@@ -23,7 +23,6 @@ REACH_SECONDS = 5
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to anybody
     "RAY_USAGE_STATS_PROMPT_ENABLED": "0",
-    "RAY_BACKEND_LOG_LEVEL": "error",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else Ray warns of what it will do one day
 }
 
@@ -87,12 +86,12 @@ def connected(options: RayOptions) -> Iterator[Any]:
             )  # fmt: skip
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
             raise _refused(options.address, error) from error
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, earlier)  # Ray has set its own
         try:
             yield ray
         finally:
             ray.shutdown()
-            if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGTERM, earlier)  # Ray has set its own
 
 
 @contextlib.contextmanager

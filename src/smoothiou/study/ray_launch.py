@@ -81,9 +81,10 @@ def run_on_ray(
     if options.shared:
         write_text(*mark)
     try:
-        with connected(options) as ray, collect_signals() as received:
-            launcher.begin(ray, mark)
-            launcher.work(received)
+        with connected(options) as ray:
+            launcher.meet(ray, mark)
+            with collect_signals() as received:
+                launcher.work(received)
     finally:
         (folder / MARK).unlink(missing_ok=True)
     if received:
@@ -129,17 +130,19 @@ class _Launcher:
             else:
                 self.waiting.append(_Try(number=number, cell=_absolute(cell), attempt=0))
 
-    def begin(self, ray: Any, mark: tuple[str, str]) -> None:
-        """Look at the cluster, and give it all cells; it runs them in this order as it has room."""
+    def meet(self, ray: Any, mark: tuple[str, str]) -> None:
+        """Look at the cluster, and note what all cells are given."""
         self.ray = ray
         needed = tuple(dict.fromkeys(path for one in self.waiting for path in _needed(one.cell)))
         here, there = look(ray, self.options, needed=needed, mark=mark, folder=os.getcwd())
         shared = sum(facts["shared"] for facts in there)
+        self.apart = shared < len(there)
+        seen = "all machines see the study's folder"
+        if self.apart:
+            seen = f"{shared or 'no'} machines see the study's folder, from the others results are brought back"
         self.say(
             f"Ray at {ray.get_runtime_context().gcs_address}: {len(there)} machines, "
-            f"{sum(facts['cells'] for facts in there)} cells at once; the study's folder is seen by "
-            f"{shared if shared < len(there) else 'all'} of them"
-            f"{'' if shared == len(there) else '; from the others results are brought back'}."
+            f"{sum(facts['cells'] for facts in there)} cells at once; {seen}."
         )
         expected = {key: here[key] for key in SAME}
         environment = {"PYTHONPATH": _python_path()} if os.environ.get("PYTHONPATH") else {}
@@ -150,21 +153,22 @@ class _Launcher:
             threads=self.options.cpus, environment=environment,
         )  # fmt: skip
         self.task = ray.remote(run_job)
-        for one in self.waiting:
-            self.submit(one)
-        self.waiting.clear()
 
     def submit(self, one: _Try) -> None:
         """Give a cell to the cluster, with what it had saved where that lies here."""
         job = self.job(cell=one.cell, patience=PATIENCE_SECONDS if one.attempt else 0.0)
-        begun = _begun(self.folder, one.cell)
-        if begun:  # read only by a machine that does not see them
+        if self.apart and (begun := _begun(self.folder, one.cell)):  # read by a machine that does not see them
             job = dataclasses.replace(job, begun=functools.partial(self.ray.get, self.ray.put(begun)))
         needs = {"num_cpus": self.options.cpus, "num_gpus": self.options.gpus, "max_retries": 0}
         self.running[self.task.options(name=one.cell["id"], **needs).remote(job)] = one
 
     def work(self, received: list[int]) -> None:
-        """Take what comes back, until all cells are through or a signal came and all have ended."""
+        """Give the cluster all cells, which it runs in this order as it has room, and take what comes back.
+
+        Ends when all cells are through, or a signal came and all have ended.
+        """
+        for one in self.waiting:
+            self.submit(one)
         asked, until, beat = 0, float("inf"), time.monotonic()
         while self.running and time.monotonic() < until:
             if asked < len(received):
