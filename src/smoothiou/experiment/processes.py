@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
+import threading
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -35,12 +39,12 @@ def join_processes(place: Place, *, wait_seconds: float) -> None:
         return
     if place.device.type == "cuda":
         torch.cuda.set_device(place.device)
-    time = timedelta(seconds=wait_seconds)
-    store, rank, world = next(iter(rendezvous("env://", timeout=time)))
+    patience = timedelta(seconds=wait_seconds)
+    store, rank, world = next(iter(rendezvous("env://", timeout=patience)))
     # A second start by torchrun must not read what the first has written.
     store = PrefixStore(f"smoothiou/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
     backend = "nccl" if place.device.type == "cuda" else "gloo"
-    distributed.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=time)
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=patience)
     _store[:] = [store]
 
 
@@ -92,16 +96,30 @@ def tell_fault(error: SmoothIoUError | Exception, place: Place) -> None:
         return
 
 
+def _told() -> dict[str, Any] | None:
+    """Return the word that another process has left, for which it gets two seconds."""
+    with suppress(RuntimeError):  # the store lives in torchrun, which may have ended already
+        for _ in range(20):
+            if _store and _store[0].check([_FAULT]):
+                return json.loads(_store[0].get(_FAULT))
+            time.sleep(0.1)
+    return None
+
+
+def finish_speaking(place: Place) -> None:
+    """Ignore SIGTERM: torchrun ends all processes once one has ended, and what has happened is yet to be told."""
+    if place.world > 1 and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 def fault_of_another(error: Exception, place: Place, *, wait_seconds: float) -> SmoothIoUError | None:
     """Return in words what has become of another process, where this error is about waiting for it; else None."""
     text = str(error)
     lost = isinstance(error, distributed.DistError) or (isinstance(error, RuntimeError) and _LOST.search(text))
     if place.world == 1 or not lost:
         return None
-    try:
-        _store[0].wait([_FAULT], timedelta(seconds=2))
-        told = json.loads(_store[0].get(_FAULT))
-    except RuntimeError:  # also where nobody has left word
+    told = _told()
+    if told is None:
         if re.search("timed? ?out", text, re.IGNORECASE):
             return SmoothIoUError(
                 f"Another of the {place.world} processes did not answer within {wait_seconds:g} s.",

@@ -34,6 +34,7 @@ from smoothiou.experiment.measure import Measurement, measure_together
 from smoothiou.experiment.processes import (
     any_process,
     fault_of_another,
+    finish_speaking,
     join_processes,
     mean_of_all,
     said_by_rank_0,
@@ -90,6 +91,7 @@ def run(
         with deterministic(config.train.deterministic):
             return _run(config, folder, splits, place, facts, wanted, overwrite=overwrite, quiet=quiet)
     except Exception as error:
+        finish_speaking(place)
         waited = fault_of_another(error, place, wait_seconds=config.train.wait_seconds)
         if waited is None:
             tell_fault(error, place)
