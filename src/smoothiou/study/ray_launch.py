@@ -139,10 +139,10 @@ class _Launcher:
         self.apart = shared < len(there)
         seen = "all machines see the study's folder"
         if self.apart:
-            seen = f"{shared or 'no'} machines see the study's folder, from the others results are brought back"
+            seen = f"{shared} of them see the study's folder, the results of the others are brought back"
         self.say(
-            f"Ray at {ray.get_runtime_context().gcs_address}: {len(there)} machines, "
-            f"{sum(facts['cells'] for facts in there)} cells at once; {seen}."
+            f"Ray at {ray.get_runtime_context().gcs_address}: {_count(len(there), 'machine')}, "
+            f"{_count(sum(facts['cells'] for facts in there), 'cell')} at once; {seen}."
         )
         expected = {key: here[key] for key in SAME}
         environment = {"PYTHONPATH": _python_path()} if os.environ.get("PYTHONPATH") else {}
@@ -190,8 +190,8 @@ class _Launcher:
         free, there = self.ray.available_resources().get("CPU", 0), self.ray.cluster_resources().get("CPU", 0)
         machines = sum(node["Alive"] for node in self.ray.nodes())
         return (
-            f"{len(self.running)} cells are not done; Ray has {machines} machines, {there - free:g} of {there:g} CPUs "
-            "in use."
+            f"Not done: {_count(len(self.running), 'cell')}; Ray has {_count(machines, 'machine')}, "
+            f"{there - free:g} of {there:g} CPUs in use."
         )
 
     def receive(self, reference: Any, *, stopping: bool) -> None:
@@ -256,6 +256,10 @@ class _Launcher:
         if kind in self.counts:
             self.counts[kind] += 1
         self.on_event(CellEvent(kind=kind, cell=cell, number=number, total=self.total, **facts))
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _lost(error: Exception) -> str:
