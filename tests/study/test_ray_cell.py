@@ -199,6 +199,22 @@ def test_a_training_whose_worker_has_ended_already_does_not_begin(tmp_path):
     assert subprocess.run([*wrapper, sys.executable, "-c", "print(1)"], capture_output=True).returncode == 130
 
 
+def test_a_training_hears_an_interrupt_where_its_worker_does_not(tmp_path):
+    # Ray starts workers with SIGINT blocked, and what a process starts inherits that.
+    show = (
+        "import signal; print(signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.getsignal(signal.SIGINT).__name__)"
+    )
+    code = (
+        "import os, signal, subprocess, sys\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,)); signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "wrapper = [sys.executable, sys.argv[1], str(os.getpid()), '/']\n"
+        "subprocess.run([*wrapper, sys.executable, '-c', sys.argv[2]], check=True)"
+    )
+    wrapper = ray_cell.with_parent.__file__
+    done = subprocess.run([sys.executable, "-c", code, wrapper, show], capture_output=True, text=True, check=True)
+    assert done.stdout == "set() default_int_handler\n"
+
+
 def test_what_killed_workers_left_is_swept_and_what_living_ones_have_is_not(tmp_path):
     with scratch("alive") as alive:
         (alive / "file").touch()
