@@ -139,7 +139,8 @@ class _Launcher:
         self.apart = shared < len(there)
         seen = "all machines see the study's folder"
         if self.apart:
-            seen = f"{shared} of them see the study's folder, the results of the others are brought back"
+            who = f"the results of the other {len(there) - shared}" if shared else "results"
+            seen = f"{shared or 'none'} of them see the study's folder, {who} are brought back"
         self.say(
             f"Ray at {ray.get_runtime_context().gcs_address}: {_count(len(there), 'machine')}, "
             f"{_count(sum(facts['cells'] for facts in there), 'cell')} at once; {seen}."
