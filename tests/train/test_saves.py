@@ -29,7 +29,7 @@ from smoothiou.train.sinks import MetricsCsv
 )
 def test_saves_come_by_the_timer_and_at_the_end_of_an_epoch_of_some_length(done, age, due):
     loop = Loop(
-        steps=20, start=0, optim=OptimConfig(), seed=0, rank=0, images=10, batch_size=2, device=torch.device("cpu"),
+        steps=20, start=0, optim=OptimConfig(), seed=0, images=10, batch_size=2, device=torch.device("cpu"),
         precision="fp32", log_every=1, eval_every=0, save_seconds=60.0,
     )  # fmt: skip
     assert _is_due(loop, done, age) == due
@@ -37,7 +37,7 @@ def test_saves_come_by_the_timer_and_at_the_end_of_an_epoch_of_some_length(done,
 
 def test_a_batch_that_reaches_over_the_end_of_an_epoch_ends_it():
     loop = Loop(
-        steps=20, start=0, optim=OptimConfig(), seed=0, rank=0, images=10, batch_size=4, device=torch.device("cpu"),
+        steps=20, start=0, optim=OptimConfig(), seed=0, images=10, batch_size=4, device=torch.device("cpu"),
         precision="fp32", log_every=1, eval_every=0, save_seconds=60.0,
     )  # fmt: skip
     assert [done for done in range(1, 11) if _is_due(loop, done, EPOCH_SECONDS)] == [3, 5, 8, 10]
