@@ -81,12 +81,9 @@ def measure(nodes: int, options: argparse.Namespace, home: Path) -> tuple[float,
     cells = [path for path in (study / "cells").iterdir() if path.name[0] != "."]
     assert len(cells) == options.cells
     assert all(json.loads((cell / "result.json").read_text())["hash"] for cell in cells)
-    began, ended = (min((cell / "config.toml").stat().st_mtime for cell in cells), max(_end(cell) for cell in cells))
-    return whole, ended - began
-
-
-def _end(cell: Path) -> float:
-    return (cell / "done").stat().st_mtime
+    # A cell's lock is signed when its process starts.
+    began = min(cell.with_name(f".{cell.name}.lock").stat().st_mtime for cell in cells)
+    return whole, max((cell / "done").stat().st_mtime for cell in cells) - began
 
 
 if __name__ == "__main__":
