@@ -51,6 +51,8 @@ def test_one_run_leaves_everything_and_the_same_command_again_does_nothing(smoot
     assert all(box["label"] in {"circle", "rectangle", "triangle", "ring", "cross"} for box in found[0]["boxes"])
     with Image.open(tmp_path / found[0]["picture"]) as picture:
         assert picture.size == (50, 40)
+    two = smoothiou("predict", "RUN", "a.png", "a.png", "--score", "0", "--json")
+    assert [one["boxes"] for one in json.loads(two.stdout)["images"]] == [found[0]["boxes"]] * 2
 
 
 def test_a_run_that_was_stopped_continues_to_the_same_weights_and_numbers(tmp_path):

@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from smoothiou.cli.options import Device, Json
+from smoothiou.cli.options import Device, Json, Quiet
+from smoothiou.cli.progress import Bar
 from smoothiou.errors import ConfigError
 from smoothiou.inputs import visible
 
@@ -24,6 +25,7 @@ def predict(
     score: Annotated[float, Parameter(help="Least score of a box.")] = 0.5,
     checkpoint: Annotated[Literal["last", "best"], Parameter(help="Which weights.")] = "last",
     device: Device = None,
+    quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
     """Find objects in images and draw them; a folder stands for every image in it.
@@ -42,9 +44,11 @@ def predict(
         raise ConfigError("predict: IMAGES is missing.", hint="Name at least one image or folder after RUN.")
     from smoothiou.experiment import predict_images
 
-    found = predict_images(
-        run, images, out=out or run / "predictions", score=score, checkpoint=checkpoint, device=device
-    )
+    with Bar("images", quiet=quiet) as bar:
+        found = predict_images(
+            run, images, out=out or run / "predictions", score=score, checkpoint=checkpoint, device=device,
+            progress=bar.show,
+        )  # fmt: skip
     if json_:
         print(json.dumps(found))
         return

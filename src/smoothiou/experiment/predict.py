@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from smoothiou.data.images import SUFFIXES, read_image
 from smoothiou.detectors import detect
 from smoothiou.errors import DataError
 from smoothiou.evaluate.detect import run_detector
-from smoothiou.experiment.finished import open_run
+from smoothiou.experiment.finished import OpenedRun, open_run
 from smoothiou.experiment.splits import allowed
 from smoothiou.inputs import allowing
 from smoothiou.runs import write_bytes
@@ -33,8 +33,9 @@ def predict_images(
     score: float = 0.5,
     checkpoint: str = "last",
     device: str | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> dict[str, Any]:
-    """Find objects in images with the weights of a run, and draw them.
+    """Find objects in images with the weights of a run, and draw them; one image is in memory at a time.
 
     Args:
         folder: the run.
@@ -43,6 +44,7 @@ def predict_images(
         score: least score of a box.
         checkpoint: "last" or "best".
         device: instead of the run's own.
+        progress: called with how many of how many images are done, after each.
 
     Returns:
         {"images": [{"image", "picture", "boxes": [{"xyxy", "label", "score"}]}]}
@@ -53,31 +55,37 @@ def predict_images(
     """
     opened = open_run(Path(folder), checkpoint=checkpoint, device=device)
     paths = _files(images)
-    with allowing(allowed(opened.config.data)):
-        pictures = [read_image(path) for path in paths]
-    nothing = (np.zeros((0, 4)), np.zeros(0, dtype=np.int64))
-    outputs = run_detector(
-        functools.partial(detect, opened.model),
-        [torch.from_numpy(np.array(picture)).permute(2, 0, 1) for picture in pictures],
-        probes=[nothing] * len(paths),
-        batch_size=1,
-        device=opened.place.device,
-        precision=opened.place.precision,
-    )
     found = []
-    for number, (path, picture, output) in enumerate(zip(paths, pictures, outputs, strict=True), 1):
-        boxes = [
-            {"xyxy": [round(v, 2) for v in box], "label": opened.classes[label - 1], "score": round(value, 4)}
-            for box, label, value in zip(
-                output.boxes.tolist(), output.labels.tolist(), output.scores.tolist(), strict=True
-            )
-            if value >= score
-        ]
+    for number, path in enumerate(paths, 1):
+        with allowing(allowed(opened.config.data)):
+            picture = read_image(path)
+        boxes = _boxes(opened, picture, score)
         # Two images of one name from two folders must not overwrite each other, and no picture the photograph itself.
         target = Path(out) / (f"{path.stem}-boxes.png" if len(paths) == 1 else f"{number:04d}-{path.stem}-boxes.png")
         write_bytes(target, _drawn(picture, boxes, opened.classes))
         found.append({"image": str(path), "picture": str(target), "boxes": boxes})
+        if progress:
+            progress(number, len(paths))
     return {"images": found}
+
+
+def _boxes(opened: OpenedRun, picture: Image.Image, score: float) -> list[dict[str, Any]]:
+    """Return what is found in one image, best first."""
+    outputs = run_detector(
+        functools.partial(detect, opened.model),
+        [torch.from_numpy(np.array(picture)).permute(2, 0, 1)],
+        probes=[(np.zeros((0, 4)), np.zeros(0, dtype=np.int64))],
+        batch_size=1,
+        device=opened.place.device,
+        precision=opened.place.precision,
+    )
+    output = next(outputs)
+    rows = zip(output.boxes.tolist(), output.labels.tolist(), output.scores.tolist(), strict=True)
+    return [
+        {"xyxy": [round(v, 2) for v in box], "label": opened.classes[label - 1], "score": round(value, 4)}
+        for box, label, value in rows
+        if value >= score
+    ]
 
 
 def _files(images: Sequence[str | Path]) -> list[Path]:
