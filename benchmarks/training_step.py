@@ -1,0 +1,183 @@
+"""A training step, data included, against torchvision's reference loop with the same net: paired, in one run.
+
+    python benchmarks/training_step.py [--net nano] [--data FOLDER] [--device cpu] [--rounds 12] [--threads N]
+        [--json FILE]
+
+nano: the recipe `bccd` on a data set (or on synthetic shapes), whole loops: images, step, optimizer. resnet50-fpn:
+synthetic images of 640 x 640 pixels in memory, ten boxes each, the step alone.
+
+Both sides train the same net on the same images in the same number to a batch, on the same threads. The reference is
+stock torchvision in fp32 (`reference.py`). Ours runs as `smoothiou train` does by default: bf16 where the hardware has
+it, losses in fp32. A third row is ours in fp32, so that one sees what bf16 alone brings. Every round runs a block of
+steps of each, in an order that rotates; reported are medians, and the ratio within a round with its quartiles.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from measuring import Report, arguments, interleaved, median, ratio
+from reference import adamw, photo_batches, reference_step, stock_nano, stock_resnet50
+
+from smoothiou.config import RunConfig, build_config
+from smoothiou.experiment.build import build
+from smoothiou.experiment.devices import choose_place
+from smoothiou.experiment.loading import draw_batches, training_images
+from smoothiou.experiment.splits import open_splits
+from smoothiou.train.loop import Batch, Loop, train
+from smoothiou.train.optim import build_optimizer, learning_rate
+from smoothiou.train.seeding import seed_weights
+
+STEPS = 10**6
+REFERENCE, OURS, FP32 = "torchvision reference, fp32", "smoothiou", "smoothiou, fp32"
+
+
+def our_block(
+    config: RunConfig,
+    classes: int,
+    batches: Callable[[Any, Any], Iterator[Batch]],
+    block: int,
+    *,
+    steps: int = STEPS,
+    seed: int = 0,
+) -> Any:
+    """Return a function that trains for some steps each time it is called, through the loop of `smoothiou train`."""
+    place = choose_place(config.train.device, config.train.precision)
+    seed_weights(seed)
+    model = build(config, classes=classes).to(place.device)
+    optimizer, coming, done = build_optimizer(model, config.optim), batches(model, place), 0
+
+    def run() -> None:
+        nonlocal done
+        loop = Loop(
+            steps=steps, start=done, optim=config.optim, seed=seed, images=10**9, batch_size=config.train.batch_size,
+            device=place.device, precision=place.precision, log_every=10, eval_every=0, save_seconds=1e9,
+        )  # fmt: skip
+        train(
+            model, optimizer, itertools.islice(coming, block), loop, sinks=[], statistics=dict,
+            evaluate=lambda step: {}, save=lambda step: None, name=str,
+        )  # fmt: skip
+        done += block
+
+    return run, place
+
+
+def reference_block(model: Any, config: RunConfig, batches: Iterator[Any], device: Any, block: int) -> Any:
+    """Return a function that trains the peer for some steps each time it is called."""
+    model.to(device).train()
+    rate = config.optim.lr
+    optimizer, schedule = adamw(
+        model, rate, config.optim.weight_decay, lambda step: learning_rate(config.optim, step=step, steps=STEPS) / rate
+    )
+
+    def run() -> None:
+        for batch in itertools.islice(batches, block):
+            reference_step(model, optimizer, schedule, batch, device)
+
+    return run
+
+
+def nano(options: Any) -> tuple[dict[str, Any], str, str]:
+    """Return the variants for the recipe `bccd`, what they train on, and ours' precision."""
+    recipe = "bccd" if options.data != "shapes" else "quick"
+    flags = {"data.path": options.data, "train.device": options.device}
+    if recipe == "quick":
+        flags |= {"data.size": 256, "model.min_size": 256, "model.max_size": 256, "train.batch_size": 4}
+    config = build_config(recipe, flags)
+    data = open_splits(config.data).train
+    classes = len(data.classes)
+    own = build_config(recipe, {**flags, "train.precision": "fp32"})
+
+    def batches(settings: RunConfig) -> Callable[[Any, Any], Iterator[Batch]]:
+        def draw(model: Any, place: Any) -> Iterator[Batch]:
+            images = training_images(model, data, settings, place)
+            # One epoch of a run of many; what the first one costs more stands in benchmarks/data_loading.py.
+            for index in range(len(data.records)):
+                for flip in (False, True):
+                    images.example(index, flip=flip)
+            return draw_batches(images, settings, place, start=0, steps=STEPS)
+
+        return draw
+
+    ours, place = our_block(config, classes, batches(config), options.block)
+    fp32, _ = our_block(own, classes, batches(own), options.block)
+    sizes = {"min_size": config.model.min_size, "max_size": config.model.max_size}
+    peer = photo_batches(data, batch_size=config.train.batch_size, workers=options.workers, seed=0)
+    torch.manual_seed(0)
+    theirs = reference_block(stock_nano(classes, **sizes), config, peer, place.device, options.block)
+    what = f"{data.name}, batch {config.train.batch_size}, {sizes['max_size']} x {sizes['min_size']} pixels"
+    return {REFERENCE: theirs, OURS: ours, FP32: fp32}, what, place.precision
+
+
+def resnet50(options: Any) -> tuple[dict[str, Any], str, str]:
+    """Return the variants for torchvision's ResNet-50 pyramid on synthetic images, what they are, ours' precision."""
+    side, count, boxes = 640, 2, 10
+    flags = {
+        "model.name": "resnet50-fpn", "model.min_size": side, "model.max_size": side, "train.batch_size": count,
+        "train.device": options.device, "optim.lr": 1e-4,
+    }  # fmt: skip
+    config = RunConfig().replace(flags)
+    generator = torch.Generator().manual_seed(0)
+    images, targets = [], []
+    for _ in range(count):
+        images.append(torch.randint(0, 256, (3, side, side), generator=generator, dtype=torch.uint8))
+        size = 20 + 200 * torch.rand(boxes, 2, generator=generator)
+        corner = torch.rand(boxes, 2, generator=generator) * (side - size)
+        labels = torch.randint(1, 4, (boxes,), generator=generator)
+        targets.append({"boxes": torch.cat([corner, corner + size], 1), "labels": labels})
+    batch = (images, targets)
+
+    def batches(model: Any, place: Any) -> Iterator[Batch]:
+        return itertools.repeat(batch)
+
+    ours, place = our_block(config, 3, batches, 1)
+    as_floats = ([image.float() / 255 for image in images], copy.deepcopy(targets))
+    torch.manual_seed(0)
+    theirs = reference_block(stock_resnet50(3, side=side), config, itertools.repeat(as_floats), place.device, 1)
+    variants = {REFERENCE: theirs, OURS: ours}
+    if options.fp32:
+        fp32, _ = our_block(config.replace({"train.precision": "fp32"}), 3, batches, 1)
+        variants[FP32] = fp32
+    return variants, f"synthetic, batch {count}, {side} x {side} pixels, {boxes} boxes an image", place.precision
+
+
+def main() -> None:
+    """Measure and print one table."""
+    options = arguments(
+        __doc__,
+        net={"default": "nano", "choices": ["nano", "resnet50-fpn"]},
+        data={"default": "shapes", "help": "a data set for nano"},
+        rounds={"type": int, "default": 12},
+        block={"type": int, "default": 5, "help": "steps of nano in a block"},
+        workers={"type": int, "default": 2, "help": "loader processes of the reference"},
+        threads={"type": int, "default": 0, "help": "of torch; 0: as many as cores"},
+        fp32={"action": "store_true", "help": "ours in fp32 as well, for resnet50-fpn"},
+    )
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    report = Report(f"A training step of {options.net}", options.device)
+    variants, what, precision = (nano if options.net == "nano" else resnet50)(options)
+    steps = options.block if options.net == "nano" else 1
+    interleaved(variants, rounds=2 if options.net == "nano" else 1, device=options.device)  # warms up
+    times = interleaved(variants, rounds=options.rounds, device=options.device)
+    rows = []
+    for name, taken in times.items():
+        label = f"{name}, {precision}" if name == OURS else name
+        own = [f"{1000 * median(taken, cpu=cpu) / steps:.0f}" for cpu in (False, True)]
+        rows.append([label, *own, *(ratio(times[REFERENCE], taken, cpu=cpu) for cpu in (False, True))])
+    report.table(
+        f"{options.net}: {what}",
+        ["loop", "ms a step", "CPU ms a step", "reference / this, wall", "reference / this, CPU"],
+        rows,
+        f"{options.rounds} rounds of {steps} steps; medians, in brackets the quartiles of the ratio. CPU time is the "
+        f"process's own, without the reference's {options.workers if options.net == 'nano' else 0} loader processes.",
+    )
+    report.write(options.json)
+
+
+if __name__ == "__main__":
+    main()
