@@ -61,7 +61,7 @@ def on_deltas(
 
 def _apply(loss: OfBoxes | OfDeltas, pred: Tensor, target: Tensor, anchors: Tensor | None) -> Tensor:
     if fused.serves(loss.kernel, pred, target):
-        return fused.Overlap.apply(pred, target, anchors, loss)
+        return fused.Overlap.apply(pred.contiguous(), target.contiguous(), anchors, loss)
     pred, target = in_one_type(pred, target)
     aspect = None if anchors is None else _aspect(anchors, pred.dtype)
     return (_ByHandUnderTransforms if transformed() else _ByHand).apply(pred, target, aspect, loss)

@@ -68,7 +68,6 @@ class Overlap(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, pred: Tensor, target: Tensor, anchors: Tensor | None, loss: OfBoxes | OfDeltas) -> Tensor:
         """Return the losses (K,)."""
-        pred, target = pred.contiguous(), target.contiguous()
         anchors = None if anchors is None else anchors.detach().contiguous()
         ctx.loss = loss
         ctx.save_for_backward(pred, target, anchors)

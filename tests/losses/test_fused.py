@@ -1,0 +1,99 @@
+"""The Triton kernels: by Triton's interpreter in a process of its own, and on a GPU where there is one."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+CASES = str(HERE / "fused_cases.py")
+ROOT = HERE.parents[1]
+
+needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed here")
+
+
+def run(*command: str, **environment: str) -> str:
+    """Run Python in the repository, and return what it prints."""
+    found = subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert found.returncode == 0, found.stdout[-4000:] + found.stderr[-4000:]
+    return found.stdout
+
+
+@needs_triton
+@pytest.mark.slow
+def test_the_kernels_by_triton_s_interpreter():
+    said = run("-m", "pytest", CASES, "-q", "-n", "0", "-rs", TRITON_INTERPRET="1")
+    assert " passed" in said or "[100%]" in said
+
+
+@needs_triton
+@pytest.mark.gpu
+def test_the_kernels_on_a_gpu():
+    run("-m", "pytest", CASES, "-q", "-n", "0")
+
+
+COMPILE = """
+import sys
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from smoothiou.boxes import kernels
+from smoothiou.losses import kernels as own
+
+WEIGHTS = {f"weight_{k}": "fp32" for k in "xywh"}
+ROWS = {"pred": "*fp32", "target": "*fp32"}
+CASES = [
+    (kernels.backward, {**ROWS, "anchors": "*fp32", "grad": "*fp32", "gradient": "*fp32", "count": "i32",
+     "grad_stride": "i32", "steepest": "fp32", **WEIGHTS}, {"KIND": "iou", "DELTAS": False, "ANCHORED": False}),
+    (own.both, {**ROWS, "iou": "*fp32", "huber": "*fp32", "parts": "*fp32", "count": "i32", **WEIGHTS,
+     "delta": "fp32"}, {"DELTAS": True}),
+    (own.mixed, {"iou": "*fp32", "huber": "*fp32", "parts": "*fp32", "lam": "*fp32", "value": "*fp32", "count": "i32",
+     "part_count": "i32", "iou_weight": "fp32"}, {"LAMBDA": "mean", "WIDTH": own.MOST_PARTS}),
+]
+for kernel, types, constants in CASES:
+    names = kernel.arg_names
+    constants = {**constants, "BLOCK": kernels.BLOCK}
+    source = ASTSource(
+        kernel,
+        {name: types.get(name, "constexpr") for name in names},
+        constexprs={(names.index(name),): value for name, value in constants.items()},
+        attrs={(k,): [["tt.divisibility", 16]] for k, name in enumerate(names) if types.get(name, "").startswith("*")},
+    )
+    ptx = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=kernels.EXACT).asm["ptx"]
+    assert "fma.rn" not in ptx, kernel
+    if "pred" in types:  # a row of four numbers in one instruction
+        assert ".v4.b32" in ptx, kernel
+print("compiled", len(CASES))
+"""
+
+
+@needs_triton
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="Triton brings its assembler on Linux only")
+def test_the_kernels_compile_for_a_gpu_that_is_not_here(tmp_path):
+    """To machine code of sm_90: no multiplication fused with an addition, rows loaded at once."""
+    script = tmp_path / "compile_kernels.py"
+    script.write_text(COMPILE)
+    assert run(str(script), TRITON_CACHE_DIR=str(tmp_path / "cache"), TRITON_INTERPRET="0") == "compiled 3\n"
+
+
+def test_triton_is_not_imported_before_it_is_needed():
+    code = (
+        "import sys, torch; before = 'triton' in sys.modules; from smoothiou.losses import LOSSES, iou_loss;"
+        "iou_loss(torch.zeros(1, 4), torch.zeros(1, 4)); LOSSES['smooth-iou']()(torch.zeros(1, 4), torch.zeros(1, 4));"
+        "assert before or 'triton' not in sys.modules; assert 'smoothiou.boxes.kernels' not in sys.modules"
+    )
+    run("-c", code)
