@@ -31,7 +31,6 @@ from smoothiou.detectors.inception_rcnn import build_inception_v2
 from smoothiou.detectors.nano import build_nano
 from smoothiou.detectors.precision import keep_boxes_in_float32
 from smoothiou.detectors.pyramid_roi_align import PyramidRoIAlign
-from smoothiou.detectors.pyramid_roi_align import PyramidRoIAlign
 from smoothiou.detectors.stage_loss import BoxLoss, torchvision_smooth_l1
 from smoothiou.detectors.tf_flavour import keep_features, train_as_tensorflow
 from smoothiou.detectors.tf_import import load_tf_checkpoint
@@ -219,8 +218,6 @@ def build_detector(
         box_nms_thresh=nms,
         box_detections_per_img=max_detections,
     )
-    if type(model.roi_heads.box_roi_pool) is MultiScaleRoIAlign:
-        model.roi_heads.box_roi_pool.__class__ = PyramidRoIAlign
     if type(model.roi_heads.box_roi_pool) is MultiScaleRoIAlign:
         model.roi_heads.box_roi_pool.__class__ = PyramidRoIAlign
     if flavour == "tf":
