@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from smoothiou.config import OptimConfig
-from smoothiou.errors import DivergedError, InterruptedRun
+from smoothiou.errors import InterruptedRun
+from smoothiou.train.finite import FiniteWatch
 from smoothiou.train.optim import clip_gradients, learning_rate, set_learning_rate
 from smoothiou.train.seeding import seed_step
 from smoothiou.train.sinks import Sink
@@ -92,6 +93,7 @@ def train(
     """
     model.train()
     began = saved = time.monotonic()
+    watch = FiniteWatch(loop.device)
     with Interrupts() as interrupts:
         for step, (images, targets) in enumerate(batches, loop.start):
             rate = learning_rate(loop.optim, step=step, steps=loop.steps)
@@ -107,16 +109,19 @@ def train(
             total.backward()
             losses, total = _of_the_batch(losses, total, together)
             norm = clip_gradients(model, largest=loop.optim.clip_norm, each=loop.optim.clip_by == "variable")
-            _stop_if_not_finite(losses, total + norm, step=step, images=[name(target) for target in targets])
+            watch.note(losses, total + norm, step=step, images=[name(target) for target in targets])
             optimizer.step()
 
             done = step + 1
             measured: dict[str, float] = {}
             watched = bool(loop.eval_every) and (done % loop.eval_every == 0 or done == loop.steps)
+            logged = watched or done % loop.log_every == 0 or done == loop.steps
+            if logged:
+                watch.settle()
             if watched:
                 measured = dict(evaluate(done))
                 model.train()
-            if done % loop.log_every == 0 or done == loop.steps or watched:
+            if logged:
                 row = _row(losses, statistics(), total=total, norm=norm)
                 row |= {"step": done, "epoch": done * loop.batch_size / loop.images, "lr": rate, **measured}
                 row["seconds"] = loop.seconds_before + time.monotonic() - began
@@ -124,6 +129,7 @@ def train(
                     sink.write(row)
             stop = agree(interrupts.asked)
             if stop or done == loop.steps or watched or _is_due(loop, done, time.monotonic() - saved):
+                watch.settle()
                 save(done)
                 saved = time.monotonic()
             if stop:
@@ -132,6 +138,7 @@ def train(
                     f"Stopped after step {done} of {loop.steps}; the state is saved.",
                     hint="Give the same command again to continue.",
                 )
+        watch.settle()
 
 
 def _of_the_batch(
@@ -161,23 +168,8 @@ def to_device(
     """
     moved = [image.to(device, non_blocking=True) for image in images]
     inputs = [image if image.is_floating_point() else image.float().div_(255) for image in moved]
-    return inputs, [{k: v.to(device) for k, v in t.items() if isinstance(v, Tensor)} for t in targets]
-
-
-def _stop_if_not_finite(losses: Mapping[str, Tensor], witness: Tensor, *, step: int, images: list[str]) -> None:
-    """Raise before the optimizer can write the damage into the weights.
-
-    The witness is the total loss plus the norm of the gradient: one number, for which the device is waited for once a
-    step, and not finite where either is not.
-    """
-    if bool(torch.isfinite(witness.detach())):
-        return
-    wrong = [f"{key} is {float(value.detach()):g}" for key, value in losses.items() if not bool(torch.isfinite(value))]
-    what = ", ".join(wrong) or "the gradient is not finite though every loss is"
-    raise DivergedError(
-        f"Training diverged at step {step + 1}: {what}; images: {', '.join(images)}.",
-        hint="The last save is from before. Lower optim.lr, set optim.clip_norm, or look at these images' boxes.",
-    )
+    wanted = [{k: v.to(device, non_blocking=True) for k, v in t.items() if isinstance(v, Tensor)} for t in targets]
+    return inputs, wanted
 
 
 def _row(
