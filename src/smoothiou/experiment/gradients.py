@@ -119,7 +119,7 @@ class _Recorder(StageLoss):
         *,
         weights: Weights,
         anchors: Tensor,
-        sampled: int,
+        sampled: float,
         images: Tensor | None = None,
     ) -> Tensor:
         pred = in_float(pred_deltas).detach().clone()
