@@ -36,7 +36,7 @@ class Positives:
     target_deltas: Tensor
     weights: Weights
     anchors: Tensor
-    sampled: int
+    sampled: float
     images: Tensor | None = None
 
 
