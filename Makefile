@@ -5,7 +5,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench benchmarks clean
 
 demo: .venv/installed
 	$(BIN)/smoothiou compare shapes --recipe quick --losses huber,smooth-iou --seeds 0,1 --out runs/demo
@@ -20,6 +20,11 @@ lint: .venv/developed
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/adapter_overhead.py
+
+# A quarter of an hour; DATA=path/to/BCCD for the numbers of docs/performance.md, synthetic shapes without.
+DATA ?= shapes
+benchmarks: .venv/tested
+	$(BIN)/python benchmarks/all.py --data $(DATA)
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'

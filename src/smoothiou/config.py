@@ -185,7 +185,9 @@ class TrainConfig:
     workers: int = 0
     """Loader processes; 0 decodes in the training process, which the image cache makes cheap."""
     cache_mb: int = 1024
-    """Decoded images are kept in memory when they fit into this."""
+    """Images are kept in memory, decoded and resized, until they fill this; the rest are decoded in each epoch."""
+    compile: bool = False
+    """Compile the detector's backbone with `torch.compile`: half a minute, which a CPU never earns back."""
     log_every: int = 10
     """Steps between two rows of metrics.csv."""
     eval_every: int = 0

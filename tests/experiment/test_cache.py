@@ -1,4 +1,4 @@
-"""Keeping prepared images changes the time of a training and nothing else."""
+"""What makes a training faster changes its time and nothing else."""
 
 from __future__ import annotations
 
@@ -20,6 +20,16 @@ def trained(folder, **more):
     rows = list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
     weights = torch.load(folder / "last.ckpt", weights_only=True)["model"]
     return [{key: value for key, value in row.items() if key != "seconds"} for row in rows], weights
+
+
+def test_only_who_asks_gets_a_compiled_backbone(tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(type(self).__name__))
+    _, weights = trained(tmp_path / "plain", **{"train.steps": 1})
+    assert compiled == []
+    _, others = trained(tmp_path / "compiled", **{"train.steps": 1, "train.compile": True})
+    assert compiled == ["NanoBackbone"]
+    assert weights.keys() == others.keys()
 
 
 @pytest.mark.parametrize("workers", [0, 2])

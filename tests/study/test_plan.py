@@ -80,8 +80,8 @@ class TestContent:
         plain = plan_of()["cells"][0]
         defaults = RunConfig().flat()
         assert UNSAID.items() <= defaults.items()
-        for key in UNSAID:
-            other = {"model.flavour": "tf", "optim.clip_by": "variable"}.get(key, 0.5)
+        for key, default in UNSAID.items():
+            other = {"model.flavour": "tf", "optim.clip_by": "variable"}.get(key, default is False or 0.5)
             assert plan_of(**{key.replace(".", "__"): other})["cells"][0]["hash"] != plain["hash"]
 
     @pytest.mark.parametrize("split", ["train", "val", "test"])

@@ -241,6 +241,9 @@ def train_detector(
     if start >= config.train.steps:
         return spent
 
+    if config.train.compile:
+        backbone: Any = model.backbone
+        backbone.compile()  # in place: the names of its weights stay
     images = training_images(model, splits.train, config, place)
     last = config.train.steps if until is None else until
 

@@ -36,6 +36,7 @@ UNSAID = {
     "optim.epsilon": 1.0,
     "optim.clip_by": "global",
     "train.deterministic": False,
+    "train.compile": False,
 }
 """Settings that came after the first studies, with the value that those had: it stays out of what makes a run this
 run, so that what was finished before stays finished."""
