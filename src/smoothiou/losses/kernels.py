@@ -60,7 +60,7 @@ def mixed(iou, huber, parts, lam, value, count, part_count, iou_weight,
     if LAMBDA == "mean":
         part = tl.arange(0, WIDTH)
         total = tl.sum(tl.load(parts + part, mask=part < part_count, other=0.0))
-        weight = tl.div_rn(total, count.to(tl.float32))
+        weight = tl.div_rn(total, count * 1.0)  # not count.to(): Triton makes a constant of a count of 1
         if tl.program_id(0) == 0:
             tl.store(lam, weight)
     elif LAMBDA == "one":
