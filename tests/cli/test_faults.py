@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -161,6 +162,24 @@ def test_a_loader_that_hangs_is_given_up_with_the_option_named(mother, tmp_path)
     assert "train.load_seconds" in command.said
     assert "Traceback" not in command.said
     assert not any(Path(f"/proc/{loader}").exists() for loader in loaders)
+
+
+def test_a_loader_that_is_killed_is_told_in_words(mother, tmp_path):
+    run = (
+        "train",
+        "shapes",
+        "--out",
+        "RUN",
+        *words(steps=400, train_eval_every=0, train_save_seconds=60, train_workers=2),
+    )
+    command = mother.start(tmp_path, *run)
+    wait_for_rows(command, tmp_path / "RUN", 1)
+    os.kill(children(command.pid)[0], signal.SIGKILL)
+    assert command.wait(60) == 1
+    # torch hears of it by a signal or by itself, whichever comes first, and words it in two ways.
+    assert re.search(r"smoothiou: A loader process (is killed by signal: Killed|exited unexpectedly)\.", command.said)
+    assert "Traceback" not in command.said
+    assert (tmp_path / "RUN" / "error.txt").read_text().startswith("SmoothIoUError: A loader process ")
 
 
 def children(pid: int) -> list[int]:

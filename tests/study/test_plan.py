@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -207,6 +208,24 @@ class TestWriteOrContinue:
         assert sorted(item.name for item in tmp_path.iterdir()) == ["my notes.txt", "plan.json"]
         assert not home.exists()
         assert read_plan(tmp_path) == new
+
+    def test_an_overwrite_that_is_killed_while_it_deletes_leaves_no_half_cells(
+        self, plan_of, finish, tmp_path: Path, monkeypatch
+    ):
+        plan, _ = write_or_continue(tmp_path, plan_of())
+        home = finish(tmp_path, plan["cells"][0])
+
+        def killed(folder: Path, **options: bool) -> None:
+            if folder.exists():
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(shutil, "rmtree", killed)
+            with pytest.raises(KeyboardInterrupt):
+                write_or_continue(tmp_path, plan_of(train__steps=7), overwrite=True)
+        assert not home.exists()
+        write_or_continue(tmp_path, plan_of(train__steps=7), overwrite=True)
+        assert [item.name for item in tmp_path.iterdir()] == ["plan.json"]
 
     def test_overwrite_is_refused_while_a_cell_runs(self, plan_of, finish, tmp_path: Path):
         plan, _ = write_or_continue(tmp_path, plan_of())
