@@ -32,13 +32,13 @@ def plan(data: str, device: str) -> dict[str, list[str]]:
         "training step, nano, one thread": ["training_step.py", *own, *on, "--threads", "1", "--rounds", "8"],
         "training step, resnet50-fpn": ["training_step.py", "--net", "resnet50-fpn", "--rounds", "5", *on],
         "time to AP": ["time_to_ap.py", *own, *on],
-        "evaluation": ["evaluation.py", *on],
+        "evaluation": ["evaluation.py", "--rounds", "2", *on],
         "data loading": ["data_loading.py", *own],
         "start": ["startup.py", *own, *on],
         "memory": ["memory.py", *on],
         "scaling": ["scaling.py", *on],
         "losses": ["box_losses.py", "--counts", "64,512,4096,65536,1000000", "--rounds", "9", *on],
-        "simulation": ["simulation.py"],
+        "simulation": ["simulation.py", "--losses", "smooth-iou", "--straight-steps", "1"],
         "doctor": ["-m", "smoothiou", "doctor", data],
     }
     if device != "cpu":
@@ -81,6 +81,8 @@ def as_markdown(name: str, words: list[str], content: dict[str, Any] | None, pri
         lines.append("|" + "---|" * len(table["columns"]))
         lines += ["| " + " | ".join(row) + " |" for row in table["rows"]]
         lines += ["", table["note"], ""] if table["note"] else [""]
+    if name == "scaling":
+        lines += ["![Time over size, for steps and evaluation](images/scaling.png)", ""]
     return "\n".join(lines)
 
 

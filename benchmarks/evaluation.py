@@ -172,7 +172,7 @@ def main() -> None:
         ["detector, ms an image", "metrics, ms an image", "share of the metrics"],
         [[f"{1000 * image:.1f}", f"{1000 * engine / options.images:.2f}", f"{100 * share:.1f} %"]],
     )
-    sizes = [options.images // 4, options.images // 2, options.images]
+    sizes = [options.images // 5, 2 * options.images // 5, 4 * options.images // 5]
     rows = []
     for count in sizes:
         part = scene(count, options.each)

@@ -35,9 +35,8 @@ def stock_nano(classes: int, **settings: Any) -> FasterRCNN:
 def stock_resnet50(classes: int, *, side: int) -> FasterRCNN:
     """Return torchvision's own ResNet-50 pyramid with random weights, all of which learn."""
     return fasterrcnn_resnet50_fpn(
-        weights=None, weights_backbone=None, num_classes=classes + 1, min_size=side, max_size=side,
-        trainable_backbone_layers=5,
-    )  # fmt: skip
+        weights=None, weights_backbone=None, num_classes=classes + 1, min_size=side, max_size=side
+    )
 
 
 class Photos(Dataset[tuple[Tensor, dict[str, Tensor]]]):
