@@ -130,3 +130,25 @@ def test_prepared_images_are_made_once_each_way_while_memory_lasts():
             target["boxes"] = None  # what a caller does to a target does not come back
     assert made == [0, 0, 1, 1]
     assert len(kept) == 3
+
+
+class Asked(torch.utils.data.Dataset):
+    """Examples of one image, and how many tensors that are kept of it have moved into shared memory."""
+
+    def __init__(self, kept):
+        self.kept = kept
+
+    def __getitem__(self, index):
+        image, target = self.kept.example(0, flip=False)
+        own, facts = self.kept._kept[0, False]
+        return image, {**target, "shared": sum(tensor.is_shared() for tensor in (own, facts["boxes"], facts["labels"]))}
+
+
+def test_a_loader_process_sends_copies_of_what_it_keeps():
+    # What is sent lies in shared memory with an open file for each tensor, of which a process may have about 1000.
+    data = DetectionDataset(load_dataset("shapes", images=3, size=64), cache_mb=0)
+    asked = Asked(PreparedDataset(data, lambda image, target: (image.float(), target), cache_mb=1))
+    loader = torch.utils.data.DataLoader(asked, batch_size=1, sampler=[0] * 12, num_workers=1, collate_fn=collate)
+    found = [(images[0], targets[0]) for images, targets in loader]
+    assert [target["shared"] for _, target in found] == [0] * 12
+    assert all(torch.equal(image, asked.kept.example(0, flip=False)[0]) for image, _ in found)

@@ -94,7 +94,10 @@ class PreparedDataset:
                 self.bytes_left -= size
                 self._kept[index, flip] = kept
         image, target = kept
-        return image, dict(target)
+        if torch.utils.data.get_worker_info() is None:
+            return image, dict(target)
+        # What a loader process sends lies in shared memory, with an open file for each tensor: not what it keeps.
+        return image.clone(), {k: v.clone() if isinstance(v, Tensor) else v for k, v in target.items()}
 
 
 def collate(batch: list[tuple[Tensor, Target]]) -> tuple[list[Tensor], list[Target]]:
