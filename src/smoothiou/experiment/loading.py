@@ -149,6 +149,10 @@ def _patience(config: RunConfig, loaders: Sequence[BaseProcess]) -> Iterator[Non
         yield
     except Exception as error:
         if not late.is_set():
+            # Batches come through connections; that of a process that has just been killed breaks before it is missed.
+            broken = isinstance(error, (ConnectionError, EOFError, FileNotFoundError))
+            if broken and "DataLoader worker process" not in str(error):
+                raise _ended(f"has ended ({getattr(error, 'strerror', None) or type(error).__name__})") from error
             raise
         raise SmoothIoUError(
             f"No batch came from the {config.train.workers} loader processes within {config.train.load_seconds:g} s.",
@@ -164,7 +168,11 @@ def loader_fault(error: Exception) -> SmoothIoUError | None:
     found = re.search(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) (.+)", str(error))
     if not found:
         return None
+    return _ended(found[1].rstrip(". "))
+
+
+def _ended(how: str) -> SmoothIoUError:
     return SmoothIoUError(
-        f"A loader process {found[1].rstrip('. ')}.",
+        f"A loader process {how}.",
         hint="Was memory short? The same command continues; lower train.workers or train.cache_mb.",
     )
