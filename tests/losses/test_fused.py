@@ -9,6 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from smoothiou import losses
+from smoothiou.boxes import fused
 
 HERE = Path(__file__).parent
 CASES = str(HERE / "fused_cases.py")
@@ -103,3 +107,23 @@ def test_triton_is_not_imported_before_it_is_needed():
         "assert before or 'triton' not in sys.modules; assert 'smoothiou.boxes.kernels' not in sys.modules"
     )
     run("-c", code)
+
+
+@needs_triton
+def test_where_triton_cannot_build_torch_computes_and_says_so_once(monkeypatch):
+    # As in a container with a GPU and without a C compiler.
+    pred, target = torch.tensor([[0.0, 0, 4, 4]]), torch.tensor([[1.0, 1, 5, 5]])
+    expected = losses.iou_loss(pred, target), losses.smooth_iou_loss(pred, target)
+
+    def fail():
+        raise RuntimeError("Failed to find C compiler.\nPlease specify it.")
+
+    monkeypatch.setattr(fused, "INTERPRETED", True)
+    monkeypatch.setattr(fused, "kernels", fail)
+    fused._starts.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match=r"no kernel on cpu \(RuntimeError: Failed to find C compiler\.\)"):
+            assert torch.equal(losses.iou_loss(pred, target), expected[0])
+        assert torch.equal(losses.smooth_iou_loss(pred, target), expected[1])
+    finally:
+        fused._starts.cache_clear()

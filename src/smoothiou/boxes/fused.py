@@ -2,8 +2,8 @@
 
 The kernels (`kernels.py`) take rows of float32 or of half precision, as they are, and give the numbers of the torch
 formulas, which stay the reference, and are what runs for everything else: other devices and types, no boxes at all,
-`torch.compile`, `torch.func`, and gradients that are differentiated again. SMOOTHIOU_FUSED=0 in the environment
-switches the kernels off.
+`torch.compile`, `torch.func`, gradients that are differentiated again, and machines where Triton cannot build.
+SMOOTHIOU_FUSED=0 in the environment switches the kernels off.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+import warnings
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -48,13 +49,35 @@ def serves(kernel: str | None, pred: Tensor, target: Tensor) -> bool:
         and 0 < pred.shape[0] < MOST
         and os.environ.get(SWITCH, "") not in ("0", "off")
         and not torch._C._are_functorch_transforms_active()
-        and _has_triton()
+        and _starts(pred.device)
     )
 
 
 @functools.cache
-def _has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None
+def _starts(device: torch.device) -> bool:
+    """Return whether Triton is there and a kernel starts on a device, which is tried once.
+
+    Triton comes with torch, but builds its launchers with a C compiler, which many containers with a GPU do not have.
+    """
+    if importlib.util.find_spec("triton") is None:
+        return False
+    row = torch.zeros(1, 4, device=device)
+    try:
+        jit = kernels()
+        with torch.cuda.device_of(row):
+            jit.forward[grid(row)](
+                row, row, None, row.new_empty(1), 1, 1.0, 1.0, 1.0, 1.0, "iou", False, False, BLOCK=jit.BLOCK,
+                **jit.EXACT,
+            )  # fmt: skip
+    except Exception as error:  # whatever a compiler meets on a machine that is not ours
+        reason = (str(error).strip().splitlines() or [""])[0]
+        warnings.warn(
+            f"Triton starts no kernel on {device} ({type(error).__name__}: {reason}), so box losses are computed by "
+            f"torch. {SWITCH}=0 in the environment says that this is meant.",
+            stacklevel=2,
+        )
+        return False
+    return True
 
 
 def kernels() -> ModuleType:
