@@ -38,8 +38,8 @@ FREE = 2**24
 # What a terminal or a page takes for a command: control signs, line ends, turns of the direction of writing, and
 # halves of a sign, which no encoding can write.
 _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-# How a pickle names `bytearray`, which torch's own safe reader calls with any number.
-_EMPTY_BYTES = b"cbuiltins\nbytearray\n"
+# How a pickle names `bytearray`, which torch's own safe reader calls with any number; its module has two names.
+_EMPTY_BYTES = b"\nbytearray\n"
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 3, 120, 120, 40
 
@@ -177,7 +177,9 @@ def _pickles(path: str | Path, size: int) -> bytes:
             if total > size:
                 message = f"it unpacks to {total:,} bytes from {size:,}, and checkpoints are not packed"
                 raise OSError(errno.EFBIG, message, str(path))
-            return b"".join(archive.read(member) for member in archive.infolist() if member.filename.endswith(".pkl"))
+            # As torch finds them: data.PKL is as good.
+            pickles = [member for member in archive.infolist() if member.filename.lower().endswith(".pkl")]
+            return b"".join(archive.read(member) for member in pickles)
     except OSError:
         raise
     except zipfile.BadZipFile as error:
