@@ -70,3 +70,17 @@ def test_a_box_that_is_not_finite_gives_crops_that_are_not_and_no_crash():
 @pytest.mark.parametrize("name", ["resnet18-fpn", "mobilenet-v3-fpn"])
 def test_detectors_with_a_pyramid_have_it(name):
     assert type(build_detector(name, num_classes=2).roi_heads.box_roi_pool) is PyramidRoIAlign
+
+
+def test_double_precision_stays():
+    boxes = [random_boxes(0, 9).double(), random_boxes(1, 7).double()]
+    maps = {name: one.double() for name, one in pyramid(0).items()}
+    ours = PyramidRoIAlign(NAMES, 7, 2)(maps, boxes, SHAPES)
+    theirs = MultiScaleRoIAlign(NAMES, 7, 2)(maps, boxes, SHAPES)
+    torch.testing.assert_close(ours, theirs, atol=1e-11, rtol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["resnet18-fpn", "nano"])
+def test_a_detector_in_double_precision_detects(name):
+    model = build_detector(name, num_classes=2, min_size=64, max_size=64).double().eval()
+    assert model([torch.rand(3, 64, 64, dtype=torch.float64)])[0]["boxes"].dtype == torch.float64

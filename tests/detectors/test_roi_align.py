@@ -85,3 +85,13 @@ def test_gradients_of_images_together_equal_those_of_each_alone():
     for one, own in zip(alone, boxes, strict=True):
         pool({"0": one[None]}, [own], [(0, 0)]).square().sum().backward()
     torch.testing.assert_close(together.grad, alone.grad, atol=1e-4, rtol=1e-4)
+
+
+def test_double_precision_stays():
+    generator = torch.Generator().manual_seed(0)
+    feature = torch.randn(3, 8, 9, generator=generator, dtype=torch.float64, requires_grad=True)
+    boxes = torch.tensor([[3.3, 8.1, 100.7, 90.2], [20, 30, 70, 33]], dtype=torch.float64)
+    ours, theirs = both(feature, boxes)
+    torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=1e-12)
+    gradients = [torch.autograd.grad(crops.square().sum(), feature)[0] for crops in (ours, theirs)]
+    torch.testing.assert_close(*gradients, atol=1e-11, rtol=1e-11)

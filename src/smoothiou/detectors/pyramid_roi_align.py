@@ -29,7 +29,7 @@ class PyramidRoIAlign(MultiScaleRoIAlign):
     """
 
     def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
-        """Return the crops (sum of boxes, channels, cells, cells), in float32 on a CPU.
+        """Return the crops (sum of boxes, channels, cells, cells), on a CPU in at least float32.
 
         Args:
             x: feature maps (images, channels, height, width) by name; other names than `featmap_names` are left out.
@@ -41,12 +41,13 @@ class PyramidRoIAlign(MultiScaleRoIAlign):
             return super().forward(x, boxes, image_shapes)
         tall = max(height for height, _ in image_shapes)
         scales = [2.0 ** round(math.log2(one.shape[2] / tall)) for one in maps]
-        corners = torch.cat(boxes).float()
+        wide = torch.promote_types(maps[0].dtype, torch.float32)
+        corners = torch.cat(boxes).to(wide)
         level = self._levels(corners, scales)
         # A bf16 product would round the bilinear weights to three digits, so autocast stays out.
         with torch.autocast(corners.device.type, enabled=False):
             channels, (rows, columns) = maps[0].shape[1], self.output_size
-            table = torch.cat([one.permute(0, 2, 3, 1).reshape(-1, channels) for one in maps]).float()
+            table = torch.cat([one.permute(0, 2, 3, 1).reshape(-1, channels) for one in maps]).to(wide)
             heights, widths = ([one.shape[side] for one in maps] for side in (2, 3))
             height, width = _of_level(level, heights), _of_level(level, widths)
             sizes = [one.shape[0] * one.shape[2] * one.shape[3] for one in maps]

@@ -10,6 +10,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torchvision.ops import MultiScaleRoIAlign
 
+from smoothiou.boxes import in_float
+
 BOXES_AT_ONCE = 16
 """Of 16 boxes what lies between the two products of the backward pass (1 MB) stays in a core's cache; all 128 boxes of
 an image at once took 1.4 times as long."""
@@ -102,20 +104,18 @@ class SeparableRoIAlign(MultiScaleRoIAlign):
         self.cells = output_size
 
     def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
-        """Return the crops (sum of boxes, channels, cells, cells) in float32.
+        """Return the crops (sum of boxes, channels, cells, cells) in at least float32.
 
         Args:
             x: one feature map (images, channels, height, width) under the name "0".
             boxes: xyxy boxes (N, 4) of each image, in pixels of the resized image.
             image_shapes: not used; torchvision passes it.
         """
-        feature = x["0"]
-        corners = torch.cat(boxes).float() / self.stride
+        feature = in_float(x["0"])
+        corners = torch.cat(boxes).to(feature.dtype) / self.stride
         # A bf16 product would round the bilinear weights to three digits, so autocast stays out.
         with torch.autocast(feature.device.type, enabled=False):
-            crops: Any = _Crops.apply(
-                feature.float(), corners, [len(own) for own in boxes], self.cells, self.sampling_ratio
-            )
+            crops: Any = _Crops.apply(feature, corners, [len(own) for own in boxes], self.cells, self.sampling_ratio)
         return crops
 
 
