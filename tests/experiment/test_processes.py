@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -218,6 +219,25 @@ def test_sigterm_stops_all_after_the_same_step_saved(data, tmp_path):
     saved = torch.load(tmp_path / "RUN" / "last.ckpt", weights_only=True)
     assert saved["step"] == step
     assert len(rows_of(tmp_path / "RUN")) == step
+
+
+APART = """
+import os, sys
+os.makedirs(os.environ["RANK"], exist_ok=True)
+os.chdir(os.environ["RANK"])
+from smoothiou.cli import main
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.slow
+def test_machines_that_see_other_run_folders_do_not_go_on_from_other_steps(trained, data, tmp_path):
+    (tmp_path / "apart.py").write_text(APART)
+    shutil.copytree(trained / "two" / "batch", tmp_path / "0" / "RUN")
+    (tmp_path / "0" / "RUN" / "done").unlink()
+    ran = together([tmp_path / "apart.py", *words_for(data, **CASES["batch"])], tmp_path)
+    assert ran.returncode != 0
+    assert "Of the processes one would go on from step 0, another from step 3." in ran.stderr
 
 
 def test_fewer_images_than_processes_are_refused(data, tmp_path):

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from smoothiou.errors import SmoothIoUError
+from smoothiou.errors import ConfigError, SmoothIoUError
 from smoothiou.experiment.devices import Place
 
 _FAULT = "smoothiou/fault"
@@ -63,6 +63,24 @@ def any_process(word: bool, place: Place) -> bool:
     said = torch.tensor(float(word), device=place.device)
     distributed.all_reduce(said, op=distributed.ReduceOp.MAX)
     return bool(said)
+
+
+def require_one_step(step: int, place: Place) -> None:
+    """Refuse to go on where processes would begin at other steps, which only those with other folders do.
+
+    Raises:
+        ConfigError: they would.
+    """
+    if place.world == 1:
+        return
+    both = torch.tensor([step, -step], device=place.device)
+    distributed.all_reduce(both, op=distributed.ReduceOp.MAX)
+    last, first = int(both[0]), -int(both[1])
+    if first != last:
+        raise ConfigError(
+            f"Of the processes one would go on from step {first}, another from step {last}.",
+            hint="All must see one run folder: give --out on a file system that their machines share.",
+        )
 
 
 def mean_of_all(values: Mapping[str, Tensor], place: Place) -> Mapping[str, Tensor]:

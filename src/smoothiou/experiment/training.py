@@ -37,6 +37,7 @@ from smoothiou.experiment.processes import (
     finish_speaking,
     join_processes,
     mean_of_all,
+    require_one_step,
     said_by_rank_0,
     tell_fault,
 )
@@ -235,6 +236,7 @@ def train_detector(
         before, spent = checkpoint["seconds"], Spent(checkpoint["seconds"], checkpoint["watching"])
         if place.rank == 0 and (changed := _changed(checkpoint)):
             print(changed, file=sys.stderr)
+    require_one_step(start, place)
     began = time.monotonic()
     if start and not quiet and place.rank == 0:
         print(f"{_label(config)}: continued from step {start} of {config.train.steps}", file=sys.stderr)
