@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -33,13 +33,14 @@ COMMANDS = [
 def test_help_answers_within_half_a_second_and_without_torch(smoothiou):
     took = []
     for _ in range(3):
-        began = time.monotonic()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         result = smoothiou("--help")
-        took.append(time.monotonic() - began)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert result.returncode == 0
     assert all(command in result.stdout for command in COMMANDS)
-    # The best of three: what the program needs, not what the machine was busy with.
-    assert min(took) < 0.5, f"--help took {min(took):.2f} s"
+    # Processor time, the best of three: what the program needs, not what the machine was busy with.
+    assert min(took) < 0.5, f"--help took {min(took):.2f} s of processor time"
     code = (
         "import sys; sys.argv = ['smoothiou', '--help']\n"
         "from smoothiou.cli import main\n"
