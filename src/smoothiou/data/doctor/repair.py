@@ -25,7 +25,7 @@ from smoothiou.data.doctor.facts import Entry
 from smoothiou.data.doctor.photos import ENDINGS
 from smoothiou.data.export import to_coco
 from smoothiou.data.faults import fit_box
-from smoothiou.data.images import SUFFIXES, read_image
+from smoothiou.data.images import SUFFIXES, _types, read_image
 from smoothiou.data.merge import folders
 from smoothiou.data.records import Box, Dataset, ImageFile, Record
 from smoothiou.data.splits import usual_name
@@ -244,11 +244,11 @@ def _write(
     listed = [names.get(name, name) for name in report.case.survey.listed]
     classes = tuple(dict.fromkeys(name for name in (*listed, *sorted(used)) if name in used))
     survey = report.case.survey
-    logged = {(change.check, change.place) for change in log.changes}
-    for check, done in ENTRIES.items():
+    logged = {(line.check, line.place) for line in log.changes}
+    for check, change in ENTRIES.items():
         for example in survey.problems.get(check, ()):
             if (check, example.where) not in logged:
-                log.changes.append(Change("", "", example.where, check, f"{done}: {example.message}"))
+                log.changes.append(Change("", "", example.where, check, f"{change}: {example.message}"))
     for example in unused_class(report.case):
         log.changes.append(Change("", "", example.where, "unused-class", "left out of the list of classes"))
     for split, found in records.items():
@@ -366,7 +366,7 @@ def _pixels(path: Path, *, turn: bool) -> Image.Image:
         clean = Image.new("RGB", pixels.size)
         clean.paste(pixels)  # without EXIF, palette and profile
         return clean
-    with Image.open(path) as image:
+    with Image.open(path, formats=_types()) as image:
         return ImageOps.exif_transpose(image).convert("RGB")
 
 
