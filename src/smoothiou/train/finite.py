@@ -1,4 +1,4 @@
-"""A training stops at the first number that is not finite, without making a GPU wait for the answer."""
+"""A training stops at the first number that is not finite, without waiting for the step that a GPU is still at."""
 
 from __future__ import annotations
 
