@@ -270,6 +270,12 @@ def test_options_out_of_range_are_refused(changes, said):
         RayOptions(**changes)
 
 
+def test_an_address_in_the_environment_is_read_as_strictly(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    with pytest.raises(ConfigError, match="client protocol is not supported"):
+        RayOptions()
+
+
 @pytest.mark.parametrize(
     ("resources", "options", "cells"),
     [

@@ -55,11 +55,15 @@ class RayOptions:
             )
         if self.retries < 0:
             raise ConfigError(f"--retries: expected 0 or more, got {self.retries}.")
-        if self.address and self.address.startswith("ray://"):
-            raise ConfigError(
-                f"--address: {self.address}: Ray's client protocol is not supported.",
-                hint="Give the command on a machine of the cluster, with HOST:PORT.",
-            )
+        _refuse_client(self.address or os.environ.get("RAY_ADDRESS", ""))
+
+
+def _refuse_client(address: str) -> None:
+    if address.startswith("ray://"):
+        raise ConfigError(
+            f"--address or RAY_ADDRESS: {address}: Ray's client protocol is not supported.",
+            hint="Give the command on a machine of the cluster, with HOST:PORT.",
+        )
 
 
 @contextlib.contextmanager
