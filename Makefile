@@ -11,7 +11,7 @@ demo: .venv/installed
 	$(BIN)/smoothiou compare shapes --recipe quick --losses huber,smooth-iou --seeds 0,1 --out runs/demo
 
 test: .venv/tested
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: .venv/developed
 	$(BIN)/ruff check .
