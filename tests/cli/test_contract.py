@@ -135,3 +135,18 @@ def test_seeds_are_lists_and_ranges():
     for wrong in ("", "a", "3-1", "1,1", "-1"):
         with pytest.raises(ConfigError, match="--seeds"):
             parse_seeds(wrong)
+
+
+def test_an_interrupt_outside_training_says_how_to_go_on(monkeypatch, capsys):
+    from smoothiou import cli
+    from smoothiou.cli import env
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(env, "env", interrupted)
+    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["env"])
+    assert ended.value.code == 130
+    assert "Interrupted.\n  Give the same command again to continue." in capsys.readouterr().err

@@ -59,6 +59,7 @@ def build_app() -> App:
         help_epilogue=EPILOGUE,
         help_format="plaintext",
         version=version,
+        suppress_keyboard_interrupt=False,  # `main` says how to go on
     )
     for name, (home, help_) in COMMANDS.items():
         app.command(f"smoothiou.cli.{home}", name=name, help=help_)
