@@ -64,3 +64,8 @@ def test_what_is_not_as_in_the_paper_is_said():
 def test_a_gain_of_nothing_has_no_sign_of_its_own():
     ours = {"pets": {"mean_iou": {"huber": 0.41236, "smooth-iou": 0.41216}}}
     assert [cell.text for cell in table_2(ours).rows[0].cells][-1] == "+0.000"
+
+
+def test_what_looks_equal_in_the_table_is_no_win():
+    ours = {"pets": {"mean_iou": {"huber": 0.41216, "smooth-iou": 0.41236}}}
+    assert [cell.text for cell in table_2(ours).rows[-1].cells][:4] == ["0", "1", "0", "0"]

@@ -128,6 +128,8 @@ def _show(what: str, scale: str, found: Mapping[str, Any], absent: Mapping[str, 
     if not json_:
         draw = table_2 if what == "table2" else table_3
         print(text_table(draw({name: own["ours"] for name, own in found.items()})))
+        if scale == "tiny":
+            print("\nScale tiny proves the path: a small net, a few steps. Nothing is learnt, and ours mean nothing.")
         print(_deviations(found))
     elif not missing:
         print(json.dumps(shown))

@@ -42,7 +42,7 @@ def table_2(ours: Ours) -> Table:
         cells = [_cell(value, 3) for value in (*printed, *(measured[loss] for loss in LOSSES))]
         cells += [_cell(gain, 3, signed=True) for gain in (_gain(printed), _gain([measured[loss] for loss in LOSSES]))]
         rows.append(Row(TITLES[name], cells))
-    mine = count_wins([[ours[name]["mean_iou"][loss] for loss in LOSSES] for name in names])
+    mine = count_wins([_as_shown(ours[name]["mean_iou"], 3) for name in names])
     theirs = count_wins([TABLE_2[name] for name in names])
     rows.append(Row("wins", [Cell(str(count)) for count in (*theirs, *mine)] + [Cell(""), Cell("")], kind="wins"))
     columns = [f"{loss} {whose}" for whose in ("paper", "ours") for loss in LOSSES]
@@ -56,7 +56,7 @@ def table_3(ours: Ours) -> Table:
     for place, loss in enumerate(LOSSES):
         cells = []
         for metric in METRICS_3:
-            pairs = [[ours[name][metric][one] for one in LOSSES] for name in ours]
+            pairs = [_as_shown(ours[name][metric], 2) for name in ours]
             theirs = count_wins([TABLE_3[name][metric] for name in ours])
             assert len(ours) < len(TABLE_3) or theirs == WINS_3[metric]
             cells += [Cell(str(theirs[place])), Cell(str(count_wins(pairs)[place]))]
@@ -69,6 +69,11 @@ def table_3(ours: Ours) -> Table:
             rows.append(Row(f"{TITLES[name]} {loss}", cells, loss, "loss"))
     columns = [f"{word} {whose}" for word in METRICS_3.values() for whose in ("paper", "ours")]
     return Table("paper-3", "Table 3: COCO's metrics in %", "data", columns, rows)
+
+
+def _as_shown(by_loss: Mapping[str, float | None], digits: int) -> list[float | None]:
+    """Return the numbers as the table shows them: what looks equal there is a tie, as in the paper's."""
+    return [None if (value := by_loss[loss]) is None else round(value, digits) for loss in LOSSES]
 
 
 def _gain(pair: Sequence[float | None]) -> float | None:
