@@ -22,7 +22,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from smoothiou.data.records import Box
 from smoothiou.errors import DataError
@@ -106,6 +106,7 @@ class _Columns:
 def _read_labels(file: Path, _modified: int, _size: int) -> Labels:
     # Every split of a file cut in two asks for all of it. Of each row only what is needed is kept: numbers in an
     # array, each label and frame once.
+    _refuse_too_many(file)
     rows = _rows(file)
     number, line = next(rows, (0, ""))
     if not line:
@@ -162,9 +163,6 @@ def _rows(file: Path) -> Iterator[tuple[int, str]]:
         with open_regular(file) as content:
             packed = content.read(2) == b"\x1f\x8b"
             content.seek(0)
-            if not packed and _has_too_many(content):
-                raise _too_many(file)
-            content.seek(0)
             # The two have no type in common that says it.
             unpacked: Any = gzip.GzipFile(fileobj=content) if packed else content
             text = io.TextIOWrapper(unpacked, encoding="utf-8-sig")
@@ -184,12 +182,26 @@ def _rows(file: Path) -> Iterator[tuple[int, str]]:
     raise _too_many(file)
 
 
-def _has_too_many(content: BinaryIO) -> bool:
-    """Return whether a file has too many lines, which is known long before they are read as rows."""
+def _refuse_too_many(file: Path) -> None:
+    """Raise where a file has too many lines, which is known long before they are read as rows.
+
+    Raises:
+        DataError: it has, or it cannot be read.
+    """
     count = 0
-    while count <= MAX_LINES and (part := content.read(2**20)):
-        count += part.count(b"\n")
-    return count > MAX_LINES
+    try:
+        with open_regular(file) as content:
+            if content.read(2) == b"\x1f\x8b":
+                return
+            while count <= MAX_LINES and (part := content.read(2**20)):
+                lines = part.count(b"\n")
+                if not lines and len(part) == 2**20:
+                    return  # a line longer than any row: reading stops there, and says so
+                count += lines
+    except OSError as error:
+        raise DataError(f"{file}: the label file cannot be read: {error.strerror}.", hint="Fetch it again.") from None
+    if count > MAX_LINES:
+        raise _too_many(file)
 
 
 def _too_many(file: Path) -> DataError:
