@@ -76,7 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         build_app()(dotted_options(given), exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except CycloptsError as error:
-        sys.exit(complain(str(error), hint="See --help.", code=2, as_json="--json" in given))
+        from smoothiou.cli.usage import wrong_usage
+
+        sys.exit(complain(wrong_usage(error, given), hint="See --help.", code=2, as_json="--json" in given))
     except SmoothIoUError as error:
         if debug:
             traceback.print_exc()
