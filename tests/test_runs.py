@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 
@@ -28,7 +29,13 @@ def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path, monkeypatch
         runs.write_text(path, "new")
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]
-    assert "--out" in error.value.hint
+    assert str(error.value).endswith(
+        "; the file before it is untouched. "
+        "Free some space or choose another place for it, then give the same command again."
+    )
+    with pytest.raises(SmoothIoUError) as error:
+        runs.write_text(tmp_path / "b.txt", "new")
+    assert error.value.message.endswith(" MB free there).")
 
 
 def test_the_file_before_can_be_kept_and_at_no_moment_is_there_none(tmp_path, monkeypatch):
@@ -87,8 +94,18 @@ def test_an_interrupt_in_the_middle_of_a_write_leaves_no_rubbish(tmp_path, monke
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(SmoothIoUError, match="cannot be written"):
-        runs.write_text(tmp_path / "file" / "below", "x")
+    below = tmp_path / "file" / "below"
+    with pytest.raises(SmoothIoUError) as error:
+        runs.write_text(below, "x")
+    assert str(error.value) == f"{below}: cannot be written: File exists. Choose another place for it."
+
+
+def test_only_a_disk_without_room_is_said_to_need_some(tmp_path):
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        assert "Free some space" in runs.unwritable(tmp_path, OSError(number, os.strerror(number))).hint
+    for number in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EIO):
+        said = runs.unwritable(tmp_path, OSError(number, os.strerror(number)))
+        assert str(said) == f"{tmp_path}: cannot be written: {os.strerror(number)}. Choose another place for it."
 
 
 def test_json_that_is_missing_or_broken_is_named(tmp_path):

@@ -33,7 +33,8 @@ def hold(path: str | Path) -> Iterator[int | None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, locked = _open_and_lock(path)
     except OSError as error:
-        raise unwritable(path, error) from error
+        # Nobody has asked for a lock file: the folder it would stand in is what cannot be written.
+        raise unwritable(path.parent, error) from error
     _held.add(handle)
     try:
         if locked:

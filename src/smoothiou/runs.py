@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -106,16 +107,25 @@ def _lives(process: int) -> bool:
     return True
 
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 def unwritable(path: str | Path, error: OSError) -> SmoothIoUError:
-    """Turn a failed write into one sentence with a way out."""
-    free = ""
-    folder = next((p for p in [Path(path), *Path(path).parents] if p.is_dir()), None)
-    if folder is not None:
-        free = f" ({shutil.disk_usage(folder).free / 1e6:.0f} MB free there)"
-    reason = error.strerror or str(error)
+    """Turn a failed write into one sentence with a way out: room on the disk where it is short, else another place.
+
+    Args:
+        path: what was to be written, as its user knows it; what stands there already is as it was.
+        error: of the system.
+    """
+    path, reason = Path(path), error.strerror or str(error)
+    if error.errno not in NO_ROOM:
+        return SmoothIoUError(f"{path}: cannot be written: {reason}.", hint="Choose another place for it.")
+    folder = next((p for p in [path, *path.parents] if p.is_dir()), None)
+    free = f" ({shutil.disk_usage(folder).free / 1e6:.0f} MB free there)" if folder else ""
+    before = "; the file before it is untouched" if path.is_file() else ""
     return SmoothIoUError(
-        f"{path}: cannot be written: {reason}{free}; the file before it is untouched.",
-        hint="Free some space or choose another folder with --out, then give the same command again: it continues.",
+        f"{path}: cannot be written: {reason}{free}{before}.",
+        hint="Free some space or choose another place for it, then give the same command again.",
     )
 
 
