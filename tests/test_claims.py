@@ -33,7 +33,10 @@ def start(code: str, *words: object, given: int | None = None) -> subprocess.Pop
 
 def end(process: subprocess.Popen[str]) -> None:
     process.kill()
-    process.communicate()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):  # not to its end: a helper that lives on has it open, too
+        assert pipe is not None
+        pipe.close()
 
 
 HOLD = "import sys\nfrom smoothiou.claims import hold\nwith hold(sys.argv[1]) as held:\n"
