@@ -94,7 +94,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(smoothiou, tmp_path):
     (tmp_path / "file").write_text("")
     result = smoothiou("curves", "--figure", "3", "--out", "file/inside")
     assert result.returncode == 1
-    assert "cannot be written: File exists.\n  Choose another place for it.\n" in result.stderr
+    assert "cannot be written: Not a directory.\n  Choose another place for it.\n" in result.stderr
 
 
 def test_help_needs_no_torch():
