@@ -20,20 +20,22 @@ DATA = {"name": "bccd", "split": "test", "fingerprint": "3c1f9a2b", "images": 40
 GAINS = {"huber": 0.0, "giou": 0.01, "iou <b>": 0.0004, "l2": -0.02}
 
 
-def found_of(gains: dict[str, float], *, seeds: tuple[int, ...] = (0, 1, 2), refit: bool = False) -> dict[str, Any]:
-    """Return what `compare_probes` makes of 40 images of 20 probes each, where a loss gains about so much."""
+def found_of(
+    gains: dict[str, float], *, seeds: tuple[int, ...] = (0, 1, 2), refit: bool = False, images: int = 40
+) -> dict[str, Any]:
+    """Return what `compare_probes` makes of images of 20 probes each, where a loss gains about so much."""
     groups: dict[str, dict[int, list[dict[str, Any]]]] = {}
     before = [round(0.525 + 0.05 * step, 5) for step in range(10)] * 2
     for loss, gain in gains.items():
         for seed in seeds:
             noise, shared = random.Random(f"{loss} {seed}"), random.Random(seed)
             moved = 0.0006 * noise.gauss(0, 1) if gain else 0.0
-            images = [
+            refined = [
                 [0.7 + 0.2 * iou + 0.05 * shared.random() + gain + moved + 0.002 * noise.gauss(0, 1) for iou in before]
-                for _ in range(40)
+                for _ in range(images)
             ]
             groups.setdefault(loss, {})[seed] = [
-                {"image_id": number, "before": before, "refined": after} for number, after in enumerate(images, 1)
+                {"image_id": number, "before": before, "refined": after} for number, after in enumerate(refined, 1)
             ]
     found = {**compare_probes(groups, baseline="huber", resamples=200), "data": DATA}
     if refit:
@@ -67,6 +69,18 @@ def test_one_pair_is_said_to_prove_nothing_of_seeds():
     assert "better on these boxes, but one seed proves nothing" in probe_sentence(one)
     assert "paired seeds" not in probe_sentence(one)
     assert "one seed proves nothing" in Page(render_probe(one)).text
+
+
+def test_one_pair_that_decides_nothing_says_why():
+    # 5 images: each gains about .01, so the interval over images leaves out 0, and still nothing is decided.
+    one = found_of({"huber": 0.0, "giou": 0.01}, seeds=(0,), images=5)
+    (entry,) = [row for row in one["differences"] if row["metric"] == "refined_mean_iou"]
+    assert entry["images"]["low"] > 0
+    wanted = "not distinguishable (one seed: no interval over seeds; fewer than 10 images)"
+    for said in (probe_sentence(one), probe_lines(one), Page(render_probe(one)).text):
+        assert wanted in said
+    none = found_of({"huber": 0.0, "giou": 0.0}, seeds=(0,))
+    assert probe_sentence(none).endswith("not distinguishable (one seed: no interval over seeds).")
 
 
 def test_a_single_group_has_its_number_and_no_difference():

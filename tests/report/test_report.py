@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -295,6 +296,59 @@ def test_bold_only_where_the_interval_leaves_out_zero(tmp_path):
     assert bold(clear) == {"smooth-iou"}
     assert bold(equal) == set()
     assert bold(worse) == {"huber"}
+
+
+def edit_results(folder: Path, loss: str, edit) -> None:
+    """Change the results of a loss in their files."""
+    for path in sorted(folder.glob(f"cells/{loss}-seed*/result.json")):
+        content = json.loads(path.read_text())
+        edit(content)
+        path.write_text(json.dumps(content))
+
+
+def marks(page: str) -> list[str]:
+    """Return every mark of a verdict on a page: bold cells, and cells and chips in the colour of better or worse."""
+    body = page.split("</style>")[1]
+    found = re.findall(r'<td[^>]* class="(better|worse)"|class="chip (better|worse)"|<td[^>]*>(<strong>)', body)
+    return [next(filter(None, mark)) for mark in found]
+
+
+@pytest.mark.parametrize("effect", [0.02, -0.02])
+def test_beside_a_baseline_that_has_learnt_nothing_no_verdict_is_anywhere(tmp_path, effect):
+    # The same numbers but for huber's AP50: above 5 % they are clear, below they say nothing.
+    make_study(tmp_path, effect=effect)
+    write_report(tmp_path)
+    assert len(marks((tmp_path / "report.html").read_text())) > 10
+    edit_results(tmp_path, "huber", lambda result: result["metrics"].update(AP50=0.01))
+    write_report(tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert marks(page) == []
+    assert re.findall(r'<span class="chip[^>]*>(.*?)</span>', page) == ["huber has learnt next to nothing"]
+    first = re.search(r'<p class="sentence[^>]*>(.*?)</p>', page)
+    assert first
+    assert first[1] == "huber has learnt next to nothing (AP50 1.0 %): train longer first."
+    for name in ("report.md", "tables.tex"):
+        assert not re.search(r"(\||&|:) (better|worse)\b", (tmp_path / name).read_text())
+
+
+def test_equal_gains_of_all_seeds_are_neither_green_nor_bold(tmp_path):
+    # Two seeds, .48 -> .52 and .40 -> .44: +4.00 [+4.00, +4.00] is what coarse shares give, not certainty.
+    make_study(tmp_path, seeds=(0, 1))
+    for loss, gain in (("huber", 0.0), ("smooth-iou", 0.04)):
+
+        def edit(result, gain=gain):
+            result["localization"]["refined_above_85"] = 0.48 - 0.08 * result["seed"] + gain
+
+        edit_results(tmp_path, loss, edit)
+    write_report(tmp_path)
+    material = read_material(tmp_path)
+    table = localization_table(material)
+    place = table.columns.index("refined > .85")
+    (cell,) = [row.cells[place] for row in table.rows if row.kind == "difference"]
+    assert (cell.text, cell.detail, cell.kind) == ("+4.00", "[+4.00, +4.00]", "unknown")
+    assert not any(row.cells[place].strong for row in table.rows)
+    (verdict,) = [row.cells[-1].text for row in seeds_table(material).rows if row.head == "refined > .85"]
+    assert verdict == "not distinguishable (all seeds differ by the same amount: no spread to judge by)"
 
 
 @pytest.mark.parametrize(("effect", "words"), [(0.02, "better"), (0.0, "not distinguishable"), (-0.02, "worse")])

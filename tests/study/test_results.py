@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -175,8 +176,28 @@ class TestCollect:
     def test_a_baseline_that_has_learnt_nothing_is_said_to_prove_nothing(self, study):
         few, many = [{"AP50": 0.001}, {"AP50": 0.002}], [{"AP50": 0.05}, {"AP50": 0.06}]
         said = collect(study({"huber": few, "smooth-iou": many}))["sentence"]
-        assert said.endswith("But huber has learnt next to nothing (AP50 0.1 %): train longer first.")
+        assert said.startswith("huber has learnt next to nothing (AP50 0.1 %): train longer first. smooth-iou minus ")
         assert "learnt next to nothing" not in collect(study({"huber": many, "smooth-iou": many}))["sentence"]
+
+    def test_beside_a_baseline_that_has_learnt_nothing_no_one_is_better_or_worse(self, study):
+        # Every AP falls by .03 and a little: worse beyond doubt, were the baseline any good.
+        base = [{"AP50": 0.01, "AP": v} for v in (0.050, 0.052, 0.051)]
+        other = [{"AP50": 0.01, "AP": v} for v in (0.020, 0.021, 0.0205)]
+        summary = collect(study({"huber": base, "l2": other, "l1": other}))
+        assert row(summary, "l2", "AP")["high"] < 0
+        assert {entry["verdict"] for entry in summary["differences"]} == {"not distinguishable"}
+        assert {entry["reason"] for entry in summary["differences"]} == {"huber has learnt next to nothing"}
+        assert not re.search("better|worse|distinguishable", summary["sentence"])
+        assert "AP -3.0 points (95% interval -3.2 to -2.9); mean IoU" in summary["sentence"]
+        assert summary["sentence"].count("learnt next to nothing") == 1
+
+    def test_seeds_that_all_gain_the_same_are_said_to_decide_nothing(self, study):
+        # 2 of 50 boxes more on both seeds: +4 points with no spread, and two seeds are few anyway.
+        summary = collect(study({"huber": [{"AP": 0.48}, {"AP": 0.40}], "iou": [{"AP": 0.52}, {"AP": 0.44}]}))
+        assert (
+            "AP +4.0 points (95% interval +4.0 to +4.0), not distinguishable "
+            "(all seeds differ by the same amount: no spread to judge by);" in summary["sentence"]
+        )
 
     def test_worse_is_said_as_plainly_as_better(self, study):
         base, bad = [{"AP": v} for v in (0.50, 0.52, 0.51)], [{"AP": v} for v in (0.40, 0.41, 0.41)]

@@ -103,9 +103,28 @@ class TestPairedDifference:
         assert (row["low"], row["high"], row["ties"], row["p_sign_flip"]) == (0.0, 0.0, 2, 1.0)
         assert row["verdict"] == "not distinguishable"
 
-    def test_the_same_gain_every_time_has_an_interval_of_no_width(self):
+    def test_the_same_gain_every_time_has_an_interval_of_no_width_and_decides_nothing(self):
+        # Both seeds gain .5: a spread of 0 is what coarse numbers give, not certainty.
         row = paired_difference([1.0, 2.0], [1.5, 2.5])
-        assert (row["low"], row["high"], row["verdict"]) == (0.5, 0.5, "better")
+        assert (row["low"], row["high"], row["verdict"]) == (0.5, 0.5, "not distinguishable")
+        assert row["reason"] == "all seeds differ by the same amount: no spread to judge by"
+
+    def test_differences_that_only_rounding_tells_apart_are_the_same(self):
+        # .52 - .48 and .44 - .40 are both .04, but not to the last bit; the interval still leaves out 0.
+        row = paired_difference([0.48, 0.40, 0.30], [0.52, 0.44, 0.34])
+        assert row["low"] > 0
+        assert (row["verdict"], row["reason"][:9]) == ("not distinguishable", "all seeds")
+
+    def test_two_seeds_that_differ_at_all_may_still_decide(self):
+        # Differences .0400 and .0401: half width 12.706 * .00005 = .0006, far from 0.
+        row = paired_difference([0.48, 0.40], [0.52, 0.4401])
+        assert (row["verdict"], row["reason"]) == ("better", "")
+
+    def test_each_missing_verdict_has_its_reason(self):
+        # One seed has no interval; equal values need no excuse: they are the same.
+        assert paired_difference([0.4], [0.9])["reason"] == "one seed: no interval over seeds"
+        assert paired_difference([0.4, 0.5], [0.4, 0.5])["reason"] == ""
+        assert paired_difference([], [])["reason"] == ""
 
     def test_more_confidence_gives_a_wider_interval(self):
         narrow = paired_difference([1, 2, 3], [2, 2, 5], confidence=0.5)

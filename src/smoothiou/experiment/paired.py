@@ -8,7 +8,7 @@ from typing import Any
 
 from smoothiou.evaluate import paired_probes, probe_numbers
 from smoothiou.evaluate.probe import COLUMNS, DEFINITION
-from smoothiou.study.stats import BETTER, UNDECIDED, WORSE, paired_difference
+from smoothiou.study.stats import BETTER, UNDECIDED, WORSE, paired_difference, undecided
 
 RESAMPLES = 1000
 
@@ -52,18 +52,18 @@ def compare_probes(
                 continue
             seeds = paired_difference([0.0] * len(pairs), found["pairs"])
             images = {key: found[key] for key in ("low", "high", "resamples")}
-            differences.append(
-                {
-                    "candidate": candidate,
-                    "baseline": baseline,
-                    "metric": metric,
-                    "seeds": [other for _, other in pairs],
-                    "pairs": found["pairs"],
-                    **seeds,
-                    "images": images,
-                    "verdict": _verdict(seeds, images) if len(below[0]) >= LEAST_IMAGES else UNDECIDED,
-                }
-            )
+            few = f"fewer than {LEAST_IMAGES} images" if len(below[0]) < LEAST_IMAGES else ""
+            entry = {
+                "candidate": candidate,
+                "baseline": baseline,
+                "metric": metric,
+                "seeds": [other for _, other in pairs],
+                "pairs": found["pairs"],
+                **seeds,
+                "images": images,
+                "verdict": _verdict(seeds, images),
+            }
+            differences.append(undecided(entry, "; ".join(filter(None, (seeds["reason"], few))) if few else ""))
     return {
         "probe": DEFINITION,
         "metrics": list(COLUMNS),

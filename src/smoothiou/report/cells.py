@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from smoothiou.report.material import Metric
+from smoothiou.study.stats import BETTER, UNDECIDED, WORSE, verdict_in_words
 
 NOTHING = "–"
+KINDS = {BETTER: "better", WORSE: "worse", UNDECIDED: "same"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +79,4 @@ def verdict_words(entry: dict[str, Any]) -> tuple[str, str]:
     """Return the plain verdict of a paired difference and its kind: better, worse, same or unknown."""
     if entry["n"] < 2 or entry.get("low") is None:
         return "one seed proves nothing", "unknown"
-    if entry["low"] > 0:
-        return "better", "better"
-    if entry["high"] < 0:
-        return "worse", "worse"
-    return "not distinguishable", "same"
+    return verdict_in_words(entry), "unknown" if entry.get("reason") else KINDS[entry["verdict"]]

@@ -130,6 +130,10 @@ def _verdicts(material: Material) -> list[tuple[str, list[dict[str, str]]]]:
         if entries and max(entry["n"] for entry in entries) == 1:
             verdicts.append((candidate, [{"metric": "", "words": "one seed proves nothing", "kind": "unknown"}]))
             continue
+        reasons = {entry["reason"] for entry in entries}
+        if len(reasons) == 1 and "" not in reasons:  # one reason that nothing is decided needs saying once
+            verdicts.append((candidate, [{"metric": "", "words": reasons.pop(), "kind": "unknown"}]))
+            continue
         chips = []
         for entry in entries:
             words, kind = verdict_words(entry)

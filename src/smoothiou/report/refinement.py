@@ -7,10 +7,10 @@ from dataclasses import replace
 from statistics import fmean, stdev
 from typing import Any
 
-from smoothiou.report.cells import NOTHING, Cell, Row, Table, interval, write
+from smoothiou.report.cells import KINDS, NOTHING, Cell, Row, Table, interval, write
 from smoothiou.report.material import LOCALIZATION, Metric
 from smoothiou.report.series import DotRow, Dots, Line, Panel, with_shared_limits
-from smoothiou.study.stats import BETTER, UNDECIDED, WORSE
+from smoothiou.study.stats import UNDECIDED, verdict_in_words
 
 Found = Mapping[str, Any]
 """What `experiment.paired.compare_probes` gives, from a file."""
@@ -18,7 +18,6 @@ Found = Mapping[str, Any]
 REFINED = tuple(metric for metric in LOCALIZATION if metric.key.startswith("refined"))
 MEAN = REFINED[0]
 CURVE, SHARES = "refined_from_", "refined_above_"
-KINDS = {BETTER: "better", WORSE: "worse", UNDECIDED: "same"}
 ONE_SEED = "one seed proves nothing"
 BANDS = 4
 """Most lines of a figure that still have their bands: more would hide each other."""
@@ -44,10 +43,8 @@ def difference(found: Found, candidate: str, metric: str) -> dict[str, Any] | No
 
 def verdict(entry: Mapping[str, Any]) -> tuple[str, str]:
     """Return the verdict of a difference in words, and its kind; of one pair it speaks of the images alone."""
-    if entry["n"] >= 2:
-        return entry["verdict"], KINDS[entry["verdict"]]
-    if entry["verdict"] == UNDECIDED:
-        return UNDECIDED, "same"
+    if entry["n"] >= 2 or entry["verdict"] == UNDECIDED:
+        return verdict_in_words(entry), KINDS[entry["verdict"]]
     return f"{entry['verdict']} on these boxes, but {ONE_SEED}", "unknown"
 
 

@@ -12,7 +12,7 @@ from smoothiou.errors import DataError
 from smoothiou.runs import SCHEMA_VERSION, read_json
 from smoothiou.study.cells import cell_state, read_error, read_result
 from smoothiou.study.plan import read_plan
-from smoothiou.study.stats import mean, paired_difference, sd
+from smoothiou.study.stats import mean, paired_difference, sd, undecided, verdict_in_words
 
 DETECTION = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR1", "AR10", "AR100")
 LOCALIZATION = (
@@ -123,7 +123,8 @@ def collect(folder: str | Path) -> dict[str, Any]:
                      "error" or None}]
         summary      loss -> metric -> {"mean", "sd" over seeds, "n", "values": {seed: value}}
         differences  [{"candidate", "baseline", "metric", "seeds", and what `paired_difference` gives}], one
-                     per candidate and metric, over the seeds that both finished
+                     per candidate and metric, over the seeds that both finished; none is better or worse
+                     where the baseline has learnt next to nothing
         wins         metric -> loss -> in how many seeds it is the best of all losses (the paper's Table 3,
                      first row); a tie is nobody's win, and only seeds that all losses finished are counted
         bootstrap    rows of comparison.json: the doubt that comes from the test images; [] where there are
@@ -174,6 +175,11 @@ def collect(folder: str | Path) -> dict[str, Any]:
         "signatures": _signatures(finished),
         "notes": _notes(plan, cells),
     }
+    reason = f"{plan['baseline']} {LEARNT_NOTHING}" if _learnt_nothing(summary) is not None else ""
+    summary["differences"] = [undecided(entry, reason) for entry in differences]
+    if reason and "differences" in summary["probe"]:
+        probe = summary["probe"]
+        summary["probe"] = {**probe, "differences": [undecided(entry, reason) for entry in probe["differences"]]}
     return {**summary, "sentence": sentence_of_result(summary)}
 
 
@@ -294,12 +300,22 @@ def _notes(plan: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> list[
     return notes
 
 
-LEARNT_NOTHING = 0.05
+LEAST_AP50 = 0.05
 """AP50 of the baseline below which a comparison says nothing, whatever its intervals say."""
+
+LEARNT_NOTHING = "has learnt next to nothing"
+
+
+def _learnt_nothing(summary: Mapping[str, Any]) -> float | None:
+    """Return the baseline's mean AP50 where it is too low for any verdict, else None."""
+    learnt = summary["summary"][summary["plan"]["baseline"]]["AP50"]["mean"]
+    return learnt if learnt is not None and learnt < LEAST_AP50 else None
 
 
 def sentence_of_result(summary: Mapping[str, Any]) -> str:
     """Return the result with its uncertainty, one sentence per candidate.
+
+    Where the baseline has learnt next to nothing, that comes first, and no verdict follows.
 
     Args:
         summary: from `collect`.
@@ -313,7 +329,10 @@ def sentence_of_result(summary: Mapping[str, Any]) -> str:
     candidates = [loss for loss in plan["losses"] if loss != plan["baseline"]]
     if not candidates:
         return _alone(summary, plan["baseline"], place)
-    return " ".join(_against_baseline(summary, candidate, place) for candidate in candidates)
+    sentences = [_against_baseline(summary, candidate, place) for candidate in candidates]
+    if (learnt := _learnt_nothing(summary)) is not None:
+        sentences.insert(0, f"{plan['baseline']} {LEARNT_NOTHING} (AP50 {100 * learnt:.1f} %): train longer first.")
+    return " ".join(sentences)
 
 
 def _alone(summary: Mapping[str, Any], loss: str, place: str) -> str:
@@ -331,8 +350,9 @@ def _alone(summary: Mapping[str, Any], loss: str, place: str) -> str:
 def _against_baseline(summary: Mapping[str, Any], candidate: str, place: str) -> str:
     plan = summary["plan"]
     rows = {row["metric"]: row for row in summary["differences"] if row["candidate"] == candidate}
+    judged = _learnt_nothing(summary) is None
     parts = [
-        _part(metric, words, rows[metric], _image_interval(summary, candidate, metric))
+        _part(metric, words, rows[metric], _image_interval(summary, candidate, metric), judged=judged)
         for metric, words in HEADLINE.items()
         if rows[metric]["n"]
     ]
@@ -345,17 +365,14 @@ def _against_baseline(summary: Mapping[str, Any], candidate: str, place: str) ->
     end = " One seed proves nothing: there is no interval over seeds." if pairs == 1 else ""
     if pairs == 2:
         end += " Two seeds are few: their intervals rest on one degree of freedom."
-    learnt = summary["summary"][plan["baseline"]]["AP50"]["mean"]
-    if learnt is not None and learnt < LEARNT_NOTHING:
-        end += f" But {plan['baseline']} has learnt next to nothing (AP50 {100 * learnt:.1f} %): train longer first."
     return f"{name} over {over} on {place}: {'; '.join(parts)}.{end}"
 
 
-def _part(metric: str, words: str, row: Mapping[str, Any], images: Mapping[str, Any] | None) -> str:
+def _part(metric: str, words: str, row: Mapping[str, Any], images: Mapping[str, Any] | None, *, judged: bool) -> str:
     text = f"{words} {_signed(metric, row['mean'])}{' points' if metric in DETECTION else ''}"
     if row["low"] is not None:
         interval = f"95% interval {_signed(metric, row['low'])} to {_signed(metric, row['high'])}"
-        return f"{text} ({interval}), {row['verdict']}"
+        return f"{text} ({interval}){f', {verdict_in_words(row)}' if judged else ''}"
     if images:  # one seed: the test images give an interval, which knows nothing of training
         low, high = _signed(metric, images["low"]), _signed(metric, images["high"])
         return f"{text} (over test images alone {low} to {high})"

@@ -7,7 +7,7 @@ detector. The doubt of testing (other test images) comes from the bootstraps in 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,11 @@ EXACT_PAIRS = 20
 """Largest number of pairs for which all sign flips are tried (a million)."""
 
 BETTER, WORSE, UNDECIDED = "better", "worse", "not distinguishable"
+
+ONE_SEED = "one seed: no interval over seeds"
+NO_SPREAD = "all seeds differ by the same amount: no spread to judge by"
+ROUNDING = 1e-12
+"""Differences that lie closer together than this, of numbers up to 1, are the same."""
 
 
 def mean(values: Sequence[float]) -> float | None:
@@ -50,7 +55,9 @@ def paired_difference(
         low, high: the interval; None with fewer than two pairs. Of no width where all differences are equal.
         n, wins, losses, ties: pairs, and in how many the candidate was above, below or equal.
         p_sign_flip: exact two-sided p-value over all 2**n sign flips; None for no pair or more than 20.
-        verdict: "better" or "worse" where the interval excludes 0, else "not distinguishable".
+        verdict: "better" or "worse" where the interval excludes 0 and has a width, else "not distinguishable".
+        reason: why nothing could be decided, beyond the interval: one pair, or all differences equal and not 0
+            (coarse numbers of few seeds do that, and then the interval promises too much). Else "".
         confidence: as given.
 
     Raises:
@@ -66,11 +73,15 @@ def paired_difference(
     differences = candidate - baseline
     n, center, spread = len(differences), mean(differences.tolist()), sd(differences.tolist())
     low = high = None
-    verdict = UNDECIDED
+    verdict, reason = UNDECIDED, ONE_SEED if n == 1 else ""
     if center is not None and spread is not None:
         half = t_quantile(0.5 + confidence / 2, n - 1) * spread / math.sqrt(n)
         low, high = center - half, center + half
-        verdict = BETTER if low > 0 else WORSE if high < 0 else UNDECIDED
+        slack = ROUNDING * max(1.0, np.abs(baseline).max(), np.abs(candidate).max())
+        if np.ptp(differences) > slack:
+            verdict = BETTER if low > 0 else WORSE if high < 0 else UNDECIDED
+        elif differences.any():
+            reason = NO_SPREAD
     return {
         "mean": center,
         "sd": spread,
@@ -82,8 +93,20 @@ def paired_difference(
         "ties": int((differences == 0).sum()),
         "p_sign_flip": sign_flip_p(differences.tolist()),
         "verdict": verdict,
+        "reason": reason,
         "confidence": confidence,
     }
+
+
+def undecided(entry: Mapping[str, Any], reason: str) -> dict[str, Any]:
+    """Return a difference with its verdict taken back, and why; as it is where the reason is empty."""
+    return {**entry, "verdict": UNDECIDED, "reason": reason} if reason else dict(entry)
+
+
+def verdict_in_words(entry: Mapping[str, Any]) -> str:
+    """Return the verdict of a difference; where nothing was decided, with the reason if there is one."""
+    reason = entry.get("reason", "") if entry["verdict"] == UNDECIDED else ""
+    return f"{entry['verdict']} ({reason})" if reason else entry["verdict"]
 
 
 def sign_flip_p(differences: Sequence[float]) -> float | None:
