@@ -72,7 +72,7 @@ def empty_split(root: Path) -> None:
 def bare_split(root: Path) -> None:
     for name in ("020", "021"):
         noise(root / "JPEGImages" / f"{name}.jpg", seed=int(name))
-    (root / "ImageSets" / "Main" / "test.txt").write_text("020\n021\n")
+    (root / "ImageSets" / "Main" / "more.txt").write_text("020\n021\n")
 
 
 def other_size(root: Path) -> None:
@@ -189,7 +189,7 @@ FAULTS = [
     (no_image, "missing-image", 1, "Annotations/001.xml", "the image 001 is not there"),
     (no_annotation, "missing-annotation", 1, "004", 'is in the list "train", but has no annotation'),
     (empty_split, "empty-split", 1, "test", "has no images"),
-    (bare_split, "empty-split", 1, "test", "has 2 images, of which none has an annotation"),
+    (bare_split, "empty-split", 1, "more", "has 2 images, of which none has an annotation"),
     (other_size, "size-mismatch", 1, "Annotations/002.xml", "says 200 x 160 pixels, but the image file has 100 x 80"),
     (flat, "no-area", 1, "Annotations/002.xml: object 1", "has no area (x 19 to 40, y 29 to 29)"),
     (not_a_number, "no-area", 1, "Annotations/002.xml: object 1", "has no area (x nan to 40, y 29 to 50)"),
@@ -292,6 +292,17 @@ def test_a_coco_file_that_is_no_json_does_not_hide_the_other(tmp_path):
     assert first(report, "unreadable-annotation")[1] == "instances_train.json"
     assert report.case.survey.splits["val"]
     assert "empty-split" in ids(report)
+
+
+def test_a_test_split_that_is_published_without_annotations_is_noted_and_no_fault(tmp_path):
+    root = voc(tmp_path / "voc")
+    bare_split(root)
+    (root / "ImageSets" / "Main" / "more.txt").rename(root / "ImageSets" / "Main" / "test.txt")
+    report = look(root)
+    assert not report.finding("empty-split")
+    assert report.errors == 0
+    assert [note for note in report.shown()["notes"] if note.startswith('the split "test" has no annotation')]
+    assert report.case.survey.splits["test"]
 
 
 # ---- faults of other formats

@@ -12,6 +12,7 @@ import numpy as np
 
 from smoothiou.config import RunConfig
 from smoothiou.data.doctor.case import Case
+from smoothiou.data.doctor.check_files import withheld
 from smoothiou.data.doctor.check_training import training_facts
 from smoothiou.data.doctor.checks import CHECKS
 from smoothiou.data.doctor.findings import SHOWN, Check, Finding
@@ -53,6 +54,10 @@ class Report:
         """How many kinds of warnings were found."""
         return len(self.findings) - self.errors
 
+    def _withheld(self) -> list[str]:
+        published = "has no annotation, as test splits are often published; nothing is measured on it"
+        return [f'the split "{split}" {published}' for split in withheld(self.case)]
+
     def finding(self, check: str) -> Finding | None:
         """Return what a check found, or None."""
         return next((finding for finding in self.findings if finding.check.id == check), None)
@@ -80,7 +85,7 @@ class Report:
             "warnings": self.warnings,
             "findings": [finding.shown() for finding in self.findings],
             "training": training,
-            "notes": list(survey.notes),
+            "notes": [*survey.notes, *self._withheld()],
             "checked": list(self.checked),
             "skipped": list(self.skipped),
             "seconds": round(self.seconds, 2),
