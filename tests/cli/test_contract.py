@@ -7,6 +7,7 @@ import re
 import resource
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
@@ -122,8 +123,15 @@ def test_listings_are_for_people_and_as_json_for_programs(smoothiou):
     shown = smoothiou("config", "show", "quick", "--optim.lr", "0.5").stdout
     assert "lr = 0.5" in shown
     assert "# option" in shown
+    assert 'stages = ["rpn", "roi"]                  # default\n' in shown
+    values = tomllib.loads(shown)
+    assert values == json.loads(smoothiou("config", "show", "quick", "--optim.lr", "0.5", "--json").stdout)
     assert json.loads(smoothiou("config", "show", "quick", "--json").stdout)["model"]["name"] == "nano"
-    assert set(json.loads(smoothiou("config", "recipes", "--json").stdout)) >= {"quick", "bccd"}
+    listed = json.loads(smoothiou("config", "recipes", "--json").stdout)
+    assert set(listed) >= {"quick", "bccd"}
+    width = max(map(len, listed))
+    lines = smoothiou("config", "recipes").stdout.splitlines()
+    assert lines == [f"{name.ljust(width)}  {first}" for name, first in listed.items()]
 
 
 def test_env_names_versions_and_device(smoothiou):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import tomli_w
 from cyclopts import App
@@ -32,7 +33,14 @@ def show(recipe: Recipe = None, *, set_: Settings = None, json_: Json = False) -
             print(f"{'' if not section else chr(10)}[{head}]")
             section = head
         origin = "option" if key in flags else "recipe" if key in given else "default"
-        print(f"{tomli_w.dumps({name: value}).strip():40} # {origin}")
+        print(f"{_line(name, value):40} # {origin}")
+
+
+def _line(name: str, value: Any) -> str:
+    """Return a setting as TOML, lists on one line, too."""
+    if not isinstance(value, list):
+        return tomli_w.dumps({name: value}).strip()
+    return f"{name} = [{', '.join(_line('_', item).removeprefix('_ = ') for item in value)}]"
 
 
 @app.command
@@ -67,5 +75,6 @@ def list_recipes(*, json_: Json = False) -> None:
     if json_:
         print(json.dumps(found, indent=1))
         return
+    width = max(map(len, found))
     for name, first in found.items():
-        print(f"{name:12} {first}")
+        print(f"{name:{width}}  {first}")
