@@ -62,7 +62,7 @@ def test_the_whole_shelf_can_be_measured_and_a_run_too(smoothiou, tmp_path: Path
     ("words", "code", "said"),
     [
         (["shapes", "--losses", "huber,iuo"], 2, 'Did you mean "iou"'),
-        (["shapes", "--reference", "hubr"], 2, "--reference: hubr: no such loss"),
+        (["shapes", "--reference", "hubr"], 2, "--reference: no loss is called 'hubr'"),
         ([], 2, "DATA is missing"),
         (["--run", "nowhere"], 4, "nowhere: no run"),
         (["--run", "nowhere", "--recipe", "quick"], 2, "--run brings its own recipe"),

@@ -87,11 +87,14 @@ def test_help_and_settings_name_every_detector_and_every_kind_of_weights(smoothi
         (["train", "shapes", "--optim.lr", "fast"], "optim.lr: expected a finite number, got 'fast'"),
         (["train", "shapes", "--recipe", "quik"], 'Did you mean "quick"'),
         (["train"], "DATA is missing"),
-        (["compare", "shapes", "--losses", "huber,smoth-iou"], 'Did you mean "smooth-iou"'),
+        (
+            ["compare", "shapes", "--losses", "huber,smooth_iou"],
+            "--losses: no loss is called 'smooth_iou'.\n  Did you mean",
+        ),
         (["compare", "shapes", "--losses", "huber,huber"], "huber is named twice"),
         (["compare", "shapes", "--seeds", "0,0"], "each once"),
         (["compare", "shapes", "--jobs", "0"], "--jobs: expected 1 or more"),
-        (["losses", "cioo"], "no such loss"),
+        (["losses", "smooth_iou"], "No loss is called 'smooth_iou'.\n  Did you mean \"smooth-iou\"?"),
         (["config", "check", "nowhere.toml"], "no such recipe and no such file"),
     ],
 )

@@ -8,7 +8,6 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from smoothiou.cli.options import Json
-from smoothiou.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from smoothiou.losses.catalogue import LossCard
@@ -22,10 +21,10 @@ def losses(name: str = "", *, json_: Json = False) -> None:
     Args:
         name: a loss; empty for the list.
     """
-    from smoothiou.losses.catalogue import CATALOGUE
+    from smoothiou.losses.catalogue import CATALOGUE, no_such_loss
 
     if name and name not in CATALOGUE:
-        raise ConfigError(f"{name}: no such loss.", hint=did_you_mean(name, CATALOGUE))
+        raise no_such_loss(name)
     cards = [CATALOGUE[name]] if name else list(CATALOGUE.values())
     if json_:
         print(json.dumps({card.name: dataclasses.asdict(card) for card in cards}, indent=1))

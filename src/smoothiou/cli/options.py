@@ -73,9 +73,9 @@ def folder_name(text: str) -> str:
 
 def check_names(losses: tuple[str, ...], *, option: str = "--losses") -> None:
     """Refuse an unknown name before anything is read, written or trained."""
-    from smoothiou.losses.catalogue import CATALOGUE
+    from smoothiou.losses.catalogue import CATALOGUE, no_such_loss
 
     for loss in dict.fromkeys(part for spec in losses for part in stage_losses(spec).values()):
         name, _ = parse_loss(loss)
         if ":" not in name and name not in CATALOGUE:
-            raise ConfigError(f"{option}: {name}: no such loss.", hint=did_you_mean(name, CATALOGUE))
+            raise no_such_loss(name, option=option)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from smoothiou.errors import ConfigError, did_you_mean
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LossCard:
@@ -284,3 +286,16 @@ CATALOGUE: dict[str, LossCard] = {
         ),
     )
 }
+
+
+def no_such_loss(name: str, *, option: str = "") -> ConfigError:
+    """Return the error for a name that is not in the table, in the same words wherever it was given.
+
+    Args:
+        name: as given.
+        option: of the command line, with which it was given; "" elsewhere.
+    """
+    return ConfigError(
+        f"{f'{option}: no' if option else 'No'} loss is called {name!r}.",
+        hint=f"{did_you_mean(name, CATALOGUE)} A loss of your own is named package.module:object.",
+    )

@@ -16,6 +16,7 @@ from smoothiou.losses._base import BoxLoss
 from smoothiou.losses.alpha_iou import AlphaIoU
 from smoothiou.losses.balanced_l1 import BalancedL1
 from smoothiou.losses.bounded_iou import BoundedIoU
+from smoothiou.losses.catalogue import no_such_loss
 from smoothiou.losses.ciou import CIoU
 from smoothiou.losses.diou import DIoU
 from smoothiou.losses.efficient_iou import EfficientIoU
@@ -90,10 +91,7 @@ def _find(name: str) -> Any:
         return _import(name)
     if name in LOSSES:
         return LOSSES[name]
-    raise ConfigError(
-        f"No loss is called {name!r}.",
-        hint=f"{did_you_mean(name, LOSSES)} A loss of your own is named package.module:object.",
-    )
+    raise no_such_loss(name)
 
 
 def _import(name: str) -> Callable[..., Any]:
