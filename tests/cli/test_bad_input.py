@@ -186,7 +186,7 @@ def test_a_full_disk_stops_in_words_and_the_same_command_continues(smoothiou, tm
         result = smoothiou("train", "shapes", "--out", "disk/RUN", *TINY)
         assert result.returncode == 1, result.stderr
         assert "No space left on device" in result.stderr
-        assert "--out" in result.stderr
+        assert "Free some space or choose another place" in result.stderr
         assert not (disk / "RUN/last.ckpt").exists()
         assert (disk / "RUN/config.toml").is_file()
         subprocess.run(["mount", "-o", "remount,size=200m", str(disk)], check=True)
