@@ -13,7 +13,7 @@ from smoothiou.config import OptimConfig
 from smoothiou.errors import DivergedError, InterruptedRun
 from smoothiou.train.loop import Loop, train
 from smoothiou.train.optim import build_optimizer
-from smoothiou.train.sinks import MetricsCsv, clock, read_metrics
+from smoothiou.train.sinks import MetricsCsv, read_metrics
 
 
 class OneWeight(nn.Module):
@@ -105,8 +105,3 @@ def test_a_resumed_csv_drops_the_rows_past_the_checkpoint_and_a_row_that_was_cut
     again.write({"step": 3, "loss": 0.25})
     rows = read_metrics(path)
     assert [(row["step"], row["loss"]) for row in rows] == [("1", "1"), ("2", "0.5"), ("3", "0.25")]
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(42, "42 s"), (185, "3:05 min"), (7800, "2:10 h")])
-def test_durations_are_written_as_people_do(seconds, text):
-    assert clock(seconds) == text

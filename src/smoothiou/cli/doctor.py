@@ -66,7 +66,7 @@ def doctor(
         report = examine(
             path, config=config, format=None if config.data.format == "auto" else config.data.format,
             labels=labels or config.data.labels, only=_words(only), skip=_words(skip), decode=not fast,
-            pictures=html is not None, progress=bar.show,
+            pictures=html is not None, progress=bar.count,
         )  # fmt: skip
     found: dict[str, Any] = {**report.shown(), "path": path, "command": shlex.join(["smoothiou", *sys.argv[1:]])}
     if html:
@@ -79,7 +79,7 @@ def doctor(
         from smoothiou.data.doctor.repair import repair
 
         with Bar("images written", quiet=quiet) as bar:
-            found["fixed"] = {"folder": str(fix), "changes": len(repair(report, fix, progress=bar.show))}
+            found["fixed"] = {"folder": str(fix), "changes": len(repair(report, fix, progress=bar.count))}
     found = finite(found)  # a corner may be NaN, which JSON does not know
     failed = report.errors + strict * report.warnings
     if not json_:

@@ -47,7 +47,7 @@ def predict(
     with Bar("images", quiet=quiet) as bar:
         found = predict_images(
             run, images, out=out or run / "predictions", score=score, checkpoint=checkpoint, device=device,
-            progress=bar.show,
+            progress=bar.count,
         )  # fmt: skip
     if json_:
         print(json.dumps(found))

@@ -1,50 +1,27 @@
-"""A live bar with ETA on a terminal, and a plain line every 15 seconds in a log."""
+"""How many of how many are done, with ETA: for commands that go through images or files."""
 
 from __future__ import annotations
 
-import sys
-import time
-from types import TracebackType
-from typing import Self
+from smoothiou.live import LiveLine, clock
 
 
-class Bar:
-    """Shows on stderr how far something is.
+class Bar(LiveLine):
+    """A live line that counts, and leaves no trace on a terminal.
 
     Args:
         label: what is counted.
-        seconds: between plain lines where stderr is no terminal.
+        seconds: between lines in a log.
         quiet: show nothing.
     """
 
     def __init__(self, label: str, *, seconds: float = 15.0, quiet: bool = False) -> None:
-        self.label, self.seconds, self.quiet = label, seconds, quiet
-        self.live = sys.stderr.isatty() and not quiet
-        self.began = self.last = time.monotonic()
-        self._shown = ""
+        super().__init__(seconds=seconds, quiet=quiet, stays=False)
+        self.label = label
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._shown:
-            print(f"\r{' ' * len(self._shown)}\r", end="", file=sys.stderr, flush=True)
-
-    def show(self, done: int, total: int) -> None:
+    def count(self, done: int, total: int) -> None:
         """Say how many of how many are done, when it is time to."""
-        now = time.monotonic()
-        due = now - self.last >= (0.1 if self.live else self.seconds) or (self.live and done == total)
-        if self.quiet or not due:
+        if not self.is_due(forced=self.live and done == total):
             return
-        self.last = now
-        left = (now - self.began) / max(done, 1) * (total - done)
         # The first image waits for the decoder's start, and says nothing about the others.
-        text = f"{self.label} {done}/{total}" + (f"  ETA {left:.0f} s" if done * 50 >= total else "")
-        if self.live:
-            text = f"[{'#' * round(16 * done / max(total, 1)):<16}] {text}"
-            print(f"\r{text:<{len(self._shown)}}", end="", file=sys.stderr, flush=True)
-            self._shown = text
-        else:
-            print(text, file=sys.stderr, flush=True)
+        left = f"  ETA {clock(self.spent / max(done, 1) * (total - done))}" if done * 50 >= total else ""
+        self.show(f"{self.label} {done}/{total}{left}", share=done / max(total, 1))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,9 +27,9 @@ from smoothiou.evaluate.detect import ImageOutput, coco_results, own_images, run
 from smoothiou.evaluate.probe import PROBES_PER_BOX
 from smoothiou.experiment.devices import Place
 from smoothiou.experiment.processes import gathered
+from smoothiou.live import LiveLine, clock
 from smoothiou.runs import version
 from smoothiou.study.results import signature
-from smoothiou.train.sinks import clock
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -205,13 +203,10 @@ class _Images(Sequence[Tensor]):
 
 
 def with_progress(items: Iterator[Any], *, total: int, label: str, quiet: bool, noun: str = "image") -> Iterator[Any]:
-    """Give the items, and a live line with ETA on a terminal that counts them."""
-    began = time.monotonic()
-    live = sys.stderr.isatty() and not quiet
-    for done, item in enumerate(items, 1):
-        if live:
-            left = (time.monotonic() - began) / done * (total - done)
-            print(f"\r{label}  {noun} {done}/{total}  ETA {clock(left)}   ", end="", file=sys.stderr, flush=True)
-        yield item
-    if live:
-        print(file=sys.stderr)
+    """Give the items, and a live line with ETA that counts them."""
+    with LiveLine(quiet=quiet) as line:
+        for done, item in enumerate(items, 1):
+            if line.is_due(forced=line.live and done == total):
+                left = clock(line.spent / done * (total - done))
+                line.show(f"{label}  {noun} {done}/{total}  ETA {left}", share=done / total)
+            yield item

@@ -8,11 +8,11 @@ losses share the initial weights and every batch, so what is left between them i
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -32,10 +32,10 @@ from smoothiou.experiment.paired import compare_probes
 from smoothiou.experiment.probe import entry, require_boxes, require_classes
 from smoothiou.experiment.regressor import Regressor, hidden_crops, learn, refined_boxes
 from smoothiou.experiment.splits import Splits, open_splits
+from smoothiou.live import LiveLine, clock
 from smoothiou.losses import load_loss
 from smoothiou.runs import SCHEMA_VERSION, file_digest, finite, manifest, read_json, refuse_other_plan, write_json
 from smoothiou.study.plan import cell_ids
-from smoothiou.train.sinks import clock
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,9 +174,9 @@ def _train(
     regressor = Regressor(heads, depth=settings.depth).to(opened.place.device)
     place = 0
     try:
-        with _progress(len(todo), settings.steps, quiet=quiet) as tell:
+        with _Progress(len(todo), settings.steps, quiet=quiet) as progress:
             for place, (loss, seed) in enumerate(todo):
-                cell = _cell(loss, seed, regressor, crops, test, settings, opened, tell(place, loss, seed))
+                cell = _cell(loss, seed, regressor, crops, test, settings, opened, progress.of_cell(place, loss, seed))
                 write_json(paths[loss] / f"seed{seed}.json", cell)
     except KeyboardInterrupt:
         raise InterruptedRun(
@@ -273,34 +273,22 @@ def _done(path: Path, seed: int) -> bool:
     return file.is_file() and "images" in read_json(file)
 
 
-@contextmanager
-def _progress(
-    cells: int, steps: int, *, quiet: bool
-) -> Iterator[Callable[[int, str, int], Callable[[int, float], object]]]:
-    """Show one live line with ETA on a terminal, a plain line per finished training in a log."""
-    began, live = time.monotonic(), sys.stderr.isatty() and not quiet
-    shown = ""
+class _Progress(LiveLine):
+    """A live line over all trainings; in a log, a line for each that is done."""
 
-    def of_cell(place: int, loss: str, seed: int) -> Callable[[int, float], object]:
+    def __init__(self, cells: int, steps: int, *, quiet: bool) -> None:
+        super().__init__(seconds=math.inf, quiet=quiet)
+        self.cells, self.steps = cells, steps
+
+    def of_cell(self, place: int, loss: str, seed: int) -> Callable[[int, float], object]:
+        """Return what a training tells its step and mean IoU."""
+
         def tell(step: int, iou: float) -> None:
-            nonlocal shown
-            if quiet or not (live or step == steps):
+            if not self.is_due(forced=step == self.steps):
                 return
-            share = (place + step / steps) / cells
-            left = (time.monotonic() - began) * (1 - share) / share if share else 0.0
-            eta = f"  ETA {clock(left)}" if share else ""
-            text = f"[{place + 1}/{cells}] {loss} seed {seed}  step {step}/{steps}  IoU {iou:.4f}{eta}"
-            if live:
-                text = f"[{'#' * round(16 * share):<16}] {text}"
-                print(f"\r{text:<{len(shown)}}", end="", file=sys.stderr, flush=True)
-            else:
-                print(text, file=sys.stderr, flush=True)
-            shown = text
+            share = (place + step / self.steps) / self.cells
+            eta = f"  ETA {clock(self.spent * (1 - share) / share)}" if share else ""
+            text = f"[{place + 1}/{self.cells}] {loss} seed {seed}  step {step}/{self.steps}  IoU {iou:.4f}{eta}"
+            self.show(text, share=share)
 
         return tell
-
-    try:
-        yield of_cell
-    finally:
-        if live and shown:
-            print(file=sys.stderr)

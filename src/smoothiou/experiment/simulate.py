@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,9 +20,9 @@ from smoothiou.lab.published import PUBLISHED
 from smoothiou.lab.real_boxes import CASES, SPEEDS, simulate_boxes
 from smoothiou.lab.simulation import simulate as simulate_regression
 from smoothiou.lab.team import Team
+from smoothiou.live import LiveLine, clock
 from smoothiou.losses import load_loss
 from smoothiou.losses.catalogue import CATALOGUE
-from smoothiou.train.sinks import clock
 
 DEFAULT = ("iou", "giou", "diou", "ciou", "smooth-iou", "huber")
 STEPS = 200
@@ -129,9 +128,8 @@ def _regression(loss: str, gradients: Literal["exact", "published"], points: int
 
 
 def _run(jobs: Sequence[_Job], *, quiet: bool) -> list[Kept]:
-    progress = _Progress(jobs, quiet=quiet)
     results = []
-    with Team() as team:
+    with Team() as team, _Progress(jobs, quiet=quiet) as progress:
         for job in jobs:
             kept = job.run(progress.told(job), team)
             progress.done(job, kept)
@@ -139,36 +137,28 @@ def _run(jobs: Sequence[_Job], *, quiet: bool) -> list[Kept]:
     return results
 
 
-class _Progress:
-    """One live line over all jobs on a terminal; in a log, a line every 15 seconds and one per finished job."""
+class _Progress(LiveLine):
+    """A live line over all jobs; each that is done leaves one."""
 
     def __init__(self, jobs: Sequence[_Job], *, quiet: bool) -> None:
-        self.quiet, self.live = quiet, sys.stderr.isatty() and not quiet
+        super().__init__(quiet=quiet)
         self.left = sum(job.steps for job in jobs)
         self.total, self.finished = len(jobs), 0
-        self.steps, self.seconds, self.shown = 0, 0.0, ""
-        self.last = time.monotonic()
+        self.steps, self.seconds = 0, 0.0
 
     def told(self, job: _Job) -> Told:
         began, before = time.monotonic(), self.steps
 
         def tell(number: int, error: float, mean_iou: float) -> None:
-            now = time.monotonic()
             self.steps = before + number
-            spent = self.seconds + now - began
-            ahead = spent / max(self.steps, 1) * max(self.left - number, 0)
-            if self.quiet or not (self.live or now - self.last >= 15):
+            if not self.is_due():
                 return
-            self.last = now
-            text = (
+            spent = self.seconds + time.monotonic() - began
+            ahead = spent / max(self.steps, 1) * max(self.left - number, 0)
+            self.show(
                 f"[{self.finished + 1}/{self.total}] {job.name}  step {number}/{job.steps}"
                 f"  error {error:.3f}  IoU {mean_iou:.3f}  ETA {clock(ahead)}"
             )
-            if self.live:
-                print(f"\r{text:<{len(self.shown)}}", end="", file=sys.stderr, flush=True)
-                self.shown = text
-            else:
-                print(text, file=sys.stderr, flush=True)
 
         return tell
 
@@ -177,9 +167,5 @@ class _Progress:
         self.left -= job.steps
         if kept.fresh:
             self.seconds += kept.result["seconds"]
-        if self.quiet:
-            return
         how = f"{kept.result['seconds']:.1f} s" if kept.fresh else "computed before"
-        text = f"[{self.finished}/{self.total}] {job.name}: {how}"
-        print(f"\r{text:<{len(self.shown)}}" if self.live else text, file=sys.stderr, flush=True)
-        self.shown = ""
+        self.keep(f"[{self.finished}/{self.total}] {job.name}: {how}")

@@ -5,13 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import os
-import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
+from smoothiou.live import LiveLine, clock
 from smoothiou.runs import unwritable, write_text
 
 COLUMNS: tuple[str, ...] = (
@@ -70,60 +68,31 @@ def _number(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.6g}"
 
 
-class Progress:
-    """One live line with loss, rate and ETA on a terminal; one plain line per interval in a log.
+class Progress(LiveLine):
+    """A live line with loss, rate and ETA.
 
     Args:
         steps: length of the run.
         start: step at which it begins or continues.
         label: what is being trained.
-        seconds: interval of plain lines where stderr is no terminal.
-        quiet: print nothing.
+        seconds: between lines in a log.
+        quiet: show nothing.
     """
 
     def __init__(self, *, steps: int, start: int, label: str, seconds: float = 15.0, quiet: bool = False) -> None:
+        super().__init__(seconds=seconds, quiet=quiet)
         self.steps, self.start, self.label = steps, start, label
-        self.seconds, self.quiet = seconds, quiet
-        self.live = sys.stderr.isatty() and not quiet
-        self.began = self.last = time.monotonic()
-        self.shown = ""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.live and self.shown:
-            print(file=sys.stderr)
 
     def write(self, row: Mapping[str, float]) -> None:
         """Show a row, when it is time to."""
-        now, step = time.monotonic(), int(row["step"])
-        due = self.live or step == self.steps or now - self.last >= self.seconds
-        if self.quiet or not due or "loss" not in row:
+        step = int(row["step"])
+        if "loss" not in row or not self.is_due(forced=step == self.steps):
             return
-        self.last = now
-        pace = (now - self.began) / max(1, step - self.start)
+        pace = self.spent / max(1, step - self.start)
         text = (
             f"{self.label}  step {step}/{self.steps}  loss {row['loss']:.3f}  lr {row['lr']:.1e}"
             f"  {pace:.2f} s/step  ETA {clock(pace * (self.steps - step))}"
         )
         if "roi_mean_iou" in row and row["roi_mean_iou"] == row["roi_mean_iou"]:
             text += f"  IoU {row['roi_mean_iou']:.2f}"
-        if self.live:
-            bar = "#" * round(16 * step / self.steps)
-            text = f"[{bar:<16}] {text}"
-            print(f"\r{text:<{len(self.shown)}}", end="", file=sys.stderr, flush=True)
-        else:
-            print(text, file=sys.stderr, flush=True)
-        self.shown = text
-
-
-def clock(seconds: float) -> str:
-    """Return a duration as people write it: 42 s, 3:05 min, 2:10 h."""
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds} s"
-    minutes, rest = divmod(seconds, 60)
-    return f"{minutes}:{rest:02d} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d} h"
+        self.show(text, share=step / self.steps)
