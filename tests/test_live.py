@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import sys
 import time
@@ -18,11 +19,11 @@ def now(monkeypatch) -> list[float]:
     return clock
 
 
-@pytest.fixture
-def terminal(capsys, monkeypatch) -> pytest.CaptureFixture[str]:
-    """What is printed, with a stderr that takes itself for a terminal."""
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    return capsys
+class Terminal(io.StringIO):
+    """A stderr that takes itself for a terminal."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 def test_a_log_gets_a_line_every_fifteen_seconds_and_the_forced_ones(now, capsys):
@@ -41,7 +42,8 @@ def test_without_an_interval_a_log_gets_the_forced_lines_alone(now):
     assert line.is_due(forced=True)
 
 
-def test_a_terminal_has_one_line_that_a_longer_one_is_wiped_from(now, terminal):
+def test_a_terminal_has_one_line_that_a_longer_one_is_wiped_from(now, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     with LiveLine() as line:
         assert not line.is_due(), "ten times a second at most"
         now[0] += 0.1
@@ -49,27 +51,30 @@ def test_a_terminal_has_one_line_that_a_longer_one_is_wiped_from(now, terminal):
         line.show("long text", share=0.25)
         line.show("short")
     bar = "[####            ] "
-    assert terminal.readouterr().err == f"\r{bar}long text\rshort{' ' * (len(bar) + 4)}\n"
+    assert terminal.getvalue() == f"\r{bar}long text\rshort{' ' * (len(bar) + 4)}\n"
 
 
-def test_a_line_that_does_not_stay_is_wiped_away(terminal):
+def test_a_line_that_does_not_stay_is_wiped_away(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     with LiveLine(stays=False) as line:
         line.show("text")
-    assert terminal.readouterr().err == "\rtext\r    \r"
+    assert terminal.getvalue() == "\rtext\r    \r"
 
 
-def test_a_kept_line_takes_the_place_of_the_live_one(terminal):
+def test_a_kept_line_takes_the_place_of_the_live_one(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     with LiveLine() as line:
         line.show("at work")
         line.keep("done")
-    assert terminal.readouterr().err == "\rat work\rdone   \n"
+    assert terminal.getvalue() == "\rat work\rdone   \n"
 
 
-def test_quiet_is_quiet(terminal):
+def test_quiet_is_quiet(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     with LiveLine(quiet=True) as line:
         assert not line.is_due(forced=True)
         line.keep("done")
-    assert terminal.readouterr().err == ""
+    assert terminal.getvalue() == ""
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(42, "42 s"), (185, "3:05 min"), (7800, "2:10 h")])

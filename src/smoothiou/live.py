@@ -33,8 +33,8 @@ class LiveLine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._shown:
-            blank = " " * len(self._shown)
-            print("" if self.stays else f"\r{blank}\r", end="\n" if self.stays else "", file=sys.stderr, flush=True)
+            end = "\n" if self.stays else f"\r{' ' * len(self._shown)}\r"
+            print(end, end="", file=sys.stderr, flush=True)
             self._shown = ""
 
     @property
