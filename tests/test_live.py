@@ -46,7 +46,7 @@ def test_a_terminal_has_one_line_that_a_longer_one_is_wiped_from(now, monkeypatc
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     with LiveLine() as line:
         assert not line.is_due(), "ten times a second at most"
-        now[0] += 0.1
+        now[0] += 0.25
         assert line.is_due()
         line.show("long text", share=0.25)
         line.show("short")
