@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from smoothiou.report.html import TEMPLATES
+from smoothiou.report.page import render
 from smoothiou.runs import version, write_text
 
 LABELS = 12
@@ -79,14 +77,6 @@ def write_doctor(found: Mapping[str, Any], pictures: Mapping[str, Any], page: Pa
 
 def render_doctor(found: Mapping[str, Any], pictures: Mapping[str, Any]) -> str:
     """Return the page as one self-contained HTML text."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-    )
     splits = [f"{name} {facts['images']} / {facts['boxes']}" for name, facts in found["splits"].items()]
     facts = [
         ("Data", f"{found['path']} ({found['format']})"),
@@ -95,7 +85,8 @@ def render_doctor(found: Mapping[str, Any], pictures: Mapping[str, Any]) -> str:
         ("Classes", str(len(found["classes"]))),
         ("Looked at", f"{found['decoded'] or 'no'} images decoded, {len(found['checked'])} checks"),
     ]
-    return environment.get_template("doctor.html.j2").render(
+    return render(
+        "doctor.html.j2",
         version=version(),
         found=found,
         sentence=doctor_sentence(found),

@@ -6,10 +6,9 @@ import base64
 import json
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from smoothiou.report.html import TEMPLATES
+from smoothiou.report.page import render
 from smoothiou.report.svg import PALETTE_SIZE
 from smoothiou.runs import version
 
@@ -26,14 +25,6 @@ def render_explorer(grid: LossGrid) -> str:
     The script holds no formula of a loss: it looks numbers up that `lab.grid` computed, and mirrors those of
     symmetric losses.
     """
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-    )
     names = [loss.loss for loss in grid.losses]
     shown = [name for name in FIRST_ARROWS if name in names] or names[:3]
     content: dict[str, Any] = {
@@ -51,8 +42,15 @@ def render_explorer(grid: LossGrid) -> str:
     # "<" could end the element that holds the data.
     data = Markup(json.dumps(content, separators=(",", ":")).replace("<", "\\u003c"))
     boxes = len(grid.sides) ** 2 * (2 * grid.reach + 1) ** 2
-    return environment.get_template("explorer.html.j2").render(
-        version=version(), losses=grid.losses, sides=grid.sides, side=grid.side, data=data, boxes=boxes, whole=whole
+    return render(
+        "explorer.html.j2",
+        version=version(),
+        losses=grid.losses,
+        sides=grid.sides,
+        side=grid.side,
+        data=data,
+        boxes=boxes,
+        whole=whole,
     )
 
 

@@ -6,10 +6,8 @@ import base64
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from smoothiou.inputs import is_inside, real_folder
@@ -18,6 +16,7 @@ from smoothiou.report.cells import verdict_words
 from smoothiou.report.curves import window
 from smoothiou.report.figures import draw_dots, draw_panel, swatch
 from smoothiou.report.material import METRICS, Material, full_name
+from smoothiou.report.page import render
 from smoothiou.report.provenance import differing_settings, failures, rate_sentence, surroundings
 from smoothiou.report.refinement import probe_words, refinement_panels, refinement_table
 from smoothiou.report.series import (
@@ -31,7 +30,6 @@ from smoothiou.report.series import (
 )
 from smoothiou.report.weights import weights_sentence, weights_table
 
-TEMPLATES = Path(__file__).parent / "templates"
 SMALL, LARGE = (340, 210), (460, 300)
 CLASSES_SHOWN = 40
 LABELS_SHOWN = 12
@@ -40,14 +38,6 @@ HEADLINES = ("AP", "AP75", "mean_iou", "refined_mean_iou")
 
 def render_html(material: Material) -> str:
     """Return the page of a study as one self-contained HTML text, the same bytes for the same files."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-    )
     losses = material.losses
     classes = [_widest(dots) for dots in class_differences(material)]
     context = {
@@ -96,7 +86,7 @@ def render_html(material: Material) -> str:
         "surroundings": surroundings(material),
         "command": shlex.join(map(str, material.plan.get("command") or [])),
     }
-    return environment.get_template("report.html.j2").render(context)
+    return render("report.html.j2", **context)
 
 
 def _marked(draw: Callable[[int], str]) -> Callable[[int], Markup]:

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from smoothiou.report.cells import Cell, Row, Table, interval, write
 from smoothiou.report.figures import draw_dots, draw_panel, swatch
-from smoothiou.report.html import LARGE, TEMPLATES
+from smoothiou.report.html import LARGE
+from smoothiou.report.page import render
 from smoothiou.report.refinement import (
     BANDS,
     MEAN,
@@ -109,14 +109,6 @@ def probe_lines(found: dict[str, Any]) -> str:
 
 def render_probe(found: dict[str, Any]) -> str:
     """Return the page as one self-contained HTML text."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-    )
     losses = in_order(found) if found.get("groups") else []
     refit = found.get("refit")
     manifest = found.get("manifest") or (refit or {}).get("manifest") or {}
@@ -148,7 +140,7 @@ def render_probe(found: dict[str, Any]) -> str:
         "command": shlex.join(map(str, manifest.get("command") or [])),
         "machine": _machine(manifest, refit),
     }
-    return environment.get_template("probe.html.j2").render(context)
+    return render("probe.html.j2", **context)
 
 
 def training_table(found: dict[str, Any]) -> Table:

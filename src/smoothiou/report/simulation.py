@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.colors import Normalize
 
 from smoothiou.report.figures import swatch
-from smoothiou.report.html import TEMPLATES
+from smoothiou.report.page import render
 from smoothiou.report.simulation_figures import ERROR_NORM, Curve, draw_basin, draw_curves, draw_grid, draw_scale
 from smoothiou.report.simulation_tables import (
     ALL_CASES,
@@ -87,14 +86,6 @@ def _runs(result: Result) -> Iterator[tuple[str, str, Mapping[str, Any], dict[in
 
 def render_simulation(results: Sequence[Result], *, command: Sequence[str] = ()) -> str:
     """Return the page as one self-contained HTML text."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-    )
     losses = colours(results)
     order = {loss: place for place, loss in enumerate(losses)}
     regression, real = of_kind(results, "regression"), of_kind(results, "boxes")
@@ -125,7 +116,7 @@ def render_simulation(results: Sequence[Result], *, command: Sequence[str] = ())
         "machine": _machine(results),
         "command": shlex.join(map(str, command)),
     }
-    return environment.get_template("simulation.html.j2").render(context)
+    return render("simulation.html.j2", **context)
 
 
 def _marked(draw: Callable[[int], str]) -> Callable[[int], Markup]:
