@@ -16,11 +16,8 @@ from smoothiou.config import (
     RunConfig,
     build_config,
     describe,
-    parse_loss,
     read_recipe,
     recipes,
-    split_losses,
-    stage_losses,
 )  # fmt: skip
 from smoothiou.errors import ConfigError
 
@@ -108,17 +105,6 @@ def test_every_shipped_recipe_is_right_and_states_cost_result_and_command(name):
     assert re.search(r"command:", text), f"{name} states no command"
 
 
-def test_losses_are_split_at_commas_outside_brackets():
-    assert split_losses("huber, smooth-iou[lam=box,delta=2],my.module:loss") == (
-        "huber", "smooth-iou[lam=box,delta=2]", "my.module:loss",
-    )  # fmt: skip
-    assert parse_loss("smooth-iou[lam=box,delta=2,detach=false]") == (
-        "smooth-iou", {"lam": "box", "delta": 2, "detach": False},
-    )  # fmt: skip
-    with pytest.raises(ConfigError, match="huber is named twice"):
-        split_losses("huber,iou,huber")
-
-
 @given(st.dictionaries(st.sampled_from(KEYS), st.text(max_size=12), max_size=3))
 def test_any_text_for_any_setting_is_read_or_refused_in_words(changes):
     try:
@@ -127,13 +113,3 @@ def test_any_text_for_any_setting_is_read_or_refused_in_words(changes):
         return
     else:
         assert tomllib.loads(tomli_w.dumps(config.nested())).keys() == {f.name for f in dataclasses.fields(RunConfig)}
-
-
-def test_a_loss_for_each_stage():
-    assert stage_losses("huber") == {"rpn": "huber", "roi": "huber"}
-    assert stage_losses("huber / smooth-iou[lam=box]") == {"rpn": "huber", "roi": "smooth-iou[lam=box]"}
-    assert split_losses("huber,huber/smooth-iou[lam=box,delta=2]") == ("huber", "huber/smooth-iou[lam=box,delta=2]")
-    with pytest.raises(ConfigError, match="FIRST/SECOND"):
-        stage_losses("huber/iou/giou")
-    with pytest.raises(ConfigError, match="names no loss"):
-        RunConfig().replace({"loss.name": "huber/"})

@@ -19,8 +19,8 @@ from typing import Any, Literal
 
 from smoothiou.errors import ConfigError, did_you_mean
 from smoothiou.inputs import MAX_PIXELS, MOST_PIXELS, read_bytes, short
+from smoothiou.loss_spec import STAGES, stage_losses
 
-STAGES = ("rpn", "roi")
 MAX_RECIPE, MAX_LINE = 2**16, 2000
 """Bytes of a recipe, and signs of a line of it: some texts of many dots take the reader of TOML hours."""
 
@@ -336,67 +336,6 @@ def describe() -> list[tuple[str, Any, str]]:
             assert found, f"{section}.{f.name} has no docstring"
             rows.append((f"{section}.{f.name}", default[f"{section}.{f.name}"], " ".join(found[1].split())))
     return rows
-
-
-def parse_loss(spec: str) -> tuple[str, dict[str, Any]]:
-    """Split `huber[delta=0.5,lam=box]` into a name and its options; numbers, true and false are read as such.
-
-    Raises:
-        ConfigError: the text is no loss specification.
-    """
-    found = re.fullmatch(r"([\w.:-]+)(?:\[(.*)\])?", spec.strip())
-    if not found:
-        raise ConfigError(f"{spec!r} names no loss.", hint="Write NAME, NAME[option=value] or package.module:object.")
-    options: dict[str, Any] = {}
-    for part in filter(None, (found[2] or "").split(",")):
-        key, equals, text = (piece.strip() for piece in part.partition("="))
-        if not equals or not key.isidentifier():
-            raise ConfigError(f"{spec!r}: {part!r} is no option.", hint="Write NAME[option=value,option=value].")
-        options[key] = _literal(text)
-    return found[1], options
-
-
-def stage_losses(spec: str) -> dict[str, str]:
-    """Return the loss of each stage: `huber/smooth-iou` names one for the first and one for the second, `huber` both's.
-
-    Raises:
-        ConfigError: the text is no loss specification.
-    """
-    parts = [part.strip() for part in re.split(r"/(?![^\[]*\])", spec)]
-    if len(parts) > len(STAGES):
-        raise ConfigError(f"{spec!r}: expected one loss, or two as FIRST/SECOND, got {len(parts)}.")
-    for part in parts:
-        parse_loss(part)
-    return dict(zip(STAGES, parts * 2 if len(parts) == 1 else parts, strict=True))
-
-
-def _literal(text: str) -> Any:
-    words = {"true": True, "false": False, "none": None}
-    if text.lower() in words:
-        return words[text.lower()]
-    for number in (int, float):
-        try:
-            return number(text)
-        except ValueError:
-            continue
-    return text
-
-
-def split_losses(text: str) -> tuple[str, ...]:
-    """Split `huber,smooth-iou[lam=box,delta=1]` at the commas outside brackets.
-
-    Raises:
-        ConfigError: the list is empty or names a loss twice.
-    """
-    losses = tuple(part.strip() for part in re.split(r",(?![^\[]*\])", text) if part.strip())
-    if not losses:
-        raise ConfigError("--losses: expected at least one loss, got none.")
-    twice = sorted({loss for loss in losses if losses.count(loss) > 1})
-    if twice:
-        raise ConfigError(f"--losses: {', '.join(twice)} is named twice.")
-    for loss in losses:
-        stage_losses(loss)
-    return losses
 
 
 def recipes() -> dict[str, Path]:

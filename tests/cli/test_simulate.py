@@ -13,8 +13,8 @@ import time
 import pytest
 
 from smoothiou.cli import main
-from smoothiou.config import parse_loss
 from smoothiou.errors import ConfigError
+from smoothiou.loss_spec import parse_loss
 from tests.data.test_box_list import COCO
 
 

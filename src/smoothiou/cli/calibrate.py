@@ -24,8 +24,9 @@ from smoothiou.cli.options import (
     check_names,
     run_config,
 )  # fmt: skip
-from smoothiou.config import RunConfig, split_losses
+from smoothiou.config import RunConfig
 from smoothiou.errors import CheckpointError, ConfigError
+from smoothiou.loss_spec import split_losses
 
 
 def calibrate(

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smoothiou.config import STAGES, RunConfig
+from smoothiou.config import RunConfig
 from smoothiou.errors import ConfigError
+from smoothiou.loss_spec import STAGES
 from smoothiou.runs import write_json
 from smoothiou.study import read_calibration, read_plan, refuse_other_study
 from smoothiou.study.weights import FILE, StageWeights, how_to_measure, joined

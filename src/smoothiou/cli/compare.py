@@ -34,8 +34,9 @@ from smoothiou.cli.options import (
     run_config,
 )  # fmt: skip
 from smoothiou.cli.words import data_lines
-from smoothiou.config import RunConfig, split_losses
+from smoothiou.config import RunConfig
 from smoothiou.errors import ConfigError, IncompleteStudyError
+from smoothiou.loss_spec import split_losses
 
 if TYPE_CHECKING:
     from smoothiou.study import RayOptions

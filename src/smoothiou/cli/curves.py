@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from smoothiou.cli.options import Json, Quiet, folder_name
-from smoothiou.config import split_losses
 from smoothiou.errors import ConfigError
+from smoothiou.loss_spec import split_losses
 
 if TYPE_CHECKING:
     from smoothiou.lab.curves import Slide

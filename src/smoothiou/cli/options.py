@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from smoothiou.config import KEYS, RunConfig, build_config, parse_loss, stage_losses
+from smoothiou.config import KEYS, RunConfig, build_config
 from smoothiou.errors import ConfigError, did_you_mean
+from smoothiou.loss_spec import parse_loss, stage_losses
 
 Settings = Annotated[
     list[str] | None,

@@ -108,7 +108,7 @@ def _refit(
     as_json: bool,
 ) -> None:
     from smoothiou.cli.compare import check_names, parse_seeds
-    from smoothiou.config import split_losses
+    from smoothiou.loss_spec import split_losses
 
     chosen, numbers = split_losses(losses or "huber,smooth-iou"), parse_seeds(seeds or "0,1,2")
     check_names(chosen)

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from smoothiou.cli.options import Json, Quiet
-from smoothiou.config import split_losses
 from smoothiou.errors import ConfigError
+from smoothiou.loss_spec import split_losses
 
 
 def simulate(

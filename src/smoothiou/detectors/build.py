@@ -26,7 +26,6 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import mobilenet_backbone, resnet_fpn_backbone
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 
-from smoothiou.config import STAGES
 from smoothiou.detectors.inception_rcnn import build_inception_v2
 from smoothiou.detectors.nano import build_nano
 from smoothiou.detectors.precision import keep_boxes_in_float32
@@ -44,6 +43,7 @@ from smoothiou.detectors.weights import (
     read_checkpoint,
 )
 from smoothiou.errors import ConfigError, did_you_mean
+from smoothiou.loss_spec import STAGES
 
 
 def _nano(*, num_classes: int, frozen: bool, **settings: Any) -> FasterRCNN:

@@ -16,11 +16,11 @@ from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork
 
 from smoothiou.boxes import in_float
-from smoothiou.config import STAGES, parse_loss
 from smoothiou.detectors.shared_batch import SharedSampler
 from smoothiou.detectors.stage_loss import BoxLoss, StageLoss, which_image
 from smoothiou.detectors.targets import prepare_targets, spare_ignored
 from smoothiou.errors import ConfigError, did_you_mean
+from smoothiou.loss_spec import STAGES, parse_loss
 from smoothiou.losses import load_loss
 
 Model = TypeVar("Model", bound=nn.Module)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from smoothiou.config import RunConfig, stage_losses
+from smoothiou.config import RunConfig
 from smoothiou.detectors import build_detector, set_box_loss
+from smoothiou.loss_spec import stage_losses
 
 
 def build(config: RunConfig, *, classes: int) -> nn.Module:

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from smoothiou.config import RunConfig, parse_loss, stage_losses
+from smoothiou.config import RunConfig
 from smoothiou.data.dataset import DetectionDataset
 from smoothiou.detectors.stage_loss import StageLoss
 from smoothiou.errors import ConfigError, DataError, InterruptedRun
@@ -39,6 +39,7 @@ from smoothiou.experiment.gradients import Positives, capture_positives, pulls
 from smoothiou.experiment.loading import draw_batches
 from smoothiou.experiment.splits import Splits, describe_split, open_splits
 from smoothiou.experiment.training import train_detector
+from smoothiou.loss_spec import parse_loss, stage_losses
 from smoothiou.losses import load_loss
 from smoothiou.losses.catalogue import CATALOGUE
 from smoothiou.runs import SCHEMA_VERSION, manifest

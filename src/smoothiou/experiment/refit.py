@@ -20,7 +20,6 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from smoothiou.config import parse_loss
 from smoothiou.detectors.stage_loss import StageLoss, try_loss
 from smoothiou.errors import ConfigError, DivergedError, InterruptedRun
 from smoothiou.evaluate.probe import DEFINITION
@@ -33,6 +32,7 @@ from smoothiou.experiment.probe import entry, require_boxes, require_classes
 from smoothiou.experiment.regressor import Regressor, hidden_crops, learn, refined_boxes
 from smoothiou.experiment.splits import Splits, open_splits
 from smoothiou.live import LiveLine, clock
+from smoothiou.loss_spec import parse_loss
 from smoothiou.losses import load_loss
 from smoothiou.runs import SCHEMA_VERSION, file_digest, finite, manifest, read_json, refuse_other_plan, write_json
 from smoothiou.study.plan import cell_ids

@@ -10,7 +10,6 @@ from typing import Literal
 
 import numpy as np
 
-from smoothiou.config import parse_loss
 from smoothiou.data.box_list import read_box_list
 from smoothiou.errors import ConfigError
 from smoothiou.lab.cases import points_for
@@ -21,6 +20,7 @@ from smoothiou.lab.real_boxes import CASES, SPEEDS, simulate_boxes
 from smoothiou.lab.simulation import simulate as simulate_regression
 from smoothiou.lab.team import Team
 from smoothiou.live import LiveLine, clock
+from smoothiou.loss_spec import parse_loss
 from smoothiou.losses import load_loss
 from smoothiou.losses.catalogue import CATALOGUE
 

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from smoothiou.config import parse_loss
 from smoothiou.errors import ConfigError, did_you_mean
 from smoothiou.lab.published import PUBLISHED, Published
 from smoothiou.lab.share import CHUNK, Gradient
+from smoothiou.loss_spec import parse_loss
 from smoothiou.losses import SmoothIoU, load_loss
 from smoothiou.losses._base import PairLoss
 from smoothiou.losses.huber import Huber

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from smoothiou.boxes import aligned_iou, to_xyxy
-from smoothiou.config import parse_loss
 from smoothiou.errors import ConfigError
 from smoothiou.lab.curves import CENTRE, SCENE, SIDE
 from smoothiou.lab.pairs import SinglePairLoss
+from smoothiou.loss_spec import parse_loss
 from smoothiou.losses.catalogue import CATALOGUE
 
 SIDES = (10, 14, 20, 28, 40)

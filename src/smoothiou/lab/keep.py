@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from smoothiou.config import parse_loss
 from smoothiou.errors import DataError
+from smoothiou.loss_spec import parse_loss
 from smoothiou.runs import digest, environment, file_digest, read_json, version, write_bytes, write_json
 
 SOURCE = Path(__file__).resolve().parents[1]

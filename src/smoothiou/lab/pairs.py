@@ -7,8 +7,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from smoothiou.config import parse_loss
 from smoothiou.errors import ConfigError
+from smoothiou.loss_spec import parse_loss
 from smoothiou.losses import load_loss
 
 # So many rows are also computed alone, to see whether the others change them.

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from smoothiou import runs
-from smoothiou.config import STAGES, RunConfig
+from smoothiou.config import RunConfig
 from smoothiou.errors import ConfigError, DataError
+from smoothiou.loss_spec import STAGES
 from smoothiou.study.cells import cell_folder, cell_state, claim
 from smoothiou.study.weights import FILE, StageWeights, weight_settings
 

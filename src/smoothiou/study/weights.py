@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from smoothiou import runs
-from smoothiou.config import STAGES
 from smoothiou.errors import DataError
+from smoothiou.loss_spec import STAGES
 
 FILE = "calibration.json"
 
