@@ -107,6 +107,6 @@ def test_another_baseline_makes_the_bootstrap_anew(finished, tmp_path):
 
 def _identity(config: RunConfig) -> dict:
     from smoothiou.experiment.splits import describe_data, open_splits
-    from smoothiou.study.plan import identity
+    from smoothiou.study.identity import identity
 
     return json.loads(json.dumps(identity(config.flat(), describe_data(open_splits(config.data)))))

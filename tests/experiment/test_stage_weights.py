@@ -10,7 +10,7 @@ from smoothiou.errors import ConfigError
 from smoothiou.experiment.build import build
 from smoothiou.experiment.folder import prepare_folder
 from smoothiou.runs import write_json
-from smoothiou.study.plan import cell_hash, identity
+from smoothiou.study.identity import cell_hash, identity
 
 DATA = {"train": {"fingerprint": "aaaa1111"}, "val": None, "test": {"fingerprint": "3c1f9a2b"}}
 

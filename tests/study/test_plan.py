@@ -15,7 +15,8 @@ from smoothiou.config import RunConfig
 from smoothiou.errors import ConfigError, DataError
 from smoothiou.study import cell_folder, estimate, read_plan, write_or_continue
 from smoothiou.study.cells import claim
-from smoothiou.study.plan import NEUTRAL, UNSAID, cell_ids
+from smoothiou.study.identity import NEUTRAL, UNSAID
+from smoothiou.study.plan import cell_ids
 from tests.study.conftest import DATA, facts
 
 

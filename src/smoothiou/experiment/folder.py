@@ -14,7 +14,7 @@ from smoothiou.claims import LOCK
 from smoothiou.config import RunConfig
 from smoothiou.errors import ConfigError
 from smoothiou.runs import PART, read_json, refuse_other_plan, write_text
-from smoothiou.study.plan import UNSAID
+from smoothiou.study.identity import UNSAID
 
 # What lies in a cell's folder before its run begins.
 BEFORE = {"config.toml", "log.txt", "error.txt", LOCK}
@@ -38,7 +38,7 @@ def prepare_folder(
     Args:
         folder: of the run.
         config: its settings.
-        identity: what makes the run this run (`study.plan.identity`).
+        identity: what makes the run this run (`study.identity`).
         overwrite: delete the run that lies here (its own files, nothing else) and start anew.
 
     Raises:

@@ -43,7 +43,7 @@ from smoothiou.experiment.processes import (
 )
 from smoothiou.experiment.splits import Splits, describe_data, open_splits
 from smoothiou.runs import SCHEMA_VERSION, finite, manifest, refuse_other_plan, write_json, write_text
-from smoothiou.study.plan import cell_hash, identity
+from smoothiou.study.identity import cell_hash, identity
 from smoothiou.train.checkpoint import LAST, PREVIOUS, load_newest, restore_model, save_checkpoint
 from smoothiou.train.loop import Loop, train
 from smoothiou.train.optim import build_optimizer

@@ -1,6 +1,8 @@
 """A study: losses times seeds, planned, run cell by cell, and summed up with its doubts. No torch.
 
-plan     settings -> plan.json: which cells there are, and what makes two of them the same
+plan     settings -> plan.json: which cells there are; a study continues, grows, or is refused
+identity what makes two cells the same
+estimate what a study will cost
 weights  what a calibration gave each loss, and how it was found
 cells    run them one after the other; what is done is skipped, what failed is noted and tried again
 launch   run several at once, each in a process of its own
@@ -10,8 +12,9 @@ results  result.json files -> one summary and one sentence
 """
 
 from smoothiou.study.cells import CellEvent, cell_folder, cell_state, claim_study, run_cells
+from smoothiou.study.estimate import estimate
 from smoothiou.study.launch import run_parallel, train_command
-from smoothiou.study.plan import estimate, make_plan, read_plan, refuse_other_study, write_or_continue
+from smoothiou.study.plan import make_plan, read_plan, refuse_other_study, write_or_continue
 from smoothiou.study.ray_cluster import RayOptions
 from smoothiou.study.ray_launch import run_on_ray
 from smoothiou.study.results import collect, sentence_of_result, signature, validate_result

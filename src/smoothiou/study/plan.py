@@ -1,8 +1,7 @@
-"""plan.json: which cells a study has, and what makes two cells the same. No torch."""
+"""plan.json: which cells a study has, and whether a study continues the one that lies there. No torch."""
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 import shutil
@@ -15,47 +14,11 @@ from smoothiou import runs
 from smoothiou.config import RunConfig
 from smoothiou.errors import ConfigError, DataError
 from smoothiou.loss_spec import STAGES
-from smoothiou.study.cells import cell_folder, cell_state, claim
+from smoothiou.study.cells import cell_state, claim
+from smoothiou.study.identity import SPLITS, UNSAID, cell_hash, identity
 from smoothiou.study.weights import FILE, StageWeights, weight_settings
 
-NEUTRAL = (
-    # The fingerprints say what the data is, wherever it lies.
-    "data.path", "data.format", "data.allow_dropped", "data.max_pixels", "data.follow_links",
-    # Where, not what; every result records it, and `collect` says when cells differ.
-    "train.device",
-    # How fast, and how often something is written.
-    "train.workers", "train.cache_mb", "train.log_every", "train.save_seconds",
-    "train.load_seconds", "train.wait_seconds",
-)  # fmt: skip
-"""Settings that do not change what is learnt: a study may be continued with others."""
-
-UNSAID = {
-    "loss.rpn_weight": 1.0,
-    "loss.roi_weight": 1.0,
-    "model.flavour": "torchvision",
-    "model.keep": 0.0,
-    "optim.epsilon": 1.0,
-    "optim.clip_by": "global",
-    "train.deterministic": False,
-    "train.compile": False,
-}
-"""Settings that came after the first studies, with the value that those had: it stays out of what makes a run this
-run, so that what was finished before stays finished."""
-
 PER_CELL = ("loss.name", "train.seed")
-SPLITS = ("train", "val", "test")
-
-# Million parameters of Faster R-CNN with each backbone, and optimizer states per weight: for a first guess at
-# disk space.
-_PARAMETERS = {
-    "nano": 2.7,
-    "resnet18-fpn": 28.3,
-    "resnet50-fpn": 41.5,
-    "mobilenet-v3-fpn": 19.4,
-    "inception-v2": 13.3,
-    "vgg16": 136.9,
-}
-_STATES = {"adamw": 2, "sgd": 1, "rmsprop": 2, "tf-rmsprop": 2}
 
 # All that a study's own commands write into its folder beside the cells.
 _WRITTEN = (
@@ -143,40 +106,6 @@ def _require_distinct(option: str, values: list[Any]) -> None:
     if twice or not values:
         got = f"{twice[0]!r} twice" if twice else "none"
         raise ConfigError(f"{option}: expected at least one and each once, got {got}.")
-
-
-def cell_hash(settings: Mapping[str, Any], data: Mapping[str, Mapping[str, Any] | None]) -> str:
-    """Return 12 hex digits: equal for two runs that must give the same result (see `NEUTRAL`).
-
-    Args:
-        settings: `RunConfig.flat()`.
-        data: per split its facts with "fingerprint", or None.
-    """
-    return runs.digest({"schema_version": runs.SCHEMA_VERSION, **identity(settings, data)})
-
-
-def identity(settings: Mapping[str, Any], data: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Any]:
-    """Return what makes a run this run: its settings without the neutral ones, and its data's fingerprints."""
-    kept = {k: value for k, value in settings.items() if k not in NEUTRAL and (k, value) not in UNSAID.items()}
-    prints = {
-        f"data.{split}.fingerprint": facts["fingerprint"] if (facts := data.get(split)) else None for split in SPLITS
-    }
-    weights = settings.get("model.weights", "none")
-    if content := _content(weights):  # the same path may hold other weights tomorrow
-        kept["model.weights"] = f"{weights}#{content}"
-    return {**kept, **prints}
-
-
-def _content(weights: str) -> str:
-    """Return a short hash of what the named weights hold; "" where that is no file here."""
-    if not weights.startswith("tf:"):
-        return runs.file_digest(Path(weights)) if Path(weights).is_file() else ""
-    # NAME stands for NAME.index and NAME.data-*; it may also be one of these, or their folder.
-    path = Path(weights.removeprefix("tf:"))
-    name = re.sub(r"\.(index|data-\d+-of-\d+)$", "", path.name)
-    folder, pattern = (path, "*") if path.is_dir() else (path.parent, f"{glob.escape(name)}.*")
-    files = [file for file in sorted(folder.glob(pattern)) if re.search(r"\.(index|data-\d+-of-\d+)$", file.name)]
-    return runs.digest([runs.file_digest(file) for file in files]) if files else ""
 
 
 def cell_ids(losses: Sequence[str]) -> dict[str, str]:
@@ -357,53 +286,3 @@ def _delete_study(folder: Path) -> None:
             shutil.rmtree(going, ignore_errors=True)
     for name in _WRITTEN:
         (folder / name).unlink(missing_ok=True)
-
-
-def estimate(plan: Mapping[str, Any], folder: str | Path | None = None, *, jobs: int = 1) -> dict[str, Any]:
-    """Return what a study will cost, for `--dry-run`.
-
-    Args:
-        plan: from `make_plan` or `write_or_continue`.
-        folder: of the study; its finished cells tell seconds and disk space. None: nothing is known yet.
-        jobs: cells that run at once.
-
-    Returns:
-        cells, done, to_run, steps (still to take), disk_mb (of all cells), disk_free_mb (None without a
-        folder), seconds (None as long as no cell is done) and basis: where the estimate comes from, in words.
-    """
-    cells = plan["cells"]
-    done = [cell for cell in cells if folder is not None and cell_state(folder, cell) == "done"]
-    to_run = len(cells) - len(done)
-    settings = plan["settings"]
-    seconds = None
-    if folder is not None and done:
-        homes = [cell_folder(folder, cell) for cell in done]
-        costs = [runs.read_json(home / "result.json").get("cost", {}) for home in homes]
-        each = [(cost.get("train_seconds") or 0) + (cost.get("eval_seconds") or 0) for cost in costs]
-        seconds = sum(each) / len(each) * -(-to_run // max(1, min(jobs, to_run or 1)))
-        megabytes = sum(_size(home) for home in homes) / len(homes) / 1e6
-        basis = f"{len(done)} finished cell{'s' if len(done) > 1 else ''}"
-    else:
-        weights = 4 * _PARAMETERS.get(settings["model.name"], _PARAMETERS["resnet50-fpn"])
-        # best.ckpt holds weights, last.ckpt weights and the optimizer's states; 5 MB for all else.
-        megabytes = weights * (2 + _STATES.get(settings["optim.name"], 2)) + 5
-        basis = "the size of the model; time is known after the first cell"
-    return {
-        "cells": len(cells),
-        "done": len(done),
-        "to_run": to_run,
-        "steps": to_run * settings["train.steps"],
-        "disk_mb": round(megabytes * len(cells)),
-        "disk_free_mb": _free_mb(Path(folder)) if folder is not None else None,
-        "seconds": seconds,
-        "basis": basis,
-    }
-
-
-def _size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-
-
-def _free_mb(folder: Path) -> int:
-    there = next(path for path in [folder.absolute(), *folder.absolute().parents] if path.is_dir())
-    return round(shutil.disk_usage(there).free / 1e6)

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 from smoothiou.config import RunConfig, build_config
 from smoothiou.errors import ConfigError, DataError, did_you_mean
+from smoothiou.study.identity import NEUTRAL
 from smoothiou.study.paper import LOSSES, METRICS_3, TITLES
-from smoothiou.study.plan import NEUTRAL, PER_CELL
+from smoothiou.study.plan import PER_CELL
 
 Scale = Literal["tiny", "full"]
 

@@ -1,0 +1,73 @@
+"""What a study will cost in steps, disk space and time, before it runs. No torch."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from smoothiou import runs
+from smoothiou.study.cells import cell_folder, cell_state
+
+# Million parameters of Faster R-CNN with each backbone, and optimizer states per weight: for a first guess at
+# disk space.
+_PARAMETERS = {
+    "nano": 2.7,
+    "resnet18-fpn": 28.3,
+    "resnet50-fpn": 41.5,
+    "mobilenet-v3-fpn": 19.4,
+    "inception-v2": 13.3,
+    "vgg16": 136.9,
+}
+_STATES = {"adamw": 2, "sgd": 1, "rmsprop": 2, "tf-rmsprop": 2}
+
+
+def estimate(plan: Mapping[str, Any], folder: str | Path | None = None, *, jobs: int = 1) -> dict[str, Any]:
+    """Return what a study will cost, for `--dry-run`.
+
+    Args:
+        plan: from `make_plan` or `write_or_continue`.
+        folder: of the study; its finished cells tell seconds and disk space. None: nothing is known yet.
+        jobs: cells that run at once.
+
+    Returns:
+        cells, done, to_run, steps (still to take), disk_mb (of all cells), disk_free_mb (None without a
+        folder), seconds (None as long as no cell is done) and basis: where the estimate comes from, in words.
+    """
+    cells = plan["cells"]
+    done = [cell for cell in cells if folder is not None and cell_state(folder, cell) == "done"]
+    to_run = len(cells) - len(done)
+    settings = plan["settings"]
+    seconds = None
+    if folder is not None and done:
+        homes = [cell_folder(folder, cell) for cell in done]
+        costs = [runs.read_json(home / "result.json").get("cost", {}) for home in homes]
+        each = [(cost.get("train_seconds") or 0) + (cost.get("eval_seconds") or 0) for cost in costs]
+        seconds = sum(each) / len(each) * -(-to_run // max(1, min(jobs, to_run or 1)))
+        megabytes = sum(_size(home) for home in homes) / len(homes) / 1e6
+        basis = f"{len(done)} finished cell{'s' if len(done) > 1 else ''}"
+    else:
+        weights = 4 * _PARAMETERS.get(settings["model.name"], _PARAMETERS["resnet50-fpn"])
+        # best.ckpt holds weights, last.ckpt weights and the optimizer's states; 5 MB for all else.
+        megabytes = weights * (2 + _STATES.get(settings["optim.name"], 2)) + 5
+        basis = "the size of the model; time is known after the first cell"
+    return {
+        "cells": len(cells),
+        "done": len(done),
+        "to_run": to_run,
+        "steps": to_run * settings["train.steps"],
+        "disk_mb": round(megabytes * len(cells)),
+        "disk_free_mb": _free_mb(Path(folder)) if folder is not None else None,
+        "seconds": seconds,
+        "basis": basis,
+    }
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _free_mb(folder: Path) -> int:
+    there = next(path for path in [folder.absolute(), *folder.absolute().parents] if path.is_dir())
+    return round(shutil.disk_usage(there).free / 1e6)
