@@ -7,7 +7,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -110,7 +110,7 @@ def compare(
         # On a cluster, the device is there.
         experiment.check(config.replace({"train.device": "auto"}) if ray else config, losses=chosen)
     from smoothiou.experiment.splits import describe_data, open_splits
-    from smoothiou.study import claim_study, estimate, make_plan, write_or_continue
+    from smoothiou.study import claim_study, make_plan, write_or_continue
 
     splits = open_splits(config.data)
     planned = functools.partial(
@@ -124,14 +124,7 @@ def compare(
     if not quiet:
         say(quick_line(splits, config))
     if dry_run:
-        cost = estimate(plan, folder if folder.exists() else None, jobs=jobs)
-        to_measure = calibration.new if calibration else []
-        if json_:
-            shown = {"study": str(folder), "estimate": cost, "to_calibrate": to_measure, "cells": plan["cells"]}
-            print(json.dumps(shown))
-        else:
-            before = [f"would calibrate first: {', '.join(to_measure)}"] if to_measure else []
-            print("\n".join([*before, *(cell["id"] for cell in plan["cells"]), _cost_line(cost)]))
+        _show_cost(folder, plan, jobs=jobs, to_calibrate=calibration.new if calibration else [], as_json=json_)
         return
     with claim_study(folder):
         if calibration:
@@ -216,6 +209,18 @@ def _describe(plan: Mapping[str, Any], say: Any) -> None:
         f"{len(plan['losses'])} losses x {len(plan['seeds'])} seeds, {settings['train.steps']} steps of"
         f" {settings['train.batch_size']} images each, {settings['model.name']}; classes: {', '.join(plan['classes'])}"
     )
+
+
+def _show_cost(folder: Path, plan: Mapping[str, Any], *, jobs: int, to_calibrate: Sequence[str], as_json: bool) -> None:
+    from smoothiou.study import estimate
+
+    cost = estimate(plan, folder if folder.exists() else None, jobs=jobs)
+    if as_json:
+        shown = {"study": str(folder), "estimate": cost, "to_calibrate": to_calibrate, "cells": plan["cells"]}
+        print(json.dumps(shown))
+        return
+    before = [f"would calibrate first: {', '.join(to_calibrate)}"] if to_calibrate else []
+    print("\n".join([*before, *(cell["id"] for cell in plan["cells"]), _cost_line(cost)]))
 
 
 def _cost_line(cost: Mapping[str, Any]) -> str:
