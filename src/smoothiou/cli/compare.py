@@ -205,8 +205,12 @@ def _where_to_look(folder: Path, missing: list[str]) -> str:
 def _describe(plan: Mapping[str, Any], say: Any) -> None:
     say(data_lines(plan["data"]))
     settings = plan["settings"]
+    counts = [
+        f"{len(plan[word])} {word if len(plan[word]) != 1 else single}"
+        for word, single in (("losses", "loss"), ("seeds", "seed"))
+    ]
     say(
-        f"{len(plan['losses'])} losses x {len(plan['seeds'])} seeds, {settings['train.steps']} steps of"
+        f"{' x '.join(counts)}, {settings['train.steps']} steps of"
         f" {settings['train.batch_size']} images each, {settings['model.name']}; classes: {', '.join(plan['classes'])}"
     )
 

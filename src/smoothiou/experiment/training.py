@@ -222,20 +222,8 @@ def train_detector(
     optimizer = build_optimizer(model, config.optim)
     classes = list(splits.train.classes)
     here = {"device": place.device.type, "precision": place.precision, "processes": place.world}
-    start, before, best, spent = 0, 0.0, -1.0, Spent()
-    checkpoint, warning = load_newest(folder, needed=RESUMED, set_aside=place.rank == 0)
-    if warning and place.rank == 0:
-        print(warning, file=sys.stderr)
-    if checkpoint is not None:
-        restore_model(model, checkpoint["model"], path=folder / LAST)
-        # Another precision or number of processes would end in other weights than the uninterrupted run.
-        refuse_other_plan(folder, checkpoint["place"], here, what="kind of place, where this run began")
-        optimizer.load_state_dict(checkpoint["optimizer"])
-        load_box_loss_state(model, checkpoint["box_loss"])
-        start, best = checkpoint["step"], checkpoint["best"]
-        before, spent = checkpoint["seconds"], Spent(checkpoint["seconds"], checkpoint["watching"])
-        if place.rank == 0 and (changed := _changed(checkpoint)):
-            print(changed, file=sys.stderr)
+    start, best, spent = _take_up(model, optimizer, folder, place, here)
+    before = spent.seconds
     require_one_step(start, place)
     began = time.monotonic()
     if start and not quiet and place.rank == 0:
@@ -311,6 +299,35 @@ def train_detector(
         )  # fmt: skip
     spent.seconds = before + time.monotonic() - began
     return spent
+
+
+def _take_up(
+    model: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, place: Place, here: Mapping[str, Any]
+) -> tuple[int, float, Spent]:
+    """Put detector and optimizer where the newest whole checkpoint left them.
+
+    Args:
+        model, optimizer: changed in place.
+        folder: of the run.
+        place: where to compute.
+        here: its kind, which must be that of the checkpoint.
+
+    Returns:
+        The step, the best AP on the val split and the time that were reached; those of a start without a checkpoint.
+    """
+    checkpoint, warning = load_newest(folder, needed=RESUMED, set_aside=place.rank == 0)
+    if warning and place.rank == 0:
+        print(warning, file=sys.stderr)
+    if checkpoint is None:
+        return 0, -1.0, Spent()
+    restore_model(model, checkpoint["model"], path=folder / LAST)
+    # Another precision or number of processes would end in other weights than the uninterrupted run.
+    refuse_other_plan(folder, checkpoint["place"], here, what="kind of place, where this run began")
+    optimizer.load_state_dict(checkpoint["optimizer"])
+    load_box_loss_state(model, checkpoint["box_loss"])
+    if place.rank == 0 and (changed := _changed(checkpoint)):
+        print(changed, file=sys.stderr)
+    return checkpoint["step"], checkpoint["best"], Spent(checkpoint["seconds"], checkpoint["watching"])
 
 
 def _rounding() -> dict[str, Any]:
