@@ -7,6 +7,7 @@ which is the reference for both.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -118,7 +119,7 @@ def transformed() -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _ByHandLoss:
+class _ByHandLoss(ABC):
     """A loss of overlap of rows (K, 4): values and gradients, as numbers."""
 
     measure: Measure
@@ -130,9 +131,9 @@ class _ByHandLoss:
         """The name of the GPU kernel that computes the measure, if there is one."""
         return getattr(self.measure, "kernel", None)
 
+    @abstractmethod
     def __call__(self, pred: Array, target: Array, aspect: Array | None) -> tuple[Array, Array]:
         """Return values (K,) and their gradients (K, 4) with the predictions, in the library of the arrays."""
-        raise NotImplementedError
 
     def differentiable(self, pred: Tensor, target: Tensor, anchors: Tensor | None) -> Tensor:
         """Return the gradients (K, 4) as a function of the rows, in at least float32."""
