@@ -212,7 +212,7 @@ FAULTS = [
     (saved_again, "look-alike", 1, "val: 007", 'looks like 002 of the split "train"'),
     (turned, "exif-rotation", 1, "train: 002", "has the EXIF orientation 6"),
     (png_called_jpg, "wrong-ending", 1, "002.jpg", "holds PNG data"),
-    (with_alpha, "not-rgb", 1, "002.png", "is alpha (PNG)"),
+    (with_alpha, "not-rgb", 1, "002.png", "is with alpha (PNG)"),
     (in_no_list, "unlisted-image", 1, "030.jpg", "is in no split"),
 ]
 

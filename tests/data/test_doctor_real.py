@@ -32,7 +32,7 @@ KNOWN = [
         {"missing-annotation": 4, "empty-split": 0, "wrong-ending": 2, "not-rgb": 2, "unlisted-image": 1},
         [
             *("Abyssinian_104", "Bengal_111", "Bengal_175"),
-            *("Abyssinian_34.jpg: holds GIF", "Abyssinian_5.jpg: holds PNG", "Abyssinian_5.jpg: is alpha"),
+            *("Abyssinian_34.jpg: holds GIF", "Abyssinian_5.jpg: holds PNG", "Abyssinian_5.jpg: is with alpha"),
             "is the head",
         ],
     ),
@@ -41,7 +41,7 @@ KNOWN = [
         {},
         # Not in its description: two of its files have the same bytes.
         {"missing-image": 6, "wrong-ending": 26, "not-rgb": 3, "duplicate-image": 1},
-        ["road529.xml", "road530.xml", "road531.xml", "holds JPEG data", "is alpha (PNG)"],
+        ["road529.xml", "road530.xml", "road531.xml", "holds JPEG data", "is with alpha (PNG)"],
     ),
     (
         "udacity",

@@ -69,7 +69,7 @@ def test_unknown_places_say_what_was_looked_for_and_found(tmp_path, make_voc):
     (tmp_path / "bccd" / "labels.txt").write_text("a 1")
     with pytest.raises(DataError, match=r"expected a folder, a COCO file \(\.json\) or a file of Udacity's labels"):
         detect_format(tmp_path / "bccd" / "labels.txt")
-    with pytest.raises(DataError, match="no such folder"):
+    with pytest.raises(DataError, match=r"no such folder\. Name the folder of a data set, or `shapes`"):
         load_dataset(tmp_path / "gone", format="voc")
 
 

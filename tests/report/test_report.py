@@ -498,3 +498,9 @@ class TestRefinement:
         text = Page((folder / "report.html").read_text()).text
         assert "IoU after, against IoU before" not in text
         assert "Mean IoU, all boxes" in text
+
+
+def test_a_difference_that_looks_like_nothing_has_no_minus():
+    assert write(-0.00001, METRICS["mean_iou"], signed=True) == "+0.0000"
+    assert write(-0.00001, METRICS["AP"], signed=True) == "+0.00"
+    assert write(-0.0001, METRICS["AP"], signed=True) == "−0.01"

@@ -132,9 +132,7 @@ def _detect_one(path: str | Path) -> str:
         return "shapes"
     path = Path(os.path.expanduser(path))
     if not os.path.exists(path):
-        siblings = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
-        guess = did_you_mean(path.name, [*siblings, "shapes"])
-        raise DataError(f"{path}: no such folder.", hint=guess if guess.startswith("Did") else "")
+        raise _no_such_folder(path)
     if path.is_file():
         if path.suffix.lower() == ".json":
             return "coco"
@@ -281,5 +279,12 @@ def _format(path: str | Path, format: str | None) -> str:
     if format not in FORMATS:
         raise ConfigError(f"data.format: {format!r} is no format.", hint=did_you_mean(format, ("auto", *FORMATS)))
     if format != "shapes" and not os.path.exists(os.path.expanduser(path)):
-        raise DataError(f"{path}: no such folder.")
+        raise _no_such_folder(Path(os.path.expanduser(path)))
     return format
+
+
+def _no_such_folder(path: Path) -> DataError:
+    siblings = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
+    guess = did_you_mean(path.name, [*siblings, "shapes"])
+    otherwise = "Name the folder of a data set, or `shapes` for the synthetic one."
+    return DataError(f"{path}: no such folder.", hint=guess if guess.startswith("Did") else otherwise)

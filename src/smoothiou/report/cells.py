@@ -64,8 +64,9 @@ def write(value: float | None, metric: Metric, *, signed: bool = False) -> str:
     """Return a number of 0 to 1 in a metric's form, with a true minus sign; a dash for None."""
     if value is None:
         return NOTHING
-    text = f"{100 * value:{'+' if signed else ''}.2f}" if metric.percent else f"{value:{'+' if signed else ''}.4f}"
-    return text.replace("-", "−")
+    shown, digits = (100 * value, 2) if metric.percent else (value, 4)
+    shown = round(shown, digits) + 0.0  # what looks like nothing has no minus: -0.0 + 0.0 is 0.0
+    return f"{shown:{'+' if signed else ''}.{digits}f}".replace("-", "−")
 
 
 def interval(entry: dict[str, Any], metric: Metric) -> str:

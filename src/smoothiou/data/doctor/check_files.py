@@ -127,7 +127,7 @@ def wrong_ending(case: Case) -> list[Example]:
 
 def not_rgb(case: Case) -> list[Example]:
     """Grey, palette, alpha, CMYK and 16-bit images; those with alpha first."""
-    words = {"L": "grey", "1": "black and white", "P": "palette", "RGBA": "alpha", "LA": "grey with alpha"}
+    words = {"L": "grey", "1": "black and white", "P": "of a palette", "RGBA": "with alpha", "LA": "grey with alpha"}
     found = [
         Example(where=_name(shot), message=f"is {words.get(shot.mode, shot.mode)} ({shot.kind})", entry=entry)
         for entry, shot in _shots(case)
