@@ -12,7 +12,8 @@ from PIL import Image
 
 from smoothiou.data import load_dataset
 from smoothiou.data.doctor import CHECKS, examine
-from smoothiou.data.doctor.repair import COLUMNS, refuse_taken, repair
+from smoothiou.data.doctor.changes import COLUMNS
+from smoothiou.data.doctor.repair import refuse_taken, repair
 from smoothiou.errors import ConfigError, DataError
 from tests.data import test_doctor as faults
 from tests.data.conftest import write_xml

@@ -55,7 +55,7 @@ def image_size(path: Path) -> tuple[int, int]:
 def _open(path: Path) -> Image.Image:
     """Return an image of which only the header was read."""
     require_regular(path)
-    image = Image.open(path, formats=_types())
+    image = Image.open(path, formats=known_types())
     width, height = image.size
     if width * height > limits().pixels:
         image.close()
@@ -67,7 +67,8 @@ def _open(path: Path) -> Image.Image:
 
 
 @functools.cache
-def _types() -> tuple[str, ...]:
+def known_types() -> tuple[str, ...]:
+    """Return Pillow's names of the types of `TYPES` that it can open here."""
     Image.init()
     return tuple(name for name in TYPES if name in Image.OPEN)
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 from smoothiou.data.records import Box
 from smoothiou.data.splits import in_usual_order, usual_name
+from smoothiou.errors import DataError
 
 Kept = Literal["read", "missing", "broken"]
 
@@ -140,3 +141,9 @@ class Survey:
             for split in in_usual_order(self.splits)
             if not (whole and usual_name(split) == "trainval")
         }
+
+
+def bare_message(error: Exception, path: Path) -> str:
+    """Return what an error says, without the path that stands before it."""
+    text = error.message if isinstance(error, DataError) else str(error)
+    return text.removeprefix(str(path)).lstrip(":, ").rstrip(".")

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from smoothiou.data.doctor.facts import Photo
-from smoothiou.data.images import SUFFIXES, _types, read_image
+from smoothiou.data.images import SUFFIXES, known_types, read_image
 from smoothiou.errors import DataError
 from smoothiou.inputs import allowing, limits, require_regular
 
@@ -54,7 +54,7 @@ def header(path: Path) -> Photo:
     """Return what an image's header tells, or why it cannot be read; no pixel is decoded."""
     try:
         require_regular(path)
-        with Image.open(path, formats=_types()) as image:
+        with Image.open(path, formats=known_types()) as image:
             width, height = image.size
             if width * height > limits().pixels:
                 problem = f"would have {width} x {height} pixels, and at most {limits().pixels:,} are decoded"
@@ -79,7 +79,7 @@ def look(photo: Photo, *, picture: bool) -> Look:
     try:
         if photo.kind in ("JPEG", "MPO"):
             # libjpeg reads every byte and puts an eighth of the pixels together: three times as fast.
-            with Image.open(photo.path, formats=_types()) as image:
+            with Image.open(photo.path, formats=known_types()) as image:
                 image.draft("RGB" if picture else "L", (SIDE, SIDE) if picture else (72, 64))
                 image.load()
                 pixels = image.convert("RGB" if picture else "L")

@@ -9,7 +9,7 @@ from typing import Any
 
 from smoothiou.data import coco
 from smoothiou.data.coco_file import read_boxes, read_categories, read_json
-from smoothiou.data.doctor.facts import Entry, Example, Photo, Survey
+from smoothiou.data.doctor.facts import Entry, Example, Photo, Survey, bare_message
 from smoothiou.data.doctor.photos import header
 from smoothiou.data.images import ImageFinder
 from smoothiou.data.records import Box
@@ -67,7 +67,7 @@ class _Scan:
             content = read_json(file)
             categories = read_categories(content, file)
         except DataError as error:
-            self.note("unreadable-annotation", file.name, _tail(error, file))
+            self.note("unreadable-annotation", file.name, bare_message(error, file))
             return ()
         self.classes += categories.values()
         images, alias, doubtful = self._images(content["images"], file)
@@ -136,7 +136,9 @@ class _Scan:
                     {"annotations": [annotation]}, file, images=[image], categories=categories
                 )[image]  # fmt: skip
             except (DataError, TypeError) as error:
-                self.note("unreadable-annotation", where, _tail(error, file).replace("annotations[0]", "").strip(": "))
+                self.note(
+                    "unreadable-annotation", where, bare_message(error, file).replace("annotations[0]", "").strip(": ")
+                )
                 continue
             boxes.setdefault(alias[image], []).append(dataclasses.replace(found, where=where))
         return boxes
@@ -160,8 +162,3 @@ def _size(image: Mapping[str, Any]) -> tuple[int, int] | None:
     if type(width) is not int or type(height) is not int:
         return None
     return min(max(width, -1), LARGEST), min(max(height, -1), LARGEST)
-
-
-def _tail(error: Exception, file: Path) -> str:
-    text = error.message if isinstance(error, DataError) else str(error)
-    return text.removeprefix(str(file)).lstrip(":, ").rstrip(".")

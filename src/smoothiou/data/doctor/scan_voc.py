@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from smoothiou.data import pets, voc
-from smoothiou.data.doctor.facts import Entry, Example, Photo, Survey
+from smoothiou.data.doctor.facts import Entry, Example, Photo, Survey, bare_message
 from smoothiou.data.doctor.photos import header
 from smoothiou.data.doctor.scan_coco import LARGEST
 from smoothiou.data.records import Box
@@ -122,7 +122,7 @@ class _Scan:
             except DataError as error:
                 self._annotations[xml] = None
                 where = xml.relative_to(self.root).as_posix()
-                self.note("unreadable-annotation", Example(where=where, message=_tail(error, xml)))
+                self.note("unreadable-annotation", Example(where=where, message=bare_message(error, xml)))
         return self._annotations[xml]
 
     def _photo(self, item: voc.Item, annotation: Annotation | None) -> Photo | None:
@@ -131,7 +131,7 @@ class _Scan:
                 item.name, file_name=annotation.file_name if annotation else "", where=str(item.xml)
             )
         except DataError as error:
-            return Photo(path=None, problem=_tail(error, item.xml))
+            return Photo(path=None, problem=bare_message(error, item.xml))
         if path is None:
             return None
         if path not in self._photos:
@@ -144,8 +144,3 @@ def _size(annotation: Annotation) -> tuple[int, int] | None:
         return None
     width, height = (min(max(side, -1), LARGEST) for side in annotation.size)
     return width, height
-
-
-def _tail(error: DataError, path: Path) -> str:
-    """Return a message without the path that stands before it."""
-    return error.message.removeprefix(str(path)).lstrip(":, ").rstrip(".")
