@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import pytest
@@ -495,3 +496,14 @@ def test_pets_are_heads(tmp_path):
     add(voc(tmp_path / "voc"), "000", boxes_of(0))
     with pytest.raises(ConfigError, match="one kind of labels"):
         look(tmp_path / "voc", labels="breed")
+
+
+def test_pillow_does_not_warn_past_the_doctor(tmp_path, monkeypatch):
+    """An image above Pillow's soft limit, and within ours, is no reason for a line of Python on stderr."""
+    root = voc(tmp_path / "voc")
+    with Image.open(root / "JPEGImages" / "001.jpg") as image:
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", image.width * image.height - 1)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        look(root)
+    assert not told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +125,9 @@ def examine(
     began = time.monotonic()
     config = config or RunConfig()
     chosen = [check for check in choose(only, skip) if decode or check.id != "look-alike"]
-    with allowing(Limits(pixels=config.data.max_pixels, links=config.data.follow_links)):
+    limits = Limits(pixels=config.data.max_pixels, links=config.data.follow_links)
+    # Pillow's own words on odd metadata and large images; what matters of them is found by a check.
+    with allowing(limits), warnings.catch_warnings(action="ignore"):
         found = survey(path, data=config.data, format=format, labels=labels)
         case = Case(found, config)
         early = {check.id: _find(check, case) for check in chosen if not check.pixels}
