@@ -195,9 +195,11 @@ def test_a_process_that_is_lost_ends_the_job_with_a_sentence(act, said, data, tm
     ran = together(["-m", "smoothiou", *words_for(data, **changes)], tmp_path)
     assert ran.returncode != 0
     assert time.monotonic() - began < 120
+    assert ran.stdout == ""
+    if "SIGKILL" in act and "smoothiou: Interrupted." in ran.stderr:
+        return  # torchrun saw the death before process 0 did, and told it to end
     assert f"smoothiou: {said}" in ran.stderr, ran.stderr
     assert said in (tmp_path / "RUN" / "error.txt").read_text()
-    assert ran.stdout == ""
 
 
 @pytest.mark.slow

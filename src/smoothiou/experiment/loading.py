@@ -5,10 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import re
 import signal
+import sys
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from multiprocessing.process import BaseProcess
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -71,18 +73,25 @@ def draw_batches(
         collate_fn=_collate,
         num_workers=workers,
         pin_memory=place.device.type == "cuda",
-        worker_init_fn=_leave_signals_to_the_training if workers else None,
+        worker_init_fn=_leave_words_to_the_training if workers else None,
     )
     return _delivered(loader, config)
 
 
-def _leave_signals_to_the_training(worker: int) -> None:
+def _leave_words_to_the_training(worker: int) -> None:
     """Ignore what asks for an end: a signal to the whole group must not take the data from the step at hand.
 
-    The training ends its loaders itself, and a loader whose training has been killed notices within seconds.
+    The training ends its loaders itself, and a loader whose training has been killed notices within seconds. It also
+    says what went wrong: that no one takes a batch any more is no fault of a loader's, and needs no traceback.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.excepthook = _mute_broken_connections
+
+
+def _mute_broken_connections(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if not isinstance(error, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, trace)
 
 
 Example = tuple[torch.Tensor, dict[str, Any]]
