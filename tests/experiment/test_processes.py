@@ -246,3 +246,23 @@ def test_fewer_images_than_processes_are_refused(data, tmp_path):
     ran = together(["-m", "smoothiou", *words_for(data, **{"train.batch_size": 1})], tmp_path)
     assert ran.returncode != 0
     assert "train.batch_size: 1 images are too few for 2 processes." in ran.stderr
+
+
+LEAVING = """
+import atexit
+import torch.distributed as dist
+atexit.register(lambda: print("a group" if dist.is_initialized() else "no group", flush=True))  # the last to be called
+from smoothiou.experiment.devices import choose_place
+from smoothiou.experiment.processes import join_processes, said_by_rank_0
+place = choose_place("cpu", "fp32", join=True)
+join_processes(place, wait_seconds=20)
+assert said_by_rank_0(place.rank == 0, place)
+"""
+
+
+def test_a_process_leaves_the_group_before_python_ends(tmp_path):
+    # Else torch's threads may find no interpreter: "terminate called without an active exception", exit code -6.
+    (tmp_path / "leaving.py").write_text(LEAVING)
+    ran = together(["leaving.py"], tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.split("\n")[:2] == ["no group", "no group"]

@@ -18,6 +18,7 @@ from smoothiou import losses
 from smoothiou.boxes import encode_boxes, fused
 from smoothiou.losses import LOSSES, SmoothIoU, smooth_iou_loss
 from smoothiou.losses.catalogue import CATALOGUE
+from tests.losses import on_kernels as on_kernels  # makes the interpreter bearable
 from tests.losses import test_on_boxes
 
 DEVICE = "cpu" if fused.INTERPRETED else "cuda"
@@ -25,20 +26,6 @@ FAMILY = ["iou", "giou", "diou", "ciou", "efficient-iou"]
 SHAPES, EXTREMES = test_on_boxes.TestEveryFiniteBox.SHAPES, test_on_boxes.TestEveryFiniteBox.EXTREMES
 
 Loss = Callable[..., Tensor]
-
-if fused.INTERPRETED:
-    from triton.runtime import interpreter
-
-    slow_call = interpreter.InterpretedFunction.__call__
-
-    def call(self, *args, **kwargs):
-        # The kernel has patched the language already; doing it again for each function takes nearly all the time.
-        try:
-            return self.rewrite()(*args, **kwargs)
-        except Exception:
-            return slow_call(self, *args, **kwargs)
-
-    interpreter.InterpretedFunction.__call__ = call
 
 # The interpreter computes in NumPy, which warns of what a GPU does silently.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")

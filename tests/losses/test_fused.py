@@ -16,6 +16,7 @@ from smoothiou.boxes import fused
 
 HERE = Path(__file__).parent
 CASES = str(HERE / "fused_cases.py")
+CONTRACT = ("-p", "tests.losses.on_kernels", *(str(HERE / name) for name in ("test_on_boxes.py", "test_every_loss.py")))
 ROOT = HERE.parents[1]
 
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed here")
@@ -41,6 +42,15 @@ def run(*command: str, **environment: str) -> str:
 def test_the_kernels_by_triton_s_interpreter():
     said = run("-m", "pytest", CASES, "-q", "-n", "0", "-rs", TRITON_INTERPRET="1")
     assert " passed" in said or "[100%]" in said
+
+
+@needs_triton
+@pytest.mark.slow
+def test_the_kernels_keep_the_contract_of_every_loss_by_triton_s_interpreter():
+    said = run(
+        "-m", "pytest", *CONTRACT, "-q", "-n", "0", "-W", "ignore::RuntimeWarning", TRITON_INTERPRET="1"
+    )  # fmt: skip
+    assert "[100%]" in said
 
 
 @needs_triton

@@ -342,6 +342,22 @@ class TestDerivatives:
         check, pred, target = differentiable(name)
         assert torch.autograd.gradgradcheck(check, (pred.requires_grad_(), target))
 
+    @pytest.mark.parametrize("alpha", [1, 1.3, 1.99, 2, 3])
+    def test_of_alpha_iou_too_where_its_second_slope_would_be_infinite(self, alpha):
+        # (alpha - 1) IoU^(alpha - 2) at IoU 0: of boxes apart, and of boxes that touch in an edge or a corner.
+        apart = torch.tensor([[0.0, 0, 4, 4], [0, 0, 4, 4], [0, 0, 4, 4], [0, 0, 4, 4]], dtype=torch.float64)
+        target = torch.tensor([[9.0, 9, 12, 12], [4, 0, 8, 4], [4, 4, 8, 8], [1, 2, 3, 5]], dtype=torch.float64)
+        pred = apart.requires_grad_()
+        loss = losses.alpha_iou_loss(pred, target, alpha=alpha)
+        once = torch.autograd.grad(loss.sum(), pred, create_graph=True)[0]
+        twice = torch.autograd.grad((once**2).sum(), pred)[0]
+        assert once.isfinite().all()
+        assert twice.isfinite().all()
+        assert twice[3].any()  # the pair that overlaps has one
+        near, near_target = (rows[(boxes.aligned_iou(*pair()) > 0.1)] for rows in pair())
+        check = lambda p: losses.alpha_iou_loss(p, near_target, alpha=alpha)  # noqa: E731
+        assert torch.autograd.gradgradcheck(check, near.requires_grad_())
+
     @each_overlap_loss
     def test_a_gradient_that_can_be_differentiated_is_the_same_one(self, name):
         pred, target = pair()

@@ -24,6 +24,8 @@ from smoothiou.boxes.pairs import SMALLEST_SPAN, Measure, pairs_of_edges
 
 PIECE = 8192
 """Boxes that are computed at a time on a CPU."""
+EIGHTHS = np.array([[[-0.125]], [[0.125]]], np.float32)
+"""Of a low and a high edge, outward."""
 
 
 def on_boxes(measure: Measure, pred: Tensor, target: Tensor, *, gradient_dtype: torch.dtype | None = None) -> Tensor:
@@ -144,18 +146,21 @@ class _ByHandLoss(ABC):
         """Return the same without a graph, on a CPU in NumPy where that may be, and in pieces that its cache holds."""
         if torch.compiler.is_compiling() or pred.device.type != "cpu":
             return self(pred, target, aspect)
-        given: list[Any] = [pred, target, aspect]
-        measure = self.measure.func if isinstance(self.measure, partial) else self.measure
-        in_numpy = getattr(measure, "in_either_library", False) and type(pred) in (Tensor, nn.Parameter)
-        if in_numpy:
-            given = [None if tensor is None else tensor.detach().numpy() for tensor in given]
+        if not self.runs_in_numpy(pred):
+            return self.in_pieces(pred, target, aspect)
+        given = (None if tensor is None else tensor.detach().numpy() for tensor in (pred, target, aspect))
         with np.errstate(all="ignore"):
-            values, gradients = self._in_pieces(given[0], given[1], given[2])
-        if in_numpy:
-            return torch.from_numpy(values), torch.from_numpy(gradients)
-        return values, gradients
+            values, gradients = self.in_pieces(*given)
+        return torch.from_numpy(values), torch.from_numpy(gradients)
 
-    def _in_pieces(self, pred: Array, target: Array, aspect: Array | None) -> tuple[Array, Array]:
+    def runs_in_numpy(self, pred: Tensor) -> bool:
+        """Return whether NumPy may compute this for these predictions, where no gradient is asked for."""
+        measure = self.measure.func if isinstance(self.measure, partial) else self.measure
+        plain = type(pred) in (Tensor, nn.Parameter) and pred.device.type == "cpu"
+        return plain and getattr(measure, "in_either_library", False)
+
+    def in_pieces(self, pred: Array, target: Array, aspect: Array | None) -> tuple[Array, Array]:
+        """Return values (K,) and gradients (K, 4), computed so many boxes at a time as a cache holds."""
         count = pred.shape[0]
         if count <= PIECE:
             return self(pred, target, aspect)
@@ -180,15 +185,10 @@ class OfBoxes(_ByHandLoss):
 
     def __call__(self, pred: Array, target: Array, aspect: Array | None) -> tuple[Array, Array]:
         """Return values (K,) and their gradients (K, 4) with the predicted corners."""
-        # Edges as distances outward, (2, 2, K): minus the low edge, then the high one. And an eighth of them,
-        # which rounds nothing, so that differences of the largest numbers are numbers.
-        edges = (stack((pred.T, target.T)) * 0.125).reshape(2, 2, 2, -1)
-        edges[:, 0] *= -1
+        edges = _outward(stack((pred.T, target.T)).reshape(2, 2, 2, -1))
         pairs = pairs_of_edges(edges[0], edges[1], aspect)
         value, slopes = self.measure(pairs)
-        gradient = pairs.pull_back(slopes) * 0.125
-        gradient[0] *= -1
-        return value, self._finished(gradient.reshape(4, -1))
+        return value, self._finished(_outward(pairs.pull_back(slopes)).reshape(4, -1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +226,18 @@ def _aspect(anchors: Tensor, dtype: torch.dtype) -> Tensor:
     sides = (high - low).clamp(min=SMALLEST_SPAN)
     # An anchor without height (or width) is taken as one of a millionth of its width.
     return (sides / sides.amax(0)).clamp(min=1e-6)
+
+
+def _outward(edges: Array) -> Array:
+    """Return edges (..., 2, 2, K) as distances outward, minus the low one and then the high one; and back.
+
+    An eighth of them, which rounds nothing, so that differences of the largest numbers are numbers.
+    """
+    if not isinstance(edges, Tensor):
+        return edges * EIGHTHS
+    edges = edges * 0.125
+    edges[..., 0, :, :] *= -1
+    return edges
 
 
 def _scaled(lengths: Array, factor_x: float, factor_y: float) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import re
@@ -46,6 +47,13 @@ def join_processes(place: Place, *, wait_seconds: float) -> None:
     backend = "nccl" if place.device.type == "cuda" else "gloo"
     distributed.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=patience)
     _store[:] = [store]
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    """Take the group down while Python still stands: its threads can bring down a process that ends under them."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def said_by_rank_0(word: bool, place: Place) -> bool:
@@ -126,6 +134,8 @@ def _told() -> dict[str, Any] | None:
 
 def finish_speaking(place: Place) -> None:
     """Ignore SIGTERM: torchrun ends all processes once one has ended, and what has happened is yet to be told."""
+    if place.device.type == "cuda":  # NCCL would wait for the others' part of what this process leaves undone
+        atexit.unregister(_leave)
     if place.world > 1 and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 

@@ -58,12 +58,9 @@ def mixture(
     if fused.serves(overlap.kernel, pred, target):
         return _fused_mixture(overlap, pred, target, delta, iou_weight, rule, plain_mean)
     pred, target = boxes.in_one_type(pred, target)
-    with torch.no_grad():
-        iou, slopes = overlap.at_once(pred, target, None)
-        weight = iou.sum() / max(iou.shape[0], 1) if plain_mean else None
-    if weight is None:
-        weight = rule(iou)
-    return _Mixture.apply(pred, target, weight, iou, slopes, overlap, delta, iou_weight), weight
+    compute = _in_numpy if overlap.runs_in_numpy(pred) else _in_torch
+    found = compute(overlap, pred.detach(), target.detach(), delta, iou_weight, rule, plain_mean)
+    return _Mixture.apply(pred, target, found, (overlap, delta, iou_weight)), found[2]
 
 
 def alone() -> bool:
@@ -72,68 +69,88 @@ def alone() -> bool:
 
 
 class _Mixture(torch.autograd.Function):
-    """Values and gradient together, since lambda is known."""
+    """Values whose gradient is known with them, since lambda is."""
 
     @staticmethod
     def forward(
         ctx: Any,
         pred: Tensor,
         target: Tensor,
-        weight: Tensor,
-        iou: Tensor,
-        slopes: Tensor,
-        overlap: OfBoxes | OfDeltas,
-        delta: float,
-        iou_weight: float,
+        found: tuple[Tensor, Tensor, Tensor],
+        options: tuple[OfBoxes | OfDeltas, float, float],
     ) -> Tensor:
-        ctx.options = overlap, delta, iou_weight
-        value, gradient = _mixed(pred, target, weight, iou, slopes, delta, iou_weight)
-        ctx.save_for_backward(pred, target, weight, gradient)
+        value, gradient, lam = found
+        ctx.options = options
+        ctx.save_for_backward(pred, target, lam, gradient)
         return value
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        pred, target, weight, gradient = ctx.saved_tensors
+        pred, target, lam, gradient = ctx.saved_tensors
         grad = grad_outputs[0].unsqueeze(1)
         if torch.is_grad_enabled():  # create_graph=True: this time as a function of the rows
-            gradient = mixed_gradient(pred, target, weight, *ctx.options)
+            gradient = mixed_gradient(pred, target, lam, *ctx.options)
         to_target = None
         if ctx.needs_input_grad[1]:
-            to_target = mixed_gradient(target, pred, weight, *ctx.options) * grad
-        return gradient * grad, to_target, None, None, None, None, None, None
+            to_target = mixed_gradient(target, pred, lam, *ctx.options) * grad
+        return gradient * grad, to_target, None, None
 
 
 def mixed_gradient(
-    pred: Tensor, target: Tensor, weight: Tensor, overlap: OfBoxes | OfDeltas, delta: float, iou_weight: float
+    pred: Tensor, target: Tensor, lam: Tensor, overlap: OfBoxes | OfDeltas, delta: float, iou_weight: float
 ) -> Tensor:
     """Return the gradient (K, 4) with the predictions as a function of both."""
     pred, target = boxes.in_one_type(pred, target)
     slopes = overlap(pred, target, None)[1]
-    return _gradient(slopes, pred - target, weight, delta, iou_weight)
+    z = pred - target
+    return _gradient(slopes, z, between(z, -delta, delta), lam, delta, iou_weight)
 
 
-def _mixed(
-    pred: Tensor, target: Tensor, weight: Tensor, iou: Tensor, slopes: Tensor, delta: float, iou_weight: float
-) -> tuple[Tensor, Tensor]:
-    """Return losses (K,) and gradients (K, 4), in NumPy on a CPU."""
-    if pred.device.type != "cpu":
-        value = weight * (iou_weight * (1 - iou)) + (1 - weight) * huber(pred, target, delta=delta)
-        return value, _gradient(slopes, pred - target, weight, delta, iou_weight)
-    p, t, lam, own, own_slopes = (tensor.detach().numpy() for tensor in (pred, target, weight, iou, slopes))
+def _in_torch(
+    overlap: OfBoxes | OfDeltas,
+    pred: Tensor,
+    target: Tensor,
+    delta: float,
+    iou_weight: float,
+    rule: Rule,
+    plain_mean: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return losses (K,), gradients (K, 4) and lambda, of rows without gradient."""
+    iou, slopes = overlap.at_once(pred, target, None)
+    lam = iou.sum() / max(iou.shape[0], 1) if plain_mean else rule(iou)
+    z = pred - target
+    value = lam * (iou_weight * (1 - iou)) + (1 - lam) * huber(pred, target, delta=delta)
+    return value, _gradient(slopes, z, between(z, -delta, delta), lam, delta, iou_weight), lam
+
+
+def _in_numpy(
+    overlap: OfBoxes | OfDeltas,
+    pred: Tensor,
+    target: Tensor,
+    delta: float,
+    iou_weight: float,
+    rule: Rule,
+    plain_mean: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the same, without an operation of torch from the rows to the gradient."""
+    p, t = pred.numpy(), target.numpy()
     with np.errstate(all="ignore"):
+        iou, slopes = overlap.in_pieces(p, t, None)
+        lam = iou.sum() / p.dtype.type(max(len(p), 1)) if plain_mean else rule(torch.from_numpy(iou)).numpy()
         z = p - t
         bent = between(z, -delta, delta)
         codes = at_most(bent * (z - 0.5 * bent), LARGEST_CODE_LOSS) + 0 * p  # as `sum_over_codes` has it
         distance = codes[:, 0] + codes[:, 1] + codes[:, 2] + codes[:, 3]
-        value = lam * (iou_weight * (1 - own)) + (1 - lam) * distance
-        gradient = _gradient(own_slopes, z, lam, delta, iou_weight)
-    return torch.from_numpy(value), torch.from_numpy(gradient)
+        value = lam * (iou_weight * (1 - iou)) + (1 - lam) * distance
+        gradient = _gradient(slopes, z, bent, lam, delta, iou_weight)
+    return torch.from_numpy(value), torch.from_numpy(gradient), torch.from_numpy(np.asarray(lam))
 
 
-def _gradient(slopes: Array, z: Array, weight: Array, delta: float, iou_weight: float) -> Array:
-    weight = weight[:, None] if weight.ndim else weight
-    of_huber = between(z, -delta, delta) * (abs(z) <= _flat_from(delta))
-    return of_huber * (1 - weight) - slopes * (weight * iou_weight)
+def _gradient(slopes: Array, z: Array, bent: Array, lam: Array, delta: float, iou_weight: float) -> Array:
+    """Return the gradient (K, 4); `bent` is z as far as `delta`, the slope of Huber."""
+    lam = lam[:, None] if lam.ndim else lam
+    of_huber = bent * (abs(z) <= _flat_from(delta))
+    return of_huber * (1 - lam) - slopes * (lam * iou_weight)
 
 
 @functools.cache
