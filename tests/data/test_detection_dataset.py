@@ -14,6 +14,7 @@ from PIL import Image
 from smoothiou.data import Box, Dataset, ImageFile, Record, load_dataset
 from smoothiou.data.dataset import DetectionDataset, PreparedDataset, collate, flip_horizontal
 from smoothiou.errors import DataError
+from smoothiou.train.loop import to_device
 
 BOXES = (
     Box(xyxy=(1, 2, 3, 4), label="b"),
@@ -96,6 +97,19 @@ def test_a_flip_moves_pixels_and_boxes_together():
 
 
 quarters = st.integers(0, 400).map(lambda n: n / 4)
+
+
+def test_pixels_may_be_mirrored_later_where_the_batch_goes(dataset):
+    expected, wanted = DetectionDataset(dataset, cache_mb=0).example(0, flip=True)
+    later = DetectionDataset(dataset, cache_mb=0, mirror="later")
+    image, target = later.example(0, flip=True)
+    assert torch.equal(image, later.example(0, flip=False)[0])
+    assert "mirror" not in later.example(0, flip=False)[1]
+    (moved,), (given_,) = to_device([image], [target], torch.device("cpu"))
+    assert torch.equal(moved, expected.float() / 255)
+    assert not torch.equal(moved, image.float() / 255)
+    assert torch.equal(given_["boxes"], wanted["boxes"])
+    assert torch.equal(given_["ignore"], wanted["ignore"])
 
 
 @given(st.lists(st.tuples(quarters, quarters, quarters, quarters), max_size=4), st.integers(100, 130))

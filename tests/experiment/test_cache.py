@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from smoothiou.config import RunConfig
-from smoothiou.experiment import run
+from smoothiou.data.dataset import DetectionDataset
+from smoothiou.experiment import loading, run
 
 
 def trained(folder, **more):
@@ -36,5 +37,21 @@ def test_only_who_asks_gets_a_compiled_backbone(tmp_path, monkeypatch):
 def test_with_and_without_kept_images_a_run_ends_with_the_same_weights(tmp_path, workers):
     rows, weights = trained(tmp_path / "without", **{"train.cache_mb": 0})
     others, again = trained(tmp_path / "with", **{"train.cache_mb": 64, "train.workers": workers})
+    assert rows == others
+    assert all(torch.equal(weights[key], again[key]) for key in weights)
+
+
+def test_so_does_one_whose_device_mirrors_the_pixels(tmp_path, monkeypatch):
+    rows, weights = trained(tmp_path / "here", **{"train.cache_mb": 0})
+    made = []
+
+    def as_for_a_gpu(data, *, cache_mb, mirror):
+        assert mirror == "here"  # on a CPU
+        made.append(DetectionDataset(data, cache_mb=cache_mb, mirror="later"))
+        return made[-1]
+
+    monkeypatch.setattr(loading, "DetectionDataset", as_for_a_gpu)
+    others, again = trained(tmp_path / "later", **{"train.cache_mb": 0})
+    assert len(made) == 1
     assert rows == others
     assert all(torch.equal(weights[key], again[key]) for key in weights)

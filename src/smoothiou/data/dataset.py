@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,14 +24,16 @@ class DetectionDataset(torch.utils.data.Dataset[tuple[Tensor, Target]]):
     Args:
         dataset: the records of one split.
         cache_mb: decoded images are kept if those of the whole split fit into so many MiB; 0 never keeps any.
+        mirror: where `example` mirrors pixels: `here`, or `later`, by whoever finds `mirror` in the target.
 
     Attributes:
         pixel_bytes: memory that the decoded images of the split need.
         cached: whether they are kept, each after its first use. Every loader process keeps its own.
     """
 
-    def __init__(self, dataset: Dataset, *, cache_mb: int) -> None:
+    def __init__(self, dataset: Dataset, *, cache_mb: int, mirror: Literal["here", "later"] = "here") -> None:
         self.dataset = dataset
+        self.mirror = mirror
         self.pixel_bytes = sum(3 * record.width * record.height for record in dataset.records)
         self.cached = 0 < self.pixel_bytes <= cache_mb * 2**20
         self._images: list[Tensor | None] = [None] * len(dataset.records)
@@ -61,7 +63,11 @@ class DetectionDataset(torch.utils.data.Dataset[tuple[Tensor, Target]]):
     def example(self, index: int, *, flip: bool) -> tuple[Tensor, Target]:
         """Return an image and its target, mirrored left to right or not."""
         image, target = self[index]
-        return flip_horizontal(image, target) if flip else (image, target)
+        if not flip:
+            return image, target
+        if self.mirror == "later":
+            return image, {**_mirrored(target, image.shape[-1]), "mirror": True}
+        return flip_horizontal(image, target)
 
 
 class PreparedDataset:
@@ -115,12 +121,14 @@ def flip_horizontal(image: Tensor, target: Target) -> tuple[Tensor, Target]:
         image: (C, H, W).
         target: with `boxes` and `ignore`; other entries are kept.
     """
-    width = image.shape[-1]
-    flipped = {**target, **{key: _mirror(target[key], width) for key in ("boxes", "ignore") if key in target}}
-    return image.flip(-1), flipped
+    return image.flip(-1), _mirrored(target, image.shape[-1])
 
 
-def _mirror(boxes: Tensor, width: int) -> Tensor:
+def _mirrored(target: Target, width: int) -> Target:
+    return {**target, **{key: _mirrored_boxes(target[key], width) for key in ("boxes", "ignore") if key in target}}
+
+
+def _mirrored_boxes(boxes: Tensor, width: int) -> Tensor:
     x1, y1, x2, y2 = boxes.unbind(-1)
     return torch.stack([width - x2, y1, width - x1, y2], dim=-1)
 

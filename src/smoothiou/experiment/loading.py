@@ -31,7 +31,7 @@ from smoothiou.train.seeding import Batches, Draw
 def training_images(
     model: nn.Module, data: Dataset, config: RunConfig, place: Place
 ) -> DetectionDataset | PreparedDataset:
-    """Return the images to learn from, kept as the detector takes them; for a GPU, which resizes at once, as decoded.
+    """Return the images to learn from, kept as the detector takes them; for a GPU, which does the rest, as decoded.
 
     Args:
         model: the detector, which from now on takes prepared images as well.
@@ -42,7 +42,7 @@ def training_images(
     room = config.train.cache_mb
     prepare = take_prepared(model) if room and place.device.type == "cpu" else None
     if prepare is None:
-        return DetectionDataset(data, cache_mb=room)
+        return DetectionDataset(data, cache_mb=room, mirror="here" if place.device.type == "cpu" else "later")
     # Where memory is too short for all of them, decoded images go first: decoding costs more than resizing.
     short, long = config.model.min_size, config.model.max_size
     sizes = [(record.height, record.width) for record in data.records]

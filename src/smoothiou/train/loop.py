@@ -164,9 +164,11 @@ def to_device(
 ) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
     """Return a batch as a detector takes it: images as floats in [0, 1], of the targets only the tensors.
 
-    Images that are floats already have been prepared for the detector, and stay as they are.
+    Images that are floats already have been prepared for the detector, and stay as they are. Where a target says
+    `mirror`, its boxes are mirrored left to right already, and the pixels are here.
     """
     moved = [image.to(device, non_blocking=True) for image in images]
+    moved = [image.flip(-1) if target.get("mirror") else image for image, target in zip(moved, targets, strict=True)]
     inputs = [image if image.is_floating_point() else image.float().div_(255) for image in moved]
     wanted = [{k: v.to(device, non_blocking=True) for k, v in t.items() if isinstance(v, Tensor)} for t in targets]
     return inputs, wanted
