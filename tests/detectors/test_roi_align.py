@@ -70,6 +70,21 @@ def test_autocast_does_not_round_the_weights():
     assert torch.equal(plain, cast)
 
 
+def test_backward_may_be_called_under_autocast_too():
+    gradients = []
+    for inside in (False, True):
+        feature = torch.randn(2, 4, 6, 9, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        boxes = [torch.tensor([[0.0, 0, 144, 96], [20, 30, 70, 33]])] * 2
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = SeparableRoIAlign(stride=STRIDE)({"0": feature}, boxes, [(0, 0)] * 2).square().sum()
+            if inside:
+                loss.backward()
+        if not inside:
+            loss.backward()
+        gradients.append(feature.grad)
+    assert torch.equal(*gradients)
+
+
 def test_a_box_that_is_not_finite_gives_crops_that_are_not_and_no_crash():
     ours = SeparableRoIAlign(stride=STRIDE)({"0": torch.randn(1, 3, 4, 4)}, [torch.full((2, 4), torch.nan)], [(0, 0)])
     assert ours.isnan().all()

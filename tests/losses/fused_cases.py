@@ -84,7 +84,7 @@ def near_gradient(gradient: Tensor, exact: Tensor, *, tolerance: float = 1e-6) -
 
 
 @every
-def test_boxes_are_within_a_millionth_of_float64_autograd(name):
+def test_boxes_are_within_a_millionth_of_float64(name):
     pred, target = pair()
     value, gradient = run(on_boxes(name), pred, target)
     assert value.dtype == torch.float32
@@ -181,6 +181,25 @@ def test_targets_second_derivatives_views_and_what_stands_behind(name):
     for ours, exact in zip(*found, strict=True):
         assert ((ours - exact).norm() / exact.norm()).item() < 1e-5
         assert exact.norm() > 0
+
+
+@pytest.mark.parametrize("name", ["ciou", "smooth", "smooth-box"])
+def test_gradients_of_many_losses_at_once_and_of_every_second_one(name):
+    pred, target = (rows[1:8].to(DEVICE) for rows in pair())
+    loss = on_boxes(name)
+    one_by_one, at_once = (
+        torch.autograd.functional.jacobian(lambda rows: loss(rows, target), pred, vectorize=way)
+        for way in (False, True)
+    )
+    torch.testing.assert_close(at_once, one_by_one, rtol=1e-5, atol=1e-6)
+    pred = pred.detach().requires_grad_()
+    value, each = loss(pred, target), torch.eye(7, device=DEVICE)
+    rows = torch.func.vmap(lambda outer: torch.autograd.grad(value, pred, outer, retain_graph=True)[0])(each)
+    torch.testing.assert_close(rows, one_by_one, rtol=1e-5, atol=1e-6)
+    pred = pred.detach().requires_grad_()
+    outer = torch.rand(14, device=DEVICE)[::2]
+    loss(pred, target).backward(outer)
+    torch.testing.assert_close(pred.grad, torch.einsum("kkc,k->kc", one_by_one, outer), rtol=1e-5, atol=1e-6)
 
 
 class Count(TorchDispatchMode):

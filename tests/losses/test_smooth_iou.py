@@ -335,3 +335,17 @@ class TestOptions:
 
     def test_options_are_printed(self):
         assert repr(SmoothIoU()).startswith("SmoothIoU(delta=1.0, lam='batch', detach=True, huber_on='deltas'")
+
+
+@pytest.mark.parametrize("delta", [1e-3, 0.01, 1e3])
+def test_a_gradient_is_differentiated_again_for_every_delta_in_float32(delta):
+    # 1e37 / delta, from where on Huber stops, is beyond float32 for small ones.
+    pred, target = (rows.float() for rows in random_pair(9))
+    seconds = []
+    for dtype in (torch.float32, torch.float64):
+        p = pred.to(dtype).requires_grad_()
+        loss = smooth_iou_loss(p, target.to(dtype), delta=delta)
+        (once,) = torch.autograd.grad(loss.sum(), p, create_graph=True)
+        seconds.append(torch.autograd.grad((once**2).sum(), p)[0].double())
+    assert seconds[0].isfinite().all()
+    torch.testing.assert_close(*seconds, rtol=1e-3, atol=1e-4)

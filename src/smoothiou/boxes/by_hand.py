@@ -1,6 +1,6 @@
 """Losses of overlap with gradients written by hand: from corners or deltas to `Pairs`, and back.
 
-Each is computed in one of three ways. A few thousand boxes on a CPU: NumPy, whose operations cost less than torch's.
+Each is computed in one of three ways. Boxes on a CPU: NumPy, whose operations cost less than torch's.
 Boxes on a GPU: one kernel (`fused.py`). Everything else, and always when the gradient is differentiated again: torch,
 which is the reference for both.
 """
@@ -25,7 +25,7 @@ from smoothiou.boxes.pairs import SMALLEST_SPAN, Measure, pairs_of_edges
 PIECE = 8192
 """Boxes that are computed at a time on a CPU."""
 EIGHTHS = np.array([[[-0.125]], [[0.125]]], np.float32)
-"""Of a low and a high edge, outward."""
+"""An eighth of a distance outward, for each unit that a low and a high edge move to the right."""
 
 
 def on_boxes(measure: Measure, pred: Tensor, target: Tensor, *, gradient_dtype: torch.dtype | None = None) -> Tensor:
@@ -200,7 +200,7 @@ class OfDeltas(_ByHandLoss):
     def __call__(self, pred: Array, target: Array, aspect: Array | None) -> tuple[Array, Array]:
         """Return values (K,) and their gradients (K, 4) with the predicted deltas."""
         weight_x, weight_y, weight_w, weight_h = self.weights
-        # In a quarter of the anchor's sides, from the centre of the target, for the same reason as above.
+        # In a quarter of the anchor's sides, which rounds nothing either, and from the centre of the target.
         quarter = 0.25 / weight_x, 0.25 / weight_y
         per_weight = 1 / weight_w, 1 / weight_h
         codes, target_codes = pred.T, target.T

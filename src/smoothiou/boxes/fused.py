@@ -28,7 +28,7 @@ TYPES = (torch.float32, torch.float16, torch.bfloat16)
 MOST = 2**29
 """Boxes of which every number still has an index in 32 bits."""
 STEEPEST = 3.0e38
-"""What slopes of float32 are kept below: they are."""
+"""A slope that no float32 box reaches: a kernel keeps slopes below a number, which matters in half precision only."""
 
 # Triton's interpreter runs the kernels on a CPU, slowly: the tests have it.
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -108,7 +108,7 @@ class Overlap(torch.autograd.Function):
         pred, target, anchors = ctx.saved_tensors
         (grad,) = grad_outputs
         loss = ctx.loss
-        if torch.is_grad_enabled():  # create_graph=True: by the formula, as a function of the boxes
+        if by_formula(grad):
             slopes = loss.differentiable(pred, target, anchors)
             to_target = None
             if ctx.needs_input_grad[1]:
@@ -119,7 +119,7 @@ class Overlap(torch.autograd.Function):
 
 
 def _gradient(loss: OfBoxes | OfDeltas, pred: Tensor, target: Tensor, anchors: Tensor | None, grad: Tensor) -> Tensor:
-    gradient = torch.empty_like(pred)
+    gradient, grad = torch.empty_like(pred), in_one_piece(grad)
     jit = kernels()
     with torch.cuda.device_of(pred):
         jit.backward[grid(pred)](
@@ -136,6 +136,17 @@ def _gradient(loss: OfBoxes | OfDeltas, pred: Tensor, target: Tensor, anchors: T
             **jit.EXACT,
         )
     return gradient
+
+
+def by_formula(grad: Tensor) -> bool:
+    """Return whether a gradient is wanted as a function of the boxes, or many are at once: torch's formula has both."""
+    many = torch._C._functorch.is_legacy_batchedtensor(grad) or torch._C._functorch.is_batchedtensor(grad)
+    return torch.is_grad_enabled() or many
+
+
+def in_one_piece(grad: Tensor) -> Tensor:
+    """Return a gradient (K,) whose numbers lie one behind the other, or are all the same one."""
+    return grad if grad.stride(0) in (0, 1) else grad.contiguous()
 
 
 def steepest_of(loss: OfBoxes | OfDeltas) -> float:

@@ -91,14 +91,14 @@ def mixed_backward(pred, target, lam, grad, gradient, count, grad_stride, steepe
     _, b = huber_of(p[1], t[1], delta)
     _, c = huber_of(p[2], t[2], delta)
     _, d = huber_of(p[3], t[3], delta)
-    u, v, w, x = slopes
+    first, second, third, fourth = slopes
     store_rows(
         gradient,
         at,
         mask,
-        (between(u, -steepest, steepest) * of_iou + a * of_huber) * outer,
-        (between(v, -steepest, steepest) * of_iou + b * of_huber) * outer,
-        (between(w, -steepest, steepest) * of_iou + c * of_huber) * outer,
-        (between(x, -steepest, steepest) * of_iou + d * of_huber) * outer,
+        (between(first, -steepest, steepest) * of_iou + a * of_huber) * outer,
+        (between(second, -steepest, steepest) * of_iou + b * of_huber) * outer,
+        (between(third, -steepest, steepest) * of_iou + c * of_huber) * outer,
+        (between(fourth, -steepest, steepest) * of_iou + d * of_huber) * outer,
         BLOCK,
     )

@@ -15,7 +15,7 @@ from smoothiou.losses._base import check_pair, float_pair, require_one_of, requi
 from smoothiou.losses._lambda import Lambda, LambdaRule
 from smoothiou.losses.catalogue import CATALOGUE
 from smoothiou.losses.huber import huber
-from smoothiou.losses.mixture import alone, can_mix, mixture
+from smoothiou.losses.mixture import Mix, alone, can_mix, mixture
 
 
 class SmoothIoU(nn.Module):
@@ -135,15 +135,9 @@ class SmoothIoU(nn.Module):
         return (self.rule.detach or not isinstance(self.rule.lam, str)) and can_mix(pred)
 
     def _mix_at_once(self, overlap: OfBoxes | OfDeltas, pred: Tensor, target: Tensor, images: Tensor | None) -> Tensor:
-        loss, weight = mixture(
-            overlap,
-            pred,
-            target,
-            delta=self.delta,
-            iou_weight=self.iou_weight,
-            rule=lambda iou: self.rule(iou, images),
-            plain_mean=self.rule.lam == "batch" and (not self.rule.sync or alone()),
-        )
+        own_mean = self.rule.lam == "batch" and (not self.rule.sync or alone())
+        mix = Mix(overlap, self.delta, self.iou_weight, rule=lambda iou: self.rule(iou, images), plain_mean=own_mean)
+        loss, weight = mixture(pred, target, mix)
         self._remember(weight)
         return loss
 

@@ -76,7 +76,7 @@ def train(
     Args:
         model: gives a dict of losses; wrapped in DDP where there are several processes.
         optimizer: over the model's parameters.
-        batches: one (images uint8, targets) per step that is left.
+        batches: one (images, targets) per step that is left, as `to_device` takes them.
         loop: settings.
         sinks: take a row every `log_every` steps.
         statistics: more numbers of the last step, as tensors; all processes ask at the same steps.
