@@ -1,6 +1,7 @@
 """What a box loss costs, forward and backward, against torchvision's: paired and interleaved in one run.
 
-    python benchmarks/box_losses.py [--device cpu] [--threads 1] [--counts 64,512,4096,65536,1000000] [--json FILE]
+    python benchmarks/box_losses.py [--device cpu] [--threads 1] [--rounds 21] [--json FILE]
+    python benchmarks/box_losses.py --threads 0 --counts 65536,1000000  # as many threads as torch takes by itself
 
 torchvision has GIoU, DIoU and CIoU, by plain autograd. Every round times one forward and backward pass of each loss
 of overlap and of those three, on the same boxes and in an order that rotates from round to round. What is reported is
@@ -8,16 +9,22 @@ the median over rounds of the time, and of its ratio to torchvision's CIoU of th
 the losses that torchvision has, the same against its own one. A second timing of torchvision's CIoU shows the noise.
 `fastest` is the least time of all rounds, and beside it how many times torchvision's CIoU takes as long, least
 against least: on a machine that others use, this is the ratio to read. On a CPU with one thread, time is that of the
-processor, which runs only while the loss does.
+processor, which runs only while the loss does; else it is that of the clock on the wall. On a CPU, losses of overlap
+here compute in NumPy, which uses one core; torchvision's compute in torch, which shares many boxes among all its
+threads. One thread alone would hide that, so the large counts are to be measured with `--threads 0` as well, and on a
+machine that nothing else uses: threads that wait for one without a core have taken a hundred times as long.
 
-Operations are those that torch dispatches in a forward and backward pass; views, which move no number, apart. On a
-GPU each of the others is at least one launch.
+Operations are those that torch's formulas dispatch in a forward and backward pass, as on a GPU without our kernels;
+views, which move no number, apart. Ours are counted on meta tensors, which have no numbers, since on a CPU they run
+NumPy, and on a GPU with Triton the kernels of `fused_loss.py`; torchvision's on a CPU, where they are torch as
+everywhere (one selects by a mask, for which meta tensors will not do).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -80,19 +87,27 @@ def one_pass(loss: Loss, pred: Tensor, target: Tensor) -> None:
     loss(pred, target, reduction="sum").backward()
 
 
-def count_operations(loss: Loss) -> dict[str, int]:
-    """Return how many operations and views a pass dispatches."""
-    pred, target = random_pair(64, "cpu")
+def count_operations(loss: Loss, device: str) -> dict[str, int]:
+    """Return how many operations and views a pass dispatches for tensors of a device."""
+    pred, target = (rows.detach().to(device) for rows in random_pair(64, "cpu"))
+    pred.requires_grad_()
     with Count() as count:
         one_pass(loss, pred, target)
     return {"operations": count.operations, "views": count.views}
+
+
+def clock_for(device: str) -> tuple[Callable[[], float], str]:
+    """Return the clock to read, and which one it is."""
+    if device != "cpu" or torch.get_num_threads() > 1:
+        return time.perf_counter, "wall clock"
+    return time.thread_time, "processor time"
 
 
 def seconds(loss: Loss, pred: Tensor, target: Tensor, repeats: int) -> float:
     """Return how long a pass takes, the device's own work included."""
     if pred.is_cuda:
         torch.cuda.synchronize()
-    clock = time.perf_counter if pred.is_cuda or torch.get_num_threads() > 1 else time.thread_time
+    clock, _ = clock_for(pred.device.type)
     started = clock()
     for _ in range(repeats):
         one_pass(loss, pred, target)
@@ -148,12 +163,13 @@ def main() -> None:
     """Measure and print one table per number of boxes."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=1, help="threads of torch on the CPU")
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch on the CPU; 0: its default")
     parser.add_argument("--counts", default="64,512,4096,65536,1000000", help="numbers of boxes")
     parser.add_argument("--rounds", type=int, default=21, help="rounds for up to 65536 boxes; beyond, a third of them")
     parser.add_argument("--json", metavar="FILE", help="write the numbers there too")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
 
     device = arguments.device
     if device != "cpu":
@@ -163,14 +179,21 @@ def main() -> None:
         "torchvision": torchvision.__version__,
         "device": device,
         "threads": torch.get_num_threads(),
+        "clock": clock_for(arguments.device)[1],
+        "load": round(os.getloadavg()[0], 1),
         "rounds": arguments.rounds,
     }
     print(
         f"torch {torch.__version__}, torchvision {torchvision.__version__}, {device}, "
-        f"{about['threads']} thread{'s' * (about['threads'] > 1)}, float32, {arguments.rounds} rounds"
+        f"{about['threads']} thread{'s' * (about['threads'] > 1)}, {about['clock']}, float32, "
+        f"load {about['load']} at the start"
     )
-    operations = {name: count_operations(loss) for name, loss in {**THEIRS, **OURS}.items() if name != AGAIN}
-    print(f"\n{'loss':<24} {'operations':>10} {'views':>6}")
+    operations = {name: count_operations(loss, "cpu") for name, loss in THEIRS.items() if name != AGAIN}
+    operations |= {name: count_operations(loss, "meta") for name, loss in OURS.items()}
+    print(
+        "\nwhat torch's formulas dispatch, forward and backward; ours on meta tensors, since a CPU runs NumPy instead"
+    )
+    print(f"{'loss':<24} {'operations':>10} {'views':>6}")
     for name, counted in operations.items():
         print(f"{name:<24} {counted['operations']:>10} {counted['views']:>6}")
 
@@ -191,7 +214,7 @@ def main() -> None:
 
     if arguments.json:
         with open(arguments.json, "w", encoding="utf-8") as file:
-            json.dump({"about": about, "operations": operations, "boxes": tables}, file, indent=2)
+            json.dump({"about": about, "operations_of_formulas": operations, "boxes": tables}, file, indent=2)
 
 
 if __name__ == "__main__":

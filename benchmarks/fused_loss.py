@@ -3,9 +3,11 @@
     python benchmarks/fused_loss.py [--counts 512,16000000] [--losses smooth-iou,iou] [--json FILE]
 
 Forward and backward on boxes, float32: by the kernels, and by the torch formulas (SMOOTHIOU_FUSED=0), interleaved;
-times are of CUDA events, the median of the rounds. The least a loss must move is 80 bytes a box: both boxes in, twice,
-the value out and the gradient out. `bandwidth` is how many times as long it takes as 80 bytes a box take at the
-bandwidth that copying half a gigabyte has on this GPU. Launches are counted by torch's profiler.
+times are of CUDA events, the median of the rounds. What one launch forward and one backward must move is 88 bytes a
+box: both boxes in, twice (64), the value out (4), its gradient in (4), the gradient of the prediction out (16). The
+project's target is stated for 80. Both columns tell how many times as long a loss takes as so many bytes a box take at
+the bandwidth that copying half a gigabyte has on this GPU. `smooth-iou` and `mix` need lambda, and so every IoU, before
+the first value: what they move more for that counts against them. Launches are counted by torch's profiler.
 
 Needs a CUDA device and Triton; without, it says so and measures nothing.
 """
@@ -27,7 +29,8 @@ from torch.profiler import ProfilerActivity, profile
 from smoothiou import losses
 from smoothiou.boxes.fused import SWITCH
 
-BYTES_PER_BOX = 80
+TARGET_BYTES, MOVED_BYTES = 80, 88
+"""Bytes of a box: those of the project's target, and those that a forward and a backward pass move at least."""
 ROUNDS = 15
 
 
@@ -99,7 +102,8 @@ def measure(name: str, count: int, bandwidth: float) -> dict[str, float]:
         "plain_launches": counted["plain"],
         "milliseconds": fused,
         "plain_milliseconds": plain,
-        "times_the_bandwidth": fused / (BYTES_PER_BOX * count / bandwidth),
+        "times_80_bytes": fused / (TARGET_BYTES * count / bandwidth),
+        "times_88_bytes": fused / (MOVED_BYTES * count / bandwidth),
     }
 
 
@@ -118,7 +122,10 @@ def main() -> None:
         return
     bandwidth = bytes_per_millisecond()
     print(f"torch {torch.__version__}, {torch.cuda.get_device_name()}, copying at {bandwidth / 1e6:.0f} GB/s")
-    print(f"{'boxes':>9} {'loss':<14} {'launches':>8} {'ms':>8} {'bandwidth':>9} {'plain ms':>9} {'launches':>8}")
+    print(
+        f"{'boxes':>9} {'loss':<14} {'launches':>8} {'ms':>8} {'to 80 B':>8} {'to 88 B':>8} {'plain ms':>9} "
+        f"{'launches':>8}"
+    )
     rows = []
     for count in (int(word) for word in arguments.counts.split(",")):
         for name in arguments.losses.split(","):
@@ -126,7 +133,8 @@ def main() -> None:
             rows.append({"boxes": count, "loss": name, **row})
             print(
                 f"{count:>9} {name:<14} {row['launches']:>8} {row['milliseconds']:>8.3f} "
-                f"{row['times_the_bandwidth']:>8.2f}x {row['plain_milliseconds']:>9.3f} {row['plain_launches']:>8}",
+                f"{row['times_80_bytes']:>7.2f}x {row['times_88_bytes']:>7.2f}x "
+                f"{row['plain_milliseconds']:>9.3f} {row['plain_launches']:>8}",
                 flush=True,
             )
     if arguments.json:

@@ -64,14 +64,26 @@ class Stopwatch:
 
 
 def interleaved(
-    variants: Mapping[str, Callable[[], Any]], *, rounds: int, device: str = "cpu"
+    variants: Mapping[str, Callable[[], Any]],
+    *,
+    rounds: int,
+    device: str = "cpu",
+    before: Callable[[str], Any] = str,
 ) -> dict[str, list[tuple[float, float]]]:
-    """Return the times of every variant in every round; the order rotates, so that a noisy machine hits all alike."""
+    """Return the times of every variant in every round; the order rotates, so that a noisy machine hits all alike.
+
+    Args:
+        variants: the pieces of work, by name.
+        rounds: how often each is timed.
+        device: where they work.
+        before: called with the name ahead of every piece of work, while the clock stands still.
+    """
     names, watch = list(variants), Stopwatch(device)
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     for number in range(rounds):
         first = number % len(names)
         for name in names[first:] + names[:first]:
+            before(name)
             times[name].append(watch(variants[name]))
     return times
 
@@ -79,7 +91,7 @@ def interleaved(
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
     """Return lower quartile, median and upper quartile."""
     if len(values) == 1:
-        return (values[0],) * 3
+        return values[0], values[0], values[0]
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
     return low, middle, high
 

@@ -1,14 +1,19 @@
 """The largest memory of a training: resident on a CPU, allocated on a GPU; ours against the reference loop.
 
-    python benchmarks/memory.py [--device cpu] [--json FILE]
+    python benchmarks/memory.py [--data FOLDER] [--device cpu] [--json FILE]
 
-Ten steps of `nano` at 320 x 240 pixels, batch 4, and two of resnet50-fpn at 640 pixels, batch 2; each in a process of
-its own, on the same synthetic images, which lie in memory. Stated is what the steps add to what the process had before.
+Ten steps of `nano` by the recipe `bccd` on a data set (or on synthetic shapes), and two of resnet50-fpn on shapes of
+640 pixels, batch 2; each in a process of its own. Stated is what the training adds, at its largest, to what the process
+had when the data set had been looked through.
+
+Ours loads images as a run does, and is measured twice: as by default, when prepared images are kept up to
+`train.cache_mb`, with all of them kept that have room, as after some epochs; and with `train.cache_mb 0`, as the
+reference does, which decodes each image anew. The reference reads in the same process; its loader processes, which a
+user would have, would come on top. On a GPU, images that are kept lie in the host's memory and are not counted.
 """
 
 from __future__ import annotations
 
-import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -16,71 +21,92 @@ from typing import Any
 
 from measuring import Report, arguments
 
-CASES = {"nano": (10, 4, 240, 320), "resnet50-fpn": (2, 2, 640, 640)}
+STEPS = {"nano": 10, "resnet50-fpn": 2}
+WAYS = ("reference", "kept", "not kept")
 
 
-def batch(count: int, height: int, width: int) -> Any:
-    """Return images of noise with ten boxes each."""
-    import torch
+def settings(name: str, data: str, device: str) -> Any:
+    """Return the settings of a net's training."""
+    from smoothiou.config import RunConfig, build_config
 
-    generator = torch.Generator().manual_seed(0)
-    images, targets = [], []
-    for _ in range(count):
-        images.append(torch.randint(0, 256, (3, height, width), generator=generator, dtype=torch.uint8))
-        size = 20 + 0.3 * height * torch.rand(10, 2, generator=generator)
-        corner = torch.rand(10, 2, generator=generator) * (torch.tensor([width, height]) - size)
-        labels = torch.randint(1, 4, (10,), generator=generator)
-        targets.append({"boxes": torch.cat([corner, corner + size], 1), "labels": labels})
-    return images, targets
+    if name == "nano" and data != "shapes":
+        return build_config("bccd", {"data.path": data, "train.device": device})
+    side, images, batch_size = (256, 100, 4) if name == "nano" else (640, 16, 2)
+    return RunConfig().replace(
+        {
+            "model.name": name, "model.min_size": side, "model.max_size": side, "data.path": "shapes",
+            "data.size": side, "data.images": images, "train.batch_size": batch_size, "train.device": device,
+            "optim.lr": 1e-4,
+        }
+    )  # fmt: skip
 
 
-def peak(name: str, which: str, device: str) -> float:
+def peak(name: str, way: str, data: str, device: str) -> float:
     """Train some steps and return the MiB that they needed."""
     import torch
-    from reference import stock_nano, stock_resnet50
-    from training_step import our_block, reference_block
+    from reference import photo_batches, stock_nano, stock_resnet50
+    from training_step import batches_of_later_epochs, our_training, reference_training
 
-    from smoothiou.config import RunConfig
     from smoothiou.experiment.devices import forget_peak_memory, peak_memory_mb
+    from smoothiou.experiment.splits import open_splits
 
-    steps, count, short, long = CASES[name]
-    images, targets = batch(count, short, long)
-    config = RunConfig().replace(
-        {"model.name": name, "model.min_size": short, "model.max_size": long, "train.batch_size": count,
-         "train.device": device}
-    )  # fmt: skip
-    place = torch.device(device)
+    config, place = settings(name, data, device), torch.device(device)
+    images = open_splits(config.data).train
+    classes, sizes = len(images.classes), {"min_size": config.model.min_size, "max_size": config.model.max_size}
     forget_peak_memory(place)
     before = peak_memory_mb(place) or 0.0
-    if which == "ours":
-        run, _ = our_block(config, 3, lambda model, place: itertools.repeat((images, targets)), 1)
+    if way == "reference":
+        model = stock_nano(classes, **sizes) if name == "nano" else stock_resnet50(classes, side=sizes["max_size"])
+        coming = photo_batches(images, batch_size=config.train.batch_size, workers=0, seed=0)
+        run = reference_training(model, config, coming, place)
     else:
-        floats = [image.float() / 255 for image in images]
-        sizes = {"min_size": short, "max_size": long}
-        model = stock_nano(3, **sizes) if name == "nano" else stock_resnet50(3, side=short)
-        run = reference_block(model, config, itertools.repeat((floats, targets)), place, 1)
-    for _ in range(steps):
-        run()
+        own = config if way == "kept" else config.replace({"train.cache_mb": 0})
+        run, _ = our_training(own, classes, batches_of_later_epochs(images, own))
+    run(STEPS[name])
     return (peak_memory_mb(place) or 0.0) - before
 
 
 def main() -> None:
     """Measure each case in a process of its own and print one table."""
-    options = arguments(__doc__, case={"default": "", "help": "NAME:ours or NAME:theirs, for that process"})
+    options = arguments(
+        __doc__,
+        data={"default": "shapes", "help": "a data set for nano"},
+        case={"default": "", "help": "NET:WAY, for that process"},
+    )
     if options.case:
-        name, which = options.case.split(":")
-        print(peak(name, which, options.device))
+        name, way = options.case.split(":")
+        print(peak(name, way, options.data, options.device))
         return
     report = Report("Memory of a training", options.device)
-    rows = []
-    for name in CASES:
-        found = []
-        for which in ("theirs", "ours"):
-            command = [sys.executable, str(Path(__file__)), "--case", f"{name}:{which}", "--device", options.device]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
+    from smoothiou.experiment.devices import choose_place
+    from smoothiou.experiment.splits import open_splits
+
+    precision = choose_place(options.device, "auto").precision
+    rows, room = [], 0
+    for name in STEPS:
+        config, found = settings(name, options.data, options.device), []
+        data, room = open_splits(config.data).train, config.train.cache_mb
+        for way in WAYS:
+            case = ["--case", f"{name}:{way}", "--data", options.data, "--device", options.device]
+            done = subprocess.run(
+                [sys.executable, str(Path(__file__)), *case], capture_output=True, text=True, check=True
+            )
             found.append(float(done.stdout.split()[-1]))
-        rows.append([name, *(f"{value:.0f}" for value in found), f"{found[0] / found[1]:.2f}"])
-    report.table("Peak beyond the process before, MiB", ["net", "reference, fp32", "smoothiou", "ratio"], rows)
+        what = f"{name}, batch {config.train.batch_size} of {len(data.records)} images of {data.name}"
+        ratios = " and ".join(f"{found[0] / own:.2f}" for own in found[1:])
+        rows.append([what, *(f"{value:.0f}" for value in found), ratios])
+    report.table(
+        "Peak beyond the process before, MiB",
+        [
+            "net",
+            "reference, fp32",
+            f"smoothiou, {precision}, images kept",
+            f"smoothiou, {precision}, train.cache_mb 0",
+            "reference / smoothiou, kept and not",
+        ],
+        rows,
+        f"A run keeps images by default, up to {room} MiB; the reference keeps none.",
+    )
     report.write(options.json)
 
 

@@ -10,11 +10,17 @@ Both sides train the same net on the same images in the same number to a batch, 
 stock torchvision in fp32 (`reference.py`). Ours runs as `smoothiou train` does by default: bf16 where the hardware has
 it, losses in fp32. A third row is ours in fp32, so that one sees what bf16 alone brings. Every round runs a block of
 steps of each, in an order that rotates; reported are medians, and the ratio within a round with its quartiles.
+
+The reference's loader processes fetch up to four batches ahead. Read beforehand, these would be a present to the
+reference; read while ours is timed, a burden on ours. So each block begins with a few steps that are not timed: in
+them the reference uses up what lay ready, and its loaders come to rest before the clock of ours starts. The images of
+resnet50-fpn lie in memory and nothing is fetched; its blocks are shorter because its steps are longer.
 """
 
 from __future__ import annotations
 
 import copy
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,8 +30,9 @@ from measuring import Report, arguments, interleaved, median, ratio
 from reference import adamw, photo_batches, reference_step, stock_nano, stock_resnet50
 
 from smoothiou.config import RunConfig, build_config
+from smoothiou.data.records import Dataset
 from smoothiou.experiment.build import build
-from smoothiou.experiment.devices import choose_place
+from smoothiou.experiment.devices import Place, choose_place
 from smoothiou.experiment.loading import draw_batches, training_images
 from smoothiou.experiment.splits import open_splits
 from smoothiou.train.loop import Batch, Loop, train
@@ -34,55 +41,83 @@ from smoothiou.train.seeding import seed_weights
 
 STEPS = 10**6
 REFERENCE, OURS, FP32 = "torchvision reference, fp32", "smoothiou", "smoothiou, fp32"
+UNTIMED, TIMED = {"nano": 4, "resnet50-fpn": 1}, {"nano": 16, "resnet50-fpn": 1}
+"""Steps of a block before the clock starts, and after."""
+
+Training = Callable[[int], None]
+"""Goes on training for so many steps."""
 
 
-def our_block(
+def our_training(
     config: RunConfig,
     classes: int,
     batches: Callable[[Any, Any], Iterator[Batch]],
-    block: int,
     *,
     steps: int = STEPS,
     seed: int = 0,
-) -> Any:
-    """Return a function that trains for some steps each time it is called, through the loop of `smoothiou train`."""
+) -> tuple[Training, Place]:
+    """Return a training through the loop of `smoothiou train`, and where it computes.
+
+    Args:
+        config: settings of the run.
+        classes: without the background.
+        batches: gives the batches, from the detector and the place.
+        steps: length of the whole run, for the learning rate.
+        seed: for the weights and what is random in a step.
+    """
     place = choose_place(config.train.device, config.train.precision)
     seed_weights(seed)
     model = build(config, classes=classes).to(place.device)
     optimizer, coming, done = build_optimizer(model, config.optim), batches(model, place), 0
 
-    def run() -> None:
+    def run(count: int) -> None:
         nonlocal done
         loop = Loop(
             steps=steps, start=done, optim=config.optim, seed=seed, images=10**9, batch_size=config.train.batch_size,
             device=place.device, precision=place.precision, log_every=10, eval_every=0, save_seconds=1e9,
         )  # fmt: skip
         train(
-            model, optimizer, itertools.islice(coming, block), loop, sinks=[], statistics=dict,
+            model, optimizer, itertools.islice(coming, count), loop, sinks=[], statistics=dict,
             evaluate=lambda step: {}, save=lambda step: None, name=str,
         )  # fmt: skip
-        done += block
+        done += count
 
     return run, place
 
 
-def reference_block(model: Any, config: RunConfig, batches: Iterator[Any], device: Any, block: int) -> Any:
-    """Return a function that trains the peer for some steps each time it is called."""
+def reference_training(model: Any, config: RunConfig, batches: Iterator[Any], device: Any) -> Training:
+    """Return a training of the peer."""
     model.to(device).train()
     rate = config.optim.lr
     optimizer, schedule = adamw(
         model, rate, config.optim.weight_decay, lambda step: learning_rate(config.optim, step=step, steps=STEPS) / rate
     )
 
-    def run() -> None:
-        for batch in itertools.islice(batches, block):
+    def run(count: int) -> None:
+        for batch in itertools.islice(batches, count):
             reference_step(model, optimizer, schedule, batch, device)
 
     return run
 
 
-def nano(options: Any) -> tuple[dict[str, Any], str, str]:
-    """Return the variants for the recipe `bccd`, what they train on, and ours' precision."""
+def batches_of_later_epochs(data: Dataset, config: RunConfig) -> Callable[[Any, Any], Iterator[Batch]]:
+    """Return what draws batches as a run does once every image has been read, both mirrored and not.
+
+    What the first epochs cost more stands in data_loading.py.
+    """
+
+    def draw(model: Any, place: Place) -> Iterator[Batch]:
+        images = training_images(model, data, config, place)
+        for index in range(len(data.records)):
+            for flip in (False, True):
+                images.example(index, flip=flip)
+        return draw_batches(images, config, place, start=0, steps=STEPS)
+
+    return draw
+
+
+def nano(options: Any) -> tuple[dict[str, Training], str, str]:
+    """Return the trainings for the recipe `bccd`, what they train on, and ours' precision."""
     recipe = "bccd" if options.data != "shapes" else "quick"
     flags = {"data.path": options.data, "train.device": options.device}
     if recipe == "quick":
@@ -91,30 +126,18 @@ def nano(options: Any) -> tuple[dict[str, Any], str, str]:
     data = open_splits(config.data).train
     classes = len(data.classes)
     own = build_config(recipe, {**flags, "train.precision": "fp32"})
-
-    def batches(settings: RunConfig) -> Callable[[Any, Any], Iterator[Batch]]:
-        def draw(model: Any, place: Any) -> Iterator[Batch]:
-            images = training_images(model, data, settings, place)
-            # One epoch of a run of many; what the first one costs more stands in benchmarks/data_loading.py.
-            for index in range(len(data.records)):
-                for flip in (False, True):
-                    images.example(index, flip=flip)
-            return draw_batches(images, settings, place, start=0, steps=STEPS)
-
-        return draw
-
-    ours, place = our_block(config, classes, batches(config), options.block)
-    fp32, _ = our_block(own, classes, batches(own), options.block)
+    ours, place = our_training(config, classes, batches_of_later_epochs(data, config))
+    fp32, _ = our_training(own, classes, batches_of_later_epochs(data, own))
     sizes = {"min_size": config.model.min_size, "max_size": config.model.max_size}
     peer = photo_batches(data, batch_size=config.train.batch_size, workers=options.workers, seed=0)
     torch.manual_seed(0)
-    theirs = reference_block(stock_nano(classes, **sizes), config, peer, place.device, options.block)
+    theirs = reference_training(stock_nano(classes, **sizes), config, peer, place.device)
     what = f"{data.name}, batch {config.train.batch_size}, {sizes['max_size']} x {sizes['min_size']} pixels"
     return {REFERENCE: theirs, OURS: ours, FP32: fp32}, what, place.precision
 
 
-def resnet50(options: Any) -> tuple[dict[str, Any], str, str]:
-    """Return the variants for torchvision's ResNet-50 pyramid on synthetic images, what they are, ours' precision."""
+def resnet50(options: Any) -> tuple[dict[str, Training], str, str]:
+    """Return the trainings for torchvision's ResNet-50 pyramid on synthetic images, what they are, ours' precision."""
     side, count, boxes = 640, 2, 10
     flags = {
         "model.name": "resnet50-fpn", "model.min_size": side, "model.max_size": side, "train.batch_size": count,
@@ -134,15 +157,14 @@ def resnet50(options: Any) -> tuple[dict[str, Any], str, str]:
     def batches(model: Any, place: Any) -> Iterator[Batch]:
         return itertools.repeat(batch)
 
-    ours, place = our_block(config, 3, batches, 1)
+    ours, place = our_training(config, 3, batches)
     as_floats = ([image.float() / 255 for image in images], copy.deepcopy(targets))
     torch.manual_seed(0)
-    theirs = reference_block(stock_resnet50(3, side=side), config, itertools.repeat(as_floats), place.device, 1)
-    variants = {REFERENCE: theirs, OURS: ours}
+    theirs = reference_training(stock_resnet50(3, side=side), config, itertools.repeat(as_floats), place.device)
+    trainings = {REFERENCE: theirs, OURS: ours}
     if options.fp32:
-        fp32, _ = our_block(config.replace({"train.precision": "fp32"}), 3, batches, 1)
-        variants[FP32] = fp32
-    return variants, f"synthetic, batch {count}, {side} x {side} pixels, {boxes} boxes an image", place.precision
+        trainings[FP32], _ = our_training(config.replace({"train.precision": "fp32"}), 3, batches)
+    return trainings, f"synthetic, batch {count}, {side} x {side} pixels, {boxes} boxes an image", place.precision
 
 
 def main() -> None:
@@ -151,8 +173,8 @@ def main() -> None:
         __doc__,
         net={"default": "nano", "choices": ["nano", "resnet50-fpn"]},
         data={"default": "shapes", "help": "a data set for nano"},
-        rounds={"type": int, "default": 12},
-        block={"type": int, "default": 5, "help": "steps of nano in a block"},
+        rounds={"type": int, "default": 8},
+        block={"type": int, "default": 0, "help": f"timed steps of a block; 0: {TIMED}"},
         workers={"type": int, "default": 2, "help": "loader processes of the reference"},
         threads={"type": int, "default": 0, "help": "of torch; 0: as many as cores"},
         fp32={"action": "store_true", "help": "ours in fp32 as well, for resnet50-fpn"},
@@ -160,10 +182,17 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     report = Report(f"A training step of {options.net}", options.device)
-    variants, what, precision = (nano if options.net == "nano" else resnet50)(options)
-    steps = options.block if options.net == "nano" else 1
-    interleaved(variants, rounds=2 if options.net == "nano" else 1, device=options.device)  # warms up
-    times = interleaved(variants, rounds=options.rounds, device=options.device)
+    trainings, what, precision = (nano if options.net == "nano" else resnet50)(options)
+    loaders = options.workers if options.net == "nano" else 0
+    untimed, steps = UNTIMED[options.net], options.block or TIMED[options.net]
+    for warm_up in trainings.values():
+        warm_up(1)
+    times = interleaved(
+        {name: functools.partial(training, steps) for name, training in trainings.items()},
+        rounds=options.rounds,
+        device=options.device,
+        before=lambda name: trainings[name](untimed),
+    )
     rows = []
     for name, taken in times.items():
         label = f"{name}, {precision}" if name == OURS else name
@@ -173,8 +202,9 @@ def main() -> None:
         f"{options.net}: {what}",
         ["loop", "ms a step", "CPU ms a step", "reference / this, wall", "reference / this, CPU"],
         rows,
-        f"{options.rounds} rounds of {steps} steps; medians, in brackets the quartiles of the ratio. CPU time is the "
-        f"process's own, without the reference's {options.workers if options.net == 'nano' else 0} loader processes.",
+        f"{options.rounds} rounds; each times {steps} steps, after {untimed} that are not timed; medians, in brackets "
+        "the quartiles of the ratio. "
+        + (f"CPU time is without the reference's {loaders} loader processes." if loaders else "No loader processes."),
     )
     report.write(options.json)
 
