@@ -61,6 +61,7 @@ def plot(curves: dict[str, tuple[list[float], list[float]]], path: Path) -> None
 
     mpl.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     figure, panels = pyplot.subplots(1, len(curves), figsize=(3.2 * len(curves), 3), layout="constrained")
     for panel, (name, (sizes, seconds)) in zip(panels, curves.items(), strict=True):
@@ -68,6 +69,10 @@ def plot(curves: dict[str, tuple[list[float], list[float]]], path: Path) -> None
         linear = [seconds[-1] * size / sizes[-1] for size in sizes]
         panel.loglog(sizes, linear, "--", color="#888888", linewidth=1)
         panel.set(title=name.split(" over ")[0], xlabel=name.split(" over ")[1], ylabel="seconds")
+        panel.xaxis.set_minor_formatter(NullFormatter())
+        panel.yaxis.set_minor_formatter(NullFormatter())
+        panel.xaxis.set_major_locator(LogLocator(subs=(1.0,) if max(sizes) > 30 * min(sizes) else (1.0, 2.0, 5.0)))
+        panel.set_ylim(min(seconds) / 3, max(seconds) * 2)
         panel.grid(alpha=0.3)
     figure.suptitle("Time over size; dashed: linear", fontsize=10)
     path.parent.mkdir(parents=True, exist_ok=True)
