@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_batchedtensor, is_legacy_batchedtensor
 
 if TYPE_CHECKING:
     from smoothiou.boxes.by_hand import OfBoxes, OfDeltas
@@ -140,8 +141,7 @@ def _gradient(loss: OfBoxes | OfDeltas, pred: Tensor, target: Tensor, anchors: T
 
 def by_formula(grad: Tensor) -> bool:
     """Return whether a gradient is wanted as a function of the boxes, or many are at once: torch's formula has both."""
-    many = torch._C._functorch.is_legacy_batchedtensor(grad) or torch._C._functorch.is_batchedtensor(grad)
-    return torch.is_grad_enabled() or many
+    return torch.is_grad_enabled() or is_batchedtensor(grad) or is_legacy_batchedtensor(grad)
 
 
 def in_one_piece(grad: Tensor) -> Tensor:
