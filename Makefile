@@ -21,7 +21,7 @@ lint: .venv/developed
 bench: .venv/installed
 	$(BIN)/python benchmarks/adapter_overhead.py
 
-# Some 20 minutes; DATA=path/to/BCCD for the numbers of docs/performance.md, synthetic shapes without.
+# Some 20 minutes; DATA=path/to/BCCD writes docs/performance.md anew; without, synthetic shapes, printed only.
 DATA ?= shapes
 benchmarks: .venv/tested
 	$(BIN)/python benchmarks/all.py --data $(DATA)

@@ -1,11 +1,12 @@
 """All benchmarks, one after the other, each in a process of its own; the tables go to docs/performance.md.
 
-    python benchmarks/all.py [--data FOLDER] [--device cpu] [--page docs/performance.md] [--only NAME,NAME]
+    python benchmarks/all.py [--data FOLDER] [--device cpu] [--page PAGE] [--only NAME,NAME]
 
 Under 20 minutes on two CPU cores, which must be idle: with another's work on them, threads wait for each other for
 most of the time, and every ratio comes nearer to 1 or goes astray. BCCD (docs/datasets.md) as `--data` gives the
-numbers that the page talks about; without data, synthetic shapes stand in and time to AP is left out. The page keeps
-its text: only what stands between its two marks is written anew, and the picture beside it.
+numbers that the page talks about. Without data, synthetic shapes stand in, time to AP is left out, and no page is
+written; neither is one where a benchmark has failed. The page keeps its text: only what stands between its two marks is
+written anew, and the picture beside it.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data", default="shapes", help="BCCD, or another data set of photos")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--page", default=str(HERE.parent / "docs" / "performance.md"))
+    parser.add_argument("--page", default="", help="docs/performance.md, or none where no data is given")
     parser.add_argument("--only", default="", help="names of benchmarks; the page is then not written")
     options = parser.parse_args()
     jobs = plan(options.data, options.device)
@@ -121,8 +122,9 @@ def main() -> None:
         raise SystemExit(f"no benchmark: {', '.join(unknown)}; there are: {', '.join(jobs)}")
     about, began = machine(options.device), time.perf_counter()
     sections = [f"Measured on {time.strftime('%Y-%m-%d')}. {said(about)}.", ""]
-    page, failed = Path(options.page).resolve(), False
-    picture = None if options.only else page.parent / "images" / "scaling.png"
+    page, failed = Path(options.page or HERE.parent / "docs" / "performance.md").resolve(), False
+    written = not options.only and bool(options.page or options.data != "shapes")
+    picture = page.parent / "images" / "scaling.png" if written else None
     for name, job in jobs.items():
         if options.only and name not in options.only.split(","):
             continue
@@ -133,7 +135,7 @@ def main() -> None:
         print(f"== {name} ({time.perf_counter() - started:.0f} s)\n{printed}", flush=True)
         sections.append(as_markdown(name, job, content, printed))
     sections.append(f"All of this took {(time.perf_counter() - began) / 60:.0f} minutes.")
-    if not options.only:
+    if written and not failed:
         before, rest = page.read_text(encoding="utf-8").split(BEGIN)
         measured = "\n".join([BEGIN, "", *sections, "", END])
         page.write_text(before + measured + rest.split(END)[1], encoding="utf-8")

@@ -31,6 +31,7 @@ from smoothiou.cli.options import (
     Weights,
     check_names,
     data_name,
+    parse_settings,
     run_config,
 )  # fmt: skip
 from smoothiou.cli.words import data_lines
@@ -91,6 +92,7 @@ def compare(
         "train.device": device, "model.name": model, "model.weights": weights,
         "train.deterministic": deterministic or None,
     }  # fmt: skip
+    refuse_per_cell(set_)
     config = run_config(recipe, set_, flags)
     if not config.data.path:
         raise ConfigError("compare: DATA is missing.", hint="Name a folder, or `shapes` for the synthetic data set.")
@@ -140,6 +142,17 @@ def compare(
             say(f"The study also holds {', '.join(more)}; its report compares all with {plan['baseline']}.")
         run_plan(folder, plan, jobs=jobs, quiet=quiet, say=say, ray=ray)
         _finish(folder, plan, as_json=json_, say=say)
+
+
+def refuse_per_cell(settings: Sequence[str] | None) -> None:
+    """Refuse settings that a study has of its own for each cell, where they would be silently replaced.
+
+    Raises:
+        ConfigError: one was given.
+    """
+    for key, option in (("train.seed", "--seeds"), ("loss.name", "--losses")):
+        if key in parse_settings(settings):
+            raise ConfigError(f"compare: {key} differs from cell to cell.", hint=f"Give {option} instead.")
 
 
 def run_plan(

@@ -23,6 +23,7 @@ def losses(name: str = "", *, json_: Json = False) -> None:
     """
     from smoothiou.losses.catalogue import CATALOGUE, no_such_loss
 
+    name = name.partition("[")[0]  # of a loss with options
     if name and name not in CATALOGUE:
         raise no_such_loss(name)
     cards = [CATALOGUE[name]] if name else list(CATALOGUE.values())

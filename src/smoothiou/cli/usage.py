@@ -33,8 +33,11 @@ def _setting(error: UnknownOptionError) -> str:
     """Name the settings that end in an unknown option's name: `--batch-size` is `--train.batch_size`."""
     option = (error.token.keyword or error.token.value).partition("=")[0]
     name = option.removeprefix("--").replace("-", "_")
+    known = {known for argument in error.argument_collection for known in argument.names}
+    if f"{option}s" in known:  # of many cells a command sets this itself
+        return f"Unknown option: {option}. Did you mean {option}s?"
     keys = [f"--{key}" for key in KEYS if key.partition(".")[2] == name]
-    if not keys or not any("--set" in argument.names for argument in error.argument_collection):
+    if not keys or "--set" not in known:
         return ""
     return f"Unknown option: {option}. Did you mean {' or '.join(keys)}?"
 

@@ -297,5 +297,5 @@ def no_such_loss(name: str, *, option: str = "") -> ConfigError:
     """
     return ConfigError(
         f"{f'{option}: no' if option else 'No'} loss is called {name!r}.",
-        hint=f"{did_you_mean(name, CATALOGUE)} A loss of your own is named package.module:object.",
+        hint=f"{did_you_mean(name.lower(), CATALOGUE)} A loss of your own is named package.module:object.",
     )
