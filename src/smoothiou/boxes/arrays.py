@@ -1,7 +1,7 @@
 """The operations that formulas of boxes are made of, in torch and in NumPy.
 
-A formula that uses only these and + - * / abs() computes with either library. NumPy is for a
-CPU: of the few hundred boxes of a training step an operation of torch costs two to four times its arithmetic.
+A formula that uses only these and + - * / abs() computes with either library. NumPy is for a CPU: of the few hundred
+boxes of a training step an operation of torch costs two to four times its arithmetic.
 """
 
 from __future__ import annotations

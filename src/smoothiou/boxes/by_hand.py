@@ -1,8 +1,8 @@
 """Losses of overlap with gradients written by hand: from corners or deltas to `Pairs`, and back.
 
-Each is computed in one of three ways. Boxes on a CPU: NumPy, whose operations cost less than torch's.
-Boxes on a GPU: one kernel (`fused.py`). Everything else, and always when the gradient is differentiated again: torch,
-which is the reference for both.
+Each is computed in one of three ways. Boxes on a CPU: NumPy, whose operations cost less than torch's. Boxes on a GPU:
+one kernel (`fused.py`). Everything else, and always when the gradient is differentiated again: torch, which is the
+reference for both.
 """
 
 from __future__ import annotations

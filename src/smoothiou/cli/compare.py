@@ -42,6 +42,9 @@ from smoothiou.loss_spec import split_losses
 if TYPE_CHECKING:
     from smoothiou.study import RayOptions
 
+PER_CELL = {"train.seed": "--seeds", "loss.name": "--losses"}
+"""Settings that each cell has of its own, and the option that gives them."""
+
 
 def compare(
     data: str = "",
@@ -92,7 +95,9 @@ def compare(
         "train.device": device, "model.name": model, "model.weights": weights,
         "train.deterministic": deterministic or None,
     }  # fmt: skip
-    refuse_per_cell(set_)
+    for key in parse_settings(set_):
+        if key in PER_CELL:  # else it would be silently replaced
+            raise ConfigError(f"compare: {key} differs from cell to cell.", hint=f"Give {PER_CELL[key]} instead.")
     config = run_config(recipe, set_, flags)
     if not config.data.path:
         raise ConfigError("compare: DATA is missing.", hint="Name a folder, or `shapes` for the synthetic data set.")
@@ -142,17 +147,6 @@ def compare(
             say(f"The study also holds {', '.join(more)}; its report compares all with {plan['baseline']}.")
         run_plan(folder, plan, jobs=jobs, quiet=quiet, say=say, ray=ray)
         _finish(folder, plan, as_json=json_, say=say)
-
-
-def refuse_per_cell(settings: Sequence[str] | None) -> None:
-    """Refuse settings that a study has of its own for each cell, where they would be silently replaced.
-
-    Raises:
-        ConfigError: one was given.
-    """
-    for key, option in (("train.seed", "--seeds"), ("loss.name", "--losses")):
-        if key in parse_settings(settings):
-            raise ConfigError(f"compare: {key} differs from cell to cell.", hint=f"Give {option} instead.")
 
 
 def run_plan(

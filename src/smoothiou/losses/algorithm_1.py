@@ -8,7 +8,7 @@ from smoothiou import boxes
 from smoothiou.losses._base import check_pair, float_pair, reduced, require_positive
 from smoothiou.losses._lambda import Lambda, lambda_of, require_lambda
 from smoothiou.losses.huber import huber
-from smoothiou.losses.mixture import Mix, can_mix, mixture
+from smoothiou.losses.mixture import Mixing, can_mix, mixture
 
 
 def smooth_iou_loss(
@@ -55,7 +55,7 @@ def smooth_iou_loss(
     if box_format == "xyxy" and (detach or not isinstance(lam, str)) and can_mix(pred):
         check_pair(pred, target)
         overlap = boxes.OfBoxes(boxes.Pairs.iou, boxes.steepest(gradient_dtype))
-        mix = Mix(overlap, delta, 1.0, rule=lambda iou: lambda_of(iou, lam, sync=False), plain_mean=lam == "batch")
+        mix = Mixing(overlap, delta, 1.0, rule=lambda iou: lambda_of(iou, lam, sync=False), plain_mean=lam == "batch")
         return reduced(mixture(pred, target, mix)[0], reduction)
     pred, target = float_pair(pred, target)
     pred = boxes.to_xyxy(pred, box_format=box_format)  # line 2

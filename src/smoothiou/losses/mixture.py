@@ -30,7 +30,7 @@ Rule = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Mix:
+class Mixing:
     """How Huber and IoU are mixed.
 
     Args:
@@ -53,7 +53,7 @@ def can_mix(pred: Tensor) -> bool:
     return not (torch.compiler.is_compiling() or boxes.transformed()) and type(pred) in (Tensor, nn.Parameter)
 
 
-def mixture(pred: Tensor, target: Tensor, mix: Mix) -> tuple[Tensor, Tensor]:
+def mixture(pred: Tensor, target: Tensor, mix: Mixing) -> tuple[Tensor, Tensor]:
     """Return the losses (K,) of rows (K, 4), and lambda."""
     if fused.serves(mix.overlap.kernel, pred, target):
         return _fused_mixture(pred, target, mix)
@@ -72,7 +72,7 @@ class _Mixture(torch.autograd.Function):
     """Values whose gradient is known with them, since lambda is."""
 
     @staticmethod
-    def forward(ctx: Any, pred: Tensor, target: Tensor, found: tuple[Tensor, Tensor, Tensor], mix: Mix) -> Tensor:
+    def forward(ctx: Any, pred: Tensor, target: Tensor, found: tuple[Tensor, Tensor, Tensor], mix: Mixing) -> Tensor:
         value, gradient, lam = found
         ctx.mix = mix
         ctx.save_for_backward(pred, target, lam, gradient)
@@ -90,20 +90,20 @@ class _Mixture(torch.autograd.Function):
         return gradient * grad, to_target, None, None
 
 
-def mixed_gradient(pred: Tensor, target: Tensor, lam: Tensor, mix: Mix) -> Tensor:
+def mixed_gradient(pred: Tensor, target: Tensor, lam: Tensor, mix: Mixing) -> Tensor:
     """Return the gradient (K, 4) with the predictions as a function of both."""
     pred, target = boxes.in_one_type(pred, target)
     return _huber_and_iou(pred, target, *mix.overlap(pred, target, None), lam, mix)[1]
 
 
-def _in_torch(pred: Tensor, target: Tensor, mix: Mix) -> tuple[Tensor, Tensor, Tensor]:
+def _in_torch(pred: Tensor, target: Tensor, mix: Mixing) -> tuple[Tensor, Tensor, Tensor]:
     """Return losses (K,), gradients (K, 4) and lambda, of rows without gradient."""
     iou, slopes = mix.overlap.at_once(pred, target, None)
     lam = iou.sum() / max(len(iou), 1) if mix.plain_mean else mix.rule(iou)
     return *_huber_and_iou(pred, target, iou, slopes, lam, mix), lam
 
 
-def _in_numpy(pred: Tensor, target: Tensor, mix: Mix) -> tuple[Tensor, Tensor, Tensor]:
+def _in_numpy(pred: Tensor, target: Tensor, mix: Mixing) -> tuple[Tensor, Tensor, Tensor]:
     """Return the same, without an operation of torch from the rows to the gradient."""
     p, t = pred.numpy(), target.numpy()
     with np.errstate(all="ignore"):
@@ -113,7 +113,9 @@ def _in_numpy(pred: Tensor, target: Tensor, mix: Mix) -> tuple[Tensor, Tensor, T
     return torch.from_numpy(value), torch.from_numpy(gradient), torch.from_numpy(np.asarray(lam))
 
 
-def _huber_and_iou(pred: Array, target: Array, iou: Array, slopes: Array, lam: Array, mix: Mix) -> tuple[Array, Array]:
+def _huber_and_iou(
+    pred: Array, target: Array, iou: Array, slopes: Array, lam: Array, mix: Mixing
+) -> tuple[Array, Array]:
     """Return losses (K,) and gradients (K, 4), in the library of the arrays."""
     z = pred - target
     bent = between(z, -mix.delta, mix.delta)  # the slope of Huber
@@ -136,7 +138,7 @@ def _kernels() -> ModuleType:
     return importlib.import_module("smoothiou.losses.kernels")
 
 
-def _fused_mixture(pred: Tensor, target: Tensor, mix: Mix) -> tuple[Tensor, Tensor]:
+def _fused_mixture(pred: Tensor, target: Tensor, mix: Mixing) -> tuple[Tensor, Tensor]:
     jit, own = fused.kernels(), _kernels()
     pred, target = pred.contiguous(), target.contiguous()
     count = pred.shape[0]
@@ -169,7 +171,7 @@ class _FusedMixture(torch.autograd.Function):
         distance: Tensor,
         parts: Tensor,
         part_count: int,
-        mix: Mix,
+        mix: Mixing,
         way: str,
     ) -> Tensor:
         jit, own = fused.kernels(), _kernels()
@@ -198,7 +200,7 @@ class _FusedMixture(torch.autograd.Function):
         return *found, *(None,) * 7
 
 
-def _fused_gradient(pred: Tensor, target: Tensor, lam: Tensor, grad: Tensor, way: str, mix: Mix) -> Tensor:
+def _fused_gradient(pred: Tensor, target: Tensor, lam: Tensor, grad: Tensor, way: str, mix: Mixing) -> Tensor:
     jit, own = fused.kernels(), _kernels()
     gradient, grad = torch.empty_like(pred), fused.in_one_piece(grad)
     *weights, _, of_deltas, _ = fused.kind_of(mix.overlap, None)

@@ -15,7 +15,7 @@ from smoothiou.losses._base import check_pair, float_pair, require_one_of, requi
 from smoothiou.losses._lambda import Lambda, LambdaRule
 from smoothiou.losses.catalogue import CATALOGUE
 from smoothiou.losses.huber import huber
-from smoothiou.losses.mixture import Mix, alone, can_mix, mixture
+from smoothiou.losses.mixture import Mixing, alone, can_mix, mixture
 
 
 class SmoothIoU(nn.Module):
@@ -136,7 +136,7 @@ class SmoothIoU(nn.Module):
 
     def _mix_at_once(self, overlap: OfBoxes | OfDeltas, pred: Tensor, target: Tensor, images: Tensor | None) -> Tensor:
         own_mean = self.rule.lam == "batch" and (not self.rule.sync or alone())
-        mix = Mix(overlap, self.delta, self.iou_weight, rule=lambda iou: self.rule(iou, images), plain_mean=own_mean)
+        mix = Mixing(overlap, self.delta, self.iou_weight, rule=lambda iou: self.rule(iou, images), plain_mean=own_mean)
         loss, weight = mixture(pred, target, mix)
         self._remember(weight)
         return loss
