@@ -17,6 +17,7 @@ lint: .venv/developed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/lint-imports
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/adapter_overhead.py

@@ -14,11 +14,11 @@ import torch
 from measuring import Report, arguments, interleaved, median, ratio
 from reference import Photos, stock_nano
 
-from smoothiou.config import build_config
-from smoothiou.experiment.build import build
-from smoothiou.experiment.devices import choose_place
-from smoothiou.experiment.loading import training_images
-from smoothiou.experiment.splits import open_splits
+from smoothiou.engine.build import build
+from smoothiou.engine.config import build_config
+from smoothiou.engine.devices import choose_place
+from smoothiou.engine.loading import training_images
+from smoothiou.engine.open_data import open_splits
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ import json, sys
 sys.path.insert(0, sys.argv[2])
 import torch
 from evaluation import ours, scene, theirs
-from smoothiou.experiment.devices import forget_peak_memory, peak_memory_mb
+from smoothiou.engine.devices import forget_peak_memory, peak_memory_mb
 evaluate, host = ours if sys.argv[3] == "ours" else theirs, torch.device("cpu")
 evaluate(*scene(2, 2))
 truth, detections = json.load(open(sys.argv[1]))
@@ -74,7 +74,7 @@ def copy_of(truth: dict[str, Any], detections: list[dict[str, Any]]) -> tuple[di
 
 def ours(truth: dict[str, Any], detections: list[dict[str, Any]]) -> dict[str, float]:
     """Return the numbers of `smoothiou eval`."""
-    from smoothiou.evaluate import evaluate_in_full
+    from smoothiou.metrics import evaluate_in_full
 
     return evaluate_in_full(truth, detections)[0]
 
@@ -110,8 +110,8 @@ def memory_mb(truth: Any, detections: Any, which: str) -> float:
 def seconds_per_image(device: str, images: int = 24) -> float:
     """Return what `nano` takes for an image, with everything that `eval` asks of it but the metrics."""
     from smoothiou.detectors import build_detector, detect
-    from smoothiou.evaluate.detect import run_detector
-    from smoothiou.experiment.devices import choose_place
+    from smoothiou.engine.detect import run_detector
+    from smoothiou.engine.devices import choose_place
 
     place = choose_place(device, "auto")
     torch.manual_seed(0)

@@ -77,11 +77,6 @@ def main() -> None:
 
 def _import_all() -> None:
     """Import what a command will need, but start no thread: those would not survive a fork."""
-    import smoothiou.cli.compare
-    import smoothiou.experiment.compare
-    import smoothiou.experiment.training
-    import smoothiou.report.write
-    import smoothiou.study  # noqa: F401
 
 
 class Campaign:

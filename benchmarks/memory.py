@@ -27,7 +27,7 @@ WAYS = ("reference", "kept", "not kept")
 
 def settings(name: str, data: str, device: str) -> Any:
     """Return the settings of a net's training."""
-    from smoothiou.config import RunConfig, build_config
+    from smoothiou.engine.config import RunConfig, build_config
 
     if name == "nano" and data != "shapes":
         return build_config("bccd", {"data.path": data, "train.device": device})
@@ -47,8 +47,8 @@ def peak(name: str, way: str, data: str, device: str) -> float:
     from reference import photo_batches, stock_nano, stock_resnet50
     from training_step import batches_of_later_epochs, our_training, reference_training
 
-    from smoothiou.experiment.devices import forget_peak_memory, peak_memory_mb
-    from smoothiou.experiment.splits import open_splits
+    from smoothiou.engine.devices import forget_peak_memory, peak_memory_mb
+    from smoothiou.engine.open_data import open_splits
 
     config, place = settings(name, data, device), torch.device(device)
     images = open_splits(config.data).train
@@ -78,8 +78,8 @@ def main() -> None:
         print(peak(name, way, options.data, options.device))
         return
     report = Report("Memory of a training", options.device)
-    from smoothiou.experiment.devices import choose_place
-    from smoothiou.experiment.splits import open_splits
+    from smoothiou.engine.devices import choose_place
+    from smoothiou.engine.open_data import open_splits
 
     precision = choose_place(options.device, "auto").precision
     rows, room = [], 0

@@ -19,7 +19,7 @@ from evaluation import ours, scene
 from measuring import Report, arguments, interleaved, median
 
 from smoothiou.detectors import build_detector
-from smoothiou.experiment.devices import choose_place
+from smoothiou.engine.devices import choose_place
 
 SIDES, BOXES, CLASSES = (128, 256, 384, 512, 768, 1024), (1, 10, 50, 100, 300, 1000), (1, 10, 80, 300, 1000)
 IMAGES = (125, 250, 500, 1000, 2000)

@@ -26,19 +26,19 @@ from measuring import Report, arguments
 from reference import adamw, photo_batches, reference_step, stock_nano
 from training_step import Training, our_training
 
-from smoothiou.config import RunConfig, build_config
 from smoothiou.data.dataset import DetectionDataset
 from smoothiou.data.export import to_coco
 from smoothiou.data.records import Dataset
 from smoothiou.detectors import detect, set_box_loss, torchvision_smooth_l1
-from smoothiou.evaluate import evaluate_detections
-from smoothiou.evaluate.detect import coco_results, run_detector
-from smoothiou.experiment.build import build
-from smoothiou.experiment.devices import choose_place
-from smoothiou.experiment.loading import draw_batches, training_images
-from smoothiou.experiment.splits import open_splits
-from smoothiou.train.optim import learning_rate
-from smoothiou.train.seeding import seed_weights
+from smoothiou.engine.build import build
+from smoothiou.engine.config import RunConfig, build_config
+from smoothiou.engine.detect import coco_results, run_detector
+from smoothiou.engine.devices import choose_place
+from smoothiou.engine.loading import draw_batches, training_images
+from smoothiou.engine.open_data import open_splits
+from smoothiou.engine.optim import learning_rate
+from smoothiou.engine.seeding import seed_weights
+from smoothiou.metrics import evaluate_detections
 
 Trace = list[tuple[int, float, float]]
 Weights = dict[str, torch.Tensor]

@@ -29,15 +29,15 @@ import torch
 from measuring import Report, arguments, interleaved, median, ratio
 from reference import adamw, photo_batches, reference_step, stock_nano, stock_resnet50
 
-from smoothiou.config import RunConfig, build_config
 from smoothiou.data.records import Dataset
-from smoothiou.experiment.build import build
-from smoothiou.experiment.devices import Place, choose_place
-from smoothiou.experiment.loading import draw_batches, training_images
-from smoothiou.experiment.splits import open_splits
-from smoothiou.train.loop import Batch, Loop, train
-from smoothiou.train.optim import build_optimizer, learning_rate
-from smoothiou.train.seeding import seed_weights
+from smoothiou.engine.build import build
+from smoothiou.engine.config import RunConfig, build_config
+from smoothiou.engine.devices import Place, choose_place
+from smoothiou.engine.loading import draw_batches, training_images
+from smoothiou.engine.loop import Batch, Loop, train
+from smoothiou.engine.open_data import open_splits
+from smoothiou.engine.optim import build_optimizer, learning_rate
+from smoothiou.engine.seeding import seed_weights
 
 STEPS = 10**6
 REFERENCE, OURS, FP32 = "torchvision reference, fp32", "smoothiou", "smoothiou, fp32"

@@ -36,8 +36,8 @@ def work(folder: Path, settings: dict[str, object], losses: list[str]) -> None:
     """Train with each loss, in as many processes as torchrun has started."""
     import torch
 
-    from smoothiou.config import RunConfig
-    from smoothiou.experiment import run
+    from smoothiou.engine.config import RunConfig
+    from smoothiou.engine.train import run
 
     torch.set_num_threads(1)
     for number, loss in enumerate(losses):

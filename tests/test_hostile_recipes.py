@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from smoothiou.config import build_config, read_recipe
+from smoothiou.engine.config import build_config, read_recipe
 from smoothiou.errors import ConfigError
-from smoothiou.inputs import printable
+from smoothiou.files import printable
 
 
 @pytest.mark.parametrize(

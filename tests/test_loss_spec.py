@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from smoothiou.config import RunConfig
+from smoothiou.engine.config import RunConfig
 from smoothiou.errors import ConfigError
 from smoothiou.loss_spec import parse_loss, split_losses, stage_losses
 

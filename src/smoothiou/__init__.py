@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from smoothiou.data import detect_format, load_dataset
     from smoothiou.detectors import build_detector, set_box_loss
-    from smoothiou.evaluate import evaluate_detections
     from smoothiou.losses import LOSSES, SmoothIoU, smooth_iou_loss
+    from smoothiou.metrics import evaluate_detections
 
 __version__ = "0.1.0"
 
@@ -36,7 +36,7 @@ _HOMES = {
     "build_detector": "smoothiou.detectors",
     "load_dataset": "smoothiou.data",
     "detect_format": "smoothiou.data",
-    "evaluate_detections": "smoothiou.evaluate",
+    "evaluate_detections": "smoothiou.metrics",
 }
 
 

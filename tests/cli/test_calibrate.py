@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from smoothiou.cli.calibration import Calibration
-from smoothiou.config import RunConfig
+from smoothiou.engine.config import RunConfig
 from smoothiou.errors import ConfigError
 from smoothiou.losses.catalogue import CATALOGUE
 from smoothiou.study import make_plan, write_or_continue
@@ -127,7 +127,7 @@ def test_a_plan_that_will_be_refused_is_not_worth_a_measurement(tmp_path: Path, 
     other = config.replace({"optim.lr": 0.5})
     calibration = Calibration(other, tmp_path, ["huber", "iou"], overwrite=False)
     assert calibration.new == ["iou"]
-    monkeypatch.setattr("smoothiou.experiment.calibrate.propose_weights", None)
+    monkeypatch.setattr("smoothiou.lab.calibrate.propose_weights", None)
     wanted = plan(other, losses=["huber", "iou"], weights=calibration.weights)
     with pytest.raises(ConfigError, match=r"optim.lr: 0.001 there, 0.5 asked for"):
         calibration.find(wanted, None, quiet=True, say=print)

@@ -25,8 +25,8 @@ import pytest
 import torch
 from PIL import Image
 
-from smoothiou.train.checkpoint import load_checkpoint
-from smoothiou.train.seeding import Batches
+from smoothiou.engine.checkpoint import load_checkpoint
+from smoothiou.engine.seeding import Batches
 
 from .test_bad_input import voc  # noqa: F401
 from .warm import Command, Mother
@@ -298,7 +298,7 @@ def test_a_study_is_worked_on_by_one_command_at_a_time(mother, tmp_path, hold_el
 def hold_elsewhere() -> Callable[[Path], Any]:
     """Give a function that has another process hold a lock file while a block runs."""
     code = (
-        "import sys; from smoothiou.claims import hold\n"
+        "import sys; from smoothiou.files.locks import hold\n"
         "with hold(sys.argv[1]) as claimed: print(claimed is not None, flush=True); sys.stdin.read()"
     )
 

@@ -10,12 +10,12 @@ import tomli_w
 
 from smoothiou.cli import LONGEST, complain
 from smoothiou.cli.words import data_lines
-from smoothiou.config import RunConfig
 from smoothiou.detectors import build_detector
+from smoothiou.engine.checkpoint import save_checkpoint
+from smoothiou.engine.config import RunConfig
+from smoothiou.engine.evaluate import open_run
 from smoothiou.errors import CheckpointError
-from smoothiou.experiment.finished import open_run
-from smoothiou.inputs import printable
-from smoothiou.train.checkpoint import save_checkpoint
+from smoothiou.files import printable
 from tests.cli.conftest import TINY
 
 CLEAR = "\x1b[2J\x1b[31m"
@@ -88,8 +88,8 @@ def test_classes_that_are_no_names_are_refused(stranger, classes, step):
 
 
 def test_images_to_predict_that_are_no_images_are_refused_and_never_hang(stranger, tmp_path):
+    from smoothiou.engine.predict import predict_images
     from smoothiou.errors import DataError
-    from smoothiou.experiment import predict_images
 
     (tmp_path / "photos").mkdir()
     os.mkfifo(tmp_path / "photos" / "a.jpg")

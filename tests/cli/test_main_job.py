@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from smoothiou.train.checkpoint import load_checkpoint
+from smoothiou.engine.checkpoint import load_checkpoint
 
 from .conftest import TINY
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from smoothiou.train.checkpoint import load_checkpoint
+from smoothiou.engine.checkpoint import load_checkpoint
 
 from .conftest import TINY
 

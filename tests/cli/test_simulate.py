@@ -103,7 +103,7 @@ def test_interrupted_and_continued(tmp_path, smoothiou):
 
 
 def test_all_stands_for_the_shelf():
-    from smoothiou.experiment.simulate import DEFAULT, _named, _published
+    from smoothiou.lab.page_data import DEFAULT, _named, _published
     from smoothiou.losses.catalogue import CATALOGUE
 
     assert _named(None) == DEFAULT

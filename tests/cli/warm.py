@@ -111,10 +111,6 @@ class Mother:
 
 
 def _serve() -> None:
-    import smoothiou.cli.compare
-    import smoothiou.experiment.compare
-    import smoothiou.experiment.training
-    import smoothiou.report.write  # noqa: F401
 
     for line in sys.stdin:
         question = json.loads(line)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from smoothiou.config import RunConfig
+from smoothiou.engine.config import RunConfig
 from tests.data.conftest import coco_content, write_xml
 
 SIZE = (100, 80)

@@ -13,8 +13,8 @@ from PIL import Image
 
 from smoothiou.data import Box, Dataset, ImageFile, Record, load_dataset
 from smoothiou.data.dataset import DetectionDataset, PreparedDataset, collate, flip_horizontal
+from smoothiou.engine.loop import to_device
 from smoothiou.errors import DataError
-from smoothiou.train.loop import to_device
 
 BOXES = (
     Box(xyxy=(1, 2, 3, 4), label="b"),

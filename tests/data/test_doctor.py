@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from smoothiou.config import RunConfig
 from smoothiou.data.doctor import CHECKS, Report, examine, quick_look
+from smoothiou.engine.config import RunConfig
 from smoothiou.errors import ConfigError
 from tests.data.doctor_sets import CONFIG, add, annotate, boxes_of, coco, noise, voc
 
@@ -438,8 +438,8 @@ def test_at_most_three_examples_are_told_and_all_are_counted(tmp_path):
 
 
 def test_the_quick_form_says_the_same_of_what_needs_no_file(tmp_path):
-    from smoothiou.config import DataConfig
-    from smoothiou.experiment.splits import open_splits
+    from smoothiou.engine.config import DataConfig
+    from smoothiou.engine.open_data import open_splits
 
     root = voc(tmp_path / "voc")
     for fault in (tiny, same_bytes, empty, no_annotation, rare):

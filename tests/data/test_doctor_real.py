@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from smoothiou.config import DataConfig, RunConfig
 from smoothiou.data.doctor import examine, quick_look
+from smoothiou.engine.config import DataConfig, RunConfig
+from smoothiou.engine.open_data import open_splits
 from smoothiou.errors import DataError
-from smoothiou.experiment.splits import open_splits
 
 # Folder (or file in it), settings, {check: how many}, and words of examples; no other error may be found.
 KNOWN = [

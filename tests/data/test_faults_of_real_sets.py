@@ -33,12 +33,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from smoothiou.config import DataConfig
 from smoothiou.data import load_dataset
 from smoothiou.data.images import image_size
 from smoothiou.data.udacity_file import read_labels
+from smoothiou.engine.config import DataConfig
+from smoothiou.engine.open_data import open_splits
 from smoothiou.errors import DataError
-from smoothiou.experiment.splits import open_splits
 
 ONE = [("dog", (11, 21, 30, 40))]
 

@@ -17,14 +17,14 @@ from PIL import Image
 from smoothiou.data import load_dataset
 from smoothiou.data.box_list import read_box_list
 from smoothiou.data.coco_file import read_boxes, read_categories, read_images, read_json
-from smoothiou.data.detect import detect_format, list_splits
 from smoothiou.data.images import ImageFinder, check_file_name, image_size, read_image
 from smoothiou.data.records import Dataset, Record
+from smoothiou.data.registry import detect_format, list_splits
 from smoothiou.data.splits import read_list
 from smoothiou.data.udacity_file import MAX_LINES, is_label_file, read_labels
 from smoothiou.data.voc_file import read_annotation
 from smoothiou.errors import DataError, SmoothIoUError
-from smoothiou.inputs import Limits, allowing, printable
+from smoothiou.files import Limits, allowing, printable
 
 LAUGHS = '<!DOCTYPE l [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">]><annotation>&b;</annotation>'
 OUTSIDE = '<!DOCTYPE l [<!ENTITY a SYSTEM "file:///etc/passwd">]><annotation><filename>&a;</filename></annotation>'

@@ -10,7 +10,7 @@ from PIL import Image
 
 from smoothiou.data.images import ImageFinder, check_file_name, image_size, read_image
 from smoothiou.errors import DataError
-from smoothiou.inputs import Limits, allowing
+from smoothiou.files import Limits, allowing
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"])

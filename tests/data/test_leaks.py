@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from smoothiou.config import DataConfig
 from smoothiou.data import load_dataset
 from smoothiou.data.leaks import same_photos, warn
 from smoothiou.data.splits import photo
 from smoothiou.data.tail import tail_note
-from smoothiou.experiment.splits import open_splits
+from smoothiou.engine.config import DataConfig
+from smoothiou.engine.open_data import open_splits
 
 DOG = [("dog", (1, 1, 30, 30))]
 

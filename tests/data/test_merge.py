@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from smoothiou.config import DataConfig
 from smoothiou.data import choose_splits, detect_format, list_splits, load_dataset
 from smoothiou.data.merge import Part, folders, parts, protocol_test
 from smoothiou.data.voc import CLASSES
+from smoothiou.engine.config import DataConfig
+from smoothiou.engine.open_data import describe_data, open_splits, open_test
 from smoothiou.errors import DataError
-from smoothiou.experiment.splits import describe_data, open_splits, open_test
 
 DOG = [("dog", (11, 21, 30, 40))]
 CAT = [("cat", (1, 1, 50, 60))]

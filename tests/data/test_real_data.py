@@ -9,7 +9,6 @@ from collections import Counter
 
 import pytest
 
-from smoothiou.config import DataConfig
 from smoothiou.data import choose_splits, detect_format, list_splits, load_dataset
 from smoothiou.data.faults import fit_boxes
 from smoothiou.data.images import image_size, read_image
@@ -19,8 +18,9 @@ from smoothiou.data.splits import photo, read_list
 from smoothiou.data.udacity import cut_by_time, second
 from smoothiou.data.udacity_file import read_labels
 from smoothiou.data.voc import CLASSES
+from smoothiou.engine.config import DataConfig
+from smoothiou.engine.open_data import open_splits
 from smoothiou.errors import DataError
-from smoothiou.experiment.splits import open_splits
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from smoothiou.data import load_dataset
-from smoothiou.data.detect import detect_format, list_splits
+from smoothiou.data.registry import detect_format, list_splits
 from smoothiou.data.voc import CLASSES
 from smoothiou.data.voc_file import read_annotation
 from smoothiou.errors import DataError

@@ -16,17 +16,17 @@ import numpy as np
 import torch
 from PIL import Image
 
-from smoothiou.config import build_config, recipes
 from smoothiou.data import coco_file, load_dataset, udacity_file
 from smoothiou.data.box_list import read_box_list
-from smoothiou.data.detect import detect_format, list_splits
 from smoothiou.data.images import image_size, read_image
+from smoothiou.data.registry import detect_format, list_splits
 from smoothiou.data.splits import read_list
 from smoothiou.data.voc_file import read_annotation
 from smoothiou.detectors import tf_checkpoint
 from smoothiou.detectors.weights import read_checkpoint
-from smoothiou.evaluate import evaluate_detections
-from smoothiou.train.checkpoint import load_checkpoint, restore_model, save_checkpoint
+from smoothiou.engine.checkpoint import load_checkpoint, restore_model, save_checkpoint
+from smoothiou.engine.config import build_config, recipes
+from smoothiou.metrics import evaluate_detections
 from tests.detectors.tf_writer import write_tf_checkpoint
 from tests.fuzz.mutate import mutate
 

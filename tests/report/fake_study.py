@@ -12,10 +12,10 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from smoothiou.config import RunConfig
-from smoothiou.experiment.paired import compare_probes
-from smoothiou.runs import finite
+from smoothiou.engine.config import RunConfig
+from smoothiou.files import finite
 from smoothiou.study.plan import cell_ids
+from smoothiou.study.probes import compare_probes
 
 COLUMNS = (
     *(

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from smoothiou.experiment.paired import compare_probes
+from smoothiou.files import finite
 from smoothiou.report.probe import probe_lines, probe_sentence, render_probe, write_probe
 from smoothiou.report.refinement import ranked, refined_table, refinement_panels, refinement_table
-from smoothiou.runs import finite
+from smoothiou.study.probes import compare_probes
 from tests.report.test_report import Page
 
 DATA = {"name": "bccd", "split": "test", "fingerprint": "3c1f9a2b", "images": 40, "boxes": 80}

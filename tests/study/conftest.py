@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from smoothiou import runs
-from smoothiou.config import RunConfig
+from smoothiou import files, manifest
+from smoothiou.engine.config import RunConfig
 from smoothiou.study import cell_folder, make_plan
 from smoothiou.study.results import DETECTION, LOCALIZATION
 
@@ -19,7 +19,7 @@ Plan = dict[str, Any]
 @pytest.fixture(autouse=True)
 def _fixed_version(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plans remember the version; tests must not depend on what is installed."""
-    monkeypatch.setattr(runs, "version", lambda: "0.1.0")
+    monkeypatch.setattr(manifest, "version", lambda: "0.1.0")
 
 
 def facts(split: str, fingerprint: str) -> dict[str, Any]:
@@ -100,8 +100,8 @@ def finish() -> Callable[..., Path]:
 
     def write(folder: Path, cell: dict[str, Any], **metrics: float | None) -> Path:
         home = cell_folder(folder, cell)
-        runs.write_json(home / "result.json", result_of(cell, **metrics))
-        runs.write_text(home / "done", "")
+        files.write_json(home / "result.json", result_of(cell, **metrics))
+        files.write_text(home / "done", "")
         return home
 
     return write

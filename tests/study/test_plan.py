@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smoothiou.config import RunConfig
+from smoothiou.engine.config import RunConfig
+from smoothiou.engine.identity import NEUTRAL, UNSAID
 from smoothiou.errors import ConfigError, DataError
 from smoothiou.study import cell_folder, estimate, read_plan, write_or_continue
 from smoothiou.study.cells import claim
-from smoothiou.study.identity import NEUTRAL, UNSAID
 from smoothiou.study.plan import cell_ids
 from tests.study.conftest import DATA, facts
 
@@ -183,7 +183,7 @@ class TestWriteOrContinue:
 
     def test_another_version_is_said(self, plan_of, tmp_path: Path, monkeypatch):
         write_or_continue(tmp_path, plan_of())
-        monkeypatch.setattr("smoothiou.runs.version", lambda: "0.2.0")
+        monkeypatch.setattr("smoothiou.manifest.version", lambda: "0.2.0")
         plan, message = write_or_continue(tmp_path, plan_of())
         assert "begun with smoothiou 0.1.0, continued with 0.2.0" in message
         assert plan["smoothiou"] == "0.1.0"

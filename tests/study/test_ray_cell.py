@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from smoothiou import runs
+from smoothiou import files
 from smoothiou.study import cell_folder, ray_cell
 from smoothiou.study.cells import claim
 from smoothiou.study.ray_cell import Job, Outcome, run_job, scratch, why_unfit
@@ -56,7 +56,7 @@ def job_of(cell, tmp_path, monkeypatch):
     """Give a function that makes a job whose training does `what` in place of a training."""
 
     def make(what: str = "finish", *, seen: bool = False, result: Any = None, **changes: Any) -> Job:
-        text = runs.json.dumps(result_of(cell) if result is None else result)
+        text = files.json.dumps(result_of(cell) if result is None else result)
 
         def command(home: Path, cell: Any) -> list[str]:
             return [sys.executable, "-c", CHILD, str(cell_folder(home, cell)), what, text]
@@ -175,7 +175,7 @@ def test_a_training_ends_with_the_worker_that_started_it_and_saves(cell, tmp_pat
         "job = ray_cell.Job(cell=cell, study=folder, mark=('', ''), folder=folder, needed=(), expected={}, threads=1)\n"
         "ray_cell._run(job, pathlib.Path(folder), 'machine', bring=False)"
     )
-    words = [str(tmp_path), str(home), CHILD, runs.json.dumps(cell)]
+    words = [str(tmp_path), str(home), CHILD, files.json.dumps(cell)]
     worker = subprocess.Popen([sys.executable, "-c", code, *words])
     _wait_for(home / "ready", worker)
     worker.kill()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from smoothiou import runs
+from smoothiou import files
 from smoothiou.errors import ConfigError, InterruptedRun
 from smoothiou.study import RayOptions, cell_folder, cell_state, ray_facts, ray_launch, run_on_ray
 from smoothiou.study.cells import claim, read_error
@@ -95,7 +95,7 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeRay]:
 
 
 def files_of(job: Job) -> dict[str, bytes]:
-    return {"result.json": runs.json.dumps(result_of(dict(job.cell))).encode(), "done": b"", "last.ckpt": b"whole"}
+    return {"result.json": files.json.dumps(result_of(dict(job.cell))).encode(), "done": b"", "last.ckpt": b"whole"}
 
 
 def well(job: Job, attempt: int) -> Outcome:
@@ -167,7 +167,7 @@ def test_a_machine_that_is_shut_down_gives_back_what_it_saved_and_the_next_goes_
 @pytest.mark.parametrize(("shared", "sent"), [(True, {}), (False, {"last.ckpt": b"half"})])
 def test_what_was_begun_is_sent_only_where_a_machine_cannot_read_it(play, plan_of, tmp_path, shared, sent):
     plan, begun = plan_of(("huber",), (0,)), []
-    runs.write_bytes(cell_folder(tmp_path, plan["cells"][0]) / "last.ckpt", b"half")
+    files.write_bytes(cell_folder(tmp_path, plan["cells"][0]) / "last.ckpt", b"half")
     play(lambda job, attempt: begun.append(job.begun()) or well(job, attempt))
     assert run_on_ray(tmp_path, plan, RayOptions(shared=shared))["done"] == 1
     assert begun == [sent]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from smoothiou.config import build_config
+from smoothiou.engine.config import build_config
 from smoothiou.errors import ConfigError, DataError
 from smoothiou.report.paper import table_2
 from smoothiou.study.paper import LOSSES, TABLE_1, TABLE_2, TABLE_3, TITLES

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from smoothiou import runs
+from smoothiou import files
 from smoothiou.errors import DataError
 from smoothiou.study import cell_folder, collect, signature, validate_result, write_or_continue
 from smoothiou.study.results import METRICS
@@ -136,7 +136,7 @@ class TestCollect:
 
     def test_only_complete_pairs_are_compared_and_the_gaps_are_named(self, study):
         folder = study({"huber": [{"AP": 0.4}, {"AP": 0.4}, {"AP": 0.4}], "smooth-iou": [{"AP": 0.5}, None, None]})
-        runs.write_text(folder / "cells" / "smooth-iou-seed1" / "error.txt", "DivergedError: step 3\n\nTraceback")
+        files.write_text(folder / "cells" / "smooth-iou-seed1" / "error.txt", "DivergedError: step 3\n\nTraceback")
         summary = collect(folder)
         ap = row(summary, "smooth-iou", "AP")
         assert (ap["n"], ap["seeds"], ap["low"]) == (1, [0], None)
@@ -164,7 +164,7 @@ class TestCollect:
             "difference": 0.006,
             "resamples": 1000,
         }
-        runs.write_json(
+        files.write_json(
             folder / "comparison.json",
             {"bootstrap": [{**image_doubt, "low": -0.002, "high": 0.014}], "gallery": []},
         )

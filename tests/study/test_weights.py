@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from smoothiou.errors import ConfigError, DataError
-from smoothiou.runs import write_json
+from smoothiou.files import write_json
 from smoothiou.study import read_calibration, read_plan, write_or_continue
 from smoothiou.study.weights import SEED, how_to_measure, joined, weight_settings
 

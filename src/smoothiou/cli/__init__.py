@@ -15,8 +15,8 @@ from typing import Any
 from cyclopts import App, CycloptsError
 
 from smoothiou.errors import InterruptedRun, SmoothIoUError
-from smoothiou.inputs import visible
-from smoothiou.runs import version
+from smoothiou.files import visible
+from smoothiou.manifest import version
 
 EPILOGUE = """
 Exit codes: 0 done; 1 failed at run time; 2 wrong usage or settings; 3 data; 4 checkpoint or model;

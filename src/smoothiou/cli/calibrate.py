@@ -24,7 +24,7 @@ from smoothiou.cli.options import (
     check_names,
     run_config,
 )  # fmt: skip
-from smoothiou.config import RunConfig
+from smoothiou.engine.config import RunConfig
 from smoothiou.errors import CheckpointError, ConfigError
 from smoothiou.loss_spec import split_losses
 
@@ -86,8 +86,9 @@ def calibrate(
     if out and out.exists() and not overwrite:
         raise ConfigError(f"{out} exists.", hint="Choose another --out, or --overwrite to replace it.")
 
-    from smoothiou.experiment import check, propose_weights
-    from smoothiou.runs import finite, write_json
+    from smoothiou.engine.check import check
+    from smoothiou.files import finite, write_json
+    from smoothiou.lab.calibrate import propose_weights
 
     check(config, losses=(reference, *named))
     found = propose_weights(

@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smoothiou.config import RunConfig
+from smoothiou.engine.config import RunConfig
 from smoothiou.errors import ConfigError
+from smoothiou.files import write_json
 from smoothiou.loss_spec import STAGES
-from smoothiou.runs import write_json
 from smoothiou.study import read_calibration, read_plan, refuse_other_study
 from smoothiou.study.weights import FILE, StageWeights, how_to_measure, joined
 
 if TYPE_CHECKING:
-    from smoothiou.experiment.splits import Splits
+    from smoothiou.engine.open_data import Splits
 
 
 class Calibration:
@@ -69,7 +69,7 @@ class Calibration:
             refuse_other_study(self.folder, self.stored, plan)
         if not self.new:
             return self.weights
-        from smoothiou.experiment import propose_weights
+        from smoothiou.lab.calibrate import propose_weights
 
         how = how_to_measure(self.earlier, baseline=self.stored["baseline"] if self.stored else plan["baseline"])
         say(f"Calibrating {', '.join(self.new)} against {how['reference']}.")

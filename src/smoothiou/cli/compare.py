@@ -35,7 +35,7 @@ from smoothiou.cli.options import (
     run_config,
 )  # fmt: skip
 from smoothiou.cli.words import data_lines
-from smoothiou.config import RunConfig
+from smoothiou.engine.config import RunConfig
 from smoothiou.errors import ConfigError, IncompleteStudyError
 from smoothiou.loss_spec import split_losses
 
@@ -112,11 +112,11 @@ def compare(
     folder = out or Path("runs") / f"{data_name(config.data.path)}-compare"
 
     if not dry_run:  # before the plan is written: a plan with a wrong loss could never be done
-        from smoothiou import experiment
+        from smoothiou.engine.check import check
 
         # On a cluster, the device is there.
-        experiment.check(config.replace({"train.device": "auto"}) if ray else config, losses=chosen)
-    from smoothiou.experiment.splits import describe_data, open_splits
+        check(config.replace({"train.device": "auto"}) if ray else config, losses=chosen)
+    from smoothiou.engine.open_data import describe_data, open_splits
     from smoothiou.study import claim_study, make_plan, write_or_continue
 
     splits = open_splits(config.data)
@@ -153,7 +153,7 @@ def run_plan(
     folder: Path, plan: Mapping[str, Any], *, jobs: int, quiet: bool, say: Any, ray: RayOptions | None = None
 ) -> dict[str, int]:
     """Run the cells that are not done, here or on the machines of a cluster."""
-    from smoothiou import experiment
+    from smoothiou.engine.train import run
     from smoothiou.study import run_cells, run_on_ray, run_parallel, train_command
 
     told = Teller(say, starts=jobs > 1)
@@ -161,7 +161,7 @@ def run_plan(
         return run_on_ray(folder, plan, ray, on_event=told, say=say)
     if jobs == 1:
         return run_cells(
-            folder, plan, lambda cell, home: experiment.run(RunConfig().replace(cell["settings"]), home, quiet=quiet),
+            folder, plan, lambda cell, home: run(RunConfig().replace(cell["settings"]), home, quiet=quiet),
             on_event=told,
         )  # fmt: skip
     command = functools.partial(train_command, folder)
@@ -170,18 +170,18 @@ def run_plan(
 
 def report_study(folder: Path, plan: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
     """Write the report of what there is, and return its page and what `collect` says."""
-    from smoothiou import experiment
     from smoothiou.report import write_report
     from smoothiou.study import collect
+    from smoothiou.study.comparison import compare_cells
 
-    experiment.compare_cells(folder, plan)
+    compare_cells(folder, plan)
     page = next(path for path in write_report(folder) if path.suffix == ".html")
     return page, collect(folder)
 
 
 def _finish(folder: Path, plan: Mapping[str, Any], *, as_json: bool, say: Any) -> None:
     """Write the report of what there is, say the result, and fail when cells are missing."""
-    from smoothiou.runs import finite
+    from smoothiou.files import finite
 
     began = time.monotonic()
     page, found = report_study(folder, plan)

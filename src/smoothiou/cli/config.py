@@ -9,7 +9,7 @@ import tomli_w
 from cyclopts import App
 
 from smoothiou.cli.options import Json, Recipe, Settings, parse_settings
-from smoothiou.config import build_config, describe, read_recipe, recipes
+from smoothiou.engine.config import build_config, describe, read_recipe, recipes
 
 app = App(name="config", help="Show, check and explain settings.", help_format="plaintext")
 

@@ -46,9 +46,9 @@ def curves(
     if gallery and (figure or html):
         raise ConfigError("--gallery draws nothing but its small pictures.", hint="Leave out --figure and --html.")
 
+    from smoothiou.files import write_bytes, write_text
     from smoothiou.lab import SinglePairLoss
     from smoothiou.losses.catalogue import CATALOGUE
-    from smoothiou.runs import write_bytes, write_text
 
     for spec in named or ():
         SinglePairLoss(spec)  # what cannot be drawn is said before anything is written
@@ -112,9 +112,9 @@ def _gallery(named: tuple[str, ...]) -> Iterator[tuple[str, Picture]]:
 
 
 def _page(named: tuple[str, ...], out: Path, *, quiet: bool) -> Path:
+    from smoothiou.files import write_text
     from smoothiou.lab import loss_grid
     from smoothiou.report.explorer import render_explorer
-    from smoothiou.runs import write_text
 
     if not quiet:
         print(f"Computing {len(named)} losses on a grid of boxes ...", file=sys.stderr)

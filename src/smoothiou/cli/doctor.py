@@ -14,12 +14,11 @@ from cyclopts import Parameter
 from smoothiou.cli.options import Format, Json, Model, Quiet, Recipe, Settings, run_config
 from smoothiou.cli.progress import Bar
 from smoothiou.errors import ConfigError, DataError
-from smoothiou.inputs import visible
-from smoothiou.runs import finite
+from smoothiou.files import finite, visible
 
 if TYPE_CHECKING:
-    from smoothiou.config import RunConfig
-    from smoothiou.experiment.splits import Splits
+    from smoothiou.engine.config import RunConfig
+    from smoothiou.engine.open_data import Splits
 
 
 def doctor(

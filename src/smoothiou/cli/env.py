@@ -9,8 +9,8 @@ from smoothiou.cli.options import Json
 
 def env(*, json_: Json = False) -> None:
     """Print versions, processor, devices and the precision that would be used; for reports of faults."""
-    from smoothiou.experiment import describe_devices
-    from smoothiou.runs import environment, source_state
+    from smoothiou.engine.devices import describe_devices
+    from smoothiou.manifest import environment, source_state
 
     facts = {**environment(), "source": source_state(), **describe_devices()}
     if json_:

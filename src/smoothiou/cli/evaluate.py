@@ -32,7 +32,7 @@ def evaluate(
     Args:
         run: folder of a run.
     """
-    from smoothiou.experiment import evaluate_run
+    from smoothiou.engine.evaluate import evaluate_run
 
     result = evaluate_run(run, data=data, split=split, checkpoint=checkpoint, device=device, out=out, quiet=quiet)
     if json_:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from smoothiou.errors import ConfigError
-from smoothiou.inputs import visible
+from smoothiou.files import visible
 
 if TYPE_CHECKING:
     from smoothiou.study import CellEvent, RayOptions

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from smoothiou.config import KEYS, RunConfig, build_config
+from smoothiou.engine.config import KEYS, RunConfig, build_config
 from smoothiou.errors import ConfigError, did_you_mean
 from smoothiou.loss_spec import parse_loss, stage_losses
 

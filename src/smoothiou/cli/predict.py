@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from smoothiou.cli.options import Device, Json, Quiet
 from smoothiou.cli.progress import Bar
 from smoothiou.errors import ConfigError
-from smoothiou.inputs import visible
+from smoothiou.files import visible
 
 
 def predict(
@@ -42,7 +42,7 @@ def predict(
         raise ConfigError(f"--score: expected 0 to 1, got {score}.")
     if not images:
         raise ConfigError("predict: IMAGES is missing.", hint="Name at least one image or folder after RUN.")
-    from smoothiou.experiment import predict_images
+    from smoothiou.engine.predict import predict_images
 
     with Bar("images", quiet=quiet) as bar:
         found = predict_images(

@@ -86,7 +86,7 @@ def _compare(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    from smoothiou.experiment import probe_runs
+    from smoothiou.lab.probe import probe_runs
 
     found = probe_runs(
         runs, baseline=baseline, checkpoint=checkpoint, split=split, device=device, fresh=fresh, quiet=quiet
@@ -112,8 +112,8 @@ def _refit(
 
     chosen, numbers = split_losses(losses or "huber,smooth-iou"), parse_seeds(seeds or "0,1,2")
     check_names(chosen)
-    from smoothiou.experiment.refit import Refit
-    from smoothiou.experiment.refit import refit as refit_run
+    from smoothiou.lab.refit import Refit
+    from smoothiou.lab.refit import refit as refit_run
 
     folder = out or run / "refit"
     found = refit_run(

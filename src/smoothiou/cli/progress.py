@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from smoothiou.live import LiveLine, clock
+from smoothiou.progress import LiveLine, clock
 
 
 class Bar(LiveLine):

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from smoothiou.cli.compare import parse_seeds, report_study, run_plan, say_nothing, say_on_stderr
 from smoothiou.cli.options import Device, Json, Overwrite, Quiet, Settings, Weights, parse_settings
 from smoothiou.cli.words import data_lines
-from smoothiou.config import RunConfig, build_config
+from smoothiou.engine.config import RunConfig, build_config
 from smoothiou.errors import DataError, IncompleteStudyError
 from smoothiou.study.paper import LOSSES, TABLE_1, TABLE_2, TABLE_3, TITLES
 from smoothiou.study.reproduce import Scale, choose_sets, deviations, find_data, recipe_of, settings_of, summarize
@@ -84,11 +84,11 @@ def _study(
     name: str, config: RunConfig, folder: Path, seeds: tuple[int, ...], *, overwrite: bool, quiet: bool, say: Any
 ) -> dict[str, Any]:
     """Run what is missing of a data set's study, and return what it says."""
-    from smoothiou import experiment
-    from smoothiou.experiment.splits import describe_data, open_splits
+    from smoothiou.engine.check import check
+    from smoothiou.engine.open_data import describe_data, open_splits
     from smoothiou.study import claim_study, make_plan, write_or_continue
 
-    experiment.check(config, losses=LOSSES)
+    check(config, losses=LOSSES)
     splits = open_splits(config.data)
     plan = make_plan(
         config, losses=LOSSES, seeds=seeds, data=describe_data(splits), classes=splits.train.classes,

@@ -52,7 +52,7 @@ def simulate(
         raise ConfigError(f"--seed: expected 0 to 2**32 - 1, got {seed}.")
     chosen = None if losses is None else split_losses(losses)
 
-    from smoothiou.experiment.simulate import simulate as run
+    from smoothiou.lab.page_data import simulate as run
     from smoothiou.report.simulation import write_simulation
     from smoothiou.report.simulation_tables import boxes_table, of_kind, regression_table, sentence, text_table
 

@@ -73,8 +73,9 @@ def train(
 
     from smoothiou.cli.doctor import quick_line
     from smoothiou.cli.words import data_lines, result_lines
-    from smoothiou.experiment import check, run
-    from smoothiou.experiment.splits import describe_data, open_splits
+    from smoothiou.engine.check import check
+    from smoothiou.engine.open_data import describe_data, open_splits
+    from smoothiou.engine.train import run
 
     check(config, losses=(config.loss.name,))
     quiet = quiet or os.environ.get("RANK", "0") != "0"  # under torchrun one process speaks for all

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from cyclopts import CycloptsError, UnknownOptionError
 from cyclopts.exceptions import UnusedCliTokensError
 
-from smoothiou.config import KEYS
+from smoothiou.engine.config import KEYS
 
 LISTS = ("losses", "seeds")
 """Options whose values are joined by commas."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from smoothiou.inputs import visible
+from smoothiou.files import visible
 
 
 def result_lines(result: Mapping[str, Any]) -> str:

@@ -9,8 +9,8 @@ reads several as one. Only `dataset.py` needs torch.
 
 from __future__ import annotations
 
-from smoothiou.data.detect import choose_splits, detect_format, list_splits, load_dataset
 from smoothiou.data.records import Box, Dataset, Fault, ImageFile, Record
+from smoothiou.data.registry import choose_splits, detect_format, list_splits, load_dataset
 
 __all__ = [
     "load_dataset",

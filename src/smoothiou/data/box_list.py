@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from smoothiou.data import coco_file, udacity_file
-from smoothiou.data.detect import load_dataset
 from smoothiou.data.records import Box
+from smoothiou.data.registry import load_dataset
 from smoothiou.errors import DataError
-from smoothiou.inputs import read_bytes, unpack
+from smoothiou.files import read_bytes, unpack
 
 Corners = tuple[float, float, float, float]
 

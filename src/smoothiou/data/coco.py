@@ -23,7 +23,7 @@ from smoothiou.data.images import ImageFinder, image_size
 from smoothiou.data.records import Box, Dataset, Fault, ImageFile, Record
 from smoothiou.data.splits import USUAL, find_split, in_usual_order, seeded_cut, unlearnt, usual_name
 from smoothiou.errors import DataError
-from smoothiou.inputs import refuse_links_out, require_regular
+from smoothiou.files import refuse_links_out, require_regular
 
 Images = dict[Any, dict[str, Any]]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from smoothiou.data.records import Box
 from smoothiou.errors import DataError
-from smoothiou.inputs import check_word, read_bytes, short
+from smoothiou.files import check_word, read_bytes, short
 
 MAX_BYTES = 2**31
 """Of a JSON file; COCO's own training file has 450 MB."""

@@ -13,7 +13,15 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from smoothiou.errors import DataError
-from smoothiou.inputs import MAX_NAME, check_word, is_inside, leads_out, limits, real_folder, require_regular
+from smoothiou.files import (
+    MAX_NAME,
+    check_word,
+    is_inside,
+    leads_out,
+    limits,
+    real_folder,
+    require_regular,
+)
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif"})
 TYPES = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "AVIF")

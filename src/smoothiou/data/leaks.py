@@ -9,7 +9,7 @@ from pathlib import Path
 from smoothiou.data.faults import first_names
 from smoothiou.data.records import Dataset, Fault, ImageFile, Record
 from smoothiou.data.splits import photo, unlearnt
-from smoothiou.runs import file_digest
+from smoothiou.files import file_digest
 
 
 def same_photos(learnt: Dataset, other: Dataset) -> list[tuple[str, str]]:

@@ -24,7 +24,7 @@ from smoothiou.data.records import Box, Dataset
 from smoothiou.data.splits import find_split, in_usual_order, read_list, seeded_cut, unlearnt
 from smoothiou.data.voc_file import read_annotation
 from smoothiou.errors import ConfigError, DataError, did_you_mean
-from smoothiou.inputs import refuse_links_out
+from smoothiou.files import refuse_links_out
 
 LABELS = ("head", "species", "breed")
 SPECIES = ("cat", "dog")

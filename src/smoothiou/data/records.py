@@ -9,7 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from smoothiou.inputs import allowing, check_word, limits, printable, visible
+from smoothiou.files import (
+    allowing,
+    check_word,
+    limits,
+    printable,
+    visible,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

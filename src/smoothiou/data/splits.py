@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from smoothiou.data.faults import first_names
 from smoothiou.data.images import SUFFIXES, check_file_name
 from smoothiou.errors import DataError, did_you_mean
-from smoothiou.inputs import read_bytes
+from smoothiou.files import read_bytes
 
 USUAL = ("train", "val", "trainval", "test")
 MAX_LIST = 2**26

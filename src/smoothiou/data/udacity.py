@@ -21,7 +21,7 @@ from smoothiou.data.records import Box, Dataset, ImageFile, Record
 from smoothiou.data.splits import USUAL, find_split, in_usual_order, seeded_cut, unlearnt, usual_name
 from smoothiou.data.udacity_file import CLASSES, is_label_file, read_labels
 from smoothiou.errors import DataError
-from smoothiou.inputs import refuse_links_out
+from smoothiou.files import refuse_links_out
 
 ENDINGS = (".csv", ".csv.gz")
 BLOCKS = (25, 5, 1)

@@ -26,7 +26,7 @@ from typing import Any
 
 from smoothiou.data.records import Box
 from smoothiou.errors import DataError
-from smoothiou.inputs import check_word, open_regular, short
+from smoothiou.files import check_word, open_regular, short
 
 MAX_LINES = 1_000_000
 """Of a file, ten times the largest that was published."""

@@ -24,7 +24,7 @@ from smoothiou.data.records import Dataset, Fault, ImageFile, Record
 from smoothiou.data.splits import find_split, in_usual_order, read_list, seeded_cut, unlearnt, usual_name
 from smoothiou.data.voc_file import Annotation, read_annotation
 from smoothiou.errors import DataError
-from smoothiou.inputs import open_regular, refuse_links_out
+from smoothiou.files import open_regular, refuse_links_out
 
 CLASSES = (
     *(

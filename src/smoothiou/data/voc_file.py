@@ -12,7 +12,7 @@ import defusedxml.ElementTree
 from smoothiou.data.images import check_file_name
 from smoothiou.data.records import Box
 from smoothiou.errors import DataError
-from smoothiou.inputs import check_word, read_bytes, refuse_links_out, short
+from smoothiou.files import check_word, read_bytes, refuse_links_out, short
 
 MAX_BYTES = 2**24
 """Of an XML file; the largest of PASCAL's has 20 kB."""

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from smoothiou.detectors.crc32c import crc32c, unmask
 from smoothiou.errors import CheckpointError
-from smoothiou.inputs import open_regular, printable, read_bytes, short
+from smoothiou.files import open_regular, printable, read_bytes, short
 
 MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
 FOOTER = 48

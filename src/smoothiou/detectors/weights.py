@@ -15,7 +15,7 @@ from torchvision.models import WeightsEnum
 from torchvision.ops import FrozenBatchNorm2d
 
 from smoothiou.errors import CheckpointError
-from smoothiou.inputs import refuse_bomb
+from smoothiou.files import refuse_bomb
 
 HEAD = "roi_heads.box_predictor."
 

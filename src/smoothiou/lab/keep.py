@@ -13,8 +13,15 @@ from typing import Any
 import numpy as np
 
 from smoothiou.errors import DataError
+from smoothiou.files import (
+    digest,
+    file_digest,
+    read_json,
+    write_bytes,
+    write_json,
+)
 from smoothiou.loss_spec import parse_loss
-from smoothiou.runs import digest, environment, file_digest, read_json, version, write_bytes, write_json
+from smoothiou.manifest import environment, version
 
 SOURCE = Path(__file__).resolve().parents[1]
 LOSSES = ("boxes/*.py", "losses/*.py")

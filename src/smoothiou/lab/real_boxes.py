@@ -22,13 +22,14 @@ from torch import Tensor
 
 from smoothiou.boxes import CODE_WEIGHTS, deltas_iou, encode_boxes
 from smoothiou.errors import DataError, DivergedError, SmoothIoUError
+from smoothiou.files import digest
 from smoothiou.lab.descent import rates
 from smoothiou.lab.keep import LOSSES, Computed, Kept, keep
 from smoothiou.lab.share import THRESHOLDS, single_threaded
 from smoothiou.loss_spec import parse_loss
 from smoothiou.losses import load_loss
 from smoothiou.losses.catalogue import CATALOGUE
-from smoothiou.runs import digest, version
+from smoothiou.manifest import version
 
 CASES = 20_000
 IOU_RANGE = (0.1, 0.9)

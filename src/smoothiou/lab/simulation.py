@@ -17,7 +17,7 @@ from smoothiou.lab.descent import EVERY, Descent, descend
 from smoothiou.lab.gradients import exact_gradient, published_gradient
 from smoothiou.lab.keep import LOSSES, Computed, Kept, keep
 from smoothiou.lab.team import Team
-from smoothiou.runs import version
+from smoothiou.manifest import version
 
 Gradients = Literal["exact", "published"]
 DISTANCE_EDGES = np.linspace(0, RADIUS, 13)

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from smoothiou.files import write_text
+from smoothiou.manifest import version
 from smoothiou.report.page import render
-from smoothiou.runs import version, write_text
 
 LABELS = 12
 """Boxes in a picture beside which their classes are written."""

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from smoothiou.manifest import version
 from smoothiou.report.page import render
 from smoothiou.report.svg import PALETTE_SIZE
-from smoothiou.runs import version
 
 if TYPE_CHECKING:
     from smoothiou.lab.grid import LossGrid

@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from smoothiou.inputs import is_inside, real_folder
+from smoothiou.files import is_inside, real_folder
 from smoothiou.report import tables
 from smoothiou.report.cells import verdict_words
 from smoothiou.report.curves import window

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from smoothiou.errors import DataError
+from smoothiou.files import read_json
 from smoothiou.report.curves import Curve, read_curves
-from smoothiou.runs import read_json
 from smoothiou.study.results import collect
 from smoothiou.study.weights import read_calibration
 

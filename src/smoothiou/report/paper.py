@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from smoothiou.config import RunConfig
+from smoothiou.engine.config import RunConfig
 from smoothiou.report.cells import NOTHING, Cell, Row, Table
 from smoothiou.study.paper import LOSSES, METRICS_3, TABLE_1, TABLE_2, TABLE_3, TITLES, WINS_3
 from smoothiou.study.reproduce import count_wins

@@ -10,6 +10,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from smoothiou.files import write_json, write_text
+from smoothiou.manifest import version
 from smoothiou.report.cells import Cell, Row, Table, interval, write
 from smoothiou.report.figures import draw_dots, draw_panel, swatch
 from smoothiou.report.html import LARGE
@@ -30,7 +32,6 @@ from smoothiou.report.refinement import (
     verdict,
 )
 from smoothiou.report.series import Panel
-from smoothiou.runs import version, write_json, write_text
 from smoothiou.study.stats import BETTER, WORSE
 
 

@@ -15,6 +15,8 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.colors import Normalize
 
+from smoothiou.files import read_json, write_text
+from smoothiou.manifest import version
 from smoothiou.report.figures import swatch
 from smoothiou.report.page import render
 from smoothiou.report.simulation_figures import ERROR_NORM, Curve, draw_basin, draw_curves, draw_grid, draw_scale
@@ -28,7 +30,6 @@ from smoothiou.report.simulation_tables import (
     regression_table,
     sentence,
 )
-from smoothiou.runs import read_json, version, write_text
 
 Figure = tuple[str, Markup]
 SMALL, LARGE = (340, 230), (460, 310)

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from smoothiou.files import write_json, write_text
+from smoothiou.manifest import SCHEMA_VERSION
 from smoothiou.report import tables
 from smoothiou.report.cells import Table, verdict_words
 from smoothiou.report.html import HEADLINES, render_html
@@ -15,7 +17,6 @@ from smoothiou.report.numbers import results_csv
 from smoothiou.report.provenance import differing_settings, failures, rate_sentence, surroundings
 from smoothiou.report.refinement import refinement_table
 from smoothiou.report.weights import weights_sentence, weights_table
-from smoothiou.runs import SCHEMA_VERSION, write_json, write_text
 
 
 def write_report(study_folder: str | Path, *, out: str | Path | None = None) -> list[Path]:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from smoothiou import runs
-from smoothiou.claims import claim_folder, hold, holder
+from smoothiou import files
 from smoothiou.errors import DataError, InterruptedRun
+from smoothiou.files import claim_folder, hold, holder
 
 Cell = Mapping[str, Any]
 State = Literal["done", "failed", "partial", "new"]
@@ -74,7 +74,7 @@ def read_result(folder: str | Path, cell: Cell) -> dict[str, Any] | None:
     if not (home / "done").is_file():
         return None
     try:
-        result = runs.read_json(home / "result.json")
+        result = files.read_json(home / "result.json")
     except DataError:
         return None
     return result if isinstance(result, dict) and result.get("hash") == cell["hash"] else None
@@ -91,7 +91,7 @@ def read_error(folder: str | Path, cell: Cell) -> str:
 
 def write_error(folder: str | Path, cell: Cell, message: str, details: str) -> None:
     """Write error.txt: the message as its first line, then the details (a traceback, the end of a log)."""
-    runs.write_text(cell_folder(folder, cell) / "error.txt", f"{message}\n\n{details.rstrip()}\n")
+    files.write_text(cell_folder(folder, cell) / "error.txt", f"{message}\n\n{details.rstrip()}\n")
 
 
 def prepare(folder: str | Path, cell: Cell) -> None:
@@ -102,7 +102,7 @@ def prepare(folder: str | Path, cell: Cell) -> None:
         for mark in ("error.txt", "done"):  # `done` without a valid result is no longer true
             (home / mark).unlink(missing_ok=True)
     except OSError as error:
-        raise runs.unwritable(home, error) from error
+        raise files.unwritable(home, error) from error
 
 
 def claim_study(folder: str | Path) -> AbstractContextManager[None]:

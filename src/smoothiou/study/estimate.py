@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from smoothiou import runs
+from smoothiou import files
 from smoothiou.study.cells import cell_folder, cell_state
 
 # Million parameters of Faster R-CNN with each backbone, and optimizer states per weight: for a first guess at
@@ -42,7 +42,7 @@ def estimate(plan: Mapping[str, Any], folder: str | Path | None = None, *, jobs:
     seconds = None
     if folder is not None and done:
         homes = [cell_folder(folder, cell) for cell in done]
-        costs = [runs.read_json(home / "result.json").get("cost", {}) for home in homes]
+        costs = [files.read_json(home / "result.json").get("cost", {}) for home in homes]
         each = [(cost.get("train_seconds") or 0) + (cost.get("eval_seconds") or 0) for cost in costs]
         seconds = sum(each) / len(each) * -(-to_run // max(1, min(jobs, to_run or 1)))
         megabytes = sum(_size(home) for home in homes) / len(homes) / 1e6

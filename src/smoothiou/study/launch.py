@@ -17,10 +17,9 @@ from typing import Any
 
 import tomli_w
 
-from smoothiou.claims import INHERITED, sign
-from smoothiou.config import RunConfig
+from smoothiou.engine.config import RunConfig
 from smoothiou.errors import ConfigError, InterruptedRun
-from smoothiou.runs import write_text
+from smoothiou.files import INHERITED, sign, write_text
 from smoothiou.study.cells import (
     NO_RESULT,
     Cell,

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from smoothiou import runs
-from smoothiou.config import RunConfig
+from smoothiou import files, manifest
+from smoothiou.engine.config import RunConfig
+from smoothiou.engine.identity import SPLITS, UNSAID, cell_hash, identity
 from smoothiou.errors import ConfigError, DataError
 from smoothiou.loss_spec import STAGES
 from smoothiou.study.cells import cell_state, claim
-from smoothiou.study.identity import SPLITS, UNSAID, cell_hash, identity
 from smoothiou.study.weights import FILE, StageWeights, weight_settings
 
 PER_CELL = ("loss.name", "train.seed")
@@ -86,8 +86,8 @@ def make_plan(
                 }
             )
     return {
-        "schema_version": runs.SCHEMA_VERSION,
-        "smoothiou": runs.version(),
+        "schema_version": manifest.SCHEMA_VERSION,
+        "smoothiou": manifest.version(),
         "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": list(command),
         "losses": losses,
@@ -120,7 +120,7 @@ def cell_ids(losses: Sequence[str]) -> dict[str, str]:
         name = re.sub(r"[^A-Za-z0-9._]+", "-", loss).strip("-.") or "loss"
         taken = {other.lower() for other in names.values()}
         if len(name) > 80 or name.lower() in taken:
-            name = f"{name[:60]}-{runs.digest(loss)}"
+            name = f"{name[:60]}-{files.digest(loss)}"
         names[loss] = name
     return names
 
@@ -134,10 +134,10 @@ def read_plan(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / "plan.json"
     if not path.is_file():
         raise DataError(f"{folder}: no study is here (plan.json is missing).", hint="`smoothiou compare` makes one.")
-    plan = runs.read_json(path)
-    if not isinstance(plan, dict) or plan.get("schema_version") != runs.SCHEMA_VERSION:
+    plan = files.read_json(path)
+    if not isinstance(plan, dict) or plan.get("schema_version") != manifest.SCHEMA_VERSION:
         got = plan.get("schema_version") if isinstance(plan, dict) else type(plan).__name__
-        raise DataError(f"{path}: expected schema_version {runs.SCHEMA_VERSION}, got {got!r}.")
+        raise DataError(f"{path}: expected schema_version {manifest.SCHEMA_VERSION}, got {got!r}.")
     kinds = {
         "losses": list,
         "seeds": list,
@@ -185,11 +185,11 @@ def write_or_continue(
     folder, plan = Path(folder), dict(plan)
     if not (folder / "plan.json").is_file():
         _refuse_foreign_folder(folder)
-        runs.write_json(folder / "plan.json", plan)
+        files.write_json(folder / "plan.json", plan)
         return plan, ""
     if overwrite:
         _delete_study(folder)
-        runs.write_json(folder / "plan.json", plan)
+        files.write_json(folder / "plan.json", plan)
         return plan, f"{folder}: the study that was here is deleted; this one starts anew."
     stored = read_plan(folder)
     refuse_other_study(folder, stored, plan)
@@ -198,7 +198,7 @@ def write_or_continue(
     if "extended by" in message:
         words = {"at": plan["created"], "command": plan["command"], "smoothiou": plan["smoothiou"]}
         grown["extended"] = [*stored.get("extended", []), words]
-    runs.write_json(folder / "plan.json", grown)
+    files.write_json(folder / "plan.json", grown)
     return grown, message
 
 
@@ -211,7 +211,7 @@ def refuse_other_study(folder: str | Path, stored: Mapping[str, Any], plan: Mapp
     common = [loss for loss in plan["losses"] if loss in stored["losses"]]
     there, here = (_comparable(study, common) for study in (stored, plan))
     try:
-        runs.refuse_other_plan(Path(folder), there, here, what="study")
+        manifest.refuse_other_plan(Path(folder), there, here, what="study")
     except ConfigError as error:
         if there["calibrate"] and not here["calibrate"]:
             error.hint = f"Give --calibrate, with which the study was begun. {error.hint}"
@@ -256,8 +256,8 @@ def _what_happened(folder: Path, stored: Mapping[str, Any], grown: Mapping[str, 
         message += f"; extended by {' and '.join(news)}"
     if grown["baseline"] != stored["baseline"]:
         message += f"; baseline is now {grown['baseline']} (was {stored['baseline']})"
-    if stored.get("smoothiou") != runs.version():
-        message += f"; begun with smoothiou {stored.get('smoothiou')}, continued with {runs.version()}"
+    if stored.get("smoothiou") != manifest.version():
+        message += f"; begun with smoothiou {stored.get('smoothiou')}, continued with {manifest.version()}"
     return message + "."
 
 

@@ -17,9 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from smoothiou.claims import hold
 from smoothiou.errors import ConfigError, InterruptedRun, SmoothIoUError
-from smoothiou.runs import read_json, write_bytes
+from smoothiou.files import hold, read_json, write_bytes
 from smoothiou.study import with_parent
 from smoothiou.study.cells import Cell, CellEvent, cell_folder, claim
 from smoothiou.study.launch import run_parallel, train_command

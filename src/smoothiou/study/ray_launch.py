@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from smoothiou.errors import ConfigError, InterruptedRun
-from smoothiou.runs import sweep, write_bytes, write_text
+from smoothiou.files import sweep, write_bytes, write_text
 from smoothiou.study.cells import (
     Cell,
     CellEvent,

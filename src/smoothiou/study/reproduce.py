@@ -8,9 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from smoothiou.config import RunConfig, build_config
+from smoothiou.engine.config import RunConfig, build_config
+from smoothiou.engine.identity import NEUTRAL
 from smoothiou.errors import ConfigError, DataError, did_you_mean
-from smoothiou.study.identity import NEUTRAL
 from smoothiou.study.paper import LOSSES, METRICS_3, TITLES
 from smoothiou.study.plan import PER_CELL
 

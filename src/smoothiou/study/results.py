@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from smoothiou.errors import DataError
-from smoothiou.runs import SCHEMA_VERSION, read_json
+from smoothiou.files import read_json
+from smoothiou.manifest import SCHEMA_VERSION
 from smoothiou.study.cells import cell_state, read_error, read_result
 from smoothiou.study.plan import read_plan
 from smoothiou.study.stats import mean, paired_difference, sd, undecided, verdict_in_words

@@ -1,7 +1,7 @@
 """The arithmetic of honest comparison: paired differences over seeds, with interval and verdict.
 
 Two sources of doubt are kept apart. What is here is the doubt of training: another seed gives another
-detector. The doubt of testing (other test images) comes from the bootstraps in `smoothiou.evaluate`.
+detector. The doubt of testing (other test images) comes from the bootstraps in `smoothiou.metrics`.
 """
 
 from __future__ import annotations

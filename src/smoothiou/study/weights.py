@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from smoothiou import runs
+from smoothiou import files, manifest
 from smoothiou.errors import DataError
 from smoothiou.loss_spec import STAGES
 
@@ -37,10 +37,10 @@ def read_calibration(folder: str | Path) -> dict[str, Any] | None:
     path = Path(folder) / FILE
     if not path.is_file():
         return None
-    found = runs.read_json(path)
-    if not isinstance(found, dict) or found.get("schema_version") != runs.SCHEMA_VERSION:
+    found = files.read_json(path)
+    if not isinstance(found, dict) or found.get("schema_version") != manifest.SCHEMA_VERSION:
         got = found.get("schema_version") if isinstance(found, dict) else type(found).__name__
-        raise DataError(f"{path}: expected schema_version {runs.SCHEMA_VERSION}, got {got!r}.")
+        raise DataError(f"{path}: expected schema_version {manifest.SCHEMA_VERSION}, got {got!r}.")
     kinds = {
         "reference": str, "decides": str, "moments": list, "weights": dict, "losses": dict, "suggested": dict,
         "batches": int, "steps": int, "seed": int,

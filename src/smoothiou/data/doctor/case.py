@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from smoothiou.config import RunConfig
 from smoothiou.data.doctor.facts import Entry, Survey
 from smoothiou.data.doctor.photos import Look
 from smoothiou.data.records import Box
 from smoothiou.data.splits import usual_name
+from smoothiou.engine.config import RunConfig
 
 SMALLEST = 0.01
 """Pixels. A side shorter than this is no side (as for readers)."""

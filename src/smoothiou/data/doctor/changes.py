@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from smoothiou.data.doctor.facts import Entry
-from smoothiou.runs import write_text
+from smoothiou.files import write_text
 
 COLUMNS = ("split", "image", "place", "check", "change")
 

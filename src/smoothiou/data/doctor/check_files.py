@@ -14,7 +14,7 @@ from smoothiou.data.doctor.case import Case
 from smoothiou.data.doctor.facts import Entry, Example, Photo
 from smoothiou.data.doctor.photos import ENDINGS
 from smoothiou.data.splits import in_usual_order, photo, usual_name
-from smoothiou.runs import file_digest
+from smoothiou.files import file_digest
 
 BITS = 2
 """Of 64 bits of two pictures' gradients that may differ, and ..."""

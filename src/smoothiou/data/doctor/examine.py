@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from smoothiou.config import RunConfig
 from smoothiou.data.doctor.case import Case
 from smoothiou.data.doctor.check_files import withheld
 from smoothiou.data.doctor.check_training import training_facts
@@ -20,9 +19,10 @@ from smoothiou.data.doctor.findings import SHOWN, Check, Finding
 from smoothiou.data.doctor.photos import look_at_all
 from smoothiou.data.doctor.scan import of_datasets, survey
 from smoothiou.data.records import Dataset
+from smoothiou.engine.config import RunConfig
 from smoothiou.errors import ConfigError, did_you_mean
-from smoothiou.inputs import Limits, allowing
-from smoothiou.runs import SCHEMA_VERSION, version
+from smoothiou.files import Limits, allowing
+from smoothiou.manifest import SCHEMA_VERSION, version
 
 Progress = Callable[[int, int], None]
 

@@ -15,7 +15,7 @@ from PIL import Image
 from smoothiou.data.doctor.facts import Photo
 from smoothiou.data.images import SUFFIXES, known_types, read_image
 from smoothiou.errors import DataError
-from smoothiou.inputs import allowing, limits, require_regular
+from smoothiou.files import allowing, limits, require_regular
 
 ENDINGS = {
     "JPEG": (".jpg", ".jpeg"),

@@ -27,8 +27,7 @@ from smoothiou.data.merge import folders
 from smoothiou.data.records import Dataset, ImageFile, Record
 from smoothiou.data.splits import usual_name
 from smoothiou.errors import ConfigError, DataError
-from smoothiou.inputs import Limits, allowing
-from smoothiou.runs import unwritable, write_json
+from smoothiou.files import Limits, allowing, unwritable, write_json
 
 ENTRIES = {
     "unreadable-annotation": "the entry was left out",

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from smoothiou.config import DataConfig
-from smoothiou.data import detect, merge, shapes
+from smoothiou.data import merge, shapes
+from smoothiou.data import registry as detect
 from smoothiou.data.doctor.facts import Entry, Example, Photo, Survey
 from smoothiou.data.doctor.photos import header, unlisted
 from smoothiou.data.doctor.scan_coco import scan_coco
@@ -15,6 +15,7 @@ from smoothiou.data.doctor.scan_udacity import scan_udacity
 from smoothiou.data.doctor.scan_voc import scan_pets, scan_voc
 from smoothiou.data.records import Dataset, ImageFile
 from smoothiou.data.splits import usual_name
+from smoothiou.engine.config import DataConfig
 from smoothiou.errors import ConfigError, did_you_mean
 
 ALREADY = {"no-area": "no-area", "outside": "outside-image", "size-mismatch": "size-mismatch"}

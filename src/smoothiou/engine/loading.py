@@ -1,0 +1,187 @@
+"""Images and targets of a run, step by step, also from loader processes that may hang, die, or be signalled."""
+
+from __future__ import annotations
+
+import multiprocessing
+import re
+import signal
+import sys
+import threading
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from multiprocessing.process import BaseProcess
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from smoothiou.data.dataset import DetectionDataset, PreparedDataset, collate
+from smoothiou.data.records import Dataset
+from smoothiou.detectors import take_prepared
+from smoothiou.engine.config import RunConfig
+from smoothiou.engine.devices import Place
+from smoothiou.engine.loop import Batch
+from smoothiou.engine.seeding import Batches, Draw
+from smoothiou.errors import SmoothIoUError
+
+
+def training_images(
+    model: nn.Module, data: Dataset, config: RunConfig, place: Place
+) -> DetectionDataset | PreparedDataset:
+    """Return the images to learn from, kept as the detector takes them; for a GPU, which does the rest, as decoded.
+
+    Args:
+        model: the detector, which from now on takes prepared images as well.
+        data: the split to learn from.
+        config: for the size of images and of the cache.
+        place: where to compute.
+    """
+    room = config.train.cache_mb
+    prepare = take_prepared(model) if room and place.device.type == "cpu" else None
+    if prepare is None:
+        return DetectionDataset(data, cache_mb=room, mirror="here" if place.device.type == "cpu" else "later")
+    # Where memory is too short for all of them, decoded images go first: decoding costs more than resizing.
+    short, long = config.model.min_size, config.model.max_size
+    sizes = [(record.height, record.width) for record in data.records]
+    scales = [min(short / min(size), long / max(size)) for size in sizes]
+    pixels = sum(height * width * scale**2 for (height, width), scale in zip(sizes, scales, strict=True))
+    fits = 2 * 12 * pixels <= room * 2**20  # mirrored or not, three channels of four bytes
+    decoded = DetectionDataset(data, cache_mb=0 if fits else room)
+    left = room - decoded.pixel_bytes // 2**20 if decoded.cached else room
+    return PreparedDataset(decoded, prepare, cache_mb=left)
+
+
+def draw_batches(
+    images: DetectionDataset | PreparedDataset, config: RunConfig, place: Place, *, start: int, steps: int
+) -> Generator[Batch, None, None]:
+    """Give this process's batches of the steps from `start` up to and without `steps`, as a run draws them.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    workers = config.train.workers
+    batches = Batches(
+        images=len(images), batch_size=config.train.batch_size, seed=config.train.seed, flip=config.train.flip,
+        start=start, steps=steps, rank=place.rank, world=place.world,
+    )  # fmt: skip
+    loader = DataLoader(
+        _Drawn(images),
+        batch_sampler=batches,  # type: ignore[arg-type]  # an iterable of lists, of draws instead of numbers
+        collate_fn=_collate,
+        num_workers=workers,
+        pin_memory=place.device.type == "cuda",
+        worker_init_fn=_leave_words_to_the_training if workers else None,
+    )
+    return _delivered(loader, config)
+
+
+def _leave_words_to_the_training(worker: int) -> None:
+    """Ignore what asks for an end: a signal to the whole group must not take the data from the step at hand.
+
+    The training ends its loaders itself, and a loader whose training has been killed notices within seconds. It also
+    says what went wrong: that no one takes a batch any more is no fault of a loader's, and needs no traceback.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.excepthook = _mute_broken_connections
+
+
+def _mute_broken_connections(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if not isinstance(error, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, trace)
+
+
+Example = tuple[torch.Tensor, dict[str, Any]]
+
+
+class _Drawn(TorchDataset[Example | SmoothIoUError]):
+    """Gives the examples that a batch has drawn: an image, flipped or not."""
+
+    def __init__(self, images: DetectionDataset | PreparedDataset) -> None:
+        self.images = images
+
+    def __getitem__(self, draw: Draw) -> Example | SmoothIoUError:
+        try:
+            return self.images.example(draw.index, flip=draw.flip)
+        except SmoothIoUError as error:
+            return error  # raised in a worker it would arrive as a traceback, without its hint
+
+
+def _collate(examples: list[Example | SmoothIoUError]) -> Batch | SmoothIoUError:
+    faults = [example for example in examples if isinstance(example, SmoothIoUError)]
+    return faults[0] if faults else collate([e for e in examples if not isinstance(e, SmoothIoUError)])
+
+
+def _delivered(loader: DataLoader[Any], config: RunConfig) -> Generator[Batch, None, None]:
+    others = set(multiprocessing.active_children())
+    batches = iter(loader)
+    started = [child for child in multiprocessing.active_children() if child not in others]
+    try:
+        while True:
+            with _patience(config, started) if started else nullcontext():
+                batch = next(batches, None)
+            if batch is None:
+                return
+            if isinstance(batch, SmoothIoUError):
+                raise batch
+            yield batch
+    finally:
+        # An error's traceback keeps the iterator alive, and with it its processes, so they are not left to its end.
+        getattr(batches, "_shutdown_workers", lambda: None)()
+        for child in started:
+            if child.is_alive():  # one that hangs, which only this ends
+                child.kill()
+                child.join(5)
+
+
+@contextmanager
+def _patience(config: RunConfig, loaders: Sequence[BaseProcess]) -> Iterator[None]:
+    """Kill the loaders where they take too long, which wakes whoever waits for them, whatever they hang in.
+
+    A time limit of the loader's own would not do: a batch is fetched from its process in several messages, and only the
+    first has one.
+    """
+    late = threading.Event()
+
+    def give_up() -> None:
+        late.set()
+        for loader in loaders:
+            loader.kill()
+
+    timer = threading.Timer(config.train.load_seconds, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except Exception as error:
+        if not late.is_set():
+            # Batches come through connections; that of a process that has just been killed breaks before it is missed.
+            broken = isinstance(error, (ConnectionError, EOFError, FileNotFoundError))
+            if broken and "DataLoader worker process" not in str(error):
+                raise _ended(f"has ended ({getattr(error, 'strerror', None) or type(error).__name__})") from error
+            raise
+        raise SmoothIoUError(
+            f"No batch came from the {config.train.workers} loader processes within {config.train.load_seconds:g} s.",
+            hint="Is the disk of the images reachable? The same command continues; train.load_seconds sets the time, "
+            "and --train.workers 0 reads in the training process.",
+        ) from error
+    finally:
+        timer.cancel()
+
+
+def loader_fault(error: Exception) -> SmoothIoUError | None:
+    """Return in words what has become of a loader process; None where the error is about something else."""
+    found = re.search(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) (.+)", str(error))
+    if not found:
+        return None
+    return _ended(found[1].rstrip(". "))
+
+
+def _ended(how: str) -> SmoothIoUError:
+    return SmoothIoUError(
+        f"A loader process {how}.",
+        hint="Was memory short? The same command continues; lower train.workers or train.cache_mb.",
+    )

@@ -1,0 +1,60 @@
+"""The folder of a run: whose it is, what may be deleted in it, and that one process at a time works there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from smoothiou.engine.config import RunConfig
+from smoothiou.engine.identity import UNSAID
+from smoothiou.errors import ConfigError
+from smoothiou.files import LOCK, PART, read_json, write_text
+from smoothiou.files import locks as claims
+from smoothiou.manifest import refuse_other_plan
+
+# What lies in a cell's folder before its run begins.
+BEFORE = {"config.toml", "log.txt", "error.txt", LOCK}
+# What a run writes, in the order in which it is deleted: finished no longer, and to the last still a run.
+WRITTEN = (
+    "done", "result.json", "predictions.json", "localization.json", "metrics.csv", "last.ckpt", "previous.ckpt",
+    "best.ckpt", "error.txt", "manifest.json",
+)  # fmt: skip
+
+
+def claim_folder(folder: Path) -> AbstractContextManager[None]:
+    """Keep other processes out of a run folder while a run works in it (see `claims.claim_folder`)."""
+    return claims.claim_folder(folder, doing="is training here")
+
+
+def prepare_folder(
+    folder: Path, config: RunConfig, identity: Mapping[str, Any], *, overwrite: bool
+) -> dict[str, Any] | None:
+    """Return the result where the run is done; else make the folder ready to begin or continue.
+
+    Args:
+        folder: of the run.
+        config: its settings.
+        identity: what makes the run this run (`study.identity`).
+        overwrite: delete the run that lies here (its own files, nothing else) and start anew.
+
+    Raises:
+        ConfigError: the folder holds another run, with the differing settings named, or other files.
+    """
+    found = read_json(folder / "manifest.json") if (folder / "manifest.json").is_file() else {}
+    if isinstance(found, dict) and "identity" in found:
+        if overwrite:
+            for name in [*(path.name for path in folder.glob("*.ckpt.damaged*")), *WRITTEN]:
+                (folder / name).unlink(missing_ok=True)
+        else:
+            refuse_other_plan(folder, {**UNSAID, **found["identity"]}, {**UNSAID, **identity}, what="run")
+            if (folder / "done").is_file():
+                return read_json(folder / "result.json")
+    elif folder.is_dir() and any(path.name not in BEFORE and path.suffix != PART for path in folder.iterdir()):
+        raise ConfigError(f"{folder} holds files that are no run.", hint="Choose another folder with --out.")
+    (folder / "error.txt").unlink(missing_ok=True)
+    write_text(folder / "config.toml", tomli_w.dumps(config.nested()))
+    return None

@@ -1,0 +1,136 @@
+"""How strongly a box loss pulls at the deltas that a detector predicts, on the positives that it would learn from."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from smoothiou.boxes import Weights, in_float
+from smoothiou.detectors.stage_loss import StageLoss
+from smoothiou.engine.devices import Place
+from smoothiou.engine.loop import Batch, to_device
+from smoothiou.engine.seeding import seed_step
+
+_MODULES = {"rpn": "rpn", "roi": "roi_heads"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Positives:
+    """What the box loss of one stage is given in one step.
+
+    Args:
+        pred_deltas: (K, 4) of the positives, of their own class where there are classes.
+        target_deltas: (K, 4).
+        weights: the coder's.
+        anchors: (K, 4) xyxy, what the deltas are relative to.
+        sampled: number of sampled boxes, positive and negative, in all images together.
+        images: (N, K) whether positive k is of image n.
+    """
+
+    pred_deltas: Tensor
+    target_deltas: Tensor
+    weights: Weights
+    anchors: Tensor
+    sampled: float
+    images: Tensor | None = None
+
+
+def capture_positives(
+    model: nn.Module, batches: Iterable[Batch], *, stages: Sequence[str], seed: int, start: int, place: Place
+) -> dict[str, list[Positives]]:
+    """Return what a training step would hand to each stage's box loss, without taking the step.
+
+    The forward is that of training (batch norm, sampling, precision), on a copy: model and losses stay as they are.
+
+    Args:
+        model: a detector of `build_detector`.
+        batches: one (images uint8, targets) per step.
+        stages: "rpn", "roi" or both.
+        seed, start: of the run, and its step that the first batch belongs to; they decide what is sampled.
+        place: where to compute.
+
+    Returns:
+        By stage, one entry per batch.
+    """
+    watched: Any = copy.deepcopy(model).train()
+    recorders = {stage: _Recorder(loss=_silent, name=stage) for stage in stages}
+    for stage, recorder in recorders.items():
+        getattr(watched, _MODULES[stage]).box_loss = recorder
+    with torch.no_grad():
+        for step, (images, targets) in enumerate(batches, start):
+            seed_step(seed, step)
+            inputs, wanted = to_device(images, targets, place.device)
+            with torch.autocast(place.device.type, torch.bfloat16, enabled=place.precision == "bf16"):
+                watched(inputs, wanted)
+    return {stage: recorder.taken for stage, recorder in recorders.items()}
+
+
+def pulls(loss: StageLoss, positives: Positives) -> Tensor:
+    """Return how strongly a loss pulls at each positive: the length of its gradient by the box's four deltas.
+
+        pull_k = S * | d L / d (t_k1, ..., t_k4) |,    L = sum of the losses of all positives / S
+
+    L is the stage's loss exactly as training computes it, in float32 outside autocast, S the number of sampled boxes.
+    S is the same for every loss; times S, a pull does not depend on how many boxes a stage samples.
+
+    Args:
+        loss: of the stage.
+        positives: K boxes of one step.
+
+    Returns:
+        (K,) float64.
+    """
+    if not len(positives.pred_deltas):
+        return torch.zeros(0, dtype=torch.float64)
+    with torch.enable_grad():
+        pred = positives.pred_deltas.detach().clone().requires_grad_(True)
+        total = loss(
+            pred,
+            positives.target_deltas,
+            weights=positives.weights,
+            anchors=positives.anchors,
+            sampled=positives.sampled,
+            images=positives.images,
+        )
+        # A constant has no graph, and pulls at nothing.
+        (gradient,) = torch.autograd.grad(total, pred) if total.requires_grad else (torch.zeros_like(pred),)
+    return gradient.double().mul(positives.sampled).norm(dim=1).cpu()
+
+
+def _silent(pred_deltas: Tensor, target_deltas: Tensor, *, weights: Weights, anchors: Tensor) -> Tensor:
+    return pred_deltas.sum(1) * 0
+
+
+@dataclass(eq=False, kw_only=True)
+class _Recorder(StageLoss):
+    """Stands where a stage's box loss stood, and writes down what that was given."""
+
+    taken: list[Positives] = field(default_factory=list)
+
+    def __call__(
+        self,
+        pred_deltas: Tensor,
+        target_deltas: Tensor,
+        *,
+        weights: Weights,
+        anchors: Tensor,
+        sampled: float,
+        images: Tensor | None = None,
+    ) -> Tensor:
+        pred = in_float(pred_deltas).detach().clone()
+        self.taken.append(
+            Positives(
+                pred_deltas=pred,
+                target_deltas=target_deltas.detach().to(pred.dtype),
+                weights=weights,
+                anchors=anchors.detach(),
+                sampled=sampled,
+                images=images,
+            )
+        )
+        return pred.sum() * 0

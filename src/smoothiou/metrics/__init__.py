@@ -1,0 +1,33 @@
+"""Numbers and their meaning: COCO's metrics, and how tightly boxes fit. No torch, no drawing."""
+
+from smoothiou.metrics.bootstrap import paired_image_bootstrap
+from smoothiou.metrics.coco import (
+    ap_by_iou,
+    bootstrap_difference,
+    engine,
+    error_gains,
+    evaluate_detections,
+    evaluate_in_full,
+    per_class_ap,
+)
+from smoothiou.metrics.localization import ImageLocalization, localize_image, summarize
+from smoothiou.metrics.overlap import box_iou
+from smoothiou.metrics.refinement import jittered_probes, paired_probes, probe_numbers
+
+__all__ = [
+    "evaluate_detections",
+    "evaluate_in_full",
+    "ap_by_iou",
+    "per_class_ap",
+    "bootstrap_difference",
+    "error_gains",
+    "engine",
+    "box_iou",
+    "ImageLocalization",
+    "localize_image",
+    "summarize",
+    "jittered_probes",
+    "probe_numbers",
+    "paired_probes",
+    "paired_image_bootstrap",
+]

@@ -1,0 +1,373 @@
+"""COCO's detection metrics, equal to the reference's bit by bit; the only file that knows the engine.
+
+Everything is checked before the engine sees it, so that a fault is named by its place instead of moving a
+number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import hotcoco
+import numpy as np
+
+from smoothiou.errors import ConfigError, DataError
+from smoothiou.files import read_json, short
+from smoothiou.metrics.coco_rows import as_annotations, as_rows
+
+Truth = Mapping[str, Any] | str | Path
+Predictions = Sequence[Mapping[str, Any]] | str | Path
+
+# Places in the engine's arrays: precision (IoU, recall, class, area, maxdet), recall (IoU, class, area,
+# maxdet).
+_ALL_AREAS, _SMALL, _MEDIUM, _LARGE = range(4)
+_MAXDET_1, _MAXDET_10, _MAXDET_100 = range(3)
+_IOU_50, _IOU_75 = 0, 5
+_TIDE = {
+    "localization": "Loc",
+    "classification": "Cls",
+    "both": "Both",
+    "duplicate": "Dupe",
+    "background": "Bkg",
+    "missed": "Miss",
+}
+
+
+def engine() -> str:
+    """Return the name and version of what computes the metrics, for signatures ("hotcoco-1.3.0")."""
+    return f"hotcoco-{hotcoco.__version__}"
+
+
+def evaluate_detections(truth: Truth, predictions: Predictions) -> dict[str, float]:
+    """Return COCO's detection metrics, equal to pycocotools to the last bit.
+
+    Annotation ids are renumbered from 1: they carry no meaning, and the reference counts a box whose id is 0
+    as never found. As in the reference, `iscrowd` marks ignore regions and the key `ignore` has no effect.
+
+    Args:
+        truth: a COCO dictionary ("images", "annotations", "categories"; boxes as [x, y, width, height]), or
+            the path of its JSON file. An annotation without "area" gets that of its box; one without
+            "iscrowd" is no crowd.
+        predictions: a list in COCO's results format ("image_id", "category_id", "bbox", "score"), or the path
+            of its JSON file. May be empty. Neither argument is changed.
+
+    Returns:
+        AP, AP50, AP75, AP_small, AP_medium, AP_large, AR1, AR10 and AR100, each 0 to 1, or NaN where it is
+        undefined because the truth has no such box (COCO writes -1 there; `runs.write_json` writes null).
+
+    Raises:
+        DataError: a file that is missing or no JSON, a missing key, an unknown image or category, a box or
+            score that is no finite number; the message names the entry and the field.
+
+    Reference:
+        Lin et al., "Microsoft COCO: Common Objects in Context", 2014; https://cocodataset.org/#detection-eval
+    """
+    return _metrics(_accumulated(*_prepare(truth, predictions)))
+
+
+def evaluate_in_full(
+    truth: Truth, predictions: Predictions
+) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
+    """Return what `evaluate_detections`, `ap_by_iou` and `per_class_ap` return, for the price of one of them."""
+    prepared, detections = _prepare(truth, predictions)
+    names = _class_names(prepared)
+    arrays = _accumulated(prepared, detections)
+    return _metrics(arrays), _by_iou(arrays), _by_class(arrays, names)
+
+
+def _metrics(arrays: Mapping[str, Any]) -> dict[str, float]:
+    precision, recall = arrays["precision"], arrays["recall"]
+    return {
+        "AP": _mean(precision[..., _ALL_AREAS, _MAXDET_100]),
+        "AP50": _mean(precision[_IOU_50, ..., _ALL_AREAS, _MAXDET_100]),
+        "AP75": _mean(precision[_IOU_75, ..., _ALL_AREAS, _MAXDET_100]),
+        "AP_small": _mean(precision[..., _SMALL, _MAXDET_100]),
+        "AP_medium": _mean(precision[..., _MEDIUM, _MAXDET_100]),
+        "AP_large": _mean(precision[..., _LARGE, _MAXDET_100]),
+        "AR1": _mean(recall[..., _ALL_AREAS, _MAXDET_1]),
+        "AR10": _mean(recall[..., _ALL_AREAS, _MAXDET_10]),
+        "AR100": _mean(recall[..., _ALL_AREAS, _MAXDET_100]),
+    }
+
+
+def ap_by_iou(truth: Truth, predictions: Predictions) -> dict[str, float]:
+    """Return AP at each of COCO's ten IoU thresholds: where a loss for tighter boxes should show.
+
+    Args:
+        truth: as in `evaluate_detections`.
+        predictions: as in `evaluate_detections`.
+
+    Returns:
+        {"0.50": AP, "0.55": AP, ..., "0.95": AP}, each 0 to 1 or NaN; their mean is AP.
+
+    Raises:
+        DataError: as in `evaluate_detections`.
+    """
+    return _by_iou(_accumulated(*_prepare(truth, predictions)))
+
+
+def _by_iou(arrays: Mapping[str, Any]) -> dict[str, float]:
+    precision = arrays["precision"]
+    return {f"{0.5 + 0.05 * t:.2f}": _mean(precision[t, ..., _ALL_AREAS, _MAXDET_100]) for t in range(10)}
+
+
+def per_class_ap(truth: Truth, predictions: Predictions) -> dict[str, float]:
+    """Return the AP of each class by its name, in the order of the category ids.
+
+    Args:
+        truth: as in `evaluate_detections`; category names must differ.
+        predictions: as in `evaluate_detections`.
+
+    Returns:
+        {class name: AP}, each 0 to 1, or NaN for a class without a box in the truth.
+
+    Raises:
+        DataError: as in `evaluate_detections`, or two categories share a name.
+    """
+    prepared, detections = _prepare(truth, predictions)
+    names = _class_names(prepared)
+    return _by_class(_accumulated(prepared, detections), names)
+
+
+def _class_names(truth: Mapping[str, Any]) -> list[str]:
+    names = [category["name"] for category in sorted(truth["categories"], key=lambda c: c["id"])]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"truth: two categories are named {twice[0]!r}.", hint="Give each class its own name.")
+    return names
+
+
+def _by_class(arrays: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:
+    precision = arrays["precision"]
+    return {name: _mean(precision[:, :, k, _ALL_AREAS, _MAXDET_100]) for k, name in enumerate(names)}
+
+
+def error_gains(truth: Truth, predictions: Predictions) -> dict[str, float]:
+    """Return how much AP50 each kind of error costs (TIDE): how much higher it would be, were that kind repaired.
+
+    Args:
+        truth: as in `evaluate_detections`.
+        predictions: as in `evaluate_detections`.
+
+    Returns:
+        "localization" (right class, IoU 0.1 to 0.5), "classification" (IoU at least 0.5, wrong class), "both",
+        "duplicate", "background" (IoU below 0.1) and "missed"; each 0 to 1. Gains do not add up: repairs overlap.
+
+    Raises:
+        DataError: as in `evaluate_detections`.
+
+    Reference:
+        Bolya et al., TIDE: A General Toolbox for Identifying Object Detection Errors, ECCV 2020.
+    """
+    gains = _evaluated(*_prepare(truth, predictions)).tide_errors(pos_thr=0.5, bg_thr=0.1)["delta_ap"]
+    return {name: float(gains[key]) for name, key in _TIDE.items()}
+
+
+def bootstrap_difference(
+    truth: Truth,
+    predictions_a: Predictions,
+    predictions_b: Predictions,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, dict[str, float]]:
+    """Return how far two detectors differ, with the doubt that comes from the choice of test images.
+
+    Paired bootstrap: each resample draws images with replacement, the same for both detectors. The doubt that
+    comes from training (seeds) is another one and not in here.
+
+    Args:
+        truth: as in `evaluate_detections`.
+        predictions_a: of the baseline.
+        predictions_b: of the candidate.
+        resamples: how many times the images are drawn, 1 or more.
+        seed: decides the draws, 0 or more.
+
+    Returns:
+        For AP, AP50 and AP75: {"difference": b - a, "low", "high": the 95 % percentile interval,
+        "resamples"}; NaN where the metric is undefined.
+
+    Raises:
+        DataError: as in `evaluate_detections`.
+        ConfigError: `resamples` or `seed` is out of range.
+    """
+    if resamples < 1 or seed < 0:
+        raise ConfigError(f"bootstrap: expected resamples >= 1 and seed >= 0, got {resamples} and {seed}.")
+    prepared = _prepare_truth(truth)
+    evaluations = [
+        _evaluated(prepared, _prepare_predictions(predictions, prepared, name))
+        for predictions, name in ((predictions_a, "predictions_a"), (predictions_b, "predictions_b"))
+    ]
+    compared = hotcoco.compare(*evaluations, n_bootstrap=resamples, seed=seed, confidence=0.95)
+    rows = {}
+    for metric in ("AP", "AP50", "AP75"):
+        defined = compared["metrics_a"][metric] >= 0 and compared["metrics_b"][metric] >= 0
+        interval = compared["ci"][metric]
+        rows[metric] = {
+            "difference": compared["deltas"][metric] if defined else math.nan,
+            "low": interval["lower"] if defined else math.nan,
+            "high": interval["upper"] if defined else math.nan,
+            "resamples": resamples,
+        }
+    return rows
+
+
+Detections = list[dict[str, Any]] | np.ndarray
+
+
+def _evaluated(truth: dict[str, Any], detections: Detections) -> Any:
+    try:
+        coco = hotcoco.COCO(truth)
+        evaluation = hotcoco.COCOeval(coco, coco.load_res(detections), "bbox")
+        evaluation.evaluate()
+    except (ValueError, OverflowError) as error:  # what our own checks did not foresee, in the engine's words
+        raise DataError(f"truth or predictions refused by {engine()}: {error}") from error
+    return evaluation
+
+
+def _accumulated(truth: dict[str, Any], detections: Detections) -> dict[str, Any]:
+    evaluation = _evaluated(truth, detections)
+    evaluation.accumulate()  # not summarize(), which prints
+    return evaluation.eval
+
+
+def _mean(values: np.ndarray) -> float:
+    """Return the reference's mean: over what is defined (> -1), NaN where nothing is."""
+    defined = values[values > -1]
+    return float(np.mean(defined)) if len(defined) else math.nan
+
+
+def _prepare(truth: Truth, predictions: Predictions) -> tuple[dict[str, Any], Detections]:
+    prepared = _prepare_truth(truth)
+    return prepared, _prepare_predictions(predictions, prepared, "predictions")
+
+
+def _prepare_truth(truth: Truth) -> dict[str, Any]:
+    """Return a checked copy that holds just what the engine needs."""
+    name = "truth"
+    if isinstance(truth, (str, Path)):
+        name, truth = str(truth), read_json(truth)
+    if not isinstance(truth, Mapping):
+        raise DataError(f"{name}: expected a COCO dictionary or a path, got {type(truth).__name__}.")
+    parts = {}
+    for key in ("images", "annotations", "categories"):
+        parts[key] = _field(truth, key, name)
+        if not isinstance(parts[key], (list, tuple)):
+            raise DataError(f"{name}: {key}: expected a list, got {type(parts[key]).__name__}.")
+    images = _ids(parts["images"], f"{name}: images")
+    categories = _ids(parts["categories"], f"{name}: categories")
+    annotations = as_annotations(parts["annotations"], images=images, categories=categories)
+    if annotations is None:
+        annotations = _annotations(parts["annotations"], images, categories, name)
+    return {
+        "images": [{"id": image} for image in images],
+        "annotations": annotations,
+        "categories": [
+            {"id": number, "name": str(entry.get("name", number))}
+            for number, entry in zip(categories, parts["categories"], strict=True)
+        ],
+    }
+
+
+def _annotations(
+    entries: Sequence[Any], images: Mapping[int, None], categories: Mapping[int, None], name: str
+) -> list[dict[str, Any]]:
+    """Return checked annotations, each looked at by itself."""
+    annotations = []
+    for index, entry in enumerate(entries):
+        where = f"{name}: annotations[{index}]"
+        box = _box(_field(entry, "bbox", where), f"{where}: bbox")
+        area = entry.get("area")
+        annotations.append(
+            {
+                "id": index + 1,
+                "image_id": _known(_field(entry, "image_id", where), images, f"{where}: image_id"),
+                "category_id": _known(_field(entry, "category_id", where), categories, f"{where}: category_id"),
+                "bbox": box,
+                "area": box[2] * box[3] if area is None else _number(area, f"{where}: area"),
+                "iscrowd": int(bool(entry.get("iscrowd", 0))),
+            }
+        )
+    return annotations
+
+
+def _prepare_predictions(predictions: Predictions, truth: dict[str, Any], name: str) -> Detections:
+    if isinstance(predictions, (str, Path)):
+        name, predictions = str(predictions), read_json(predictions)
+    if isinstance(predictions, Mapping) or not isinstance(predictions, Sequence):
+        raise DataError(
+            f"{name}: expected a list of detections, got {type(predictions).__name__}.",
+            hint='COCO\'s results format is [{"image_id", "category_id", "bbox", "score"}, ...].',
+        )
+    images = {image["id"] for image in truth["images"]}
+    categories = {category["id"] for category in truth["categories"]}
+    rows = as_rows(predictions, images=images, categories=categories)
+    if rows is not None:
+        return rows
+    detections = []
+    for index, entry in enumerate(predictions):
+        where = f"{name}[{index}]"
+        detections.append(
+            {
+                "image_id": _known(_field(entry, "image_id", where), images, f"{where}: image_id"),
+                "category_id": _known(_field(entry, "category_id", where), categories, f"{where}: category_id"),
+                "bbox": _box(_field(entry, "bbox", where), f"{where}: bbox"),
+                "score": _number(_field(entry, "score", where), f"{where}: score"),
+            }
+        )
+    return detections
+
+
+def _field(entry: Any, key: str, where: str) -> Any:
+    if not isinstance(entry, Mapping):
+        raise DataError(f"{where}: expected a dictionary, got {type(entry).__name__}.")
+    if key not in entry:
+        raise DataError(f"{where}: {key} is missing.")
+    return entry[key]
+
+
+def _ids(entries: Sequence[Any], where: str) -> dict[int, None]:
+    """Return the ids in their order (a dictionary, to be asked quickly), all different."""
+    ids: dict[int, None] = {}
+    for index, entry in enumerate(entries):
+        number = _whole(_field(entry, "id", f"{where}[{index}]"), f"{where}[{index}]: id")
+        if number in ids:
+            raise DataError(f"{where}[{index}]: id {number} is there twice.")
+        ids[number] = None
+    return ids
+
+
+def _whole(value: Any, where: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 0:
+        raise DataError(f"{where}: expected a whole number of 0 or more, got {short(value)}.")
+    return int(value)
+
+
+def _known(value: Any, known: Any, where: str) -> int:
+    number = _whole(value, where)
+    if number not in known:
+        raise DataError(f"{where}: {number} is not in the truth.", hint="Are these the predictions of another split?")
+    return number
+
+
+def _number(value: Any, where: str) -> float:
+    try:
+        number = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+    except OverflowError:  # a whole number of 400 digits
+        number = math.inf
+    if not math.isfinite(number):
+        raise DataError(f"{where}: expected a finite number, got {short(value)}.")
+    return number
+
+
+def _box(value: Any, where: str) -> list[float]:
+    if not isinstance(value, (list, tuple, np.ndarray)) or len(value) != 4:
+        raise DataError(f"{where}: expected [x, y, width, height], got {short(value)}.")
+    box = [_number(number, where) for number in value]
+    if box[2] < 0 or box[3] < 0:
+        raise DataError(f"{where}: expected a width and height of 0 or more, got {box!r}.")
+    return box

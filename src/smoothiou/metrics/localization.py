@@ -1,0 +1,199 @@
+"""How tightly boxes fit, which AP hardly sees: Table 2's mean IoU, its variants, and what the refinement probe says.
+
+The paper: "The reported numbers here are all proposed boxes by the model, we are not discounting any boxes
+through post-processing". Our reading, since no code was published: every second-stage box of an image
+(decoded with its best foreground class, clipped, no score threshold, no NMS) is compared with the
+best-overlapping truth of any class, and the mean runs over all boxes of the set, not over images.
+
+- An image without truth counts: its boxes overlap nothing, IoU 0.
+- Crowd regions are no objects and are left out everywhere. Difficult objects are objects: a box on one is a
+  good box, so they take part in "best overlap"; as in the metrics of COCO and PASCAL they are nothing that
+  has to be found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from smoothiou.errors import DataError
+from smoothiou.metrics.overlap import Array, aligned_iou, as_boxes, box_iou
+from smoothiou.metrics.refinement import DEFINITION
+
+EDGES = tuple(round(0.05 * step, 2) for step in range(21))
+MATCH_IOU = 0.5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ImageLocalization:
+    """All overlaps of one image, from which every number of the set follows.
+
+    Args:
+        image_id: the image's id in the truth.
+        raw: (R,) IoU of each second-stage box with the best-overlapping truth of any class.
+        best: (T,) for each truth that has to be found, the best IoU of a detection of its class; 0 where
+            there is none.
+        matched: (M,) IoU of each detection that found a truth: highest score first, each truth once, IoU at
+            least 0.5.
+        before: (P,) IoU of each probe with the truth it was made from, as it went into the second stage.
+        refined: (P,) the same as it came out.
+    """
+
+    image_id: int
+    raw: Array
+    best: Array
+    matched: Array
+    before: Array
+    refined: Array
+
+    def record(self) -> dict[str, Any]:
+        """Return the image's entry of localization.json, which paired comparisons need; probes with five decimals."""
+        return {
+            "image_id": self.image_id,
+            "raw_mean": float(self.raw.mean()) if len(self.raw) else None,
+            "raw_count": len(self.raw),
+            "truths": len(self.best),
+            "best": self.best.tolist(),
+            "before": self.before.round(5).tolist(),
+            "refined": self.refined.round(5).tolist(),
+        }
+
+
+def localize_image(
+    image_id: int,
+    *,
+    truth_boxes: ArrayLike,
+    truth_labels: ArrayLike,
+    raw_boxes: ArrayLike,
+    detection_boxes: ArrayLike,
+    detection_scores: ArrayLike,
+    detection_labels: ArrayLike,
+    probe_truths: ArrayLike = (),
+    probe_boxes: ArrayLike = (),
+    refined_boxes: ArrayLike = (),
+    difficult: ArrayLike | None = None,
+    crowd: ArrayLike | None = None,
+) -> ImageLocalization:
+    """Return the overlaps of one image, all boxes as x1, y1, x2, y2 in the same frame.
+
+    Args:
+        image_id: the image's id in the truth.
+        truth_boxes: (T, 4) all annotated boxes.
+        truth_labels: (T,) their classes, in any numbering shared with `detection_labels`.
+        raw_boxes: (R, 4) every second-stage box, without score threshold and NMS.
+        detection_boxes: (D, 4) the detector's output.
+        detection_scores: (D,) its scores.
+        detection_labels: (D,) its classes.
+        probe_truths: (P, 4) for each probe the truth it was jittered from.
+        probe_boxes: (P, 4) the probes before the second stage.
+        refined_boxes: (P, 4) the same after it.
+        difficult: (T,) flags: takes part in "best overlap", need not be found. None: none is.
+        crowd: (T,) flags: left out everywhere. None: none is.
+
+    Returns:
+        The image's overlaps.
+
+    Raises:
+        DataError: boxes of another shape or not finite, or arrays that do not belong together; names the
+            image.
+    """
+    here = f"image {image_id}"
+    truths, raw = as_boxes(truth_boxes, f"{here}: truth_boxes"), as_boxes(raw_boxes, f"{here}: raw_boxes")
+    labels = _column(truth_labels, len(truths), f"{here}: truth_labels")
+    is_difficult = _column(difficult, len(truths), f"{here}: difficult").astype(bool)
+    is_crowd = _column(crowd, len(truths), f"{here}: crowd").astype(bool)
+    detections = as_boxes(detection_boxes, f"{here}: detection_boxes")
+    scores = _column(detection_scores, len(detections), f"{here}: detection_scores")
+    found_labels = _column(detection_labels, len(detections), f"{here}: detection_labels")
+    origins, probes, refined = (
+        as_boxes(values, f"{here}: {name}")
+        for name, values in (
+            ("probe_truths", probe_truths),
+            ("probe_boxes", probe_boxes),
+            ("refined_boxes", refined_boxes),
+        )
+    )
+    if not len(origins) == len(probes) == len(refined):
+        raise DataError(
+            f"{here}: expected one probe and one refined box per probe's truth, got {len(probes)} and {len(refined)} "
+            f"for {len(origins)}."
+        )
+
+    wanted = ~is_crowd & ~is_difficult
+    overlap = box_iou(detections, truths[wanted])
+    overlap = np.where(found_labels[:, None] == labels[wanted][None, :], overlap, 0)
+    return ImageLocalization(
+        image_id=image_id,
+        raw=box_iou(raw, truths[~is_crowd]).max(axis=1, initial=0),
+        best=overlap.max(axis=0, initial=0),
+        matched=_match(overlap, scores),
+        before=aligned_iou(probes, origins),
+        refined=aligned_iou(refined, origins),
+    )
+
+
+def _column(values: ArrayLike | None, length: int, where: str) -> NDArray[Any]:
+    column = np.zeros(length) if values is None else np.asarray(values).reshape(-1)
+    if len(column) != length:
+        raise DataError(f"{where}: expected {length} values, one per box, got {len(column)}.")
+    return column
+
+
+def _match(overlap: Array, scores: NDArray[Any]) -> Array:
+    """Return the IoU of each match, COCO's way: by falling score, each takes the best free truth."""
+    free = overlap.copy()
+    matched = []
+    for detection in np.argsort(-scores, kind="stable"):
+        truth = int(free[detection].argmax()) if free.shape[1] else 0
+        if free.shape[1] and free[detection, truth] >= MATCH_IOU:
+            matched.append(free[detection, truth])
+            free[:, truth] = 0
+    return np.array(matched, dtype=np.float64)
+
+
+def summarize(images: Sequence[ImageLocalization]) -> dict[str, Any]:
+    """Return the block "localization" of result.json: means over all boxes of the set, and three histograms.
+
+    Args:
+        images: the overlaps of every image of the set.
+
+    Returns:
+        mean_iou            all raw boxes (the paper's Table 2)
+        mean_iou_positive   raw boxes whose best IoU is at least 0.5
+        mean_iou_matched    detections that found a truth
+        refined_mean_iou    refined probes; refined_above_75, _85, _90: their share with a larger IoU
+        raw_boxes           how many raw boxes there were
+        probe               what the probes are (`evaluate.probe.DEFINITION`); two runs compare where it is equal
+        histogram           counts per 0.05 of IoU: "edges" (21), "matched", "raw", "refined" (20 each)
+        A mean over nothing is NaN (null in JSON).
+    """
+    raw, matched, refined = (
+        np.concatenate([np.empty(0), *(getattr(image, name) for image in images)])
+        for name in ("raw", "matched", "refined")
+    )
+    return {
+        "mean_iou": _mean(raw),
+        "mean_iou_positive": _mean(raw[raw >= MATCH_IOU]),
+        "mean_iou_matched": _mean(matched),
+        "refined_mean_iou": _mean(refined),
+        "refined_above_75": _mean(refined > 0.75),
+        "refined_above_85": _mean(refined > 0.85),
+        "refined_above_90": _mean(refined > 0.9),
+        "raw_boxes": len(raw),
+        "probe": DEFINITION,
+        "histogram": {
+            "edges": list(EDGES),
+            **{
+                name: np.histogram(values, bins=EDGES)[0].tolist()
+                for name, values in (("matched", matched), ("raw", raw), ("refined", refined))
+            },
+        },
+    }
+
+
+def _mean(values: NDArray[Any]) -> float:
+    return float(values.mean()) if len(values) else float("nan")

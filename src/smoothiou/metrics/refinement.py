@@ -1,0 +1,216 @@
+"""The refinement probe: truth boxes a little wrong go in as proposals, and how well they come out is the measure.
+
+AP on a small test set moves more from seed to seed than from loss to loss, because classification and the choice
+of boxes take part in it. The probe leaves both out: every truth box is jittered to an IoU that is known, the second
+stage refines it with the true class, and the IoU after stands against the IoU before. All runs get the same probes,
+so two runs are compared box by box.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from smoothiou.errors import DataError
+from smoothiou.metrics.bootstrap import resample_images
+from smoothiou.metrics.overlap import Array, aligned_iou, as_boxes
+
+PROBE_IOU = (0.5, 1.0)
+PROBES_PER_BOX = 10
+DEFINITION = {"iou": list(PROBE_IOU), "per_box": PROBES_PER_BOX, "seed": 0}
+"""What the probes of every number in this project are; stands in result.json as `localization.probe`."""
+
+STEPS = tuple(range(50, 100, 5))
+"""Hundredths of IoU: thresholds of the shares, and left edges of the curve's ten bins."""
+EDGES = tuple(step / 100 for step in (*STEPS, 100))
+MEAN = "refined_mean_iou"
+ABOVE = {f"refined_above_{step}": step / 100 for step in STEPS}
+FROM = {f"refined_from_{step}": step / 100 for step in STEPS}
+COLUMNS = (MEAN, *ABOVE, *FROM)
+"""refined_mean_iou: mean IoU after. refined_above_75: share of the probes with a larger IoU after. refined_from_75:
+mean IoU after of the probes whose IoU before lay in [.75, .80): one point of the curve."""
+
+# At the end of its way a probe is off by a whole side, or larger or smaller by a factor of exp(2): IoU below 0.5.
+_FARTHEST_SHIFT, _FARTHEST_SCALE = 1.0, 2.0
+_BISECTIONS = 40
+
+
+def jittered_probes(
+    truth_boxes: ArrayLike,
+    *,
+    image_id: int,
+    image_size: tuple[int, int],
+    seed: int = 0,
+    per_box: int = PROBES_PER_BOX,
+    candidates: int = 8,
+) -> Array:
+    """Return slightly wrong boxes around each truth, their IoU with it spread evenly over 0.5 to 1.
+
+    The range of IoU is cut into `per_box` equal strata; in each one value is drawn for every truth. A direction
+    (shift in x and y, logarithm of the scale in x and y) is drawn too, and the probe goes so far along it, clipped
+    to the image, that its IoU is that value. Of `candidates` directions the first is taken along which it can be
+    (a truth at the border cannot grow outwards). The draws depend on `seed` and `image_id` alone, so every loss and
+    every training seed gets the same probes.
+
+    Args:
+        truth_boxes: (T, 4) the boxes that are no ignore regions, x1, y1, x2, y2 in pixels, inside the image.
+        image_id: the image's id, 0 or more.
+        image_size: width and height in pixels.
+        seed: of the probe, not of the training, 0 or more.
+        per_box: probes per truth; with 10, the default, each truth stands once in each bin of the curve.
+        candidates: directions per probe.
+
+    Returns:
+        (T * per_box, 4); probe i belongs to truth i // per_box (`numpy.repeat(truth_boxes, per_box,
+        axis=0)`) and has the lowest IoU where i % per_box is 0.
+
+    Raises:
+        DataError: boxes of another shape or not finite.
+    """
+    truths = as_boxes(truth_boxes, f"image {image_id}: truth_boxes")
+    if not len(truths) or not per_box:
+        return np.empty((0, 4))
+    generator = np.random.default_rng([seed, image_id])
+    low, high = PROBE_IOU
+    stratum = (np.arange(per_box) + generator.random((len(truths), per_box))) / per_box
+    wanted = low + (high - low) * stratum
+    direction = 2 * generator.random((len(truths), per_box, candidates, 4)) - 1
+    direction /= np.abs(direction).max(axis=-1, keepdims=True)
+    limit = np.array([*image_size, *image_size], dtype=np.float64)
+
+    reached = aligned_iou(_moved(truths[:, None, None], direction, np.float64(1), limit), truths[:, None, None])
+    chosen = (reached < wanted[..., None]).argmax(axis=-1)[..., None, None]
+    way = np.take_along_axis(direction, chosen, axis=2)[:, :, 0]
+    near, far = np.zeros_like(wanted), np.ones_like(wanted)
+    for _ in range(_BISECTIONS):  # IoU is at least the wanted one at `near`, and no more than that at `far`
+        middle = (near + far) / 2
+        enough = aligned_iou(_moved(truths[:, None], way, middle[..., None], limit), truths[:, None]) >= wanted
+        near, far = np.where(enough, middle, near), np.where(enough, far, middle)
+    return _moved(truths[:, None], way, near[..., None], limit).reshape(-1, 4)
+
+
+def _moved(truths: Array, direction: Array, distance: Any, limit: Array) -> Array:
+    """Return the truths moved along a direction (..., 4) by a distance of 0 to 1, clipped to the image."""
+    side = truths[..., 2:] - truths[..., :2]
+    center = (truths[..., 2:] + truths[..., :2]) / 2 + side * _FARTHEST_SHIFT * distance * direction[..., :2]
+    half = side * np.exp(_FARTHEST_SCALE * distance * direction[..., 2:]) / 2
+    return np.clip(np.concatenate([center - half, center + half], axis=-1), 0, limit)
+
+
+def probe_numbers(images: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what one run's probes say.
+
+    Args:
+        images: entries of localization.json: "image_id", "before" and "refined", the IoU of each probe with its
+            truth before and after the second stage.
+
+    Returns:
+        "probes", how many; "mean_before"; and every one of `COLUMNS`, NaN where it runs over nothing.
+
+    Raises:
+        DataError: an entry lacks a key, or its lists do not belong together.
+    """
+    sums, counts = _sums(images, "images")
+    before = np.concatenate([np.empty(0), *(np.asarray(entry["before"], float) for entry in images)])
+    means = _ratio(sums.sum(axis=0), counts.sum(axis=0)).tolist()
+    return {
+        "probes": len(before),
+        "mean_before": float(before.mean()) if len(before) else float("nan"),
+        **dict(zip(COLUMNS, means, strict=True)),
+    }
+
+
+def paired_probes(
+    baseline: Sequence[Sequence[Mapping[str, Any]]],
+    candidate: Sequence[Sequence[Mapping[str, Any]]],
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, dict[str, Any]]:
+    """Return what the candidate's runs gain over the baseline's, box by box, in every one of `COLUMNS`.
+
+    The difference is taken per box and averaged over the pairs of runs. Its interval comes from drawing the images
+    with replacement, all boxes of an image together, because boxes of one image share its light and its focus.
+
+    Args:
+        baseline: for each pair the baseline's entries of localization.json.
+        candidate: for each pair the candidate's; the same images, and the same IoU before.
+        resamples: how many times the images are drawn, 1 or more.
+        seed: decides the draws, 0 or more.
+
+    Returns:
+        For each column {"difference": candidate - baseline, "low", "high": the 95 % percentile interval over
+        images, "pairs": the difference of each pair, "resamples"}; NaN where it runs over nothing.
+
+    Raises:
+        DataError: two runs do not have the same probes, or an entry lacks a key.
+        ConfigError: `resamples` or `seed` is out of range.
+    """
+    _require_same_probes([*baseline, *candidate])
+    gains, counts = [], np.zeros((0, len(COLUMNS)))
+    for own, other in zip(baseline, candidate, strict=True):
+        below, counts = _sums(_in_order(own), "baseline")
+        gains.append(_sums(_in_order(other), "candidate")[0] - below)
+    sums = np.mean(gains, axis=0)
+    drawn = resample_images(np.stack([sums, counts], axis=1), resamples=resamples, seed=seed)
+    differences = _ratio(sums.sum(axis=0), counts.sum(axis=0))
+    pairs = np.stack([_ratio(gain.sum(axis=0), counts.sum(axis=0)) for gain in gains])
+    found = {}
+    for place, column in enumerate(COLUMNS):
+        defined = drawn[:, 1, place] > 0
+        values = drawn[defined, 0, place] / drawn[defined, 1, place]
+        low, high = np.percentile(values, [2.5, 97.5]) if len(values) else (np.nan, np.nan)
+        found[column] = {
+            "difference": float(differences[place]),
+            "low": float(low),
+            "high": float(high),
+            "pairs": pairs[:, place].tolist(),
+            "resamples": resamples,
+        }
+    return found
+
+
+def _in_order(images: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return sorted(images, key=lambda entry: entry["image_id"])
+
+
+def _require_same_probes(runs: Sequence[Sequence[Mapping[str, Any]]]) -> None:
+    for first, second in pairwise(runs):
+        theirs = {entry["image_id"]: entry.get("before") for entry in second}
+        ours = {entry["image_id"]: entry.get("before") for entry in first}
+        if ours != theirs:
+            image = min(key for key in {*ours, *theirs} if ours.get(key) != theirs.get(key))
+            raise DataError(
+                f"probe: image {image} has other probes in one of two runs that are compared.",
+                hint="Measure both on the same data with the same version: `smoothiou probe RUN RUN --fresh`.",
+            )
+
+
+def _sums(images: Sequence[Mapping[str, Any]], where: str) -> tuple[Array, Array]:
+    """Return for each image the sum of every column and over how many probes it runs, (I, columns) each."""
+    sums, counts = np.zeros((len(images), len(COLUMNS))), np.zeros((len(images), len(COLUMNS)))
+    for index, entry in enumerate(images):
+        missing = [key for key in ("image_id", "before", "refined") if key not in entry]
+        if missing:
+            raise DataError(f"{where}[{index}]: {missing[0]} is missing.")
+        before, after = np.asarray(entry["before"], float), np.asarray(entry["refined"], float)
+        if before.shape != after.shape:
+            raise DataError(f"{where}[{index}]: expected as many IoU before as after, got {len(before)}, {len(after)}.")
+        # The right edge, 1, belongs to the last bin; what lies below the range belongs to none.
+        bins = np.minimum(np.digitize(before, EDGES), len(STEPS)) - 1
+        inside = bins >= 0
+        sums[index] = [
+            after.sum(),
+            *((after > threshold).sum() for threshold in ABOVE.values()),
+            *np.bincount(bins[inside], weights=after[inside], minlength=len(STEPS)),
+        ]
+        counts[index] = [len(after)] * (1 + len(ABOVE)) + np.bincount(bins[inside], minlength=len(STEPS)).tolist()
+    return sums, counts
+
+
+def _ratio(sums: Array, counts: Array) -> Array:
+    return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)

@@ -1,0 +1,163 @@
+"""What two finished cells say together: the doubt that comes from the test images, and where they disagree most."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from smoothiou.data.export import to_coco
+from smoothiou.data.records import Box, Dataset, Record
+from smoothiou.engine.config import RunConfig
+from smoothiou.engine.open_data import open_splits
+from smoothiou.files import digest, read_json, write_bytes, write_json
+from smoothiou.lab.probe import read_probes
+from smoothiou.manifest import SCHEMA_VERSION
+from smoothiou.metrics import bootstrap_difference, box_iou, error_gains, paired_image_bootstrap
+from smoothiou.metrics.refinement import DEFINITION
+from smoothiou.study.cells import cell_folder, cell_state
+from smoothiou.study.probes import compare_probes
+
+RESAMPLES = 500
+PICTURES = 8
+PICTURE_SIDE = 360
+LEAST_SCORE = 0.3
+
+
+def compare_cells(folder: str | Path, plan: Mapping[str, Any]) -> None:
+    """Write truth.json, comparison.json and the gallery of a study from its finished cells.
+
+    Nothing is computed twice: what an earlier call wrote for the same cells is kept.
+
+    Args:
+        folder: the study.
+        plan: its plan.json.
+    """
+    folder = Path(folder)
+    done = {
+        (cell["loss"], cell["seed"]): cell_folder(folder, cell)
+        for cell in plan["cells"]
+        if cell_state(folder, cell) == "done"
+    }
+    if not done:
+        return
+    finished = sorted((*key, (path / "done").read_text()) for key, path in done.items())
+    identity = digest([SCHEMA_VERSION, RESAMPLES, DEFINITION, plan["baseline"], plan["losses"], finished])
+    if (folder / "comparison.json").is_file() and read_json(folder / "comparison.json").get("identity") == identity:
+        return
+    test = open_splits(RunConfig().replace(plan["settings"]).data).test
+    truth = to_coco(test)
+    write_json(folder / "truth.json", truth)
+    baseline, bootstrap, gallery = plan["baseline"], [], []
+    for seed in plan["seeds"]:
+        if (baseline, seed) not in done:
+            continue
+        for loss in plan["losses"]:
+            if loss != baseline and (loss, seed) in done:
+                rows = _bootstrap(truth, done[baseline, seed], done[loss, seed], seed=seed)
+                bootstrap += [{"candidate": loss, "seed": seed, **row} for row in rows]
+    for seed in plan["seeds"]:
+        cells = {loss: done[loss, seed] for loss in plan["losses"] if (loss, seed) in done}
+        if len(cells) > 1 and baseline in cells:
+            gallery = _gallery(folder, test, cells, seed=seed)
+            break
+    errors = [
+        {"loss": loss, "seed": seed, "gains": error_gains(truth, read_json(cell / "predictions.json"))}
+        for (loss, seed), cell in done.items()
+    ]
+    found = {"bootstrap": bootstrap, "probe": _probe(plan, done), "errors": errors, "gallery": gallery}
+    write_json(folder / "comparison.json", {"schema_version": SCHEMA_VERSION, "identity": identity, **found})
+
+
+def _probe(plan: Mapping[str, Any], done: Mapping[tuple[str, int], Path]) -> dict[str, Any]:
+    """Return what the probes of all cells say together; nothing where a cell holds none of today's."""
+    groups: dict[str, dict[int, list[dict[str, Any]]]] = {}
+    for loss in plan["losses"]:
+        for seed in plan["seeds"]:
+            images = read_probes(done[loss, seed]) if (loss, seed) in done else None
+            if images is not None:
+                groups.setdefault(loss, {})[seed] = images
+    return compare_probes(groups, baseline=plan["baseline"]) if plan["baseline"] in groups else {}
+
+
+def _bootstrap(truth: dict[str, Any], baseline: Path, candidate: Path, *, seed: int) -> list[dict[str, Any]]:
+    both = [read_json(cell / "predictions.json") for cell in (baseline, candidate)]
+    local = [read_json(cell / "localization.json")["images"] for cell in (baseline, candidate)]
+    found = {
+        **bootstrap_difference(truth, *both, resamples=RESAMPLES, seed=seed),
+        **paired_image_bootstrap(*local, resamples=RESAMPLES, seed=seed),
+    }
+    return [{"metric": metric, **interval} for metric, interval in found.items()]
+
+
+def _gallery(folder: Path, test: Dataset, cells: Mapping[str, Path], *, seed: int) -> list[dict[str, Any]]:
+    """Return the images whose truths are found with the most different IoU, with every cell's boxes."""
+    detections = {loss: _by_image(read_json(cell / "predictions.json")) for loss, cell in cells.items()}
+    spread = []
+    for number, record in enumerate(test.records):
+        means = {loss: _mean_iou(record, found.get(number + 1, []), test.classes) for loss, found in detections.items()}
+        known = [value for value in means.values() if value is not None]
+        if known:
+            spread.append((max(known) - min(known), number, means))
+    spread.sort(key=lambda entry: (-entry[0], entry[1]))
+    pictures = []
+    for place, (_, number, means) in enumerate(spread[:PICTURES], 1):
+        record = test.records[number]
+        thumbnail = record.source.read()
+        thumbnail.thumbnail((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.LANCZOS)
+        scale = thumbnail.width / record.width
+        buffer = io.BytesIO()
+        thumbnail.save(buffer, "JPEG", quality=82)
+        path = f"gallery/{place:04d}.jpg"
+        write_bytes(folder / path, buffer.getvalue())
+        pictures.append(
+            {
+                "image": path,
+                "name": record.name,
+                "width": thumbnail.width,
+                "height": thumbnail.height,
+                "seed": seed,
+                "truth": [_scaled(box, scale) for box in record.boxes if not box.ignored],
+                "panels": {
+                    loss: [_detection(found, test.classes, scale) for found in detections[loss].get(number + 1, [])]
+                    for loss in cells
+                },
+                "mean_iou": means,
+            }
+        )
+    return pictures
+
+
+def _mean_iou(record: Record, found: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> float | None:
+    """Return the mean over the truths of the best IoU with a drawn detection of the class; a miss counts as 0."""
+    best = []
+    for truth in record.boxes:
+        if not truth.ignored:
+            boxes = [_corners(d["bbox"]) for d in found if classes[d["category_id"] - 1] == truth.label]
+            best.append(float(box_iou([truth.xyxy], boxes).max(initial=0)))
+    return sum(best) / len(best) if best else None
+
+
+def _by_image(predictions: Sequence[Mapping[str, Any]]) -> dict[int, list[Mapping[str, Any]]]:
+    grouped: dict[int, list[Mapping[str, Any]]] = {}
+    for found in predictions:
+        if found["score"] >= LEAST_SCORE:
+            grouped.setdefault(found["image_id"], []).append(found)
+    return grouped
+
+
+def _scaled(box: Box, scale: float) -> list[Any]:
+    return [*(round(v * scale, 1) for v in box.xyxy), box.label]
+
+
+def _detection(found: Mapping[str, Any], classes: Sequence[str], scale: float) -> list[Any]:
+    corners = (round(v * scale, 1) for v in _corners(found["bbox"]))
+    return [*corners, classes[found["category_id"] - 1], found["score"]]
+
+
+def _corners(bbox: Sequence[float]) -> tuple[float, float, float, float]:
+    x, y, width, height = bbox
+    return x, y, x + width, y + height

@@ -1,0 +1,42 @@
+"""What one of several processes does for test_processes.py: trainings with the settings given, one after the other."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from smoothiou.engine.config import RunConfig
+from smoothiou.engine.devices import choose_place
+from smoothiou.engine.evaluate import open_run
+from smoothiou.engine.measure import measure_together
+from smoothiou.engine.open_data import open_splits
+from smoothiou.engine.train import run
+
+
+def train_all(cases: dict[str, dict[str, object]], folder: Path) -> None:
+    """Train each case in a folder of its own."""
+    torch.set_num_threads(1)
+    for name, settings in cases.items():
+        run(RunConfig().replace(settings), folder / name, quiet=True)
+
+
+def measure_again(finished: Path, out: Path) -> None:
+    """Measure a finished run's weights, all processes together, and write what rank 0 gets."""
+    opened = open_run(finished, checkpoint="last", device="cpu")
+    place = choose_place("cpu", "fp32", join=True)
+    test = open_splits(opened.config.data).test
+    measured = measure_together(opened.model, test, opened.config, place, label="", quiet=True)
+    if measured is None:
+        assert place.rank > 0
+        return
+    found = {"predictions": measured.predictions, "images": measured.images, **dataclasses.asdict(measured)["metrics"]}
+    out.write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    train_all(json.loads(sys.argv[1]), Path(sys.argv[2]))
+    measure_again(Path(sys.argv[3]), Path(sys.argv[4]))

@@ -1,0 +1,88 @@
+"""A run that is stopped and continued is the run that was never stopped."""
+
+from __future__ import annotations
+
+import random
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from smoothiou.engine import train as training
+from smoothiou.engine.checkpoint import load_checkpoint, save_checkpoint
+from smoothiou.engine.config import RunConfig
+from smoothiou.engine.train import run
+from smoothiou.errors import InterruptedRun
+
+SETTINGS = {
+    "data.path": "shapes", "data.images": 12, "data.size": 64, "model.min_size": 64, "model.max_size": 64,
+    "train.steps": 4, "train.batch_size": 2, "train.log_every": 1, "train.device": "cpu", "train.precision": "fp32",
+}  # fmt: skip
+
+
+def noisy(pred, target, *, weights, anchors):
+    """A loss of one's own that draws from every generator there is."""
+    noise = random.random() + np.random.rand() + torch.rand(len(pred))
+    return (pred - target).abs().sum(1) * noise
+
+
+@pytest.mark.parametrize(
+    ("loss", "others"),
+    [
+        ("huber", {"optim.name": "adamw"}),
+        ("smooth-iou[lam=ema]", {"optim.name": "sgd", "optim.schedule": "step", "optim.step_every": 1}),
+        (f"{__name__}:noisy", {"optim.name": "tf-rmsprop", "model.keep": 0.5, "train.workers": 2}),
+        ("iou", {"optim.name": "rmsprop", "model.flavour": "tf"}),
+    ],
+    ids=["adamw", "sgd-ema", "noise-dropout-workers", "rmsprop-tf"],
+)
+def test_bit_for_bit_and_with_what_the_loss_remembers(loss, others, tmp_path, monkeypatch):
+    config = RunConfig().replace({**SETTINGS, **others, "loss.name": loss})
+    whole = run(config, tmp_path / "whole", quiet=True)
+
+    steps = 0
+    statistics = training.box_statistics
+
+    def stopped_in_the_second_step(model):
+        nonlocal steps
+        steps += 1
+        if steps == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return statistics(model)
+
+    monkeypatch.setattr(training, "box_statistics", stopped_in_the_second_step)
+    with pytest.raises(InterruptedRun, match="after step 2 of 4"):
+        run(config, tmp_path / "parts", quiet=True)
+    again = run(config, tmp_path / "parts", quiet=True)
+
+    assert steps == 4
+    first, second = (torch.load(tmp_path / name / "last.ckpt", weights_only=True) for name in ("whole", "parts"))
+    for key, value in first["model"].items():
+        assert torch.equal(value, second["model"][key]), key
+    assert first["optimizer"]["param_groups"] == second["optimizer"]["param_groups"]
+    assert first["optimizer"]["state"].keys() == second["optimizer"]["state"].keys()
+    for number, state in first["optimizer"]["state"].items():
+        for key, value in state.items():
+            assert value is None or torch.equal(value, second["optimizer"]["state"][number][key]), (number, key)
+    assert first["box_loss"].keys() == second["box_loss"].keys() == {"rpn", "roi"}
+    for stage, own in first["box_loss"].items():
+        assert (set(own) == {"rule.average"}) == ("ema" in loss)
+        for key, value in own.items():
+            assert value[1] > 0
+            assert torch.equal(value, second["box_loss"][stage][key])
+    assert whole["metrics"] == again["metrics"]
+    assert whole["localization"] == again["localization"]
+
+
+def test_other_surroundings_are_named(tmp_path, capsys):
+    config = RunConfig().replace(SETTINGS)
+    run(config, tmp_path, quiet=True)
+    last = load_checkpoint(tmp_path / "last.ckpt")
+    save_checkpoint(tmp_path / "last.ckpt", {**last, "rounding": {"torch": "1.0", "threads": torch.get_num_threads()}})
+    (tmp_path / "done").unlink()
+    run(config, tmp_path, quiet=True)
+    said = capsys.readouterr().err
+    assert "other surroundings (torch 1.0 there, " in said
+    assert "threads" not in said
+    assert "not bit for bit" in said
