@@ -10,7 +10,7 @@ from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.ops import MultiScaleRoIAlign
 
-from smoothiou.boxes import CODE_WEIGHTS, Weights
+from smoothiou.boxes import DELTA_WEIGHTS, Weights
 from smoothiou.detectors.clip_after_nms import DetectionsClippedAfterNMS, ProposalsClippedAfterNMS
 from smoothiou.detectors.crop_and_resize import CropAndResize
 from smoothiou.detectors.grid_anchors import Border, GridAnchors, LabelsOfUsableAnchors
@@ -61,7 +61,7 @@ def build_inception_v2(
     stored_statistics: bool,
     anchor_scales: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0),
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0),
-    code_weights: Weights = CODE_WEIGHTS,
+    code_weights: Weights = DELTA_WEIGHTS,
     relu6: bool = True,
     roi_op: Literal["crop-and-resize", "roi-align"] = "crop-and-resize",
     clip: Literal["after-nms", "before-nms"] = "after-nms",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from smoothiou.boxes import CODE_WEIGHTS, Weights, deltas_iou, in_float
+from smoothiou.boxes import DELTA_WEIGHTS, Weights, deltas_iou, in_float
 from smoothiou.errors import ConfigError
 
 
@@ -47,7 +47,7 @@ def try_loss(loss: BoxLoss, *, name: str) -> None:
     stage = StageLoss(loss=loss, name=name)
     one_image = torch.ones(1, 2, dtype=torch.bool)
     try:
-        stage(deltas + 0.5, deltas, weights=CODE_WEIGHTS, anchors=anchors, sampled=2, images=one_image)
+        stage(deltas + 0.5, deltas, weights=DELTA_WEIGHTS, anchors=anchors, sampled=2, images=one_image)
     except ConfigError:
         raise
     except Exception as error:

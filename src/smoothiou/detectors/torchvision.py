@@ -182,7 +182,7 @@ def set_box_loss(
         loss: a name (`"smooth-iou"`, `"huber[delta=0.5]"`, `"package.module:object"`), an `nn.Module` without
             trainable parameters, or any callable `(pred_deltas, target_deltas, *, weights, anchors) -> (K,)`
             (elementwise (K, 4) is summed too). By name each stage gets its own loss; an object is
-            shared, but for one that `remembers` earlier batches, of which each stage gets a copy.
+            shared, but for one that is `stateful`, of which each stage gets a copy.
         stages: "rpn" (first stage), "roi" (second stage), or both.
         weight: factor on the box loss in these stages, above 0.
 
@@ -202,7 +202,7 @@ def set_box_loss(
     for stage in stages:
         check_stage(model, stage)
     chosen = {stage: _as_stage_loss(loss, weight) for stage in stages}
-    if len(stages) > 1 and getattr(loss, "remembers", False):
+    if len(stages) > 1 and getattr(loss, "stateful", False):
         # Each stage has a lambda of its own, and so what is remembered of it.
         chosen = {stage: dataclasses.replace(own, loss=copy.deepcopy(loss)) for stage, own in chosen.items()}
     for stage, stage_loss in chosen.items():
