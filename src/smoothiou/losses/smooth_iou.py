@@ -45,7 +45,7 @@ class SmoothIoU(nn.Module):
         last_lambda: lambda of the last call, a scalar tensor without gradient (the mean of them for `box` and
             `image`).
         needs_images: whether calls need `images`.
-        remembers: whether lambda depends on earlier calls.
+        stateful: whether lambda depends on earlier calls.
 
     Reference:
         M. Arif, M. Jameel, L. Schmidt-Thieme: Directly Optimizing IoU for Bounding Box Localization.
@@ -69,7 +69,7 @@ class SmoothIoU(nn.Module):
         self.iou_weight = require_positive("iou_weight", iou_weight)
         self.rule = LambdaRule(lam, sync=sync, memory=memory, detach=detach)
         self.needs_images = lam == "image"
-        self.remembers = lam == "ema"
+        self.stateful = lam == "ema"
         self.last_lambda = torch.zeros(())
         if not detach and isinstance(lam, str):
             warnings.warn(
