@@ -51,7 +51,7 @@ class FakeRay:
         return lambda function: self
 
     def options(self, name: str) -> Any:
-        return SimpleNamespace(remote=lambda *task: self.tasks.update({name: task}) or name)
+        return SimpleNamespace(remote=lambda *task, **site: self.tasks.update({name: task}) or name)
 
     def nodes(self) -> list[dict[str, Any]]:
         return [{"Alive": True}] * next(self.alive, 2)

@@ -185,11 +185,12 @@ class _Launcher:
         self.task = ray.remote(
             num_cpus=options.cpus, num_gpus=options.gpus, max_retries=options.retries, scheduling_strategy="SPREAD",
             max_calls=1,  # a process for each cell
-        )(functools.partial(
-            run_task, study=str(folder), token=token, expected=expected, folder=os.getcwd(), threads=options.cpus,
-            gpu=options.gpus > 0,
-            paths=[os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path],
-        ))  # fmt: skip
+        )(run_task)  # fmt: skip
+        self.site = {
+            "study": str(folder), "token": token, "expected": expected, "folder": os.getcwd(),
+            "paths": [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path],
+            "threads": options.cpus, "gpu": options.gpus > 0,
+        }  # fmt: skip
         self.running: dict[Any, Cell] = {}
         self.signals = 0
 
@@ -214,7 +215,7 @@ class _Launcher:
         home, checkpoint = cell_folder(self.folder, cell), dict
         if not self.all_shared and (home / "last.ckpt").is_file():
             checkpoint = functools.partial(self.ray.get, self.ray.put(read_files(home)))
-        return self.task.options(name=cell["id"]).remote(cell, checkpoint)
+        return self.task.options(name=cell["id"]).remote(cell, checkpoint, **self.site)
 
     def cancel(self, number: signal.Signals) -> None:
         """Interrupt all cells, which save their state; the second time `run` does not wait for them."""
