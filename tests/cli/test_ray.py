@@ -180,7 +180,7 @@ def test_without_a_shared_folder_what_is_stopped_or_lost_goes_on_too(two_nodes, 
 
 
 def lost(lines: list[str]) -> int:
-    return sum("Ray has 1 machines, and had 2" in line for line in lines)
+    return sum("Ray has 1 machine, and had 2" in line for line in lines)
 
 
 def ended(lines: list[str]) -> list[str]:

@@ -131,8 +131,8 @@ def test_a_cell_that_is_lost_has_failed_and_the_others_go_on(play, plan_of, tmp_
     assert "NodeDiedError" in read_error(tmp_path, plan["cells"][0])
     assert read_error(tmp_path, plan["cells"][1]).endswith("ValueError: of our own")
     assert lines == [
-        "Ray has 1 machines, and had 2; cells of a lost one are tried again.",
-        "Ray has 2 machines, and had 1; cells of a lost one are tried again.",
+        "Ray has 1 machine, and had 2; what is lost is tried again.",
+        "Ray has 2 machines, and had 1; what is lost is tried again.",
     ]
 
 

@@ -164,7 +164,7 @@ def write_or_continue(
         return plan, f"{folder}: the earlier study is deleted; this one starts anew."
     stored = read_plan(folder)
     refuse_other_study(folder, stored, plan)
-    grown = _union(folder, stored, plan, baseline)
+    grown = _union(stored, plan, baseline)
     message = _what_happened(folder, stored, grown)
     if len(grown["cells"]) > len(stored["cells"]):
         extension = {"at": plan["created"], "command": plan["command"], "smoothiou": plan["smoothiou"]}
@@ -200,7 +200,7 @@ def _comparable(plan: Mapping[str, Any], losses: Sequence[str]) -> dict[str, Any
     }
 
 
-def _union(folder: Path, stored: Mapping[str, Any], plan: Mapping[str, Any], baseline: str | None) -> dict[str, Any]:
+def _union(stored: Mapping[str, Any], plan: Mapping[str, Any], baseline: str | None) -> dict[str, Any]:
     """Return the stored plan extended by the losses and seeds of another."""
     grown = make_plan(
         RunConfig().replace(plan["settings"]),
@@ -212,10 +212,6 @@ def _union(folder: Path, stored: Mapping[str, Any], plan: Mapping[str, Any], bas
         baseline=baseline or stored["baseline"],
         weights={**plan["weights"], **stored["weights"]},
     )
-    # What an earlier version has finished stays finished, even where that version hashed other names of settings.
-    hashes = {cell["id"]: cell["hash"] for cell in stored["cells"] if cell_state(folder, cell) == "done"}
-    for cell in grown["cells"]:
-        cell["hash"] = hashes.get(cell["id"], cell["hash"])
     return {**grown, **{key: stored[key] for key in ("created", "smoothiou", "extended") if key in stored}}
 
 

@@ -204,7 +204,9 @@ class _Launcher:
                 self.receive(reference, self.running.pop(reference))
             before, machines = machines, self.machines()
             if machines != before:
-                self.say(f"Ray has {machines} machines, and had {before}; cells of a lost one are tried again.")
+                self.say(
+                    f"Ray has {count(machines, 'machine')}, and had {before}; cells of a lost one are tried again."
+                )
 
     def machines(self) -> int:
         """Return how many machines the cluster has now."""
@@ -286,7 +288,7 @@ def check_machines(
             hint="Install the same versions on all machines.",
         )
     where = "all machines see" if shared == len(room) else f"{shared} of them see"
-    say(f"Ray: {len(room)} machines, {sum(room.values())} cells at once; {where} the study's folder.")
+    say(f"Ray: {count(len(room), 'machine')}, {count(sum(room.values()), 'cell')} at once; {where} the study's folder.")
     return shared == len(room)
 
 
@@ -309,3 +311,8 @@ def write_files(home: Path, files: Files) -> None:
 def last_line(error: Exception) -> str:
     """Return the last line of an error, which is that of its cause."""
     return str(error).strip().splitlines()[-1]
+
+
+def count(number: int, noun: str) -> str:
+    """Return "1 cell" or "2 cells"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
