@@ -169,11 +169,8 @@ class Campaign:
         """Run the second study undisturbed, and return how the first differs."""
         self.run(self.whole)
         cells = sorted(path.name for path in (self.whole / "cells").glob("*/"))
-        different = [
-            f"{cell}/{line}"
-            for cell in cells
-            for line in differences(self.study / "cells" / cell, self.whole / "cells" / cell)
-        ]
+        pairs = [[folder / "cells" / cell for folder in (self.study, self.whole)] for cell in cells]
+        different = [line for pair in pairs for line in differences(*pair)]
         different += unequal(self.study / "comparison.json", self.whole / "comparison.json")
         names = [{str(path.relative_to(folder)) for path in folder.rglob("*")} for folder in (self.study, self.whole)]
         return {
@@ -203,9 +200,9 @@ def differences(one: Path, other: Path) -> Iterator[str]:
     """Give every file and number in which two cells' folders differ, but for times and memory."""
     for name in ("predictions.json", "localization.json", "config.toml"):
         if (one / name).read_bytes() != (other / name).read_bytes():
-            yield name
+            yield f"{one.name}/{name}"
     for name in ("result.json", "metrics.csv", "last.ckpt", "best.ckpt"):
-        yield from unequal(one / name, other / name)
+        yield from (f"{one.name}/{line}" for line in unequal(one / name, other / name))
 
 
 def unequal(one: Path, other: Path) -> list[str]:

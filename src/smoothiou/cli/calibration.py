@@ -39,7 +39,7 @@ class Calibration:
         for key in (f"loss.{stage}_weight" for stage in STAGES):
             if settings[key] != 1:
                 raise ConfigError(
-                    f"--calibrate measures {key} for each loss, and {settings[key]:g} was set.",
+                    f"--calibrate finds {key} for each loss, and {settings[key]:g} was set.",
                     hint="Leave one of them out; loss.weight stays as a factor on all.",
                 )
         self.config, self.folder = config, folder

@@ -37,11 +37,11 @@ def lock_folder(folder: str | Path, *, doing: str = "works here") -> Iterator[No
         ConfigError: the path is a file.
         SmoothIoUError: the folder cannot be written.
     """
-    from filelock import FileLock, Timeout  # here: `--help` needs no locks
+    from filelock import FileLock, Timeout  # it takes 0.2 s, which `--help` does not need
 
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder}: expected a folder, got a file.", hint="Choose another with --out.")
+        raise ConfigError(f"{folder}: expected a folder, found a file.", hint="Choose another with --out.")
     path, new = folder / LOCK, not folder.exists()
     lock = FileLock(path, blocking=False, on_acquired=_write_holder)
     try:

@@ -97,13 +97,14 @@ def run_parallel(
 
 
 @contextmanager
-def catch_signals(handle: Callable[[signal.Signals], object]) -> Iterator[list[signal.Signals]]:
-    """Collect SIGINT and SIGTERM and call `handle` with each, in place of dying (possible in the main thread only)."""
+def catch_signals(handle: Callable[[signal.Signals], object] | None = None) -> Iterator[list[signal.Signals]]:
+    """Collect SIGINT and SIGTERM, and call `handle` with each, in place of dying (in the main thread only)."""
     received: list[signal.Signals] = []
 
     def note(number: int, frame: object) -> None:
         received.append(signal.Signals(number))
-        handle(received[-1])
+        if handle is not None:
+            handle(received[-1])
 
     if threading.current_thread() is not threading.main_thread():
         yield received

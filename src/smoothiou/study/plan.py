@@ -231,7 +231,7 @@ def _what_happened(folder: Path, stored: Mapping[str, Any], grown: Mapping[str, 
 
 def _refuse_foreign_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder}: expected a folder, got a file.", hint="Choose another with --out.")
+        raise ConfigError(f"{folder}: expected a folder, found a file.", hint="Choose another with --out.")
     names = sorted(item.name for item in folder.iterdir() if not item.name.startswith(".")) if folder.exists() else []
     if names:
         raise ConfigError(

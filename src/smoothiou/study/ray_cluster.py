@@ -116,8 +116,8 @@ def run_on_ray(
             write_text(*token)
         with connect(options) as ray:
             launcher = _Launcher(ray, folder, token, options, tally, say)
-            with catch_signals(launcher.cancel) as received:
-                launcher.run(cells)
+            with catch_signals() as received:
+                launcher.run(cells, received)
     finally:
         (folder / TOKEN).unlink(missing_ok=True)
     if received:
@@ -192,21 +192,25 @@ class _Launcher:
             "threads": options.cpus, "gpu": options.gpus > 0,
         }  # fmt: skip
         self.running: dict[Any, Cell] = {}
-        self.signals = 0
 
-    def run(self, cells: list[Cell]) -> None:
-        """Give the cluster all cells, which it trains in this order as it has room, and take what comes back."""
+    def run(self, cells: list[Cell], received: list[signal.Signals]) -> None:
+        """Give the cluster all cells, which it trains in this order as it has room, and take what comes back.
+
+        The first signal interrupts all cells, which save their state; after the second they are not waited for.
+        """
         for cell in cells:
             self.running[self.submit(cell)] = cell
-        machines = self.machines()
-        while self.running and self.signals < 2:
+        machines, interrupted = self.machines(), False
+        while self.running and len(received) < 2:
+            if received and not interrupted:
+                interrupted = True
+                for reference in self.running:
+                    self.ray.cancel(reference, force=False)
             for reference in self.ray.wait(list(self.running), timeout=POLL_SECONDS)[0]:
                 self.receive(reference, self.running.pop(reference))
             before, machines = machines, self.machines()
             if machines != before:
-                self.say(
-                    f"Ray has {count(machines, 'machine')}, and had {before}; cells of a lost one are tried again."
-                )
+                self.say(f"Ray has {count(machines, 'machine')}, and had {before}; what is lost is tried again.")
 
     def machines(self) -> int:
         """Return how many machines the cluster has now."""
@@ -218,12 +222,6 @@ class _Launcher:
         if not self.all_shared and (home / "last.ckpt").is_file():
             checkpoint = functools.partial(self.ray.get, self.ray.put(read_files(home)))
         return self.task.options(name=cell["id"]).remote(cell, checkpoint, **self.site)
-
-    def cancel(self, number: signal.Signals) -> None:
-        """Interrupt all cells, which save their state; the second time `run` does not wait for them."""
-        self.signals += 1
-        for reference in list(self.running):
-            self.ray.cancel(reference, force=False)
 
     def receive(self, reference: Any, cell: Cell) -> None:
         """Take the files of a cell that has ended, and note how."""
