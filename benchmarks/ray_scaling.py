@@ -81,8 +81,7 @@ def measure(nodes: int, options: argparse.Namespace, home: Path) -> tuple[float,
     cells = [path for path in (study / "cells").iterdir() if path.name[0] != "."]
     assert len(cells) == options.cells
     assert all(json.loads((cell / "result.json").read_text())["hash"] for cell in cells)
-    # A cell's lock is signed when its process starts.
-    began = min(cell.with_name(f".{cell.name}.lock").stat().st_mtime for cell in cells)
+    began = min((cell / "config.toml").stat().st_mtime for cell in cells)  # written when a training starts
     return whole, max((cell / "done").stat().st_mtime for cell in cells) - began
 
 

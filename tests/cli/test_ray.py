@@ -131,7 +131,7 @@ def wait_until(true: Any, process: subprocess.Popen[bytes], said: Path, *, secon
 
 def cells_on(temporary: Path) -> list[Path]:
     """Return the cells that a node has in a folder of its own."""
-    return list(temporary.glob("smoothiou-*/*/cells/*/last.ckpt"))
+    return list(temporary.glob("smoothiou-*/cells/*/last.ckpt"))
 
 
 def test_a_node_is_killed_in_the_middle_and_no_cell_is_lost_or_doubled(two_nodes, local, tmp_path):
@@ -143,7 +143,7 @@ def test_a_node_is_killed_in_the_middle_and_no_cell_is_lost_or_doubled(two_nodes
     (tmp_path / "HOLD").unlink()
     assert command.wait(timeout=240) == 0, said.read_text()
     lines = said.read_text().splitlines()
-    assert any("2 machines, 2 cells at once; all machines see the study's folder" in line for line in lines)
+    assert any("2 machines, 2 cells at once; all machines see" in line for line in lines)
     assert lost(lines) == 1, lines
     assert ended(lines) == ["mine:held seed 0", "mine:held seed 1", "mine:held seed 2"], lines
     assert (tmp_path / "printed").read_text() == "STUDY/report.html\n"
@@ -176,12 +176,11 @@ def test_without_a_shared_folder_what_is_stopped_or_lost_goes_on_too(two_nodes, 
     same_numbers(study, local, cells=2)
     logs = [path.read_text() for path in study.glob("cells/*/log.txt")]
     assert all("continued from step" in log for log in logs)
-    assert not list(two_nodes.temporary[0].glob("smoothiou-*/*"))
+    assert not list(two_nodes.temporary[0].glob("smoothiou-*"))
 
 
 def lost(lines: list[str]) -> int:
-    reasons = ("retried: its machine is lost (1 of 3)", "retried: its worker was killed (1 of 3)")
-    return sum(line.endswith(reasons) for line in lines)
+    return sum("Ray has 1 machine, and had 2" in line for line in lines)
 
 
 def ended(lines: list[str]) -> list[str]:

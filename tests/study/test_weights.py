@@ -10,7 +10,7 @@ import pytest
 from smoothiou.errors import ConfigError, DataError
 from smoothiou.files import write_json
 from smoothiou.study import read_calibration, read_plan, write_or_continue
-from smoothiou.study.weights import SEED, how_to_measure, joined, weight_settings
+from smoothiou.study.weights import SEED, calibration_options, merge_calibrations, weight_settings
 
 WEIGHTS = {"huber": {"rpn": 1.0, "roi": 1.0}, "smooth-iou": {"rpn": 0.122, "roi": 2.7}}
 EARLIER = {
@@ -105,18 +105,18 @@ class TestContinue:
 
     def test_a_plan_with_damaged_weights_names_the_key(self, plan_of, tmp_path: Path):
         write_json(tmp_path / "plan.json", {**plan_of(), "weights": [1]})
-        with pytest.raises(DataError, match="weights: expected a dict, got list"):
+        with pytest.raises(DataError, match="weights"):
             read_plan(tmp_path)
 
 
 class TestCalibrationFile:
     def test_the_first_is_made_with_a_seed_of_its_own_against_the_baseline(self):
-        assert how_to_measure(None, baseline="l1") == {"reference": "l1", "seed": SEED}
+        assert calibration_options(None, baseline="l1") == {"reference": "l1", "seed": SEED}
         assert SEED > 10**6
 
     def test_later_ones_are_made_like_the_first_whatever_the_baseline_is_now(self):
-        how = how_to_measure(EARLIER, baseline="l1")
-        assert how == {"reference": "huber", "seed": 7, "batches": 4, "steps": 30}
+        options = calibration_options(EARLIER, baseline="l1")
+        assert options == {"reference": "huber", "seed": 7, "batches": 4, "steps": 30}
 
     def test_only_what_is_new_is_added(self):
         found = {
@@ -125,12 +125,12 @@ class TestCalibrationFile:
             "suggested": {"huber": 9, "giou": {"weight": 10}},
             "made_by": {"command": ["smoothiou"]},
         }
-        both = joined(EARLIER, found, new=["giou"])
+        both = merge_calibrations(EARLIER, found, new=["giou"])
         assert both["weights"] == GROWN
         assert both["losses"] == {"huber": 1, "smooth-iou": 2, "giou": 3}
         assert both["suggested"]["giou"] == {"weight": 10}
         assert both["extended"] == [{"command": ["smoothiou"], "losses": ["giou"]}]
-        assert joined(None, found, new=["giou"]) == found
+        assert merge_calibrations(None, found, new=["giou"]) == found
 
     def test_there_may_be_none(self, tmp_path: Path):
         assert read_calibration(tmp_path) is None

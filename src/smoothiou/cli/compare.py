@@ -15,7 +15,7 @@ from cyclopts import Parameter
 
 from smoothiou.cli.calibration import Calibration
 from smoothiou.cli.doctor import quick_line
-from smoothiou.cli.launcher import Address, Cpus, Gpus, Launcher, Retries, Shared, Teller, ray_options
+from smoothiou.cli.launcher import Address, Cpus, Gpus, Launcher, Retries, Shared, StudyProgress, ray_options
 from smoothiou.cli.options import (
     Allow,
     Deterministic,
@@ -35,7 +35,6 @@ from smoothiou.cli.options import (
     run_config,
 )  # fmt: skip
 from smoothiou.cli.words import data_lines
-from smoothiou.engine.config import RunConfig
 from smoothiou.errors import ConfigError, IncompleteStudyError
 from smoothiou.loss_spec import split_losses
 
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
     from smoothiou.study import RayOptions
 
 PER_CELL = {"train.seed": "--seeds", "loss.name": "--losses"}
-"""Settings that each cell has of its own, and the option that gives them."""
+"""Settings that differ from cell to cell, and the option that gives them."""
 
 
 def compare(
@@ -59,7 +58,7 @@ def compare(
     model: Model = None,
     weights: Weights = None,
     device: Device = None,
-    jobs: Annotated[int, Parameter(help="Cells that train at once, each in a process of its own.")] = 1,
+    jobs: Annotated[int, Parameter(help="Cells that train at once; cores and image cache are divided.")] = 1,
     launcher: Launcher = "local",
     address: Address = None,
     cpus_per_cell: Cpus = 1,
@@ -117,7 +116,7 @@ def compare(
         # On a cluster, the device is there.
         check(config.replace({"train.device": "auto"}) if ray else config, losses=chosen)
     from smoothiou.engine.open_data import describe_data, open_splits
-    from smoothiou.study import claim_study, make_plan, write_or_continue
+    from smoothiou.study import lock_study, make_plan, write_or_continue
 
     splits = open_splits(config.data)
     planned = functools.partial(
@@ -133,9 +132,9 @@ def compare(
     if dry_run:
         _show_cost(folder, plan, jobs=jobs, to_calibrate=calibration.new if calibration else [], as_json=json_)
         return
-    with claim_study(folder):
+    with lock_study(folder):
         if calibration:
-            plan = planned(weights=calibration.find(plan, splits, quiet=quiet, say=say))
+            plan = planned(weights=calibration.measure(plan, splits, quiet=quiet, say=say))
         plan, happened = write_or_continue(folder, plan, overwrite=overwrite, baseline=baseline)
         if calibration:
             calibration.write()
@@ -151,25 +150,21 @@ def compare(
 
 def run_plan(
     folder: Path, plan: Mapping[str, Any], *, jobs: int, quiet: bool, say: Any, ray: RayOptions | None = None
-) -> dict[str, int]:
-    """Run the cells that are not done, here or on the machines of a cluster."""
-    from smoothiou.engine.train import run
-    from smoothiou.study import run_cells, run_on_ray, run_parallel, train_command
+) -> None:
+    """Train the cells that are not done: in this process, in several, or on the machines of a Ray cluster."""
+    from smoothiou.study import run_cells, run_on_ray, run_parallel, train_cell
 
-    told = Teller(say, starts=jobs > 1)
+    progress = StudyProgress(say, starts=jobs > 1)
     if ray:
-        return run_on_ray(folder, plan, ray, on_event=told, say=say)
-    if jobs == 1:
-        return run_cells(
-            folder, plan, lambda cell, home: run(RunConfig().replace(cell["settings"]), home, quiet=quiet),
-            on_event=told,
-        )  # fmt: skip
-    command = functools.partial(train_command, folder)
-    return run_parallel(folder, plan, jobs=jobs, command_for=command, on_event=told)
+        run_on_ray(folder, plan, ray, on_event=progress, say=say)
+    elif jobs == 1:
+        run_cells(folder, plan, functools.partial(train_cell, quiet=quiet), on_event=progress)
+    else:
+        run_parallel(folder, plan, jobs=jobs, on_event=progress)
 
 
 def report_study(folder: Path, plan: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
-    """Write the report of what there is, and return its page and what `collect` says."""
+    """Write the report of the cells that are done, and return its page and the content of `collect`."""
     from smoothiou.report import write_report
     from smoothiou.study import collect
     from smoothiou.study.comparison import compare_cells
@@ -180,45 +175,41 @@ def report_study(folder: Path, plan: Mapping[str, Any]) -> tuple[Path, dict[str,
 
 
 def _finish(folder: Path, plan: Mapping[str, Any], *, as_json: bool, say: Any) -> None:
-    """Write the report of what there is, say the result, and fail when cells are missing."""
+    """Write the report, print the result, and fail when cells are missing."""
     from smoothiou.files import finite
 
     began = time.monotonic()
-    page, found = report_study(folder, plan)
+    page, summary = report_study(folder, plan)
     say(f"Report written in {time.monotonic() - began:.0f} s.")
-    shown = {key: found.get(key) for key in ("sentence", "summary", "differences", "wins", "bootstrap", "errors")}
-    shown = finite({"study": str(folder), "report": str(page), **shown})
-    missing = [cell["id"] for cell in found["cells"] if cell["status"] != "done"]
+    output = {key: summary.get(key) for key in ("sentence", "summary", "differences", "wins", "bootstrap", "errors")}
+    output = finite({"study": str(folder), "report": str(page), **output})
+    missing = [cell["id"] for cell in summary["cells"] if cell["status"] != "done"]
     if not as_json:
-        say(f"\n{found['sentence']}\n")
+        say(f"\n{summary['sentence']}\n")
         print(page)
     elif not missing:
-        print(json.dumps(shown))
+        print(json.dumps(output))
     if missing:
         raise IncompleteStudyError(
-            f"{folder}: {len(missing)} of {len(found['cells'])} cells are missing: {', '.join(missing[:4])}"
+            f"{folder}: {len(missing)} of {len(summary['cells'])} cells are missing: {', '.join(missing[:4])}"
             f"{' ...' if len(missing) > 4 else ''}; the report shows the others.",
             hint=f"{_where_to_look(folder, missing)}; the same command tries them again.",
-            details=shown,
+            details=output,
         )
 
 
 def _where_to_look(folder: Path, missing: list[str]) -> str:
-    homes = [folder / "cells" / cell for cell in missing]
-    failed = [home for home in homes if (home / "error.txt").is_file()]
+    failed = [folder / "cells" / cell for cell in missing if (folder / "cells" / cell / "error.txt").is_file()]
     return f"See error.txt in {failed[0]}" if failed else "Another process runs them: wait for it"
 
 
 def _describe(plan: Mapping[str, Any], say: Any) -> None:
+    settings, losses, seeds = plan["settings"], len(plan["losses"]), len(plan["seeds"])
     say(data_lines(plan["data"]))
-    settings = plan["settings"]
-    counts = [
-        f"{len(plan[word])} {word if len(plan[word]) != 1 else single}"
-        for word, single in (("losses", "loss"), ("seeds", "seed"))
-    ]
     say(
-        f"{' x '.join(counts)}, {settings['train.steps']} steps of"
-        f" {settings['train.batch_size']} images each, {settings['model.name']}; classes: {', '.join(plan['classes'])}"
+        f"{losses} {'loss' if losses == 1 else 'losses'} x {seeds} {'seed' if seeds == 1 else 'seeds'}, "
+        f"{settings['train.steps']} steps of {settings['train.batch_size']} images each, {settings['model.name']}; "
+        f"classes: {', '.join(plan['classes'])}"
     )
 
 
@@ -227,17 +218,15 @@ def _show_cost(folder: Path, plan: Mapping[str, Any], *, jobs: int, to_calibrate
 
     cost = estimate(plan, folder if folder.exists() else None, jobs=jobs)
     if as_json:
-        shown = {"study": str(folder), "estimate": cost, "to_calibrate": to_calibrate, "cells": plan["cells"]}
-        print(json.dumps(shown))
+        output = {"study": str(folder), "estimate": cost, "to_calibrate": to_calibrate, "cells": plan["cells"]}
+        print(json.dumps(output))
         return
-    before = [f"would calibrate first: {', '.join(to_calibrate)}"] if to_calibrate else []
-    print("\n".join([*before, *(cell["id"] for cell in plan["cells"]), _cost_line(cost)]))
-
-
-def _cost_line(cost: Mapping[str, Any]) -> str:
+    if to_calibrate:
+        print(f"would calibrate first: {', '.join(to_calibrate)}")
     minutes = "unknown time" if cost["seconds"] is None else f"about {cost['seconds'] / 60:.0f} min"
     free = "" if cost["disk_free_mb"] is None else f" of {cost['disk_free_mb']} MB free"
-    return (
+    print(*(cell["id"] for cell in plan["cells"]), sep="\n")
+    print(
         f"{cost['to_run']} of {cost['cells']} cells to run: {cost['steps']} steps, {minutes}, "
         f"{cost['disk_mb']} MB{free} (from {cost['basis']})"
     )
@@ -251,10 +240,10 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     """
     seeds: list[int] = []
     for part in filter(None, (piece.strip() for piece in text.split(","))):
-        found = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
-        if not found:
+        numbers = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
+        if not numbers:
             raise ConfigError(f"--seeds: expected numbers as 0,1,2 or 0-4, got {part!r}.")
-        first, last = int(found[1]), int(found[2] or found[1])
+        first, last = int(numbers[1]), int(numbers[2] or numbers[1])
         if last < first or last - first > 1000:
             raise ConfigError(f"--seeds: expected a range of at most 1000 rising numbers, got {part!r}.")
         seeds += range(first, last + 1)
@@ -264,9 +253,9 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 
 def say_on_stderr(text: str) -> None:
-    """Say something to people."""
+    """Print a line for people."""
     print(text, file=sys.stderr, flush=True)
 
 
 def say_nothing(text: str) -> None:
-    """Say nothing."""
+    """Print nothing."""

@@ -1,4 +1,4 @@
-"""How the cells of a study are run, as options and in words."""
+"""Where the cells of a study are trained, as options, and what is printed meanwhile."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ def ray_options(
     return chosen
 
 
-class Teller:
-    """Tell what happens to cells, and how long the others may take.
+class StudyProgress:
+    """Prints what happens to cells, and how long the others may take.
 
     Args:
         say: takes a line for people.
-        starts: whether to tell of every start.
+        starts: whether to print every start.
     """
 
     def __init__(self, say: Callable[[str], Any], *, starts: bool) -> None:
@@ -73,21 +73,22 @@ class Teller:
         self.began, self.ended, self.skipped = time.monotonic(), 0, 0
 
     def __call__(self, event: CellEvent) -> None:
-        """Tell of one event."""
-        place = f"[{event.number}/{event.total}] {event.cell['loss']} seed {event.cell['seed']}"
+        """Print one event."""
+        name = f"[{event.number}/{event.total}] {event.cell['loss']} seed {event.cell['seed']}"
         took = f" in {event.seconds:.0f} s" if event.seconds >= 1 else ""
         self.skipped += event.kind == "skipped"
         self.ended += event.kind in ("done", "failed", "busy")
         if event.kind == "failed":
-            print(visible(f"{place}: failed{took}: {event.message}{self.left(event)}"), file=sys.stderr, flush=True)
+            line = visible(f"{name}: failed{took}: {event.message}{self.remaining(event)}")
+            print(line, file=sys.stderr, flush=True)  # also where --quiet was given
         elif event.kind != "start" or self.starts:
-            words = "done before" if event.kind == "skipped" else event.kind
-            reason = f": {event.message}" if event.kind in ("busy", "retried") else ""
-            left = self.left(event) if event.kind == "done" else ""
-            self.say(visible(f"{place}: {words}{took}{reason}{left}"))
+            kind = "done before" if event.kind == "skipped" else event.kind
+            reason = f": {event.message}" if event.kind == "busy" else ""
+            remaining = self.remaining(event) if event.kind == "done" else ""
+            self.say(visible(f"{name}: {kind}{took}{reason}{remaining}"))
 
-    def left(self, event: CellEvent) -> str:
-        """Return how many cells are through, and about how long the others will take at this pace."""
+    def remaining(self, event: CellEvent) -> str:
+        """Return how many cells have ended, and about how long the others will take at this pace."""
         left = event.total - self.skipped - self.ended
         if not left:
             return ""

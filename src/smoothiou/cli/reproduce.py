@@ -28,9 +28,9 @@ def reproduce(
         str, Parameter(help="Of the six data sets only these: pets,udacity,vwfs,voc2007,voc2012,voc++.")
     ] = "",
     scale: Annotated[
-        Scale, Parameter(help="tiny: a small net and a few steps, to prove the path; full: the paper's.")
-    ] = ("full"),
-    data_root: Annotated[Path, Parameter(help="Folder in which the data sets lie.")] = Path("data"),
+        Scale, Parameter(help="tiny: a small net and a few steps, to try every step; full: the paper's.")
+    ] = "full",
+    data_root: Annotated[Path, Parameter(help="Folder that holds the data sets.")] = Path("data"),
     seeds: Annotated[str | None, Parameter(help="Seeds, as 0,1,2 or 0-4; default 0,1,2, and 0 for tiny.")] = None,
     out: Annotated[Path, Parameter(help="Folder of the studies and figures.")] = Path("runs/reproduce"),
     weights: Weights = None,
@@ -40,7 +40,7 @@ def reproduce(
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
-    """Run or continue the paper's studies, and print its numbers beside ours, with all that is not as there.
+    """Run or continue the paper's studies, and print its numbers beside ours, with all differences from the paper.
 
     Tables 2 and 3 come from the same studies, one a data set. The same command again continues.
 
@@ -65,7 +65,7 @@ def reproduce(
     changes = {**{key: value for key, value in flags.items() if value is not None}, **parse_settings(set_)}
     numbers = parse_seeds(SEEDS[scale] if seeds is None else seeds)
     say = say_nothing if quiet else say_on_stderr
-    found, absent = {}, {}
+    studies, absent = {}, {}
     for name in names:
         try:
             path = find_data(name, data_root)
@@ -74,19 +74,19 @@ def reproduce(
             continue
         config = settings_of(name, path, scale=scale, changes=changes)
         say(f"\n{TITLES[name]}: {path}")
-        found[name] = _study(name, config, out / scale / name, numbers, overwrite=overwrite, quiet=quiet, say=say)
-    if not found:
-        raise DataError("; ".join(absent.values()), hint="Name the folder that they lie in with --data-root.")
-    _show(what, scale, found, absent, json_=json_)
+        studies[name] = _study(name, config, out / scale / name, numbers, overwrite=overwrite, quiet=quiet, say=say)
+    if not studies:
+        raise DataError("; ".join(absent.values()), hint="Name the folder of the data sets with --data-root.")
+    _print_table(what, scale, studies, absent, json_=json_)
 
 
 def _study(
     name: str, config: RunConfig, folder: Path, seeds: tuple[int, ...], *, overwrite: bool, quiet: bool, say: Any
 ) -> dict[str, Any]:
-    """Run what is missing of a data set's study, and return what it says."""
+    """Train what is missing of a data set's study, and return its numbers."""
     from smoothiou.engine.check import check
     from smoothiou.engine.open_data import describe_data, open_splits
-    from smoothiou.study import claim_study, make_plan, write_or_continue
+    from smoothiou.study import lock_study, make_plan, write_or_continue
 
     check(config, losses=LOSSES)
     splits = open_splits(config.data)
@@ -95,7 +95,7 @@ def _study(
         command=["smoothiou", *sys.argv[1:]],
     )  # fmt: skip
     say(data_lines(plan["data"]))
-    with claim_study(folder):
+    with lock_study(folder):
         plan, happened = write_or_continue(folder, plan, overwrite=overwrite)
         if happened:
             say(happened)
@@ -112,43 +112,42 @@ def _study(
     }
 
 
-def _show(what: str, scale: str, found: Mapping[str, Any], absent: Mapping[str, str], *, json_: bool) -> None:
+def _print_table(what: str, scale: str, studies: Mapping[str, Any], absent: Mapping[str, str], *, json_: bool) -> None:
     """Print the table, and fail where something is missing."""
     from smoothiou.report.paper import table_2, table_3
     from smoothiou.report.simulation_tables import text_table
 
-    printed = {name: {"mean_iou": TABLE_2[name], **TABLE_3[name]} for name in found}
-    sets = {
-        name: {"paper": {key: dict(zip(LOSSES, pair, strict=True)) for key, pair in printed[name].items()}, **own}
-        for name, own in found.items()
-    }
-    shown = {"what": what, "scale": scale, "sets": sets, "absent": dict(absent)}
-    missing = [f"{name}: {cell}" for name, own in found.items() for cell in own["missing"]]
-    missing += [f"{name}: {words}" for name, words in absent.items()]
+    sets = {}
+    for name, study in studies.items():
+        pairs = {"mean_iou": TABLE_2[name], **TABLE_3[name]}
+        sets[name] = {"paper": {key: dict(zip(LOSSES, pair, strict=True)) for key, pair in pairs.items()}, **study}
+    output = {"what": what, "scale": scale, "sets": sets, "absent": dict(absent)}
+    missing = [f"{name}: {cell}" for name, study in studies.items() for cell in study["missing"]]
+    missing += [f"{name}: {reason}" for name, reason in absent.items()]
     if not json_:
-        draw = table_2 if what == "table2" else table_3
-        print(text_table(draw({name: own["ours"] for name, own in found.items()})))
+        table = table_2 if what == "table2" else table_3
+        print(text_table(table({name: study["ours"] for name, study in studies.items()})))
         if scale == "tiny":
-            print("\nScale tiny proves the path: a small net, a few steps. Nothing is learnt, and ours mean nothing.")
-        print(_deviations(found))
+            print("\nScale tiny tries every step with a small net and a few iterations: our numbers mean nothing.")
+        print(_deviations(studies))
     elif not missing:
-        print(json.dumps(shown))
+        print(json.dumps(output))
     if missing:
         raise IncompleteStudyError(
             f"{len(missing)} parts are missing: {'; '.join(missing[:4])}{' ...' if len(missing) > 4 else ''}",
-            hint="The same command tries them again; --data names the sets that are wanted.",
-            details=shown,
+            hint="The same command tries them again; --data chooses data sets.",
+            details=output,
         )
 
 
-def _deviations(found: Mapping[str, Any]) -> str:
-    """Return what is not as in the paper: first what all data sets share, then of each."""
-    lists = [own["deviations"] for own in found.values()]
+def _deviations(studies: Mapping[str, Any]) -> str:
+    """Return the differences from the paper: first those of all data sets, then those of each."""
+    lists = [study["deviations"] for study in studies.values()]
     common = [line for line in lists[0] if all(line in other for other in lists)] if len(lists) > 1 else []
     lines = ["", "Not as in the paper:", *(f"  {line}" for line in common)]
-    for name, own in found.items():
-        lines += ["", f"{TITLES[name]} ({own['study']}, seeds {', '.join(map(str, own['seeds']))}):"]
-        lines += [f"  {line}" for line in own["deviations"] if line not in common]
+    for name, study in studies.items():
+        lines += ["", f"{TITLES[name]} ({study['study']}, seeds {', '.join(map(str, study['seeds']))}):"]
+        lines += [f"  {line}" for line in study["deviations"] if line not in common]
     return "\n".join(lines)
 
 
@@ -160,11 +159,11 @@ def _table_1(names: tuple[str, ...], *, json_: bool) -> None:
     if not json_:
         print(text_table(table_1(recipes)))
         return
-    shown = {
+    sets = {
         name: {
             "paper": TABLE_1[name]._asdict(),
-            "ours": {loss: {"recipe": recipe_of(name, loss), **config.flat()} for loss, config in own.items()},
+            "ours": {loss: {"recipe": recipe_of(name, loss), **config.flat()} for loss, config in configs.items()},
         }
-        for name, own in recipes.items()
+        for name, configs in recipes.items()
     }
-    print(json.dumps({"what": "table1", "sets": shown}))
+    print(json.dumps({"what": "table1", "sets": sets}))

@@ -12,8 +12,7 @@ import tomli_w
 from smoothiou.engine.config import RunConfig
 from smoothiou.engine.identity import UNSAID
 from smoothiou.errors import ConfigError
-from smoothiou.files import LOCK, PART, read_json, write_text
-from smoothiou.files import locks as claims
+from smoothiou.files import LOCK, PART, lock_folder, read_json, write_text
 from smoothiou.manifest import refuse_other_plan
 
 # What lies in a cell's folder before its run begins.
@@ -26,8 +25,8 @@ WRITTEN = (
 
 
 def claim_folder(folder: Path) -> AbstractContextManager[None]:
-    """Keep other processes out of a run folder while a run works in it (see `claims.claim_folder`)."""
-    return claims.claim_folder(folder, doing="is training here")
+    """Keep other processes out of a run folder while a run works in it (see `lock_folder`)."""
+    return lock_folder(folder, doing="is training here")
 
 
 def prepare_folder(

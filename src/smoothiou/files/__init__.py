@@ -13,7 +13,7 @@ from smoothiou.files.atomic import (
     write_json,
     write_text,
 )
-from smoothiou.files.locks import INHERITED, LOCK, claim_folder, hold, holder, sign
+from smoothiou.files.locks import LOCK, LockedError, holder, lock_folder
 from smoothiou.files.untrusted import (
     MAX_NAME,
     MAX_PIXELS,
@@ -38,7 +38,6 @@ from smoothiou.files.untrusted import (
 )
 
 __all__ = [
-    "INHERITED",
     "LOCK",
     "MAX_NAME",
     "MAX_PIXELS",
@@ -47,17 +46,17 @@ __all__ = [
     "NO_ROOM",
     "PART",
     "Limits",
+    "LockedError",
     "allowing",
     "check_word",
-    "claim_folder",
     "digest",
     "file_digest",
     "finite",
-    "hold",
     "holder",
     "is_inside",
     "leads_out",
     "limits",
+    "lock_folder",
     "open_regular",
     "printable",
     "read_bytes",
@@ -67,7 +66,6 @@ __all__ = [
     "refuse_links_out",
     "require_regular",
     "short",
-    "sign",
     "sweep",
     "unpack",
     "unwritable",

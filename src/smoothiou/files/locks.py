@@ -1,123 +1,79 @@
-"""One process at a time in a folder: locks that end with their holder, however it ends. No torch."""
+"""One process at a time in a folder: a lock that the system releases when its holder ends, however it ends."""
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from smoothiou.errors import ConfigError
-from smoothiou.files import sweep, unwritable
+from smoothiou.files.atomic import sweep, unwritable
 
 LOCK = ".lock"
 
-INHERITED = "SMOOTHIOU_CLAIM"
-"""Environment variable: the descriptor of a lock file that a process has been given by the one that started it."""
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+"""Errors of a file system without locks, where it is up to the user that one process at a time works in a folder."""
 
-# Descriptors of the lock files that this process holds. The variable is taken out: it is not for our own children.
-_held: set[int] = {int(os.environ.pop(INHERITED))} if os.environ.get(INHERITED, "").isdigit() else set()
+
+class LockedError(ConfigError):
+    """Another process works in the folder."""
 
 
 @contextmanager
-def hold(path: str | Path) -> Iterator[int | None]:
-    """Hold a lock file while work is done; gives its file descriptor, or None when another process has it.
+def lock_folder(folder: str | Path, *, doing: str = "works here") -> Iterator[None]:
+    """Keep other processes out of a folder, and remove the unfinished files that killed ones have left in it.
 
-    The operating system releases a lock when its last holder ends, however it ends: nothing is left to clean up.
-    Helper processes that are forked meanwhile do not hold it, so they cannot keep it longer than that.
+    Processes that are forked meanwhile do not inherit the lock.
+
+    Args:
+        folder: made if missing, and removed again where nothing was written.
+        doing: what another process does where it holds the lock, for the message.
+
+    Raises:
+        LockedError: another process holds the lock; the message names it.
+        ConfigError: the path is a file.
+        SmoothIoUError: the folder cannot be written.
     """
-    path = Path(path)
+    from filelock import FileLock, Timeout  # it takes 0.2 s, which `--help` does not need
+
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder}: expected a folder, found a file.", hint="Choose another with --out.")
+    path, new = folder / LOCK, not folder.exists()
+    lock = FileLock(path, blocking=False, on_acquired=_write_holder)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, locked = _open_and_lock(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise LockedError(
+            f"{folder}: another process {doing} ({holder(path)}).",
+            hint="Wait for it or stop it, or choose another --out.",
+        ) from None
     except OSError as error:
-        # Nobody has asked for a lock file: the folder it would stand in is what cannot be written.
-        raise unwritable(path.parent, error) from error
-    _held.add(handle)
+        if error.errno not in NO_LOCKS:
+            raise unwritable(folder, error) from error
     try:
-        if locked:
-            sign(handle, os.getpid())
-        yield handle if locked else None
+        sweep(folder)
+        yield
     finally:
-        if handle in _held:  # in a forked child it is closed already
-            _held.remove(handle)
-            os.close(handle)
+        path.unlink(missing_ok=True)  # before the release: a process that waits for the deleted file opens a new one
+        lock.release()
+        if new and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
-def _let_go() -> None:
-    while _held:
-        with suppress(OSError):
-            os.close(_held.pop())
-
-
-os.register_at_fork(after_in_child=_let_go)
-
-
-def _open_and_lock(path: Path) -> tuple[int, bool]:
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        locked = _lock(handle)
-        try:
-            same = os.path.samestat(os.fstat(handle), os.stat(path))
-        except FileNotFoundError:
-            same = False
-        if same or not locked:
-            return handle, locked
-        os.close(handle)  # its last holder has deleted the file between our opening and our locking it
-
-
-def _lock(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks: one process at a time is then up to the user
-        return True
-    return True
-
-
-def sign(handle: int, process: int) -> None:
-    """Write into a lock file who holds it, for the messages of others."""
-    with suppress(OSError):  # a full disk is no reason not to begin
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{process} {platform.node()}\n".encode(), 0)
+def _write_holder(descriptor: int) -> None:
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()} {platform.node()}\n".encode(), 0)
 
 
 def holder(path: str | Path) -> str:
-    """Return who holds a lock file, as "process 123 on machine", or "another process" where it does not say."""
+    """Return who holds a lock file, as "process 123 on machine", or "another process" where the file does not say."""
     try:
         process, machine = Path(path).read_text().split()
     except (OSError, ValueError):
         return "another process"
     return f"process {process} on {machine}"
-
-
-@contextmanager
-def claim_folder(folder: Path, *, doing: str) -> Iterator[None]:
-    """Keep other processes out of a folder while this one works in it, and sweep it.
-
-    Args:
-        folder: made if missing, and removed again where nothing was written.
-        doing: what another process does where it has the folder, for the message: "is training here".
-
-    Raises:
-        ConfigError: the path is a file, or another process works there.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder}: expected a folder, found a file.", hint="Choose another with --out.")
-    new = not folder.exists()
-    with hold(folder / LOCK) as claimed:
-        if claimed is None:
-            raise ConfigError(
-                f"{folder}: another process {doing} ({holder(folder / LOCK)}).",
-                hint="Wait for it or stop it, or choose another --out.",
-            )
-        try:
-            sweep(folder)
-            yield
-        finally:
-            (folder / LOCK).unlink(missing_ok=True)
-            if new and folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()

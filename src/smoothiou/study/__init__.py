@@ -1,22 +1,21 @@
-"""A study: losses times seeds, planned, run cell by cell, and summed up with its doubts. No torch.
+"""A study: losses times seeds, planned, trained cell by cell, and summed up with intervals. No torch.
 
-plan     settings -> plan.json: which cells there are; a study continues, grows, or is refused
-identity what makes two cells the same
-estimate what a study will cost
-weights  what a calibration gave each loss, and how it was found
-cells    run them one after the other; what is done is skipped, what failed is noted and tried again
-launch   run several at once, each in a process of its own
-ray_*    run them on the machines of a Ray cluster
-stats    paired differences with intervals
-results  result.json files -> one summary and one sentence
+plan      settings -> plan.json: which cells there are; a study continues, grows, or is refused
+estimate  what a study will cost
+weights   what a calibration gave each loss
+cells     train them one after the other; what is done is skipped, what failed is noted and tried again
+local     train several at once, each in a process of its own
+ray_*     train them on the machines of a Ray cluster
+stats     paired differences with intervals
+results   result.json files -> one summary and one sentence
+reproduce the paper's data sets as studies
 """
 
-from smoothiou.study.cells import CellEvent, cell_folder, cell_state, claim_study, run_cells
+from smoothiou.study.cells import CellEvent, cell_folder, cell_state, lock_study, run_cells, train_cell
 from smoothiou.study.estimate import estimate
-from smoothiou.study.launch import run_parallel, train_command
+from smoothiou.study.local import run_parallel, train_command
 from smoothiou.study.plan import make_plan, read_plan, refuse_other_study, write_or_continue
-from smoothiou.study.ray_cluster import RayOptions
-from smoothiou.study.ray_launch import run_on_ray
+from smoothiou.study.ray_cluster import RayOptions, run_on_ray
 from smoothiou.study.results import collect, sentence_of_result, signature, validate_result
 from smoothiou.study.stats import paired_difference
 from smoothiou.study.weights import read_calibration
@@ -31,8 +30,9 @@ __all__ = [
     "CellEvent",
     "cell_folder",
     "cell_state",
-    "claim_study",
+    "lock_study",
     "run_cells",
+    "train_cell",
     "run_parallel",
     "train_command",
     "RayOptions",

@@ -1,7 +1,8 @@
-"""The cells of a study: their state, read from their folders, and running them one by one. No torch."""
+"""The cells of a study: their state, read from their folders, and training them one after the other. No torch."""
 
 from __future__ import annotations
 
+import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -11,11 +12,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from smoothiou import files
+from smoothiou.engine.config import RunConfig
 from smoothiou.errors import DataError, InterruptedRun
-from smoothiou.files import claim_folder, hold, holder
+from smoothiou.files import LockedError, lock_folder
 
 Cell = Mapping[str, Any]
 State = Literal["done", "failed", "partial", "new"]
+Kind = Literal["skipped", "busy", "start", "done", "failed", "stopped"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,16 +26,16 @@ class CellEvent:
     """Something that happened to a cell, for whoever shows progress.
 
     Args:
-        kind: "skipped" (was done before), "busy" (another process has it), "start", "done", "failed", "stopped"
-            (by a signal; its state is saved), or "retried" (the machine that ran it is lost).
+        kind: "skipped" (was done before), "busy" (another process trains it), "start", "done", "failed", or "stopped"
+            (by a signal; its state is saved).
         cell: its entry in the plan.
-        number: its place in the plan, from 1.
+        number: its position in the plan, from 1.
         total: cells in the plan.
         seconds: how long it ran.
-        message: for "failed", "stopped", "busy" and "retried", one line.
+        message: for "failed", "stopped" and "busy", one line.
     """
 
-    kind: Literal["skipped", "busy", "start", "done", "failed", "stopped", "retried"]
+    kind: Kind
     cell: Cell
     number: int
     total: int
@@ -44,13 +47,44 @@ def ignore_event(event: CellEvent) -> None:
     """Show nothing."""
 
 
+class Tally:
+    """Counts how cells end, and passes the events on, one at a time.
+
+    Args:
+        plan: of the study.
+        on_event: called with each `CellEvent`.
+
+    Attributes:
+        cells: seed by seed, so that an unfinished study has complete pairs.
+        counts: how many cells were "done" now, "skipped" as done before, "failed", "busy" in another process, or
+            "stopped" by a signal.
+    """
+
+    def __init__(self, plan: Mapping[str, Any], on_event: Callable[[CellEvent], object]) -> None:
+        position = {seed: number for number, seed in enumerate(plan["seeds"])}
+        self.cells: list[Cell] = sorted(plan["cells"], key=lambda cell: position.get(cell["seed"], len(position)))
+        self.counts = {"done": 0, "skipped": 0, "failed": 0, "busy": 0, "stopped": 0}
+        self._on_event, self._lock = on_event, threading.Lock()
+        self._numbers = {cell["id"]: number for number, cell in enumerate(self.cells, 1)}
+
+    def add(self, kind: Kind, cell: Cell, *, seconds: float = 0.0, message: str = "") -> None:
+        """Count an event and pass it on."""
+        number, total = self._numbers[cell["id"]], len(self.cells)
+        with self._lock:
+            if kind in self.counts:
+                self.counts[kind] += 1
+            self._on_event(
+                CellEvent(kind=kind, cell=cell, number=number, total=total, seconds=seconds, message=message)
+            )
+
+
 def cell_folder(folder: str | Path, cell: Cell) -> Path:
     """Return the folder of a cell inside its study's."""
     return Path(folder) / "cells" / cell["id"]
 
 
 def cell_state(folder: str | Path, cell: Cell) -> State:
-    """Return what a cell's folder says.
+    """Return the state of a cell, read from its folder.
 
     Args:
         folder: of the study.
@@ -69,7 +103,7 @@ def cell_state(folder: str | Path, cell: Cell) -> State:
 
 
 def read_result(folder: str | Path, cell: Cell) -> dict[str, Any] | None:
-    """Return result.json of a cell that is done; None when it is not, or the file is broken or another's."""
+    """Return result.json of a cell that is done; None when it is not, or the file is broken or of another cell."""
     home = cell_folder(folder, cell)
     if not (home / "done").is_file():
         return None
@@ -81,7 +115,7 @@ def read_result(folder: str | Path, cell: Cell) -> dict[str, Any] | None:
 
 
 def read_error(folder: str | Path, cell: Cell) -> str:
-    """Return the first line of a cell's error.txt: what went wrong; "" where there is none."""
+    """Return the first line of a cell's error.txt, or "" where there is none."""
     try:
         text = (cell_folder(folder, cell) / "error.txt").read_text(errors="replace").strip()
     except OSError:
@@ -94,118 +128,101 @@ def write_error(folder: str | Path, cell: Cell, message: str, details: str) -> N
     files.write_text(cell_folder(folder, cell) / "error.txt", f"{message}\n\n{details.rstrip()}\n")
 
 
-def prepare(folder: str | Path, cell: Cell) -> None:
-    """Make the folder of a cell that is to run, and take away the marks of an earlier end."""
+def lock_study(folder: str | Path) -> AbstractContextManager[None]:
+    """Keep other commands out of a study while one works on it (see `files.lock_folder`)."""
+    return lock_folder(folder, doing="is working on this study")
+
+
+def lock_cell(folder: str | Path, cell: Cell) -> AbstractContextManager[None]:
+    """Keep other processes out of a cell's folder, as its training does (see `files.lock_folder`)."""
+    return lock_folder(cell_folder(folder, cell), doing="is training here")
+
+
+def prepare(folder: str | Path, cell: Cell) -> bool:
+    """Make the folder of a cell ready to train in; returns False where the cell is done already.
+
+    Raises:
+        LockedError: another process trains it.
+    """
     home = cell_folder(folder, cell)
+    if cell_state(folder, cell) == "done":
+        return False
     try:
         home.mkdir(parents=True, exist_ok=True)
-        for mark in ("error.txt", "done"):  # `done` without a valid result is no longer true
-            (home / mark).unlink(missing_ok=True)
+        with lock_cell(folder, cell):
+            if cell_state(folder, cell) == "done":  # by another process, just now
+                return False
+            for mark in ("error.txt", "done"):  # `done` without a valid result is not true
+                (home / mark).unlink(missing_ok=True)
     except OSError as error:
         raise files.unwritable(home, error) from error
+    return True
 
 
-def claim_study(folder: str | Path) -> AbstractContextManager[None]:
-    """Keep other commands out of a study while one works on it (see `claims.claim_folder`)."""
-    return claim_folder(Path(folder), doing="is working on this study")
+def why_no_result(folder: str | Path, cell: Cell) -> str:
+    """Return what to report where a training has ended well and its cell is not done."""
+    path = cell_folder(folder, cell) / "result.json"
+    result = files.read_json(path) if path.is_file() else {}
+    if isinstance(result, dict) and result.get("hash", cell["hash"]) != cell["hash"]:
+        return f"trained on other data or weights than the plan's (hash {result['hash']}, expected {cell['hash']})"
+    return "ended without a result (result.json with the cell's hash, and done)"
 
 
-def claim(folder: str | Path, cell: Cell) -> AbstractContextManager[int | None]:
-    """Hold a cell while it runs, so that no other process runs it (see `claims.hold`)."""
-    return hold(_lock(folder, cell))
+def train_cell(cell: Cell, home: Path, *, quiet: bool = False) -> None:
+    """Train and measure a cell in this process (see `engine.train.run`)."""
+    from smoothiou.engine.train import run
 
-
-def claimed_by(folder: str | Path, cell: Cell) -> str:
-    """Return who runs a cell that could not be claimed, as "process 123 on machine"."""
-    return holder(_lock(folder, cell))
-
-
-def _lock(folder: str | Path, cell: Cell) -> Path:
-    return Path(folder) / "cells" / f".{cell['id']}.lock"
+    run(RunConfig().replace(cell["settings"]), home, quiet=quiet)
 
 
 def run_cells(
     folder: str | Path,
     plan: Mapping[str, Any],
-    run_cell: Callable[[Cell, Path], object],
+    train: Callable[[Cell, Path], object] = train_cell,
     *,
     on_event: Callable[[CellEvent], object] = ignore_event,
 ) -> dict[str, int]:
-    """Run the cells of a study one after the other, seed by seed, so that complete pairs come first.
+    """Train the cells of a study that are not done, one after the other.
 
-    A cell that is done is skipped. One that fails leaves error.txt and does not stop the others; the same
-    call tries it again.
+    A cell that fails leaves error.txt and does not stop the others; the same call tries it again.
 
     Args:
         folder: of the study.
-        plan: from `smoothiou.study.plan`.
-        run_cell: `run_cell(cell, its folder)` trains and measures; it must leave result.json with the cell's
-            hash, and then the file `done`.
-        on_event: is told what happens.
+        plan: from `make_plan`.
+        train: `train(cell, its folder)` must leave result.json with the cell's hash, and then the file `done`.
+        on_event: called with each `CellEvent`.
 
     Returns:
-        How many cells were "done" now, "skipped" as done before, "failed", or "busy" in another process.
+        How many cells ended how (see `Tally`).
 
     Raises:
-        InterruptedRun: passed on, as is KeyboardInterrupt: the cell's saved state is where the same call
-            continues.
+        InterruptedRun: as is KeyboardInterrupt, from `train`; the same call continues from the cell's saved state.
     """
-    cells = in_order(plan)
-    counts = {"done": 0, "skipped": 0, "failed": 0, "busy": 0}
-    for number, cell in enumerate(cells, 1):
-
-        def tell(kind: Any, cell: Cell = cell, number: int = number, **facts: Any) -> None:
-            on_event(CellEvent(kind=kind, cell=cell, number=number, total=len(cells), **facts))
-
-        facts: dict[str, Any] = {}
-        with claim(folder, cell) as claimed:
-            if cell_state(folder, cell) == "done":  # asked under the claim: another process may just have finished it
-                outcome = "skipped"
-            elif claimed is None:
-                outcome = "busy"
-                facts["message"] = f"{claimed_by(folder, cell)} runs it"
-            else:
-                prepare(folder, cell)
-                tell("start")
-                started = time.monotonic()
-                try:
-                    message = _attempt(folder, cell, run_cell)
-                except (InterruptedRun, KeyboardInterrupt) as stop:
-                    tell("stopped", seconds=time.monotonic() - started, message=str(stop))
-                    raise
-                outcome = "failed" if message else "done"
-                facts |= {"seconds": time.monotonic() - started, "message": message}
-        counts[outcome] += 1
-        tell(outcome, **facts)
-    return counts
-
-
-def in_order(plan: Mapping[str, Any]) -> list[Cell]:
-    """Return the cells seed by seed, in each the losses in the order of the plan."""
-    seeds = {seed: place for place, seed in enumerate(plan["seeds"])}
-    return sorted(plan["cells"], key=lambda cell: seeds.get(cell["seed"], len(seeds)))
-
-
-def _attempt(folder: str | Path, cell: Cell, run_cell: Callable[[Cell, Path], object]) -> str:
-    """Run a cell and return "", or what went wrong in one line after writing error.txt."""
-    try:
-        run_cell(cell, cell_folder(folder, cell))
-    except InterruptedRun:
-        raise
-    except Exception as error:
-        message = " ".join(f"{type(error).__name__}: {error}".split())
-        write_error(folder, cell, message, traceback.format_exc())
-        return message
-    if cell_state(folder, cell) != "done":
-        message = NO_RESULT
-        write_error(
-            folder,
-            cell,
-            message,
-            f"Expected in {cell_folder(folder, cell)}: result.json, hash {cell['hash']}.",
-        )
-        return message
-    return ""
-
-
-NO_RESULT = "ended without a result of this cell (result.json with its hash, and done)"
+    tally = Tally(plan, on_event)
+    for cell in tally.cells:
+        try:
+            if not prepare(folder, cell):
+                tally.add("skipped", cell)
+                continue
+        except LockedError as error:
+            tally.add("busy", cell, message=error.message)
+            continue
+        tally.add("start", cell)
+        began = time.monotonic()
+        try:
+            train(cell, cell_folder(folder, cell))
+            kind, message, details = "done", "", ""
+            if cell_state(folder, cell) != "done":
+                kind, message = "failed", why_no_result(folder, cell)
+        except LockedError as error:
+            kind, message, details = "busy", error.message, ""
+        except (InterruptedRun, KeyboardInterrupt) as stop:
+            tally.add("stopped", cell, seconds=time.monotonic() - began, message=str(stop))
+            raise
+        except Exception as error:
+            kind, message = "failed", " ".join(f"{type(error).__name__}: {error}".split())
+            details = traceback.format_exc()
+        if kind == "failed":
+            write_error(folder, cell, message, details)
+        tally.add(kind, cell, seconds=time.monotonic() - began, message=message)
+    return tally.counts

@@ -7,20 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from smoothiou import files
-from smoothiou.study.cells import cell_folder, cell_state
+from smoothiou.study.cells import cell_folder, cell_state, read_result
 
-# Million parameters of Faster R-CNN with each backbone, and optimizer states per weight: for a first guess at
-# disk space.
-_PARAMETERS = {
-    "nano": 2.7,
-    "resnet18-fpn": 28.3,
-    "resnet50-fpn": 41.5,
-    "mobilenet-v3-fpn": 19.4,
-    "inception-v2": 13.3,
-    "vgg16": 136.9,
-}
-_STATES = {"adamw": 2, "sgd": 1, "rmsprop": 2, "tf-rmsprop": 2}
+OPTIMIZER_STATES = {"adamw": 2, "sgd": 1, "rmsprop": 2, "tf-rmsprop": 2}
+"""Numbers that an optimizer keeps for each weight."""
 
 
 def estimate(plan: Mapping[str, Any], folder: str | Path | None = None, *, jobs: int = 1) -> dict[str, Any]:
@@ -28,29 +18,26 @@ def estimate(plan: Mapping[str, Any], folder: str | Path | None = None, *, jobs:
 
     Args:
         plan: from `make_plan` or `write_or_continue`.
-        folder: of the study; its finished cells tell seconds and disk space. None: nothing is known yet.
+        folder: of the study, whose finished cells give seconds and disk space; None where there is none yet.
         jobs: cells that run at once.
 
     Returns:
         cells, done, to_run, steps (still to take), disk_mb (of all cells), disk_free_mb (None without a
-        folder), seconds (None as long as no cell is done) and basis: where the estimate comes from, in words.
+        folder), seconds (None as long as no cell is done) and basis: in words, what the estimate is based on.
     """
-    cells = plan["cells"]
+    cells, settings = plan["cells"], plan["settings"]
     done = [cell for cell in cells if folder is not None and cell_state(folder, cell) == "done"]
     to_run = len(cells) - len(done)
-    settings = plan["settings"]
-    seconds = None
     if folder is not None and done:
-        homes = [cell_folder(folder, cell) for cell in done]
-        costs = [files.read_json(home / "result.json").get("cost", {}) for home in homes]
+        costs = [(read_result(folder, cell) or {}).get("cost", {}) for cell in done]
         each = [(cost.get("train_seconds") or 0) + (cost.get("eval_seconds") or 0) for cost in costs]
         seconds = sum(each) / len(each) * -(-to_run // max(1, min(jobs, to_run or 1)))
-        megabytes = sum(_size(home) for home in homes) / len(homes) / 1e6
+        megabytes = sum(_size(cell_folder(folder, cell)) for cell in done) / len(done) / 1e6
         basis = f"{len(done)} finished cell{'s' if len(done) > 1 else ''}"
     else:
-        weights = 4 * _PARAMETERS.get(settings["model.name"], _PARAMETERS["resnet50-fpn"])
-        # best.ckpt holds weights, last.ckpt weights and the optimizer's states; 5 MB for all else.
-        megabytes = weights * (2 + _STATES.get(settings["optim.name"], 2)) + 5
+        # best.ckpt holds weights of 4 bytes, last.ckpt weights and the optimizer's states; 5 MB for all else.
+        copies = 2 + OPTIMIZER_STATES.get(settings["optim.name"], 2)
+        seconds, megabytes = None, 4 * _parameters_m(settings["model.name"]) * copies + 5
         basis = "the size of the model; time is known after the first cell"
     return {
         "cells": len(cells),
@@ -64,10 +51,19 @@ def estimate(plan: Mapping[str, Any], folder: str | Path | None = None, *, jobs:
     }
 
 
+def _parameters_m(detector: str) -> float:
+    """Return the parameters of a detector in millions."""
+    known = {
+        "nano": 2.7, "resnet18-fpn": 28.3, "resnet50-fpn": 41.5, "mobilenet-v3-fpn": 19.4, "inception-v2": 13.3,
+        "vgg16": 136.9,
+    }  # fmt: skip
+    return known.get(detector, known["resnet50-fpn"])
+
+
 def _size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def _free_mb(folder: Path) -> int:
-    there = next(path for path in [folder.absolute(), *folder.absolute().parents] if path.is_dir())
-    return round(shutil.disk_usage(there).free / 1e6)
+    existing = next(path for path in [folder.absolute(), *folder.absolute().parents] if path.is_dir())
+    return round(shutil.disk_usage(existing).free / 1e6)

@@ -1,4 +1,4 @@
-"""plan.json: which cells a study has, and whether a study continues the one that lies there. No torch."""
+"""plan.json: which cells a study has, and whether a study continues the one in its folder. No torch."""
 
 from __future__ import annotations
 
@@ -14,24 +14,19 @@ from smoothiou import files, manifest
 from smoothiou.engine.config import RunConfig
 from smoothiou.engine.identity import SPLITS, UNSAID, cell_hash, identity
 from smoothiou.errors import ConfigError, DataError
+from smoothiou.files import LockedError
 from smoothiou.loss_spec import STAGES
-from smoothiou.study.cells import cell_state, claim
+from smoothiou.study.cells import cell_state, lock_cell
+from smoothiou.study.records import read_record
 from smoothiou.study.weights import FILE, StageWeights, weight_settings
 
 PER_CELL = ("loss.name", "train.seed")
 
-# All that a study's own commands write into its folder beside the cells.
-_WRITTEN = (
-    "plan.json",
-    FILE,
-    "truth.json",
-    "comparison.json",
-    "report.html",
-    "report.md",
-    "tables.tex",
-    "results.csv",
+WRITTEN = (
+    "plan.json", FILE, "truth.json", "comparison.json", "report.html", "report.md", "tables.tex", "results.csv",
     "results.json",
-)
+)  # fmt: skip
+"""All that a study's commands write into its folder beside the cells."""
 
 
 def make_plan(
@@ -62,29 +57,26 @@ def make_plan(
         ConfigError: no loss or seed, one named twice, an unknown baseline, or a value out of range.
     """
     losses, seeds = list(losses), list(seeds)
-    _require_distinct("--losses", losses)
-    _require_distinct("--seeds", seeds)
+    values: list[Any]
+    for option, values in (("--losses", losses), ("--seeds", seeds)):
+        twice = [f"{value!r} twice" for value in values if values.count(value) > 1]
+        if twice or not values:
+            got = twice[0] if twice else "none"
+            raise ConfigError(f"{option}: expected at least one and each once, got {got}.")
     baseline = baseline or losses[0]
     if baseline not in losses:
         raise ConfigError(f"--baseline: expected one of {', '.join(losses)}, got {baseline!r}.")
     data = {split: dict(facts) if facts else None for split in SPLITS for facts in [data.get(split)]}
-    own = {loss: weight_settings(weights, loss) if weights else {} for loss in losses}
-    per_cell = {*PER_CELL, *own[losses[0]]}
+    loss_weights = {loss: weight_settings(weights, loss) if weights else {} for loss in losses}
+    per_cell = {*PER_CELL, *loss_weights[losses[0]]}
     settings = {key: value for key, value in config.flat().items() if key not in per_cell}
     ids = cell_ids(losses)
     cells = []
     for seed in seeds:  # seed by seed, so that an unfinished study has complete pairs
         for loss in losses:
-            full = config.replace({"loss.name": loss, "train.seed": seed, **own[loss]}).flat()
-            cells.append(
-                {
-                    "id": f"{ids[loss]}-seed{seed}",
-                    "loss": loss,
-                    "seed": seed,
-                    "hash": cell_hash(full, data),
-                    "settings": full,
-                }
-            )
+            full = config.replace({"loss.name": loss, "train.seed": seed, **loss_weights[loss]}).flat()
+            name, hash_ = f"{ids[loss]}-seed{seed}", cell_hash(full, data)
+            cells.append({"id": name, "loss": loss, "seed": seed, "hash": hash_, "settings": full})
     return {
         "schema_version": manifest.SCHEMA_VERSION,
         "smoothiou": manifest.version(),
@@ -101,19 +93,10 @@ def make_plan(
     }
 
 
-def _require_distinct(option: str, values: list[Any]) -> None:
-    twice = [value for value in values if values.count(value) > 1]
-    if twice or not values:
-        got = f"{twice[0]!r} twice" if twice else "none"
-        raise ConfigError(f"{option}: expected at least one and each once, got {got}.")
-
-
 def cell_ids(losses: Sequence[str]) -> dict[str, str]:
-    """Return a readable name for each loss that any file system takes.
+    """Return a name for each loss that any file system takes: "smooth-iou[lam=box]" becomes "smooth-iou-lam-box".
 
-    For example "smooth-iou[lam=box]" becomes "smooth-iou-lam-box".
-    Names differ even where a file system ignores case. An earlier loss never changes its name when one is
-    appended.
+    Names differ even where a file system ignores case. A loss keeps its name when others are appended.
     """
     names: dict[str, str] = {}
     for loss in losses:
@@ -134,23 +117,11 @@ def read_plan(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / "plan.json"
     if not path.is_file():
         raise DataError(f"{folder}: no study is here (plan.json is missing).", hint="`smoothiou compare` makes one.")
-    plan = files.read_json(path)
-    if not isinstance(plan, dict) or plan.get("schema_version") != manifest.SCHEMA_VERSION:
-        got = plan.get("schema_version") if isinstance(plan, dict) else type(plan).__name__
-        raise DataError(f"{path}: expected schema_version {manifest.SCHEMA_VERSION}, got {got!r}.")
-    kinds = {
-        "losses": list,
-        "seeds": list,
-        "cells": list,
-        "classes": list,
-        "settings": dict,
-        "data": dict,
-        "baseline": str,
-    }
-    for key, kind in kinds.items():
-        if not isinstance(plan.get(key), kind):
-            raise DataError(f"{path}: {key}: expected a {kind.__name__}, got {type(plan.get(key)).__name__}.")
-    if not isinstance(plan.setdefault("weights", {}), dict):
+    types = {
+        "losses": list, "seeds": list, "cells": list, "classes": list, "settings": dict, "data": dict, "baseline": str,
+    }  # fmt: skip
+    plan = read_record(path, types)
+    if not isinstance(plan.setdefault("weights", {}), dict):  # the first studies have none
         raise DataError(f"{path}: weights: expected a dict, got {type(plan['weights']).__name__}.")
     for index, cell in enumerate(plan["cells"]):
         missing = [key for key in ("id", "loss", "seed", "hash", "settings") if key not in cell]
@@ -162,20 +133,20 @@ def read_plan(folder: str | Path) -> dict[str, Any]:
 def write_or_continue(
     folder: str | Path, plan: Mapping[str, Any], *, overwrite: bool = False, baseline: str | None = None
 ) -> tuple[dict[str, Any], str]:
-    """Write plan.json, or take up the study that lies there.
+    """Write plan.json, or continue the study in the folder.
 
-    A study grows by asking for more losses or seeds: when all other settings agree, the stored plan keeps its
-    losses and seeds and gets the new ones after them. Its baseline stays, unless another is named. Settings
-    in `NEUTRAL` are taken from the new plan.
+    More losses or seeds extend a study: where all other settings agree, the stored plan keeps its losses and seeds
+    and the new ones come after them. Its baseline stays, unless another is named. Settings in `NEUTRAL` are taken
+    from the new plan.
 
     Args:
         folder: of the study.
         plan: from `make_plan`.
-        overwrite: delete the study that lies there (its cells and reports, nothing else) and start anew.
+        overwrite: delete the study in the folder (its cells and reports, nothing else) and start anew.
         baseline: the baseline that was asked for by name, if any.
 
     Returns:
-        The plan that now holds, and one sentence on what happened ("" for a new study).
+        The plan of the study, and one sentence on what happened ("" for a new study).
 
     Raises:
         ConfigError: the folder holds another study (differing keys are named), or other files; or `overwrite`
@@ -190,14 +161,14 @@ def write_or_continue(
     if overwrite:
         _delete_study(folder)
         files.write_json(folder / "plan.json", plan)
-        return plan, f"{folder}: the study that was here is deleted; this one starts anew."
+        return plan, f"{folder}: the earlier study is deleted; this one starts anew."
     stored = read_plan(folder)
     refuse_other_study(folder, stored, plan)
     grown = _union(stored, plan, baseline)
     message = _what_happened(folder, stored, grown)
-    if "extended by" in message:
-        words = {"at": plan["created"], "command": plan["command"], "smoothiou": plan["smoothiou"]}
-        grown["extended"] = [*stored.get("extended", []), words]
+    if len(grown["cells"]) > len(stored["cells"]):
+        extension = {"at": plan["created"], "command": plan["command"], "smoothiou": plan["smoothiou"]}
+        grown["extended"] = [*stored.get("extended", []), extension]
     files.write_json(folder / "plan.json", grown)
     return grown, message
 
@@ -209,11 +180,11 @@ def refuse_other_study(folder: str | Path, stored: Mapping[str, Any], plan: Mapp
         ConfigError: every differing key is named; a loss that only one of them has is no difference.
     """
     common = [loss for loss in plan["losses"] if loss in stored["losses"]]
-    there, here = (_comparable(study, common) for study in (stored, plan))
+    before, now = (_comparable(study, common) for study in (stored, plan))
     try:
-        manifest.refuse_other_plan(Path(folder), there, here, what="study")
+        manifest.refuse_other_plan(Path(folder), before, now, what="study")
     except ConfigError as error:
-        if there["calibrate"] and not here["calibrate"]:
+        if before["calibrate"] and not now["calibrate"]:
             error.hint = f"Give --calibrate, with which the study was begun. {error.hint}"
         raise
 
@@ -230,10 +201,9 @@ def _comparable(plan: Mapping[str, Any], losses: Sequence[str]) -> dict[str, Any
 
 
 def _union(stored: Mapping[str, Any], plan: Mapping[str, Any], baseline: str | None) -> dict[str, Any]:
-    """Return the stored plan with the wanted one's losses and seeds after its own."""
-    base = RunConfig().replace(plan["settings"])
+    """Return the stored plan extended by the losses and seeds of another."""
     grown = make_plan(
-        base,
+        RunConfig().replace(plan["settings"]),
         losses=list(dict.fromkeys([*stored["losses"], *plan["losses"]])),
         seeds=list(dict.fromkeys([*stored["seeds"], *plan["seeds"]])),
         data=plan["data"],
@@ -242,18 +212,16 @@ def _union(stored: Mapping[str, Any], plan: Mapping[str, Any], baseline: str | N
         baseline=baseline or stored["baseline"],
         weights={**plan["weights"], **stored["weights"]},
     )
-    kept = {key: stored[key] for key in ("created", "smoothiou", "extended") if key in stored}
-    return {**grown, **kept}
+    return {**grown, **{key: stored[key] for key in ("created", "smoothiou", "extended") if key in stored}}
 
 
 def _what_happened(folder: Path, stored: Mapping[str, Any], grown: Mapping[str, Any]) -> str:
-    losses = [loss for loss in grown["losses"] if loss not in stored["losses"]]
-    seeds = [str(seed) for seed in grown["seeds"] if seed not in stored["seeds"]]
-    news = [f"{name} {', '.join(new)}" for name, new in (("losses", losses), ("seeds", seeds)) if new]
+    added = {key: [str(value) for value in grown[key] if value not in stored[key]] for key in ("losses", "seeds")}
+    extensions = [f"{key} {', '.join(values)}" for key, values in added.items() if values]
     done = sum(cell_state(folder, cell) == "done" for cell in grown["cells"])
     message = f"{folder}: continued, {done} of {len(grown['cells'])} cells are done"
-    if news:
-        message += f"; extended by {' and '.join(news)}"
+    if extensions:
+        message += f"; extended by {' and '.join(extensions)}"
     if grown["baseline"] != stored["baseline"]:
         message += f"; baseline is now {grown['baseline']} (was {stored['baseline']})"
     if stored.get("smoothiou") != manifest.version():
@@ -264,25 +232,27 @@ def _what_happened(folder: Path, stored: Mapping[str, Any], grown: Mapping[str, 
 def _refuse_foreign_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder}: expected a folder, found a file.", hint="Choose another with --out.")
-    found = sorted(item.name for item in folder.iterdir() if not item.name.startswith(".")) if folder.exists() else []
-    if found:
+    names = sorted(item.name for item in folder.iterdir() if not item.name.startswith(".")) if folder.exists() else []
+    if names:
         raise ConfigError(
-            f"{folder} is no study but holds {', '.join(found[:3])}{' ...' if len(found) > 3 else ''}.",
+            f"{folder} is no study but holds {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}.",
             hint="Choose an empty or a new folder with --out.",
         )
 
 
 def _delete_study(folder: Path) -> None:
     for home in (folder / "cells").glob("*/"):
-        with claim(folder, {"id": home.name}) as claimed:
-            if claimed is None:
-                raise ConfigError(f"{folder}: {home.name} is being run by another process.", hint="Stop it first.")
+        try:
+            with lock_cell(folder, {"id": home.name}):
+                pass
+        except LockedError as error:
+            raise ConfigError(error.message, hint="Stop it first.") from None
     for name in ("cells", "gallery"):
         # Half deleted, a cell would be no run and no new folder either: so all go at once, by name, and then for good.
-        going = folder / f".{name}.deleted"
-        shutil.rmtree(going, ignore_errors=True)
+        deleted = folder / f".{name}.deleted"
+        shutil.rmtree(deleted, ignore_errors=True)
         if (folder / name).exists():
-            os.replace(folder / name, going)
-            shutil.rmtree(going, ignore_errors=True)
-    for name in _WRITTEN:
+            os.replace(folder / name, deleted)
+            shutil.rmtree(deleted, ignore_errors=True)
+    for name in WRITTEN:
         (folder / name).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The paper's six data sets as studies: where their data lies, with which settings, and what is not as in the paper."""
+"""The paper's six data sets as studies: their folders, their settings, and how these differ from the paper."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ TINY = MappingProxyType(
         "eval.max_detections": 100,
     }
 )  # fmt: skip
-"""What `--scale tiny` changes: every step of the path is taken, and nothing is learnt."""
+"""What `--scale tiny` changes: every step of a study is taken, and the detector is not trained to anything useful."""
 
 COMMON = (
     "RMSProp: decay 0.9 and epsilon 1, the defaults of the authors' software; the paper gives neither.",
-    "Dropout: 0.8 of the features stay; the paper tried 0.2 to 0.8 and does not say which was best.",
+    "Dropout: 0.2 of the features are dropped; the paper gives values of 0.2 to 0.8 and not which was best.",
     "Gradients are clipped to a global norm of 10, as in that software's sample; the paper does not mention it.",
-    "Huber's delta is 1, and lambda lets no gradient through (docs/paper.md).",
+    "Huber's delta is 1, and no gradient flows through lambda (docs/paper.md).",
     "Detections of a score below 0.001 are left out; that software keeps all.",
 )
 """Where the recipes decide what the paper leaves open, or differ from its software."""
 
-DIFFICULT = "Difficult boxes are neither learnt nor counted; that software does both."
+DIFFICULT = "Difficult boxes are neither trained on nor evaluated; that software does both."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,14 +45,14 @@ class PaperSet:
 
     Args:
         folders: of each part of the data, names of folders in the order of preference.
-        images: how many the official lists name to learn from and to measure on, where there are any.
-        stand_ins: folders that hold something else, and what.
-        notes: what is not as in the paper, wherever the data comes from.
+        images: number of images in the official lists, by split, where there are any.
+        substitutes: folders of other data, and what that is.
+        notes: differences from the paper that hold for any folder.
     """
 
     folders: tuple[tuple[str, ...], ...]
     images: Mapping[str, int] = field(default_factory=dict)
-    stand_ins: Mapping[str, str] = field(default_factory=dict)
+    substitutes: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -71,12 +71,12 @@ SETS: Mapping[str, PaperSet] = MappingProxyType(
         ),
         "udacity": PaperSet(
             folders=(("udacity", "self-driving-car", "road_signs"),),
-            stand_ins={"road_signs": "photos of road signs"},
+            substitutes={"road_signs": "photos of road signs"},
             notes=('The "standard split": there is none; 80/20 in blocks of time, or the lists that the folder has.',),
         ),
         "vwfs": PaperSet(
             folders=(("vwfs", "car_damage"),),
-            stand_ins={"car_damage": "public photos of damaged cars; the paper's are not public"},
+            substitutes={"car_damage": "public photos of damaged cars; the paper's are not public"},
         ),
         "voc2007": PaperSet(folders=(VOC2007,), images={"train": 2501, "test": 2510}, notes=(DIFFICULT,)),
         "voc2012": PaperSet(folders=(VOC2012,), images={"train": 5717, "test": 5823}, notes=(DIFFICULT,)),
@@ -101,22 +101,22 @@ def choose_sets(text: str) -> tuple[str, ...]:
 
 
 def find_data(name: str, root: str | Path) -> str:
-    """Return DATA of a set: the first folder with images of those that it may lie in, of several parts joined by `+`.
+    """Return DATA of a set: of each part the first of its folders that holds images, joined by `+`.
 
     Raises:
-        DataError: a part is in none of them.
+        DataError: none of a part's folders holds images.
     """
-    found = []
+    parts = []
     for folders in SETS[name].folders:
-        paths = [Path(root) / folder for folder in folders]
-        here = next((path for path in paths if _holds_images(path)), None)
-        if here is None:
+        candidates = [Path(root) / folder for folder in folders]
+        part = next((path for path in candidates if _holds_images(path)), None)
+        if part is None:
             raise DataError(
-                f"{TITLES[name]}: no images in {', '.join(map(str, paths))}.",
-                hint="Name the folder that these lie in with --data-root; `smoothiou fetch-data` tells where they are.",
+                f"{TITLES[name]}: no images in {', '.join(map(str, candidates))}.",
+                hint="Name their parent folder with --data-root; `smoothiou fetch-data` tells where the data is.",
             )
-        found.append(str(here))
-    return "+".join(found)
+        parts.append(str(part))
+    return "+".join(parts)
 
 
 def _holds_images(folder: Path) -> bool:
@@ -142,41 +142,41 @@ def settings_of(name: str, path: str, *, scale: Scale, changes: Mapping[str, Any
 
 
 def deviations(name: str, config: RunConfig, data: Mapping[str, Mapping[str, Any] | None]) -> list[str]:
-    """Return, one sentence each, in what a study is not the paper's.
+    """Return in what a study differs from the paper, one sentence each.
 
     Args:
         name: of the set.
         config: its settings.
         data: of its plan: facts of each split.
     """
-    here, recipe = config.flat(), build_config(recipe_of(name), {}).flat()
-    said = []
+    recipe = build_config(recipe_of(name), {}).flat()
+    sentences = []
     for folder in config.data.path.split("+"):
-        if words := SETS[name].stand_ins.get(Path(folder).name):
-            said.append(f"{Path(folder).name} stands in for {TITLES[name]}: {words}.")
+        if content := SETS[name].substitutes.get(Path(folder).name):
+            sentences.append(f"{Path(folder).name} stands in for {TITLES[name]}: {content}.")
     for split, official in SETS[name].images.items():
         facts = data.get(split)
         images = facts["counts"]["images"] if facts else 0
         if images != official:
-            said.append(f"{split}: {images} images; the official list has {official}.")
-    for key, value in here.items():
+            sentences.append(f"{split}: {images} images; the official list has {official}.")
+    for key, value in config.flat().items():
         if value != recipe[key] and key not in (*NEUTRAL, *PER_CELL):
-            said.append(f"{key} is {value}, and {recipe[key]} in the paper's recipe.")
-    return [*said, *SETS[name].notes, *COMMON]
+            sentences.append(f"{key} is {value}, and {recipe[key]} in the paper's recipe.")
+    return [*sentences, *SETS[name].notes, *COMMON]
 
 
-def summarize(found: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
+def summarize(collected: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
     """Return metric -> loss -> mean over seeds, in the units of the paper's tables.
 
     Args:
-        found: from `collect`.
+        collected: from `collect`.
     """
     factors = {"mean_iou": 1.0, **dict.fromkeys(METRICS_3, 100.0)}
-    ours: dict[str, dict[str, float | None]] = {}
+    means: dict[str, dict[str, float | None]] = {}
     for metric, factor in factors.items():
-        means = {loss: found["summary"].get(loss, {}).get(metric, {}).get("mean") for loss in LOSSES}
-        ours[metric] = {loss: None if mean is None else factor * mean for loss, mean in means.items()}
-    return ours
+        of_loss = {loss: collected["summary"].get(loss, {}).get(metric, {}).get("mean") for loss in LOSSES}
+        means[metric] = {loss: None if mean is None else factor * mean for loss, mean in of_loss.items()}
+    return means
 
 
 def count_wins(pairs: Sequence[Sequence[float | None]]) -> tuple[int, int]:

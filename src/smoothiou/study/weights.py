@@ -1,4 +1,4 @@
-"""The weights that a study's losses were given by a calibration, and calibration.json, which says how. No torch."""
+"""The weights that a study's losses got from a calibration, and calibration.json, which records it. No torch."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from smoothiou import files, manifest
-from smoothiou.errors import DataError
 from smoothiou.loss_spec import STAGES
+from smoothiou.study.records import read_record
 
 FILE = "calibration.json"
 
@@ -19,7 +18,7 @@ StageWeights = Mapping[str, float]
 
 
 def weight_settings(weights: Mapping[str, StageWeights], loss: str) -> dict[str, float]:
-    """Return the settings that give a loss its weights; a stage without one keeps 1.
+    """Return the settings `loss.STAGE_weight` of a loss; a stage without a weight keeps 1.
 
     Args:
         weights: loss -> stage -> factor.
@@ -35,46 +34,39 @@ def read_calibration(folder: str | Path) -> dict[str, Any] | None:
         DataError: the file is broken, or of another schema; names the key.
     """
     path = Path(folder) / FILE
-    if not path.is_file():
-        return None
-    found = files.read_json(path)
-    if not isinstance(found, dict) or found.get("schema_version") != manifest.SCHEMA_VERSION:
-        got = found.get("schema_version") if isinstance(found, dict) else type(found).__name__
-        raise DataError(f"{path}: expected schema_version {manifest.SCHEMA_VERSION}, got {got!r}.")
-    kinds = {
+    types = {
         "reference": str, "decides": str, "moments": list, "weights": dict, "losses": dict, "suggested": dict,
         "batches": int, "steps": int, "seed": int,
     }  # fmt: skip
-    for key, kind in kinds.items():
-        if not isinstance(found.get(key), kind):
-            raise DataError(f"{path}: {key}: expected a {kind.__name__}, got {type(found.get(key)).__name__}.")
-    return found
+    return read_record(path, types) if path.is_file() else None
 
 
-def how_to_measure(earlier: Mapping[str, Any] | None, *, baseline: str) -> dict[str, Any]:
+def calibration_options(earlier: Mapping[str, Any] | None, *, baseline: str) -> dict[str, Any]:
     """Return the options with which the losses of a study are calibrated: those of its first calibration, if any.
 
     Args:
         earlier: calibration.json.
-        baseline: of the study: the reference of a first calibration.
+        baseline: of the study, which is the reference of its first calibration.
     """
     if earlier is None:
         return {"reference": baseline, "seed": SEED}
     return {key: earlier[key] for key in ("reference", "seed", "batches", "steps")}
 
 
-def joined(earlier: Mapping[str, Any] | None, found: Mapping[str, Any], *, new: Sequence[str]) -> dict[str, Any]:
-    """Return a calibration with new losses in it; what was found before stays as it was.
+def merge_calibrations(
+    earlier: Mapping[str, Any] | None, later: Mapping[str, Any], *, new: Sequence[str]
+) -> dict[str, Any]:
+    """Return a calibration extended by losses; what it holds of the others stays as it was.
 
     Args:
         earlier: calibration.json before.
-        found: a calibration made in the same way.
-        new: the losses whose weights are taken from it.
+        later: a calibration with the same options.
+        new: the losses that are taken from it.
     """
     if earlier is None:
-        return dict(found)
+        return dict(later)
     merged = {**earlier}
     for key in ("weights", "losses", "suggested"):
-        merged[key] = {**earlier[key], **{loss: found[key][loss] for loss in new}}
-    merged["extended"] = [*earlier.get("extended", []), {**found["made_by"], "losses": list(new)}]
+        merged[key] = {**earlier[key], **{loss: later[key][loss] for loss in new}}
+    merged["extended"] = [*earlier.get("extended", []), {**later["made_by"], "losses": list(new)}]
     return merged

@@ -13,16 +13,17 @@ from pathlib import Path
 
 import pytest
 
+from smoothiou.engine.config import build_config
 from smoothiou.errors import ConfigError, InterruptedRun
-from smoothiou.study import cell_folder, cell_state, run_parallel
-from smoothiou.study.cells import claim, read_error
+from smoothiou.study import cell_folder, cell_state, run_parallel, train_command
+from smoothiou.study.cells import lock_cell, read_error
 from tests.study.conftest import result_of
 
 # What a cell's command does: leave a result, fail in one of several ways, or wait for a signal and save.
 CHILD = """
 import os, pathlib, signal, sys, time
 home, what = pathlib.Path(sys.argv[1]), sys.argv[2]
-print("threads", os.environ["OMP_NUM_THREADS"], os.environ.get("EXTRA", "-"))
+print("threads", os.environ["OMP_NUM_THREADS"])
 if what == "finish":
     (home / "running").touch()
     deadline = time.monotonic() + float(sys.argv[3])
@@ -54,8 +55,10 @@ elif what == "wait":
         sys.exit(130)
     signal.signal(signal.SIGTERM, save)
     signal.signal(signal.SIGINT, save)
-    (home / "ready").touch()
-    time.sleep(60)
+    from smoothiou.files import lock_folder
+    with lock_folder(home):  # as a training does
+        (home / "ready").touch()
+        time.sleep(60)
 elif what == "stubborn":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     (home / "ready").touch()
@@ -86,14 +89,13 @@ def test_all_cells_are_done_two_at_a_time_with_divided_cores(plan_of, tmp_path: 
         plan,
         jobs=2,
         command_for=commands(tmp_path, "finish", patience=20),
-        environment={"EXTRA": "given"},
         on_event=events.append,
     )
     assert counts == {"done": 4, "skipped": 0, "failed": 0, "busy": 0, "stopped": 0}
     assert {e.cell["id"] for e in events[:2]} == {"huber-seed0", "smooth-iou-seed0"}  # a pair comes first
     threads = max(1, len(os.sched_getaffinity(0)) // 2)
     logs = [log_of(tmp_path, cell) for cell in plan["cells"]]
-    assert all(f"threads {threads} given" in log for log in logs)
+    assert all(f"threads {threads}\n" in log for log in logs)
     assert all("together 2" in log for log in logs[:2])  # each of the pair waited until it saw the other
 
 
@@ -144,7 +146,7 @@ def test_a_command_that_cannot_be_started_is_a_failed_cell(plan_of, tmp_path: Pa
 
 def test_a_cell_that_another_process_has_is_left_to_it(plan_of, tmp_path: Path):
     plan = plan_of()
-    with claim(tmp_path, plan["cells"][3]):
+    with lock_cell(tmp_path, plan["cells"][3]):
         counts = run_parallel(tmp_path, plan, jobs=1, command_for=commands(tmp_path, "finish"))
     assert (counts["done"], counts["busy"]) == (3, 1)
 
@@ -158,15 +160,15 @@ def test_an_error_of_our_own_leaves_no_process_behind(plan_of, tmp_path: Path):
             raise RuntimeError("the caller's fault")
         return commands(tmp_path, "wait")(cell)
 
-    with pytest.raises(RuntimeError, match="the caller's fault"):
+    with pytest.raises(RuntimeError, match="fault"):
         run_parallel(tmp_path, plan, jobs=2, command_for=command_for)
     assert (tmp_path / "cells" / "huber-seed0" / "last.ckpt").read_text() == "SIGTERM"
-    with claim(tmp_path, plan["cells"][0]) as claimed:
-        assert claimed is not None
+    with lock_cell(tmp_path, plan["cells"][0]):
+        pass
 
 
 def test_jobs_below_one_are_refused(plan_of, tmp_path: Path):
-    with pytest.raises(ConfigError, match="--jobs: expected 1 or more, got 0"):
+    with pytest.raises(ConfigError, match="--jobs"):
         run_parallel(tmp_path, plan_of(), jobs=0, command_for=lambda cell: [])
 
 
@@ -177,7 +179,7 @@ def test_a_signal_reaches_the_children_who_save_and_the_same_call_continues(plan
     homes = [cell_folder(tmp_path, cell) for cell in plan["cells"][:2]]
     sender = threading.Thread(target=_send_when_ready, args=(homes, [number]))
     sender.start()
-    with pytest.raises(InterruptedRun, match=f"Stopped by {signal.Signals(number).name}"):
+    with pytest.raises(InterruptedRun, match=signal.Signals(number).name):
         run_parallel(tmp_path, plan, jobs=2, command_for=commands(tmp_path, "wait"), on_event=events.append)
     sender.join()
     assert [home.joinpath("last.ckpt").read_text() for home in homes] == [signal.Signals(number).name] * 2
@@ -201,7 +203,7 @@ def test_a_second_signal_kills_a_child_that_does_not_listen(plan_of, tmp_path: P
 
 
 def test_a_killed_launcher_does_not_lose_its_child_to_a_second_one(plan_of, tmp_path: Path):
-    # The child keeps the claim: the restarted study leaves its cell alone instead of training it twice.
+    # The training holds the lock of its folder: the second launcher leaves the cell alone instead of training it twice.
     plan = plan_of(("huber",), (0,))
     home = cell_folder(tmp_path, plan["cells"][0])
     code = (
@@ -210,30 +212,51 @@ def test_a_killed_launcher_does_not_lose_its_child_to_a_second_one(plan_of, tmp_
         "run_parallel(folder, plan, jobs=1, command_for=lambda cell: command)"
     )
     command = [sys.executable, "-c", CHILD, str(home), "wait"]
-    arguments = json.dumps([plan, str(tmp_path), command])
-    launcher = subprocess.Popen([sys.executable, "-c", code, arguments])
+    launcher = subprocess.Popen([sys.executable, "-c", code, json.dumps([plan, str(tmp_path), command])])
     _wait_for([home / "ready"])
     launcher.kill()
     launcher.wait()
-    with claim(tmp_path, plan["cells"][0]) as claimed:
-        assert claimed is None
-    children = [
-        int(entry.name)
-        for entry in Path("/proc").iterdir()
-        if entry.name.isdigit()
-        and str(home).encode() in _command_line(entry)
-        and b"run_parallel" not in _command_line(entry)
-    ]
-    assert len(children) == 1
-    os.kill(children[0], signal.SIGTERM)
+    events = []
+    assert run_parallel(tmp_path, plan, jobs=1, on_event=events.append)["busy"] == 1
+    training = int((home / ".lock").read_text().split()[0])
+    assert str(training) in events[0].message
+    os.kill(training, signal.SIGTERM)
     _wait_for([home / "last.ckpt"])
 
 
-def _command_line(entry: Path) -> bytes:
+def test_a_training_that_finds_its_folder_locked_leaves_the_cell_to_the_other(plan_of, tmp_path: Path):
+    # An earlier launcher was killed before its child, which was still starting, had locked the folder.
+    plan = plan_of(("huber",), (0,))
+    home = cell_folder(tmp_path, plan["cells"][0])
+    code = (
+        "import sys; from smoothiou.files import lock_folder\nwith lock_folder(sys.argv[1]): print(flush=True); input()"
+    )
+    others = []
+
+    def command_for(cell) -> list[str]:
+        other = subprocess.Popen(
+            [sys.executable, "-c", code, str(home)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        others.append(other)
+        other.stdout.readline()
+        return [sys.executable, "-c", "import sys; sys.exit(2)"]
+
     try:
-        return (entry / "cmdline").read_bytes()
-    except OSError:
-        return b""
+        assert run_parallel(tmp_path, plan, jobs=1, command_for=command_for)["busy"] == 1
+        assert read_error(tmp_path, plan["cells"][0]) == ""
+    finally:
+        others[0].kill()
+        others[0].communicate()
+
+
+def test_the_recipe_of_a_cell_holds_its_settings_and_its_share_of_the_cache(plan_of, tmp_path: Path):
+    cell = plan_of(train__cache_mb=900)["cells"][1]
+    words = train_command(tmp_path, cell, jobs=3)
+    config = build_config(words[words.index("--recipe") + 1], {})
+    assert config.flat() == {**cell["settings"], "train.cache_mb": 300}
 
 
 def _send_when_ready(homes: list[Path], numbers: list[int]) -> None:
