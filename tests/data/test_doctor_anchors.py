@@ -8,7 +8,8 @@ import torch
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_iou
 
-from smoothiou.data.doctor.anchors import ANCHORS, best_iou
+from smoothiou.cli.anchors import ANCHORS
+from smoothiou.data.doctor.checks_training import best_iou
 from smoothiou.detectors import DETECTORS, build_detector
 
 
@@ -30,6 +31,6 @@ def test_the_best_anchor_is_the_detectors_best(name):
     corner = random.uniform((0, 0), (width - 60, height - 60), (200, 2))
     boxes = np.concatenate([corner, corner + random.uniform(4, 60, (200, 2))], axis=1)
     boxes[:3] = [(0, 0, 320, 192), (300, 2, 320, 190), (3, 3, 6, 6)]
-    found = best_iou(boxes, np.tile([float(width), height], (200, 1)), detector=name)
+    found = best_iou(boxes, np.tile([float(width), height], (200, 1)), ANCHORS[name])
     expected = box_iou(torch.from_numpy(boxes), anchors.double()).max(dim=1).values.numpy()
     np.testing.assert_allclose(found, expected, atol=1e-6)
