@@ -73,7 +73,7 @@ def main() -> int:
     parser.add_argument("--fixtures", type=Path, default=Path("../shared/fixtures/inception_v2_tf"))
     folder = parser.parse_args().fixtures
     classes = len(np.load(folder / "activations_odd_97x131.npz")["class_logits"][0])
-    model = build_inception_v2(num_classes=classes, stored_statistics=True, rpn_channels=64, depth_multiplier=0.25)
+    model = build_inception_v2(num_classes=classes, pretrained=True, rpn_channels=64, depth_multiplier=0.25)
     imported = load_tf_checkpoint(model.eval(), folder / "model.ckpt")
     print(f"torch {torch.__version__}, float32\n{imported.note}")
     worst = 0.0

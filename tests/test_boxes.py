@@ -163,7 +163,7 @@ class TestAlignedIou:
 class TestDeltasIou:
     @given(
         seed=st.integers(0, 2**31),
-        weights=st.sampled_from([boxes.CODE_WEIGHTS, RPN_WEIGHTS, (10.0, 5.0, 2.0, 1.0)]),
+        weights=st.sampled_from([boxes.DELTA_WEIGHTS, RPN_WEIGHTS, (10.0, 5.0, 2.0, 1.0)]),
     )
     @settings(max_examples=50, deadline=None)
     def test_is_the_iou_in_pixels_whatever_the_anchors(self, seed, weights):
@@ -218,14 +218,14 @@ class TestDeltasIou:
 
 
 class TestDeltas:
-    @pytest.mark.parametrize("weights", [boxes.CODE_WEIGHTS, RPN_WEIGHTS])
+    @pytest.mark.parametrize("weights", [boxes.DELTA_WEIGHTS, RPN_WEIGHTS])
     def test_decoding_is_torchvisions_to_the_bit(self, weights):
         anchors, deltas = random_boxes(500, seed=0), random_deltas(500, seed=1)
         deltas[0, 2:] = 1e4  # beyond the size clamp
         theirs = BoxCoder(weights).decode_single(deltas, anchors)
         assert torch.equal(boxes.decode_deltas(deltas, anchors, weights=weights), theirs)
 
-    @pytest.mark.parametrize("weights", [boxes.CODE_WEIGHTS, RPN_WEIGHTS])
+    @pytest.mark.parametrize("weights", [boxes.DELTA_WEIGHTS, RPN_WEIGHTS])
     def test_encoding_is_torchvisions_to_the_bit(self, weights):
         found, anchors = random_boxes(500, seed=0), random_boxes(500, seed=1)
         theirs = BoxCoder(weights).encode_single(found, anchors)

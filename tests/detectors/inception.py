@@ -11,7 +11,7 @@ from smoothiou.detectors.inception_rcnn import build_inception_v2
 def tiny(**options):
     """Two classes, all layers, each 16 channels wide."""
     torch.manual_seed(0)
-    settings = {"num_classes": 3, "stored_statistics": False, "depth_multiplier": 0.01, "rpn_channels": 8}
+    settings = {"num_classes": 3, "pretrained": False, "border": "remove", "depth_multiplier": 0.01, "rpn_channels": 8}
     return build_inception_v2(**{**settings, "min_size": 160, "max_size": 200, **options})
 
 

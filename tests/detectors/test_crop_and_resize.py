@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from smoothiou.detectors.crop_and_resize import BOXES_AT_ONCE, CropAndResize, crop_and_resize
+from smoothiou.detectors.crop_and_resize import BOX_CHUNK, CropAndResize, crop_and_resize
 
 
 def by_definition(feature, box, cells):
@@ -69,7 +69,7 @@ def test_gradients_reach_the_map():
 def test_many_boxes_equal_each_alone():
     generator = torch.Generator().manual_seed(0)
     feature = torch.randn(3, 6, 7, generator=generator)
-    boxes = torch.rand(BOXES_AT_ONCE + 3, 4, generator=generator)
+    boxes = torch.rand(BOX_CHUNK + 3, 4, generator=generator)
     alone = torch.cat([crop_and_resize(feature, box[None], cells=4) for box in boxes])
     torch.testing.assert_close(crop_and_resize(feature, boxes, cells=4), alone)
 

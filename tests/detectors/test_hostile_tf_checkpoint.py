@@ -82,7 +82,7 @@ def test_blocks_that_are_named_again_and_again_are_refused(tmp_path):
 @pytest.mark.parametrize("name", ["a\x1b[2J", "two\nlines"])
 def test_names_that_steer_a_terminal_are_refused(tmp_path, name):
     entries = [(b"", header(shards=1)), (name.encode(), variable(size=16))]
-    with pytest.raises(CheckpointError, match="a name holds signs that steer a terminal"):
+    with pytest.raises(CheckpointError, match="control characters"):
         open_tf_checkpoint(write(tmp_path, table(entries, per_block=4)))
 
 

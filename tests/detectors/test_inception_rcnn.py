@@ -12,12 +12,11 @@ import torch
 from torch.nn import functional as F
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork, concat_box_prediction_layers
-from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from smoothiou.boxes import decode_deltas
-from smoothiou.detectors import build, build_detector, detect, keep_boxes_in_float32, set_box_loss
+from smoothiou.detectors import DETECTORS, build_detector, detect, inception_rcnn, keep_boxes_in_float32, set_box_loss
+from smoothiou.detectors.anchors import GridAnchors
 from smoothiou.detectors.crop_and_resize import CropAndResize
-from smoothiou.detectors.grid_anchors import GridAnchors
 from smoothiou.detectors.inception_rcnn import TwoLogitRPNHead, build_inception_v2
 from smoothiou.detectors.inception_v2 import StoredNorm2d
 from smoothiou.detectors.roi_align import SeparableRoIAlign
@@ -73,7 +72,7 @@ def test_copies_have_stages_of_their_own():
 
 
 def test_the_originals_settings_are_the_defaults():
-    model = build_inception_v2(num_classes=4, stored_statistics=True)
+    model = build_inception_v2(num_classes=4, pretrained=True)
     assert (model.rpn.nms_thresh, model.roi_heads.nms_thresh) == (0.7, 0.6)
     assert model.rpn.box_coder.weights == model.roi_heads.box_coder.weights == (10.0, 10.0, 5.0, 5.0)
     for training in (True, False):
@@ -88,23 +87,12 @@ def test_the_originals_settings_are_the_defaults():
     assert all(p.requires_grad for p in model.parameters())
 
 
-def test_each_option_is_told_apart():
-    other = tiny(
-        roi_op="roi-align", clip="before-nms", border="keep", resize="torchvision", relu6=False,
-        code_weights=(1.0, 1.0, 1.0, 1.0), anchor_scales=(0.5,), anchor_ratios=(1.0,),
-    )  # fmt: skip
-    assert isinstance(other.roi_heads.box_roi_pool, SeparableRoIAlign)
-    assert type(other.transform) is GeneralizedRCNNTransform
-    assert not {"filter_proposals", "assign_targets_to_anchors"} & other.rpn.__dict__.keys()
-    assert "postprocess_detections" not in other.roi_heads.__dict__
-    assert other.rpn.box_coder.weights == (1.0, 1.0, 1.0, 1.0)
-    assert other.rpn.head.bbox_pred.out_channels == 4
-    assert other.rpn.head.activation(torch.tensor(9.0)) == 9
-    assert tiny().rpn.head.activation(torch.tensor(9.0)) == 6
-    sum(other.train()(*batch()).values()).backward()
-    for option in ("roi_op", "clip", "border", "resize"):
-        with pytest.raises(ConfigError, match=f"{option}: expected .* or .*, got 'soft'"):
-            tiny(**{option: "soft"})
+def test_roi_align_is_an_option():
+    model = tiny(roi_op="roi-align")
+    assert isinstance(model.roi_heads.box_roi_pool, SeparableRoIAlign)
+    sum(model.train()(*batch()).values()).backward()
+    with pytest.raises(ConfigError, match="roi_op"):
+        tiny(roi_op="roi-pool")
 
 
 def test_two_logits_are_the_softmax_of_one_difference():
@@ -118,14 +106,14 @@ def test_two_logits_are_the_softmax_of_one_difference():
 
 def test_build_detector_imports_by_name(tensorflow, monkeypatch, tmp_path):
     small = functools.partial(build_inception_v2, depth_multiplier=0.25, rpn_channels=64)
-    monkeypatch.setattr(build, "build_inception_v2", small)
+    monkeypatch.setattr(inception_rcnn, "build_inception_v2", small)
     model = build_detector("inception-v2", num_classes=3, weights=f"tf:{tensorflow}/model.ckpt")
     assert "356 of 357 variables loaded" in model.notes[0]
     assert model.notes[0].endswith("skipped  global_step: a count of steps and no weight")
     assert model.rpn.anchor_generator.border == "remove"
     other = build_detector("inception-v2", num_classes=7, weights=f"tf:{tensorflow}/model.ckpt")
     assert "352 of 357 variables loaded" in other.notes[0]
-    assert "3 classes there and 7 here, so these layers stay random" in other.notes[0]
+    assert "3 classes in the checkpoint, 7 in the detector" in other.notes[0]
     # A run that started from them is evaluated from its own checkpoint, with the same kind of norms and anchors.
     torch.save({"model": model.state_dict()}, tmp_path / "best.ckpt")
     again = build_detector("inception-v2", num_classes=3, weights=tmp_path / "best.ckpt")
@@ -150,7 +138,7 @@ def test_random_weights_keep_all_anchors_and_learn_statistics():
 
 @pytest.mark.parametrize("size", ["odd_97x131", "even_112x144"])
 def test_an_imported_checkpoint_gives_tensorflows_outputs(tensorflow, size):
-    model = build_inception_v2(num_classes=4, stored_statistics=True, rpn_channels=64, depth_multiplier=0.25).eval()
+    model = build_inception_v2(num_classes=4, pretrained=True, rpn_channels=64, depth_multiplier=0.25).eval()
     load_tf_checkpoint(model, tensorflow / "model.ckpt")
     values = np.load(tensorflow / f"activations_{size}.npz")
     height, width = values["input_image_0_255"].shape[1:3]
@@ -175,7 +163,7 @@ def test_an_imported_checkpoint_gives_tensorflows_outputs(tensorflow, size):
 
         # What TensorFlow does with them, in numpy: anchors clipped, decoded, suppressed at 0.7, clipped, 300 at most.
         proposals, _ = model.rpn(images, features)
-        anchors = GridAnchors()(images, [features["0"]])[0].clamp(min=0)
+        anchors = GridAnchors(DETECTORS["inception-v2"].anchors[0])(images, [features["0"]])[0].clamp(min=0)
         anchors = torch.minimum(anchors, torch.tensor([width, height, width, height]))
         expected = decode_deltas(torch.from_numpy(values["rpn_box_encodings"][0][:, XYXY]), anchors).numpy()
         pair = values["rpn_class_logits"][0]

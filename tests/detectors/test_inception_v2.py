@@ -21,7 +21,7 @@ from smoothiou.detectors.inception_v2 import (
     same_padding,
 )
 from smoothiou.detectors.tf_checkpoint import open_tf_checkpoint
-from smoothiou.detectors.tf_import import FIRST_STAGE, SECOND_STAGE, places_of_stage, read_places
+from smoothiou.detectors.tf_import import FIRST_STAGE, SECOND_STAGE, map_stage, read_variables
 from tests.detectors.inception import assert_near
 
 ROOT = ("Conv2d_1a_7x7", "MaxPool_2a_3x3", "Conv2d_2b_1x1", "Conv2d_2c_3x3", "MaxPool_3a_3x3")
@@ -155,7 +155,7 @@ def nchw(array):
 
 def load(module, path, scope):
     missing, unexpected = module.load_state_dict(
-        read_places(open_tf_checkpoint(path), list(places_of_stage(module, scope=scope))), strict=False
+        read_variables(open_tf_checkpoint(path), list(map_stage(module, scope=scope))), strict=False
     )
     assert not unexpected
     assert all("num_batches_tracked" in key for key in missing)

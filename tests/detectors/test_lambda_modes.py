@@ -8,13 +8,13 @@ import torch
 
 from smoothiou.boxes import deltas_iou
 from smoothiou.detectors import box_loss_state, load_box_loss_state, set_box_loss
-from smoothiou.detectors.stage_loss import which_image
+from smoothiou.detectors.box_loss import image_masks
 from smoothiou.losses import SmoothIoU
 
 
 def test_which_image_a_row_is_of():
     # Three images with 2, 0 and 3 boxes; rows 0 and 4 of all five are positive.
-    assert which_image(torch.tensor([0, 4]), [2, 0, 3]).tolist() == [[True, False], [False, False], [False, True]]
+    assert image_masks(torch.tensor([0, 4]), [2, 0, 3]).tolist() == [[True, False], [False, False], [False, True]]
 
 
 class Spy(SmoothIoU):

@@ -27,11 +27,11 @@ def losses(model, examples):
     return model.train()(images, list(targets))
 
 
-@pytest.mark.parametrize("flavour", ["torchvision", "tf"])
+@pytest.mark.parametrize("tf_compat", [False, True])
 @pytest.mark.parametrize("flip", [False, True])
-def test_losses_of_prepared_images_are_those_of_the_images(flavour, flip):
+def test_losses_of_prepared_images_are_those_of_the_images(tf_compat, flip):
     torch.manual_seed(0)
-    stock = build_detector("nano", num_classes=2, min_size=64, max_size=96, flavour=flavour)
+    stock = build_detector("nano", num_classes=2, min_size=64, max_size=96, tf_compat=tf_compat)
     ready = copy.deepcopy(stock)
     prepare = take_prepared(ready)
     examples = [example(0, 75, 117), example(1, 131, 97)]

@@ -362,6 +362,20 @@ def test_wrong_arguments_are_explained_and_change_nothing(stock, arguments, mess
     assert type(stock.rpn).__name__ == "RegionProposalNetwork"
 
 
+def test_none_restores_torchvisions_own_stages(stock, batch):
+    model = set_box_loss(copy.deepcopy(stock), "smooth-iou")
+    set_box_loss(model, None, stages=("rpn",))
+    assert type(model.rpn) is type(stock.rpn)
+    assert len(model.transform._forward_hooks) == 1, "the second stage still honours ignore boxes"
+    set_box_loss(model, None)
+    assert type(model.roi_heads) is type(stock.roi_heads)
+    assert model.__dict__.keys() == stock.__dict__.keys()
+    assert not model.transform._forward_hooks
+    for mine, theirs in zip(train_step(model, batch), train_step(stock, batch), strict=True):
+        assert_same(mine, theirs)
+    assert set_box_loss(stock, None) is stock
+
+
 def test_a_reduced_loss_is_refused(stock, batch):
     def reduced(pred_deltas, target_deltas, *, weights, anchors):
         return F.l1_loss(pred_deltas, target_deltas)

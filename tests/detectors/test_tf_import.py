@@ -15,23 +15,21 @@ from torch import nn
 from smoothiou.detectors.inception_rcnn import build_inception_v2
 from smoothiou.detectors.inception_v2 import InceptionV2Features
 from smoothiou.detectors.tf_checkpoint import open_tf_checkpoint
-from smoothiou.detectors.tf_import import load_tf_checkpoint, places_of_detector, places_of_stage
+from smoothiou.detectors.tf_import import load_tf_checkpoint, map_detector, map_stage
 from smoothiou.errors import CheckpointError, ConfigError
 from tests.detectors.tf_writer import number, write_tf_checkpoint
 
 
 def tiny(*, classes=3):
     """All layers of the detector, each 16 channels wide."""
-    return build_inception_v2(num_classes=classes + 1, stored_statistics=True, depth_multiplier=0.01, rpn_channels=8)
+    return build_inception_v2(num_classes=classes + 1, pretrained=True, depth_multiplier=0.01, rpn_channels=8)
 
 
 @pytest.fixture(scope="module")
 def variables():
     """Random TensorFlow variables for `tiny()`, with a step count."""
     random = np.random.default_rng(0)
-    found = {
-        place.variable: random.uniform(0.5, 1.5, place.shape).astype(np.float32) for place in places_of_detector(tiny())
-    }
+    found = {place.variable: random.uniform(0.5, 1.5, place.shape).astype(np.float32) for place in map_detector(tiny())}
     return {**found, "global_step": np.array(5, np.int64)}
 
 
@@ -104,7 +102,7 @@ def test_the_last_layers_stay_random_for_other_classes(variables, written):
     before = copy.deepcopy(model.state_dict())
     imported = load_tf_checkpoint(model, written)
     assert len(imported.loaded) == 352
-    reason = "3 classes there and 5 here, so these layers stay random"
+    reason = "3 classes in the checkpoint, 5 in the detector: these layers stay random"
     assert [name for name, why in imported.skipped.items() if why == reason] == sorted(
         f"SecondStageBoxPredictor/{layer}/{kind}"
         for layer in ("BoxEncodingPredictor", "ClassPredictor")
@@ -193,9 +191,9 @@ def test_other_detectors_are_refused(stock, written):
 
 
 def test_the_full_detector_has_the_published_counts():
-    model = build_inception_v2(num_classes=91, stored_statistics=True)
+    model = build_inception_v2(num_classes=91, pretrained=True)
     counts: dict[str, list[int]] = {}
-    for place in places_of_detector(model):
+    for place in map_detector(model):
         counts.setdefault(place.variable.split("/")[0], []).append(int(np.prod(place.shape)))
     assert {scope: (len(sizes), sum(sizes)) for scope, sizes in counts.items()} == {
         "FirstStageFeatureExtractor": (251, 4_273_048),
@@ -217,8 +215,8 @@ def read_table(path):
 def test_the_published_checkpoint_would_be_loaded_to_the_last_variable(tensorflow):
     rows = read_table(tensorflow / "detection_checkpoint_variables.tsv")
     theirs = {row["name"]: tuple(json.loads(row["shape"])) for row in rows}
-    model = build_inception_v2(num_classes=91, stored_statistics=True)
-    ours = {place.variable: place.shape for place in places_of_detector(model)}
+    model = build_inception_v2(num_classes=91, pretrained=True)
+    ours = {place.variable: place.shape for place in map_detector(model)}
     assert len(theirs) == 357
     assert theirs == {**ours, "global_step": ()}
 
@@ -227,9 +225,9 @@ def test_a_checkpoint_of_the_root_alone_fills_the_root(tensorflow):
     # Depth multiplier 1, only Conv2d_1a_7x7 to Conv2d_2c_3x3: the detector is refused, the layers are found.
     checkpoint = open_tf_checkpoint(tensorflow / "root_full_width.ckpt")
     root = nn.Sequential(OrderedDict(list(InceptionV2Features(stored_statistics=True).named_children())[:5]))
-    places = list(places_of_stage(root, scope="FirstStageFeatureExtractor/InceptionV2"))
+    places = list(map_stage(root, scope="FirstStageFeatureExtractor/InceptionV2"))
     assert {place.variable: place.shape for place in places} == {
         name: variable.shape for name, variable in checkpoint.variables.items()
     }
     with pytest.raises(CheckpointError, match=r"holds another model: missing .* more\)"):
-        load_tf_checkpoint(build_inception_v2(num_classes=4, stored_statistics=True), checkpoint.index)
+        load_tf_checkpoint(build_inception_v2(num_classes=4, pretrained=True), checkpoint.index)

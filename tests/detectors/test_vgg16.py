@@ -7,14 +7,11 @@ import copy
 import pytest
 import torch
 from torchvision.models import VGG16_Weights
-from torchvision.models.vgg import vgg16
-from torchvision.ops import MultiScaleRoIAlign
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
+from torchvision.models.vgg import vgg16 as torchvision_vgg16
 
-from smoothiou.detectors import build, build_detector, detect, set_box_loss, torchvision_smooth_l1, weights
-from smoothiou.detectors.roi_align import SeparableRoIAlign
-from smoothiou.detectors.tf_flavour import DropoutPredictor, keep_features
-from smoothiou.detectors.vgg16 import RoIPool, VGG16Features, VGG16Head, build_vgg16, imagenet_names
-from smoothiou.errors import ConfigError
+from smoothiou.detectors import build_detector, detect, set_box_loss, torchvision_smooth_l1, vgg16, weights
+from smoothiou.detectors.vgg16 import RoIPool, VGG16Features, VGG16Head, build_vgg16
 from tests.detectors.inception import batch
 
 EDGES = ("conv1_1", "conv1_2", "conv2_1", "conv2_2")
@@ -23,7 +20,15 @@ EDGES = ("conv1_1", "conv1_2", "conv2_1", "conv2_2")
 def tiny(**options):
     """Two classes, all layers, each narrow."""
     torch.manual_seed(0)
-    settings = {"num_classes": 3, "frozen": False, "width": 0.03, "hidden": 32, "min_size": 160, "max_size": 200}
+    settings = {
+        "num_classes": 3,
+        "pretrained": False,
+        "border": "remove",
+        "width": 0.03,
+        "hidden": 32,
+        "min_size": 160,
+        "max_size": 200,
+    }
     return build_vgg16(**{**settings, **options})
 
 
@@ -34,7 +39,7 @@ def narrow(monkeypatch):
     def small(**settings):
         return build_vgg16(**settings, width=0.03, hidden=32)
 
-    monkeypatch.setattr(build, "build_vgg16", small)
+    monkeypatch.setattr(vgg16, "build_vgg16", small)
 
 
 def test_the_layers_are_those_of_configuration_d():
@@ -64,13 +69,12 @@ def test_the_originals_settings_are_the_defaults():
     areas = (anchors[:, 2:] - anchors[:, :2]).prod(dim=1).view(3, 3)  # by aspect ratio, size
     torch.testing.assert_close(areas, torch.tensor([[128.0**2, 256**2, 512**2]] * 3), rtol=0.01, atol=0)
     assert isinstance(heads.box_roi_pool, RoIPool)
-    assert (heads.box_head.keep, model.transform.size_divisible) == (0.5, 16)
+    assert (heads.box_head.dropout, model.transform.size_divisible) == (0.5, 16)
 
 
 @pytest.mark.parametrize("frozen", [True, False])
-@pytest.mark.parametrize("roi_op", ["roi-pool", "roi-align"])
-def test_a_step_leaves_the_first_two_blocks_alone_where_weights_were_loaded(frozen, roi_op):
-    model = set_box_loss(tiny(frozen=frozen, roi_op=roi_op, border="keep"), "smooth-iou").train()
+def test_a_step_leaves_the_first_two_blocks_alone_where_weights_were_loaded(frozen):
+    model = set_box_loss(tiny(pretrained=frozen, border="keep"), "smooth-iou").train()
     before = copy.deepcopy(model.state_dict())
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.01)
     losses = model(*batch())
@@ -140,14 +144,8 @@ def test_roi_pool_is_the_maximum_of_bins_of_whole_cells():
         assert RoIPool(stride=16)({"0": feature.bfloat16()}, [torch.zeros(1, 4)], [(224, 224)]).dtype == torch.float32
 
 
-def test_roi_align_is_an_option():
-    model = tiny(roi_op="roi-align")
-    assert isinstance(model.roi_heads.box_roi_pool, SeparableRoIAlign)
-    assert isinstance(model.roi_heads.box_roi_pool, MultiScaleRoIAlign)
-
-
 def test_dropout_follows_each_hidden_layer_in_training_alone():
-    head = VGG16Head(1, hidden=2000, keep=0.5)
+    head = VGG16Head(1, hidden=2000, dropout=0.5)
     with torch.no_grad():
         for layer in (head.fc6, head.fc7):
             layer.weight.zero_()
@@ -163,19 +161,12 @@ def test_dropout_follows_each_hidden_layer_in_training_alone():
         assert (head(crops) == 4).float().mean() == pytest.approx(0.25, abs=0.05)
 
 
-def test_keep_sets_the_dropout_that_is_there(narrow):
-    assert build_detector("vgg16", num_classes=2).roi_heads.box_head.keep == 0.5
-    for keep in (0.8, 1.0):
-        heads = build_detector("vgg16", num_classes=2, keep=keep).roi_heads
-        assert heads.box_head.keep == keep
-        assert not isinstance(heads.box_predictor, DropoutPredictor)
-    assert keep_features(tiny(), 0.2).roi_heads.box_head.keep == 0.2
-
-
-@pytest.mark.parametrize(("option", "said"), [("roi_op", "roi-pool or roi-align"), ("border", "remove or keep")])
-def test_wrong_options_are_explained(option, said):
-    with pytest.raises(ConfigError, match=f"{option}: expected {said}, got 'soft'"):
-        tiny(**{option: "soft"})
+def test_roi_dropout_sets_the_dropout_of_the_hidden_layers(narrow):
+    assert build_detector("vgg16", num_classes=2).roi_heads.box_head.dropout == 0.5
+    for dropout in (0.2, 0.0):
+        heads = build_detector("vgg16", num_classes=2, roi_dropout=dropout).roi_heads
+        assert heads.box_head.dropout == dropout
+        assert type(heads.box_predictor) is FastRCNNPredictor
 
 
 def stand_in(model):
@@ -183,7 +174,7 @@ def stand_in(model):
     own = model.state_dict()
     return {
         f"{name}.{kind}": torch.full_like(own[f"{ours}.{kind}"], number + 0.5 * (kind == "bias"))
-        for number, (ours, name) in enumerate(imagenet_names(), 1)
+        for number, (ours, name) in enumerate(model.backbone.imagenet_names.items(), 1)
         for kind in ("weight", "bias")
     }
 
@@ -222,10 +213,10 @@ def test_from_random_weights_everything_learns(narrow):
 def test_with_the_classifiers_weights_it_computes_what_the_classifier_does():
     # The names lead to the right layers: backbone, a 7x7 pool and head are the classifier up to its last layer.
     torch.manual_seed(0)
-    theirs = vgg16(weights=None, init_weights=False).eval()
+    theirs = torchvision_vgg16(weights=None, init_weights=False).eval()
     state = theirs.state_dict()
     features, head = VGG16Features(frozen=True), VGG16Head(512).eval()
-    for ours, name in imagenet_names():
+    for ours, name in features.imagenet_names.items():
         module = features if ours.startswith("backbone") else head
         layer = module.get_submodule(ours.rpartition(".")[2])
         layer.load_state_dict({kind: state[f"{name}.{kind}"] for kind in ("weight", "bias")})

@@ -16,11 +16,11 @@ from torch import Tensor
 from smoothiou import boxes, losses
 from smoothiou.errors import ConfigError
 from smoothiou.losses import LOSSES, SmoothIoU, load_loss, smooth_iou_loss
-from smoothiou.losses.catalogue import CATALOGUE
+CATALOGUE = {n: l.info for n, l in LOSSES.items()}
 
 NAMES = sorted(LOSSES)
 OVERLAP = [name for name in NAMES if CATALOGUE[name].space == "boxes"]
-OF_CODES = [name for name in NAMES if CATALOGUE[name].space == "codes"]
+OF_CODES = [name for name in NAMES if CATALOGUE[name].space == "deltas"]
 SYMMETRIC = [name for name in NAMES if CATALOGUE[name].symmetric]
 
 each_loss = pytest.mark.parametrize("name", NAMES)
@@ -566,7 +566,7 @@ class TestTheModule:
     def test_l1_giou_takes_giou_of_the_decoded_boxes(self):
         pred, target, anchors = self.anchored()
         loss = load_loss("l1-giou")
-        in_sides = (pred - target).abs() / torch.tensor(boxes.CODE_WEIGHTS, dtype=torch.float64)
+        in_sides = (pred - target).abs() / torch.tensor(boxes.DELTA_WEIGHTS, dtype=torch.float64)
         giou = self.on_decoded(function("giou"), anchors)(pred, target)
         torch.testing.assert_close(loss(pred, target, anchors=anchors), 5 * in_sides.sum(1) + 2 * giou)
 

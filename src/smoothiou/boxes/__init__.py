@@ -1,48 +1,41 @@
-"""All box geometry: corners, deltas, and pairs of boxes. The one room in which box formulas stand.
+"""Box geometry in plain PyTorch, every formula once.
 
-K is the number of pairs. A box is `xyxy` = (x1, y1, x2, y2) unless a name says otherwise. *Deltas* are the
-codes that a detector predicts: (dx, dy, dw, dh) of a box relative to an anchor, times four weights.
+K is the number of pairs. A box is `xyxy` = (x1, y1, x2, y2) unless a name says otherwise. *Deltas* are what a
+detector predicts: (dx, dy, dw, dh) of a box relative to an anchor, times four weights.
 
-Everything is computed in float32, also when half precision comes in; float64 stays float64. Nothing here
-waits for the device, and no formula divides by zero.
+Half precision is computed in float32; float64 stays float64. Nothing synchronises with the device.
 """
 
-from smoothiou.boxes.by_hand import OfBoxes, OfDeltas, on_boxes, on_deltas, steepest, transformed
 from smoothiou.boxes.deltas import (
-    CODE_WEIGHTS,
+    DELTA_WEIGHTS,
     SIZE_CLAMP,
     Weights,
     decode_deltas,
     decode_unit,
+    delta_pair,
+    deltas_iou,
     encode_boxes,
 )
-from smoothiou.boxes.formats import BOX_FORMATS, area, in_float, in_one_type, to_xyxy
-from smoothiou.boxes.iou import aligned_iou, deltas_iou
-from smoothiou.boxes.pairs import SMALLEST_SPAN, Measure, Pairs, Slopes, formula
+from smoothiou.boxes.formats import BOX_FORMATS, Box, in_float, in_one_type, to_xyxy
+from smoothiou.boxes.overlap import aligned_iou, box_pair, enclosing, intersection_and_union, iou_of
 
 __all__ = [
     "BOX_FORMATS",
-    "CODE_WEIGHTS",
+    "DELTA_WEIGHTS",
     "SIZE_CLAMP",
-    "SMALLEST_SPAN",
-    "Measure",
-    "OfBoxes",
-    "OfDeltas",
-    "Pairs",
-    "Slopes",
+    "Box",
     "Weights",
     "aligned_iou",
-    "area",
+    "box_pair",
     "decode_deltas",
     "decode_unit",
+    "delta_pair",
     "deltas_iou",
+    "enclosing",
     "encode_boxes",
-    "formula",
     "in_float",
     "in_one_type",
-    "on_boxes",
-    "on_deltas",
-    "steepest",
+    "intersection_and_union",
+    "iou_of",
     "to_xyxy",
-    "transformed",
 ]

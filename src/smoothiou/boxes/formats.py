@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -10,13 +12,47 @@ from smoothiou.errors import ConfigError, did_you_mean
 BOX_FORMATS = ("xyxy", "yxhw", "cxcywh", "xywh")
 
 
+class Box(NamedTuple):
+    """K boxes, column by column, each (K,). Compiled code is ten times faster on columns than on stacked corners."""
+
+    x1: Tensor
+    y1: Tensor
+    x2: Tensor
+    y2: Tensor
+
+    @property
+    def width(self) -> Tensor:
+        """x2 - x1."""
+        return self.x2 - self.x1
+
+    @property
+    def height(self) -> Tensor:
+        """y2 - y1."""
+        return self.y2 - self.y1
+
+    @property
+    def area(self) -> Tensor:
+        """Width times height."""
+        return self.width * self.height
+
+    @property
+    def x(self) -> Tensor:
+        """Centre, horizontally."""
+        return 0.5 * (self.x1 + self.x2)
+
+    @property
+    def y(self) -> Tensor:
+        """Centre, vertically."""
+        return 0.5 * (self.y1 + self.y2)
+
+
 def to_xyxy(boxes: Tensor, *, box_format: str) -> Tensor:
-    """Return corners (x1, y1, x2, y2) of boxes in another format.
+    """Convert boxes of another format to corners (x1, y1, x2, y2).
 
     Args:
         boxes: (K, 4).
         box_format: `xyxy`; `yxhw` = (y1, x1, height, width), the rows of the paper's Algorithm 1;
-            `cxcywh` = centre and size; `xywh` = first corner and size, as COCO files have it.
+            `cxcywh` = centre and size; `xywh` = first corner and size, as in COCO files.
 
     Raises:
         ConfigError: no such format.
@@ -34,21 +70,15 @@ def to_xyxy(boxes: Tensor, *, box_format: str) -> Tensor:
     raise ConfigError(f"box_format: no format is called {box_format!r}.", hint=hint)
 
 
-def area(boxes: Tensor) -> Tensor:
-    """Return the areas (K,) of boxes (K, 4); a box with x2 < x1 or y2 < y1 has none."""
-    x1, y1, x2, y2 = in_float(boxes).unbind(-1)
-    return (x2 - x1).clamp(min=0) * (y2 - y1).clamp(min=0)
-
-
 def in_float(tensor: Tensor) -> Tensor:
-    """Return the tensor in at least float32, because areas of half precision boxes overflow at 256 pixels."""
+    """Cast to at least float32: in half precision, areas overflow at 256 pixels."""
     if tensor.dtype in (torch.float32, torch.float64):
         return tensor
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def in_one_type(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Return both tensors in the wider one of their types, which is at least float32."""
+    """Cast both tensors to the wider of their types, which is at least float32."""
     a, b = in_float(a), in_float(b)
     if a.dtype == b.dtype:
         return a, b

@@ -69,9 +69,9 @@ def calibrate(
     Args:
         data: folder of a data set (PASCAL VOC, COCO, Oxford Pets), or `shapes`; may stand in the recipe or the run.
     """
-    from smoothiou.losses.catalogue import CATALOGUE
+    from smoothiou.losses import LOSSES
 
-    named = tuple(CATALOGUE) if losses == "all" else split_losses(losses)
+    named = tuple(LOSSES) if losses == "all" else split_losses(losses)
     check_names(named)
     check_names((reference,), option="--reference")
     if run and steps is not None:

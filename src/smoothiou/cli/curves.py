@@ -48,13 +48,13 @@ def curves(
 
     from smoothiou.files import write_bytes, write_text
     from smoothiou.lab import SinglePairLoss
-    from smoothiou.losses.catalogue import CATALOGUE
+    from smoothiou.losses import LOSSES
 
     for spec in named or ():
         SinglePairLoss(spec)  # what cannot be drawn is said before anything is written
     written = []
     if gallery:
-        for name, picture in _gallery(named or tuple(CATALOGUE)):
+        for name, picture in _gallery(named or tuple(LOSSES)):
             written.append(out / f"{name}.svg")
             write_text(written[-1], picture.svg)
     else:
@@ -67,7 +67,7 @@ def curves(
             write_text(files[2], slides_csv(slides))
             written += files
     if html:
-        written.append(_page(named or tuple(CATALOGUE), out, quiet=quiet))
+        written.append(_page(named or tuple(LOSSES), out, quiet=quiet))
     if json_:
         print(json.dumps({"written": [str(path) for path in written]}))
     else:

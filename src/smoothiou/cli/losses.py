@@ -1,8 +1,9 @@
-"""`smoothiou losses`: the shelf; the table without torch."""
+"""`smoothiou losses`: the table of box losses, and one of them in full."""
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import textwrap
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from smoothiou.cli.options import Json
 
 if TYPE_CHECKING:
-    from smoothiou.losses.catalogue import LossCard
+    from smoothiou.losses import LossInfo
 
 COLUMNS = ("loss", "range", "disjoint", "frame", "weight", "gives")
 
@@ -21,61 +22,60 @@ def losses(name: str = "", *, json_: Json = False) -> None:
     Args:
         name: a loss; empty for the list.
     """
-    from smoothiou.losses.catalogue import CATALOGUE, no_such_loss
+    from smoothiou.losses import LOSSES, no_such_loss
 
     name = name.partition("[")[0]  # of a loss with options
-    if name and name not in CATALOGUE:
-        raise no_such_loss(name)
-    cards = [CATALOGUE[name]] if name else list(CATALOGUE.values())
+    if name and name not in LOSSES:
+        raise no_such_loss(name, LOSSES)
+    infos = [LOSSES[name].info] if name else [loss.info for loss in LOSSES.values()]
     if json_:
-        print(json.dumps({card.name: dataclasses.asdict(card) for card in cards}, indent=1))
+        print(json.dumps({info.name: dataclasses.asdict(info) for info in infos}, indent=1))
     else:
-        print(_explain(cards[0]) if name else _table(cards))
+        print(_details(infos[0]) if name else _table(infos))
 
 
-def _table(cards: list[LossCard]) -> str:
-    rows = [COLUMNS, *((c.name, c.range, _disjoint(c), _frame(c), f"{c.weight:g}", c.summary) for c in cards)]
+def _table(infos: list[LossInfo]) -> str:
+    rows = [COLUMNS, *((i.name, i.range, _disjoint(i), _frame(i), f"{i.weight:g}", i.summary) for i in infos)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS) - 1)]
     lines = ["  ".join([*map(str.ljust, row, widths), row[-1]]) for row in rows]
     notes = (
         "range     of the loss of one box",
         "disjoint  whether a box that does not touch its target is still pulled to it",
-        "frame     codes: the deltas; any: the same in pixels and relative to the anchor; pixels: measured in them",
+        "frame     deltas: needs none; any: the same in pixels and relative to the anchor; pixels: measured in them",
         "weight    a factor that its sources train with; `smoothiou calibrate DATA` measures one for your data",
         "`smoothiou losses NAME` prints formula, options and reference; `smoothiou curves --losses NAME` draws it.",
     )
     return "\n".join([*lines, "", *notes])
 
 
-def _explain(card: LossCard) -> str:
-    """Return all about one loss."""
-    from smoothiou.losses.explain import options_of, text_of
+def _details(info: LossInfo) -> str:
+    from smoothiou.losses import LOSSES, options_of
 
-    options = ", ".join(f"{option}={default!r}" for option, default in options_of(card.name).items())
+    options = ", ".join(f"{option}={default!r}" for option, default in options_of(info.name).items())
     rows = {
-        "loss": card.name,
-        "gives": card.summary,
-        "formula": card.formula,
-        "range": card.range,
-        "disjoint": _disjoint(card),
-        "frame": _frame(card),
-        "symmetric": "yes" if card.symmetric else "no: prediction and target cannot change places",
-        "weight": f"{card.weight:g} ({card.weight_source})",
+        "loss": info.name,
+        "gives": info.summary,
+        "formula": info.formula,
+        "range": info.range,
+        "disjoint": _disjoint(info),
+        "frame": _frame(info),
+        "symmetric": "yes" if info.symmetric else "no: prediction and target cannot change places",
+        "weight": f"{info.weight:g} ({info.weight_source})",
         "options": options or "none",
-        "reference": card.reference,
+        "reference": info.reference,
     }
-    if card.also_called:
-        rows["names"] = card.also_called
+    if info.also_called:
+        rows["names"] = info.also_called
     text = "\n".join(
         textwrap.fill(value, 110, initial_indent=f"{key:11}", subsequent_indent=" " * 11, break_on_hyphens=False)
         for key, value in rows.items()
     )
-    return f"{text}\n\n{text_of(card.name)}"
+    return f"{text}\n\n{inspect.getdoc(LOSSES[info.name])}"
 
 
-def _disjoint(card: LossCard) -> str:
-    return "no pull" if card.vanishes_when_disjoint else "pulled"
+def _disjoint(info: LossInfo) -> str:
+    return "no pull" if info.vanishes_when_disjoint else "pulled"
 
 
-def _frame(card: LossCard) -> str:
-    return "codes" if card.space == "codes" else card.frame
+def _frame(info: LossInfo) -> str:
+    return "deltas" if info.space == "deltas" else info.frame

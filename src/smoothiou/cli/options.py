@@ -74,9 +74,9 @@ def folder_name(text: str) -> str:
 
 def check_names(losses: tuple[str, ...], *, option: str = "--losses") -> None:
     """Refuse an unknown name before anything is read, written or trained."""
-    from smoothiou.losses.catalogue import CATALOGUE, no_such_loss
+    from smoothiou.losses import LOSSES, no_such_loss
 
     for loss in dict.fromkeys(part for spec in losses for part in stage_losses(spec).values()):
         name, _ = parse_loss(loss)
-        if ":" not in name and name not in CATALOGUE:
-            raise no_such_loss(name, option=option)
+        if ":" not in name and name not in LOSSES:
+            raise no_such_loss(name, LOSSES, option=option)

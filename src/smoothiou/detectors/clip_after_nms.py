@@ -1,8 +1,8 @@
-"""Proposals and detections in TensorFlow's order: suppression on boxes as they were decoded, then clipping.
+"""Proposals and detections in TensorFlow's order: suppression of boxes as they were decoded, then clipping.
 
-torchvision clips first, so that two boxes that differ only outside the image suppress each other, and looks at the
-first 1000 proposals only. The classes here stand in for one method of torchvision's stages each, and read all their
-thresholds from them; so the stages stay torchvision's own, with its losses and its training code.
+torchvision clips first, so that two boxes that differ only outside the image suppress each other, and takes the first
+1000 proposals only. Each class here replaces one method of torchvision's stages and reads its thresholds from the
+stage, which stays torchvision's own.
 """
 
 from __future__ import annotations
@@ -24,29 +24,30 @@ PER_CLASS = 100
 def best_after_nms(boxes: Tensor, scores: Tensor, *, iou: float, count: int) -> Tensor:
     """Return the indices of the first `count` boxes that greedy suppression keeps, best first.
 
-    What becomes of a box depends on better ones only. So a part of the boxes is enough where it yields `count`.
+    Whether a box is kept depends on better ones only, so the best `20 * count` boxes are enough where they yield
+    `count`.
 
     Args:
         boxes: (K, 4) xyxy.
         scores: (K,).
-        iou: overlap with a better box above which a box goes.
+        iou: overlap with a better box above which a box is suppressed.
         count: at most.
     """
     order = scores.argsort(descending=True, stable=True)
     for top in (min(20 * count, len(order)), len(order)):
-        part = order[:top]
-        kept = nms(boxes[part], scores[part], iou)
+        candidates = order[:top]
+        kept = nms(boxes[candidates], scores[candidates], iou)
         if len(kept) >= count:
             break
-    return part[kept[:count]]
+    return candidates[kept[:count]]
 
 
 @dataclass(frozen=True, eq=False)
 class ProposalsClippedAfterNMS:
-    """Stands in for `filter_proposals` of a region proposal network.
+    """Replaces `filter_proposals` of a region proposal network.
 
     Args:
-        rpn: whose thresholds hold, with `GridAnchors`; anchors that these do not count yield no proposals.
+        rpn: with `GridAnchors`, whose unusable anchors yield no proposals.
     """
 
     rpn: RegionProposalNetwork
@@ -65,25 +66,20 @@ class ProposalsClippedAfterNMS:
         all_scores = objectness.detach().reshape(len(proposals), -1).sigmoid()
         anchors: Any = self.rpn.anchor_generator
         count = self.rpn.post_nms_top_n()
-        found_boxes, found_scores = [], []
+        results: list[tuple[Tensor, Tensor]] = []
         for boxes, scores, usable, shape in zip(proposals, all_scores, anchors.usable, image_shapes, strict=True):
             likely = torch.where((scores >= self.rpn.score_thresh) & usable)[0]
             boxes, scores = boxes[likely], scores[likely]
             kept = best_after_nms(boxes, scores, iou=self.rpn.nms_thresh, count=count)
             boxes, scores = clip_boxes_to_image(boxes[kept], shape), scores[kept]
             visible = remove_small_boxes(boxes, self.rpn.min_size)
-            found_boxes.append(boxes[visible])
-            found_scores.append(scores[visible])
-        return found_boxes, found_scores
+            results.append((boxes[visible], scores[visible]))
+        return [boxes for boxes, _ in results], [scores for _, scores in results]
 
 
 @dataclass(frozen=True, eq=False)
 class DetectionsClippedAfterNMS:
-    """Stands in for `postprocess_detections` of the second stage.
-
-    Args:
-        heads: whose thresholds hold.
-    """
+    """Replaces `postprocess_detections` of the second stage `heads`."""
 
     heads: RoIHeads
 
@@ -98,25 +94,26 @@ class DetectionsClippedAfterNMS:
             proposals: of each image, K boxes together.
             image_shapes: (height, width) of each image.
         """
-        counts = [len(own) for own in proposals]
-        boxes = self.heads.box_coder.decode(box_regression, proposals)
-        boxes = boxes.reshape(*class_logits.shape, 4).split(counts)  # no boxes at all come back in another shape
+        counts = [len(boxes) for boxes in proposals]
+        decoded = self.heads.box_coder.decode(box_regression, proposals)
+        decoded = decoded.reshape(*class_logits.shape, 4).split(counts)  # no boxes at all come back in another shape
         scores = F.softmax(class_logits, dim=-1).split(counts)
-        found = [self._one_image(*each) for each in zip(boxes, scores, image_shapes, strict=True)]
-        return [each[0] for each in found], [each[1] for each in found], [each[2] for each in found]
+        results = [self._one_image(*image) for image in zip(decoded, scores, image_shapes, strict=True)]
+        return [each[0] for each in results], [each[1] for each in results], [each[2] for each in results]
 
     def _one_image(self, boxes: Tensor, scores: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
         rows, labels = [], []
         for label in range(1, scores.shape[1]):
             likely = torch.where(scores[:, label] > self.heads.score_thresh)[0]
-            own, score = boxes[likely, label], scores[likely, label]
-            kept = likely[best_after_nms(own, score, iou=self.heads.nms_thresh, count=PER_CLASS)]
-            rows.append(kept)
+            kept = best_after_nms(
+                boxes[likely, label], scores[likely, label], iou=self.heads.nms_thresh, count=PER_CLASS
+            )
+            rows.append(likely[kept])
             labels.append(torch.full_like(kept, label))
         row, label = torch.cat(rows), torch.cat(labels)
         order = scores[row, label].argsort(descending=True, stable=True)
         row, label = row[order], label[order]
-        found = clip_boxes_to_image(boxes[row, label], shape)
-        visible = remove_small_boxes(found, min_size=1e-2)[: self.heads.detections_per_img]
+        clipped = clip_boxes_to_image(boxes[row, label], shape)
+        visible = remove_small_boxes(clipped, min_size=1e-2)[: self.heads.detections_per_img]
         row, label = row[visible], label[visible]
-        return found[visible], scores[row, label], label
+        return clipped[visible], scores[row, label], label

@@ -9,9 +9,9 @@ from torchvision.ops import MultiScaleRoIAlign
 
 SLACK = 1e-4
 """Cells by which rounding may put a sample past the map's border, on which it then lies."""
-BOXES_AT_ONCE = 8
-"""A box at the full width of 1024 pixels needs 2 MB between its two products. On a CPU 8 at once took half the time of
-64, which no cache holds."""
+BOX_CHUNK = 8
+"""A box at the full width of 1024 pixels needs 2 MB between its two products. On a CPU chunks of 8 boxes took half the
+time of 64, which no cache holds."""
 
 
 def crop_and_resize(feature: Tensor, boxes: Tensor, *, cells: int) -> Tensor:
@@ -19,13 +19,13 @@ def crop_and_resize(feature: Tensor, boxes: Tensor, *, cells: int) -> Tensor:
 
         row i of a crop lies at  y1 * (H - 1) + i * (y2 - y1) * (H - 1) / (cells - 1),  columns likewise
 
-    The first and the last sample lie on the box's sides, values between cells are bilinear, and samples outside
-    the map are 0. There is no half-cell offset and one sample per cell: neither RoIAlign nor RoIPool. As
-    weights along rows and along columns, a crop is two small matrix products, as in `SeparableRoIAlign`.
+    The first and the last sample lie on the box's sides, values between cells are bilinear, and samples outside the map
+    are 0: neither RoIAlign (half-cell offset, several samples per cell) nor RoIPool. A crop is two small matrix
+    products, of weights along rows and along columns.
 
     Args:
         feature: (C, H, W), float32 or float64.
-        boxes: (K, 4) xyxy as shares of the image, of the same type; they may leave [0, 1] and may be inverted.
+        boxes: (K, 4) xyxy relative to the image, of the same type; they may leave [0, 1] and may be inverted.
         cells: samples along each side, 2 or more.
     """
     channels, height, width = feature.shape
@@ -33,14 +33,14 @@ def crop_and_resize(feature: Tensor, boxes: Tensor, *, cells: int) -> Tensor:
     columns = _weights(boxes[:, 0], boxes[:, 2], cells=cells, size=width)
     by_row = feature.permute(1, 2, 0).reshape(height, width * channels)
     crops = [
-        torch.matmul(across[:, None], (down.reshape(-1, height) @ by_row).view(len(down), cells, width, channels))
-        for down, across in zip(rows.split(BOXES_AT_ONCE), columns.split(BOXES_AT_ONCE), strict=True)
+        torch.matmul(column[:, None], (row.reshape(-1, height) @ by_row).view(len(row), cells, width, channels))
+        for row, column in zip(rows.split(BOX_CHUNK), columns.split(BOX_CHUNK), strict=True)
     ]
     return torch.cat(crops).permute(0, 3, 1, 2)
 
 
 def _weights(low: Tensor, high: Tensor, *, cells: int, size: int) -> Tensor:
-    """Return how much each of `size` map cells gives to each of `cells` samples, (K, cells, size)."""
+    """Return the bilinear weight of each of `size` map cells in each of `cells` samples, (K, cells, size)."""
     step = (high - low) * (size - 1) / (cells - 1)
     position = low[:, None] * (size - 1) + torch.arange(cells, device=low.device) * step[:, None]
     inside = (position >= -SLACK) & (position <= size - 1 + SLACK)
@@ -50,9 +50,9 @@ def _weights(low: Tensor, high: Tensor, *, cells: int, size: int) -> Tensor:
 
 
 class CropAndResize(MultiScaleRoIAlign):
-    """Gives the second stage's crops as the original detector does: 14x14 samples, then a 2x2 maximum.
+    """The original detector's crops: 14x14 samples, then a 2x2 maximum.
 
-    A torchvision `MultiScaleRoIAlign` by type only, which `FasterRCNN` asks for.
+    A `MultiScaleRoIAlign` by type only, which `FasterRCNN` asks for.
 
     Args:
         output_size: cells of a crop along each side, after the maximum.
@@ -67,7 +67,7 @@ class CropAndResize(MultiScaleRoIAlign):
         self.cells = 2 * output_size
 
     def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
-        """Return the crops (sum of boxes, channels, output_size, output_size) in float32.
+        """Return the crops (boxes of all images, channels, output_size, output_size) in float32.
 
         Args:
             x: one feature map (images, channels, height, width) under the name "0".
@@ -76,17 +76,17 @@ class CropAndResize(MultiScaleRoIAlign):
                 is the size that the map covers.
         """
         feature = x["0"]
-        height = max(height for height, _ in image_shapes)
-        width = max(width for _, width in image_shapes)
+        height, width = (max(sides) for sides in zip(*image_shapes, strict=True))
         # A bf16 product would round the bilinear weights to three digits, so autocast stays out.
         with torch.autocast(feature.device.type, enabled=False):
             crops = [
-                crop_and_resize(one.float(), _as_shares(own.float(), height=height, width=width), cells=self.cells)
-                for one, own in zip(feature, boxes, strict=True)
+                crop_and_resize(image.float(), _relative(each.float(), height, width), cells=self.cells)
+                for image, each in zip(feature, boxes, strict=True)
             ]
         return F.max_pool2d(torch.cat(crops), 2)
 
 
-def _as_shares(boxes: Tensor, *, height: int, width: int) -> Tensor:
+def _relative(boxes: Tensor, height: int, width: int) -> Tensor:
+    # By columns: a tensor of the sides would be copied to a GPU, and waited for.
     x1, y1, x2, y2 = boxes.unbind(-1)
     return torch.stack((x1 / width, y1 / height, x2 / width, y2 / height), -1)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torchvision.models.detection.transform import resize_boxes
 from torchvision.ops import clip_boxes_to_image
 
-from smoothiou.detectors.crops import Seen, Size, crop, evaluating, propose, see
-from smoothiou.detectors.torchvision import check_stage
+from smoothiou.detectors.features import ImageFeatures, crop, eval_mode, extract_features, propose
+from smoothiou.detectors.hosts import check_stages
 from smoothiou.errors import ConfigError
 
 
@@ -19,7 +19,7 @@ from smoothiou.errors import ConfigError
 def detect(
     model: nn.Module, images: list[Tensor], *, probes: Sequence[tuple[Tensor, Tensor]] | None = None
 ) -> list[dict[str, Tensor]]:
-    """Return what a detector sees, together with what its box regression alone does.
+    """Return a detector's detections, and what its box regression alone does.
 
     Args:
         model: a torchvision Faster R-CNN; it runs in eval mode and is left in the mode it was in.
@@ -40,24 +40,18 @@ def detect(
     Reference:
         Smooth IoU, section 4.1 (mean IoU of the boxes of all images).
     """
-    for stage in ("rpn", "roi"):
-        check_stage(model, stage)
+    check_stages(model, ("rpn", "roi"))
     if probes is not None and len(probes) != len(images):
         raise ConfigError(f"probes: expected one pair for each of {len(images)} images, got {len(probes)}.")
     if not images:
         return []
-    with evaluating(model):
+    with eval_mode(model):
         return _detect(model, images, probes)
 
 
 @torch.no_grad()
 def refine(model: nn.Module, images: list[Tensor], probes: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
-    """Return what the second stage alone makes of boxes that are given to it: `probe_boxes` of `detect`, faster.
-
-    Args:
-        model: a torchvision Faster R-CNN; it runs in eval mode and is left in the mode it was in.
-        images: float tensors (3, H, W) in [0, 1] on the model's device; sizes may differ.
-        probes: for each image, boxes (P, 4) xyxy in its pixels and their labels (P,) from 1.
+    """Return `probe_boxes` of `detect` alone, faster; arguments as there.
 
     Returns:
         Per image, the probes (P, 4) decoded with their own labels, clipped, in its pixels.
@@ -65,9 +59,9 @@ def refine(model: nn.Module, images: list[Tensor], probes: Sequence[tuple[Tensor
     Raises:
         ConfigError: no Faster R-CNN.
     """
-    check_stage(model, "roi")
-    with evaluating(model):
-        return _refine(model, see(model, images), probes)
+    check_stages(model, ("roi",))
+    with eval_mode(model):
+        return _refine(model, extract_features(model, images), probes)
 
 
 def _detect(
@@ -75,57 +69,46 @@ def _detect(
 ) -> list[dict[str, Tensor]]:
     # These lines are those of GeneralizedRCNN.forward and RoIHeads.forward, in their order, so that the
     # detections equal theirs to the last bit.
-    seen = see(model, images)
-    sizes, originals = seen.sizes, seen.originals
-    proposals = propose(model, seen)
+    features = extract_features(model, images)
+    proposals = propose(model, features)
     heads = model.roi_heads
-    class_logits, deltas = heads.box_predictor(heads.box_head(crop(model, seen, proposals)))
-    boxes, scores, labels = heads.postprocess_detections(class_logits, deltas, proposals, sizes)
+    class_logits, deltas = heads.box_predictor(heads.box_head(crop(model, features, proposals)))
+    detections = heads.postprocess_detections(class_logits, deltas, proposals, features.sizes)
     results: list[dict[str, Tensor]] = [
-        {"boxes": own, "labels": label, "scores": score}
-        for own, score, label in zip(boxes, scores, labels, strict=True)
+        {"boxes": boxes, "labels": labels, "scores": scores} for boxes, scores, labels in zip(*detections, strict=True)
     ]
-    results = model.transform.postprocess(results, sizes, originals)
+    results = model.transform.postprocess(results, features.sizes, features.originals)
 
     best = class_logits[:, 1:].argmax(dim=1) + 1  # class 0 is the background
-    raw = _decode(heads, deltas, proposals, best, sizes, originals)
-    for result, own in zip(results, raw, strict=True):
-        result["raw_boxes"] = own
+    for result, boxes in zip(results, _decode(heads, deltas, proposals, best, features), strict=True):
+        result["raw_boxes"] = boxes
     if probes is not None:
-        for result, own in zip(results, _refine(model, seen, probes), strict=True):
-            result["probe_boxes"] = own
+        for result, boxes in zip(results, _refine(model, features, probes), strict=True):
+            result["probe_boxes"] = boxes
     return results
 
 
-def _refine(model: Any, seen: Seen, probes: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
-    """Push probe boxes through the second stage.
-
-    In a pass of their own: joined to the proposals they would change the order of sums, and so the last bits
-    of the detections.
-    """
-    proposals = seen.resized([boxes for boxes, _ in probes])
+def _refine(model: Any, features: ImageFeatures, probes: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
+    # In a pass of their own: joined to the proposals they would change the order of sums, and so the last bits of the
+    # detections.
+    proposals = features.resize([boxes for boxes, _ in probes])
     labels = torch.cat([label.to(proposals[0].device).reshape(-1) for _, label in probes])
     if len(labels) == 0:
         return proposals
     heads = model.roi_heads
-    _, deltas = heads.box_predictor(heads.box_head(crop(model, seen, proposals)))
-    return _decode(heads, deltas, proposals, labels, seen.sizes, seen.originals)
+    _, deltas = heads.box_predictor(heads.box_head(crop(model, features, proposals)))
+    return _decode(heads, deltas, proposals, labels, features)
 
 
 def _decode(
-    heads: Any,
-    deltas: Tensor,
-    proposals: list[Tensor],
-    labels: Tensor,
-    sizes: list[Size],
-    originals: list[Size],
+    heads: Any, deltas: Tensor, proposals: list[Tensor], labels: Tensor, features: ImageFeatures
 ) -> list[Tensor]:
     """Return the boxes (N, 4) of each image, of the class `labels`, clipped, in pixels of the original."""
     # The shape is spelled out because torchvision's decode does not split the classes of an empty batch.
     decoded = heads.box_coder.decode(deltas, proposals).reshape(len(labels), deltas.shape[1] // 4, 4)
     chosen = decoded[torch.arange(len(labels), device=labels.device), labels]
-    per_image = chosen.split([len(own) for own in proposals])
+    per_image = chosen.split([len(boxes) for boxes in proposals])
     return [
-        resize_boxes(clip_boxes_to_image(own, size), list(size), list(original))
-        for own, size, original in zip(per_image, sizes, originals, strict=True)
+        resize_boxes(clip_boxes_to_image(boxes, size), list(size), list(original))
+        for boxes, size, original in zip(per_image, features.sizes, features.originals, strict=True)
     ]

@@ -1,7 +1,7 @@
-"""Inception V2 in the two halves that Faster R-CNN makes of it, with TensorFlow's padding and its layer names.
+"""Inception V2 in the two halves that Faster R-CNN uses, with TensorFlow's padding and its layer names.
 
-Layers are called as in the original graph (`Mixed_4e`, `Branch_0`, `Conv2d_0a_1x1`), so that weights trained
-there are found by a rule and not by a table.
+Layers are named as in the original graph (`Mixed_4e`, `Branch_0`, `Conv2d_0a_1x1`), so that its weights are found by a
+rule and not by a table.
 """
 
 from __future__ import annotations
@@ -21,13 +21,12 @@ EPSILON = 0.001
 
 
 class Block(NamedTuple):
-    """A `Mixed` block in numbers.
+    """Channels of a `Mixed` block.
 
     Args:
-        branches: widths of the layers of each convolutional branch; the first layer is 1x1, the others 3x3.
+        branches: of the layers of each convolutional branch; the first layer is 1x1, the others 3x3.
         pool: the 3x3 pool of the last branch, "average" or "max".
-        width: of the 1x1 layer behind that pool; None where there is no such layer and the block halves the map,
-            by the last layers of its branches and the pool.
+        width: of the 1x1 layer behind that pool; None for a block without it, which halves the map.
     """
 
     branches: tuple[tuple[int, ...], ...]
@@ -50,12 +49,12 @@ BLOCKS = {
 
 
 def same_padding(size: int, *, kernel: int, stride: int) -> tuple[int, int]:
-    """Return how many cells TensorFlow's "SAME" adds before and after `size` cells.
+    """Return the padding of TensorFlow's "SAME" before and after `size` cells.
 
         outputs = ceil(size / stride)
         total   = max((outputs - 1) * stride + kernel - size, 0);  before = floor(total / 2), after = the rest
 
-    With stride 2 the two differ for every even size, where symmetric padding would shift the map by a cell.
+    With stride 2 they differ for every even size, where symmetric padding would shift the map by a cell.
     """
     total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
@@ -68,29 +67,21 @@ def _pad(x: Tensor, *, kernel: int, stride: int, value: float = 0.0) -> Tensor:
 
 
 class SameConv2d(nn.Conv2d):
-    """A convolution without bias that pads as TensorFlow's "SAME" does, for the size at hand.
+    """A convolution without bias, padded as TensorFlow's "SAME" for any size; `kernel` is odd."""
 
-    Args:
-        inputs: channels that come in.
-        outputs: channels that go out.
-        kernel: side of the kernel, odd.
-        stride: cells between two outputs.
-        groups: as in `nn.Conv2d`.
-    """
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1) -> None:
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, groups: int = 1) -> None:
         # With stride 1 and an odd kernel "SAME" is symmetric, whatever the size.
         padding = kernel // 2 if stride == 1 else 0
-        super().__init__(inputs, outputs, kernel, stride=stride, padding=padding, groups=groups, bias=False)
+        super().__init__(in_channels, out_channels, kernel, stride=stride, padding=padding, groups=groups, bias=False)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return (N, outputs, ceil(H / stride), ceil(W / stride))."""
+        """Return (N, out_channels, ceil(H / stride), ceil(W / stride))."""
         stride = self.stride[0]
         return super().forward(input if stride == 1 else _pad(input, kernel=self.kernel_size[0], stride=stride))
 
 
 class SameMaxPool2d(nn.Module):
-    """A maximum over 3x3 cells, padded as TensorFlow's "SAME" does; padding is never the maximum."""
+    """A maximum over 3x3 cells, padded as TensorFlow's "SAME"; padding is never the maximum."""
 
     def __init__(self, *, stride: int) -> None:
         super().__init__()
@@ -102,29 +93,27 @@ class SameMaxPool2d(nn.Module):
 
 
 class SameAvgPool2d(nn.AvgPool2d):
-    """A mean over 3x3 cells with stride 1: at the border the mean of the cells that are there."""
+    """A mean over 3x3 cells with stride 1, at the border over the cells inside."""
 
     def __init__(self) -> None:
         super().__init__(3, stride=1, padding=1, count_include_pad=False)
 
 
 class StoredNorm2d(nn.Module):
-    """A batch norm that uses its stored mean and variance in training too, and learns scale and shift.
+    """A batch norm with stored mean and variance in training too, and trained scale and shift.
 
         y = (x - mean) / sqrt(variance + 0.001) * weight + bias
 
-    What the original detector does: a batch of one image says little about statistics.
-
-    Args:
-        channels: of the input.
+    As the original detector has it: a batch of one image says little about statistics.
     """
+
+    running_mean: Tensor
+    running_var: Tensor
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
-        self.running_mean: Tensor
-        self.running_var: Tensor
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
 
@@ -133,7 +122,7 @@ class StoredNorm2d(nn.Module):
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=EPSILON)
 
 
-def _live_norm(channels: int) -> nn.Module:
+def _batch_norm(channels: int) -> nn.Module:
     # The original's decay of statistics, 0.9997, needs ten thousand steps from random weights; this is torch's 0.9.
     return nn.BatchNorm2d(channels, eps=EPSILON)
 
@@ -142,61 +131,56 @@ class ConvUnit(nn.Module):
     """Convolution without bias, batch norm, ReLU.
 
     Args:
-        inputs: channels that come in.
-        outputs: channels that go out.
-        kernel: side of the kernel.
-        stride: 1 or 2.
         norm: channels -> batch norm.
-        spread: standard deviation of the initial weights, a normal distribution cut off at two of them; None
-            for Glorot's uniform one.
+        std: of the initial weights, a normal distribution truncated at two of it; None for Glorot's uniform one.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int, *, norm: Norm, stride: int = 1, spread: float | None = None
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        *,
+        norm: Norm,
+        stride: int = 1,
+        std: float | None = None,
     ) -> None:
         super().__init__()
-        self.conv = SameConv2d(inputs, outputs, kernel, stride=stride)
-        self.norm = norm(outputs)
-        self.outputs = outputs
-        if spread is None:
+        self.conv = SameConv2d(in_channels, out_channels, kernel, stride=stride)
+        self.norm = norm(out_channels)
+        if std is None:
             nn.init.xavier_uniform_(self.conv.weight)
         else:
-            truncated_normal(self.conv.weight, spread)
+            truncated_normal(self.conv.weight, std)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (N, outputs, ceil(H / stride), ceil(W / stride))."""
+        """Return (N, out_channels, ceil(H / stride), ceil(W / stride))."""
         return F.relu(self.norm(self.conv(x)))
 
 
 class SeparableUnit(nn.Module):
-    """The root: a 7x7 filter per input channel with stride 2, a 1x1 layer, then one batch norm and ReLU.
+    """The root: 7x7 filters with stride 2 on each channel of the image, a 1x1 layer, batch norm, ReLU.
 
     Args:
-        outputs: channels that go out.
-        multiplier: filters for each of the three channels of the image; output c * multiplier + m is filter m
-            of channel c.
+        multiplier: filters per channel; output c * multiplier + m is filter m of channel c.
         norm: channels -> batch norm.
     """
 
-    def __init__(self, outputs: int, *, multiplier: int, norm: Norm) -> None:
+    def __init__(self, out_channels: int, *, multiplier: int, norm: Norm) -> None:
         super().__init__()
         self.depthwise = SameConv2d(3, 3 * multiplier, 7, stride=2, groups=3)
-        self.pointwise = SameConv2d(3 * multiplier, outputs, 1)
-        self.norm = norm(outputs)
+        self.pointwise = SameConv2d(3 * multiplier, out_channels, 1)
+        self.norm = norm(out_channels)
         for layer in (self.depthwise, self.pointwise):
             truncated_normal(layer.weight, 1.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (N, outputs, ceil(H / 2), ceil(W / 2)) of images (N, 3, H, W)."""
+        """Return (N, out_channels, ceil(H / 2), ceil(W / 2)) of images (N, 3, H, W)."""
         return F.relu(self.norm(self.pointwise(self.depthwise(x))))
 
 
 class Branches(nn.Module):
-    """Branches side by side on the same map, their channels joined in order.
-
-    Args:
-        branches: `Branch_0`, `Branch_1`, ...
-    """
+    """`Branch_0`, `Branch_1`, ... side by side on the same map, their channels concatenated."""
 
     def __init__(self, branches: list[nn.Sequential]) -> None:
         super().__init__()
@@ -213,58 +197,54 @@ class _Builder:
 
     def __init__(self, *, depth_multiplier: float, stored_statistics: bool) -> None:
         self.depth_multiplier = depth_multiplier
-        self.norm: Norm = StoredNorm2d if stored_statistics else _live_norm
+        self.norm: Norm = StoredNorm2d if stored_statistics else _batch_norm
 
     def width(self, channels: int) -> int:
         return max(int(channels * self.depth_multiplier), 16)
 
     def root(self) -> SeparableUnit:
-        outputs = self.width(64)
-        return SeparableUnit(outputs, multiplier=min(outputs // 3, 8), norm=self.norm)
+        channels = self.width(64)
+        return SeparableUnit(channels, multiplier=min(channels // 3, 8), norm=self.norm)
 
-    def unit(self, inputs: int, width: int, kernel: int, *, stride: int = 1, spread: float | None = None) -> ConvUnit:
-        return ConvUnit(inputs, self.width(width), kernel, norm=self.norm, stride=stride, spread=spread)
+    def unit(self, in_channels: int, width: int, kernel: int, *, stride: int = 1, std: float | None = None) -> ConvUnit:
+        return ConvUnit(in_channels, self.width(width), kernel, norm=self.norm, stride=stride, std=std)
 
-    def branch(self, inputs: int, widths: tuple[int, ...], *, stride: int) -> nn.Sequential:
+    def branch(self, in_channels: int, widths: tuple[int, ...], *, stride: int) -> nn.Sequential:
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         for index, width in enumerate(widths):
-            last = index == len(widths) - 1
-            name = "1a_3x3" if last and stride == 2 else f"0{'abc'[index]}_{'3x3' if index else '1x1'}"
-            layers[f"Conv2d_{name}"] = unit = self.unit(
-                inputs,
-                width,
-                3 if index else 1,
-                stride=stride if last else 1,
-                spread=0.09 if index == 0 and not last else None,
-            )
-            inputs = unit.outputs
+            last, kernel = index == len(widths) - 1, 3 if index else 1
+            name = "1a_3x3" if last and stride == 2 else f"0{'abc'[index]}_{kernel}x{kernel}"
+            std = 0.09 if index == 0 and not last else None
+            layers[f"Conv2d_{name}"] = self.unit(in_channels, width, kernel, stride=stride if last else 1, std=std)
+            in_channels = self.width(width)
         return nn.Sequential(layers)
 
-    def pool_branch(self, inputs: int, block: Block) -> nn.Sequential:
+    def pool_branch(self, in_channels: int, block: Block) -> nn.Sequential:
         if block.width is None:
             return nn.Sequential(OrderedDict(MaxPool_1a_3x3=SameMaxPool2d(stride=2)))
         pool = SameMaxPool2d(stride=1) if block.pool == "max" else SameAvgPool2d()
-        return nn.Sequential(OrderedDict(Pool_0a_3x3=pool, Conv2d_0b_1x1=self.unit(inputs, block.width, 1, spread=0.1)))
+        unit = self.unit(in_channels, block.width, 1, std=0.1)
+        return nn.Sequential(OrderedDict(Pool_0a_3x3=pool, Conv2d_0b_1x1=unit))
 
-    def blocks(self, inputs: int, names: str) -> tuple[OrderedDict[str, nn.Module], int]:
-        """Return the blocks of these names behind each other, and the channels that leave the last."""
+    def blocks(self, in_channels: int, names: str) -> tuple[OrderedDict[str, nn.Module], int]:
+        """Return these blocks in sequence, and the channels of the last."""
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         for name in names.split():
             block = BLOCKS[name]
             stride = 2 if block.width is None else 1
-            branches = [self.branch(inputs, widths, stride=stride) for widths in block.branches]
-            layers[name] = Branches([*branches, self.pool_branch(inputs, block)])
-            behind_pool = inputs if block.width is None else self.width(block.width)
-            inputs = sum(self.width(widths[-1]) for widths in block.branches) + behind_pool
-        return layers, inputs
+            branches = [self.branch(in_channels, widths, stride=stride) for widths in block.branches]
+            layers[name] = Branches([*branches, self.pool_branch(in_channels, block)])
+            pooled = in_channels if block.width is None else self.width(block.width)
+            in_channels = sum(self.width(widths[-1]) for widths in block.branches) + pooled
+        return layers, in_channels
 
 
 class InceptionV2Features(nn.Sequential):
-    """Stage 1: images (N, 3, H, W) in [-1, 1] to the map of `Mixed_4e`, (N, 576, H / 16, W / 16) rounded up.
+    """Stage 1: images (N, 3, H, W) in [-1, 1] to the map of `Mixed_4e`, (N, 576, ceil(H / 16), ceil(W / 16)).
 
     Args:
-        stored_statistics: batch norms use stored statistics in training too (`StoredNorm2d`), the choice for
-            pretrained weights; else those of each batch.
+        stored_statistics: whether batch norms use stored statistics in training too (`StoredNorm2d`), as pretrained
+            weights should; else those of each batch.
         depth_multiplier: factor on all widths, none of which falls below 16.
 
     Reference:
@@ -277,7 +257,7 @@ class InceptionV2Features(nn.Sequential):
         stem: OrderedDict[str, nn.Module] = OrderedDict(
             Conv2d_1a_7x7=build.root(),
             MaxPool_2a_3x3=SameMaxPool2d(stride=2),
-            Conv2d_2b_1x1=build.unit(build.width(64), 64, 1, spread=0.1),
+            Conv2d_2b_1x1=build.unit(build.width(64), 64, 1, std=0.1),
             Conv2d_2c_3x3=build.unit(build.width(64), 192, 3),
             MaxPool_3a_3x3=SameMaxPool2d(stride=2),
         )
@@ -292,14 +272,13 @@ class InceptionV2Head(nn.Sequential):
     """Stage 2: crops (K, 576, 7, 7) through `Mixed_5a` to `Mixed_5c`, averaged to (K, 1024).
 
     Args:
-        inputs: channels of the crops.
-        stored_statistics: as in `InceptionV2Features`.
-        depth_multiplier: as there.
+        in_channels: of the crops.
+        stored_statistics, depth_multiplier: as in `InceptionV2Features`.
     """
 
-    def __init__(self, inputs: int, *, stored_statistics: bool, depth_multiplier: float = 1.0) -> None:
+    def __init__(self, in_channels: int, *, stored_statistics: bool, depth_multiplier: float = 1.0) -> None:
         build = _Builder(depth_multiplier=depth_multiplier, stored_statistics=stored_statistics)
-        blocks, channels = build.blocks(inputs, "Mixed_5a Mixed_5b Mixed_5c")
+        blocks, channels = build.blocks(in_channels, "Mixed_5a Mixed_5b Mixed_5c")
         super().__init__(blocks)
         self.out_channels = channels
 
@@ -308,6 +287,6 @@ class InceptionV2Head(nn.Sequential):
         return super().forward(input).mean(dim=(-2, -1))
 
 
-def truncated_normal(weight: Tensor, spread: float) -> None:
-    """Fill a tensor from a normal distribution that is cut off at two standard deviations, as TensorFlow does."""
-    nn.init.trunc_normal_(weight, std=spread, a=-2 * spread, b=2 * spread)
+def truncated_normal(weight: Tensor, std: float) -> None:
+    """Fill a tensor from a normal distribution truncated at two standard deviations, as TensorFlow does."""
+    nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)

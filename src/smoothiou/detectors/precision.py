@@ -14,9 +14,9 @@ Model = TypeVar("Model", bound=nn.Module)
 def keep_boxes_in_float32(model: Model) -> Model:
     """Make a torchvision Faster R-CNN compute anchors, proposals and boxes in float32 under autocast.
 
-    torchvision gives anchors the type of the features and decodes in the type of the deltas. In bfloat16 a
-    coordinate near 300 is then a multiple of 2 pixels, and so are the proposals and even the targets. The
-    convolutions and matrix products stay in half precision; without autocast nothing changes.
+    torchvision gives anchors the type of the features and decodes in the type of the deltas. In bfloat16 a coordinate
+    near 300 is then a multiple of 2 pixels, also of proposals and targets. Convolutions and matrix products stay in
+    half precision; without autocast nothing changes.
 
     Args:
         model: the detector, changed in place.
@@ -31,7 +31,7 @@ def keep_boxes_in_float32(model: Model) -> Model:
     return model
 
 
-def _widen_output(module: nn.Module, inputs: Any, output: Any) -> Any:
+def _widen_output(module: nn.Module, args: Any, output: Any) -> Any:
     return _widen(output)
 
 

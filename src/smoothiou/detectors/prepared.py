@@ -1,4 +1,4 @@
-"""Training images normalised and resized ahead of the step, so that they can be kept: the same numbers, once."""
+"""Training images normalised and resized ahead of the step, so that they can be cached, with the same numbers."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ PREPARED = "prepared"
 """Key of targets whose images and boxes have been prepared."""
 
 
-class _TakesPrepared:
-    """Lets prepared images pass a transform, of which only the batch is left to do."""
+class _AcceptsPrepared:
+    """A transform that only batches images which are prepared."""
 
     def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
         """Return the batch and the targets, as torchvision's transform does."""
@@ -29,18 +29,18 @@ class _TakesPrepared:
         if not targets or PREPARED not in targets[0]:
             return transform.forward(images, targets)
         parts: Any = self
-        for _ in images:  # a draw that has one outcome; the sampling behind it is to meet the same generator
+        for _ in images:  # one outcome, but the sampling that follows must find the generator in the same state
             parts.torch_choice(parts.min_size)
         sizes = [(image.shape[-2], image.shape[-1]) for image in images]
         batch = parts.batch_images(images, size_divisible=parts.size_divisible)
         return ImageList(batch, sizes), [dict(target) for target in targets]
 
 
-class PreparedTransform(_TakesPrepared, GeneralizedRCNNTransform):
+class PreparedTransform(_AcceptsPrepared, GeneralizedRCNNTransform):
     """torchvision's transform, for images that may be prepared."""
 
 
-class PreparedTensorFlowTransform(_TakesPrepared, TensorFlowTransform):
+class PreparedTensorFlowTransform(_AcceptsPrepared, TensorFlowTransform):
     """TensorFlow's transform, for images that may be prepared."""
 
 
@@ -51,17 +51,16 @@ _CLASSES: dict[type, type] = {
 
 
 def take_prepared(model: nn.Module) -> Prepare | None:
-    """Let a detector train on prepared images as well, and return what prepares one.
+    """Let a detector train on prepared images as well, and return the function that prepares one.
 
-    Losses stay what they are, bit for bit: it is the transform's own code that runs, only earlier. Images that are
-    not prepared are treated as ever.
+    Losses stay the same to the bit: the transform's own code runs, only earlier. Other images are treated as before.
 
     Args:
         model: a torchvision Faster R-CNN, changed in place.
 
     Returns:
-        A function from an image (uint8, (3, H, W)) and its target to both as the transform leaves them; None where
-        the transform is another, or draws the size of each image anew.
+        A function from an image (uint8, (3, H, W)) and its target to both after the transform; None for another
+        transform, and for one that draws the size of each image at random.
     """
     transform: Any = getattr(model, "transform", None)
     if type(transform) in _CLASSES.values():
@@ -71,11 +70,11 @@ def take_prepared(model: nn.Module) -> Prepare | None:
     else:
         return None
     transform.__class__ = kind
-    own = copy.deepcopy(transform).eval()  # in eval mode it draws nothing
+    frozen = copy.deepcopy(transform).eval()  # in eval mode it draws nothing
 
     def prepare(image: Tensor, target: Target) -> tuple[Tensor, Target]:
         with torch.no_grad():
-            resized, result = own.resize(own.normalize(image.float().div_(255)), dict(target))
+            resized, result = frozen.resize(frozen.normalize(image.float().div_(255)), dict(target))
             if "ignore" in target:
                 old, new = list(image.shape[-2:]), list(resized.shape[-2:])
                 result["ignore"] = resize_boxes(target["ignore"], old, new)

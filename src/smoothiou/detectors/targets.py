@@ -1,4 +1,4 @@
-"""What training targets may hold beyond torchvision's: `ignore` boxes, and a check of the boxes' numbers."""
+"""Training targets beyond torchvision's: `ignore` boxes, and a check that boxes are finite."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from torchvision.models.detection.transform import resize_boxes
 from smoothiou.errors import DataError
 
 IGNORE_SHARE = 0.5
-"""A negative whose area lies on one ignore box to at least this share is no negative."""
+"""A negative of which one ignore box covers at least this share is not sampled."""
 
 
 def prepare_targets(
-    transform: nn.Module, inputs: tuple[Any, ...], output: tuple[ImageList, list[dict[str, Tensor]] | None]
+    transform: nn.Module, args: tuple[Any, ...], output: tuple[ImageList, list[dict[str, Tensor]] | None]
 ) -> tuple[ImageList, list[dict[str, Tensor]] | None] | None:
     """Resize the ignore boxes of the targets as torchvision's transform resized the other boxes.
 
     A forward hook of the model's transform; without ignore boxes it changes nothing.
 
     Raises:
-        DataError: a box is not finite (found on CPU tensors only: on a GPU the look would make the CPU wait,
-            and the loss becomes NaN there), or `ignore` is not of shape (M, 4).
+        DataError: a box is not finite (checked on the CPU only: on a GPU it would be a device sync, and the loss
+            becomes NaN there), or `ignore` is not of shape (M, 4).
     """
     images, targets = output
     if targets is None:
         return None
-    originals = inputs[0]
+    originals = args[0]
     prepared = []
     for index, (target, original, size) in enumerate(zip(targets, originals, images.image_sizes, strict=True)):
         _check_finite(target["boxes"], f"targets[{index}]['boxes']")
@@ -63,8 +63,8 @@ def spare_ignored(labels: list[Tensor], boxes: list[Tensor], targets: list[dict[
         targets: of each image; "ignore" (M, 4) is optional.
     """
     return [
-        own if (ignore := target.get("ignore")) is None or ignore.numel() == 0 else _spare(own, where, ignore)
-        for own, where, target in zip(labels, boxes, targets, strict=True)
+        label if (ignore := target.get("ignore")) is None or ignore.numel() == 0 else _spare(label, each, ignore)
+        for label, each, target in zip(labels, boxes, targets, strict=True)
     ]
 
 
@@ -73,6 +73,6 @@ def _spare(labels: Tensor, boxes: Tensor, ignore: Tensor) -> Tensor:
     corner = torch.maximum(boxes[:, None, :2], ignore[None, :, :2])
     inter = (torch.minimum(boxes[:, None, 2:], ignore[None, :, 2:]) - corner).clamp(min=0).prod(dim=2)
     area = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
-    # A product, not a quotient: a box without area lies on nothing.
+    # A product, not a quotient, so that a box without area lies on nothing.
     lies_on = ((inter >= IGNORE_SHARE * area[:, None]) & (inter > 0)).any(dim=1)
     return labels.masked_fill((labels == 0) & lies_on, -1)

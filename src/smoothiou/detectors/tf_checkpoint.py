@@ -1,8 +1,8 @@
-"""TensorFlow's checkpoints without TensorFlow: names and places from the `.index` file, numbers from the `.data` files.
+"""TensorFlow's checkpoints without TensorFlow: names and offsets from the `.index` file, numbers from `.data` files.
 
-The index is a sorted table in blocks (LevelDB's format, uncompressed): at its end a footer says where the index
-block is, which says where the data blocks are, which hold pairs of variable name and small message (protobuf).
-Each block and each variable has a CRC-32C, and everything is checked before it is believed.
+The index is a sorted table in blocks (LevelDB's format, uncompressed): a footer at its end points to the index block,
+which points to the data blocks, which hold pairs of variable name and small message (protobuf). Each block and each
+variable has a CRC-32C, and is used only after its check.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from google_crc32c import value as crc32c
 from torch import Tensor
 
-from smoothiou.detectors.crc32c import crc32c, unmask
 from smoothiou.errors import CheckpointError
 from smoothiou.files import open_regular, printable, read_bytes, short
 
@@ -26,7 +26,7 @@ FOOTER = 48
 TRAILER = 5
 """Behind each block: one byte of compression, four bytes of masked CRC of the block and that byte."""
 TYPES = {1: np.dtype("<f4"), 2: np.dtype("<f8"), 3: np.dtype("<i4"), 9: np.dtype("<i8"), 19: np.dtype("<f2")}
-"""TensorFlow's numbers for the types of numbers."""
+"""Types of numbers by TensorFlow's enumeration."""
 MAX_INDEX = 2**22
 """Bytes of an index; that of the paper's checkpoint has 15 kB."""
 MAX_KEY = 512
@@ -40,14 +40,14 @@ class _Fault(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Variable:
-    """Where a variable lies and what it is.
+    """Where a variable is stored.
 
     Args:
         dtype: TensorFlow's number of its type.
         shape: as TensorFlow orders it.
         shard: number of its data file, from 0.
         offset: its first byte there.
-        size: its bytes.
+        size: in bytes.
         crc: CRC-32C of these bytes, unmasked.
         partitioned: whether it is stored in parts under other names.
     """
@@ -63,7 +63,7 @@ class Variable:
 
 @dataclass(frozen=True, kw_only=True)
 class TensorFlowCheckpoint:
-    """A checkpoint whose index was read; its variables are read and checked one by one, when asked for.
+    """A checkpoint whose index was read; each variable is read and checked when asked for.
 
     Args:
         index: path of the `.index` file.
@@ -74,10 +74,6 @@ class TensorFlowCheckpoint:
     index: Path
     shards: int
     variables: Mapping[str, Variable]
-
-    def data_file(self, shard: int) -> Path:
-        """Return the path of a data file."""
-        return self.index.with_suffix(f".data-{shard:05d}-of-{self.shards:05d}")
 
     def read(self, name: str) -> Tensor:
         """Return a variable with its own type and shape.
@@ -92,30 +88,30 @@ class TensorFlowCheckpoint:
             raise CheckpointError(f"{self.index}: {name} is stored in parts, which is not supported.")
         if variable.dtype not in TYPES:
             raise CheckpointError(
-                f"{self.index}: {name} is of TensorFlow's type {variable.dtype}, which is no type of numbers here.",
-                hint=f"Known: {', '.join(f'{number} ({dtype.name})' for number, dtype in TYPES.items())}.",
+                f"{self.index}: {name} is of TensorFlow's type {variable.dtype}, which is not supported.",
+                hint=f"Supported: {', '.join(f'{number} ({dtype.name})' for number, dtype in TYPES.items())}.",
             )
-        dtype = TYPES[variable.dtype]
-        if math.prod(variable.shape) * dtype.itemsize != variable.size:
+        dtype, shape = TYPES[variable.dtype], list(variable.shape)
+        if math.prod(shape) * dtype.itemsize != variable.size:
             raise CheckpointError(
-                f"{self.index}: {name} has shape {list(variable.shape)} of {dtype.name} but {variable.size} bytes.",
-                hint=COPY,
+                f"{self.index}: {name} has shape {shape} of {dtype.name} but {variable.size} bytes.", hint=COPY
             )
-        content = self._bytes(name, variable)
+        content = self._read_bytes(name, variable)
         try:
-            numbers = np.frombuffer(content, dtype).reshape(variable.shape)
-        except ValueError:  # as (0, 2**64 - 1), which has no bytes and no place in numpy
-            raise CheckpointError(f"{self.index}: {name} has the shape {list(variable.shape)}.", hint=COPY) from None
-        return torch.from_numpy(numbers.astype(dtype.newbyteorder("=")))
+            array = np.frombuffer(content, dtype).reshape(shape)
+        except ValueError:  # such as (0, 2**64 - 1), which has no bytes but no numpy array either
+            raise CheckpointError(f"{self.index}: {name} has the shape {shape}.", hint=COPY) from None
+        return torch.from_numpy(array.astype(dtype.newbyteorder("=")))
 
-    def _bytes(self, name: str, variable: Variable) -> bytes:
-        path, end = self.data_file(variable.shard), variable.offset + variable.size
+    def _read_bytes(self, name: str, variable: Variable) -> bytes:
+        path = self.index.with_suffix(f".data-{variable.shard:05d}-of-{self.shards:05d}")
+        end = variable.offset + variable.size
         try:
             with open_regular(path) as file:
-                there = file.seek(0, 2)
-                if end > there:
+                length = file.seek(0, 2)
+                if end > length:
                     raise CheckpointError(
-                        f"{path}: cut off: {name} ends at byte {end:,}, the file at {there:,}.", hint=COPY
+                        f"{path}: cut off: {name} ends at byte {end:,}, the file at {length:,}.", hint=COPY
                     )
                 file.seek(variable.offset)
                 content = file.read(variable.size)
@@ -125,9 +121,9 @@ class TensorFlowCheckpoint:
             raise CheckpointError(f"{path}: no such file.", hint=f"It belongs beside {self.index.name}.") from None
         except OSError as error:
             raise CheckpointError(f"{path}: not readable ({error.strerror}).", hint=COPY) from None
-        if (found := crc32c(content)) != variable.crc:
+        if (crc := crc32c(content)) != variable.crc:
             raise CheckpointError(
-                f"{path}: damaged: {name} has checksum {found:08x}, the index says {variable.crc:08x}.", hint=COPY
+                f"{path}: damaged: {name} has checksum {crc:08x}, expected {variable.crc:08x}.", hint=COPY
             )
         return content
 
@@ -136,8 +132,8 @@ def open_tf_checkpoint(path: str | Path) -> TensorFlowCheckpoint:
     """Read the index of a TensorFlow checkpoint (version 2, as TF 1 and 2 write it).
 
     Args:
-        path: `model.ckpt`, as TensorFlow calls the files `model.ckpt.index` and `model.ckpt.data-*` together; one
-            of these files; or a folder with one checkpoint.
+        path: the prefix `model.ckpt` of `model.ckpt.index` and `model.ckpt.data-*`; one of these files; or a folder
+            with one checkpoint.
 
     Raises:
         CheckpointError: no such file, cut off, damaged, or something else.
@@ -160,14 +156,14 @@ def open_tf_checkpoint(path: str | Path) -> TensorFlowCheckpoint:
 
 def _find_index(path: Path) -> Path:
     if path.is_dir():
-        found = sorted(path.glob("*.index"))
-        if len(found) != 1:
-            names = ", ".join(file.stem for file in found[:3]) or "none"
+        files = sorted(path.glob("*.index"))
+        if len(files) != 1:
+            names = ", ".join(file.stem for file in files[:3]) or "none"
             raise CheckpointError(
-                f"{path}: expected one TensorFlow checkpoint in this folder, got {len(found)} ({names}).",
+                f"{path}: expected one TensorFlow checkpoint in this folder, got {len(files)} ({names}).",
                 hint="Name it: FOLDER/model.ckpt, without .index.",
             )
-        return found[0]
+        return files[0]
     prefix = re.sub(r"\.(index|data-\d+-of-\d+)$", "", path.name)
     index = path.with_name(f"{prefix}.index")
     if not index.is_file():
@@ -183,37 +179,45 @@ def _entries(content: bytes) -> Iterator[tuple[bytes, bytes]]:
     if len(content) < FOOTER or not content.endswith(MAGIC):
         raise _Fault(f"its last {len(MAGIC)} bytes of {len(content):,} are not those of a table; it may be cut off")
     footer = content[-FOOTER:]
-    at = _skip_handle(footer, 0)  # the meta index, which TensorFlow leaves empty
-    before = 0
-    for _, handle in _pairs(_block(content, footer[at:])):
-        offset, behind = _varint(handle, 0)
-        if offset < before:
+    _, _, at = _handle(footer, 0)  # the meta index, which TensorFlow leaves empty
+    last_end = 0
+    for _, value in _pairs(_block(content, *_handle(footer, at)[:2])):
+        offset, size, _ = _handle(value, 0)
+        if offset < last_end:
             raise _Fault(f"its blocks overlap at byte {offset:,}")
-        before = offset + _varint(handle, behind)[0] + TRAILER
-        yield from _pairs(_block(content, handle))
+        last_end = offset + size + TRAILER
+        yield from _pairs(_block(content, offset, size))
 
 
-def _skip_handle(data: bytes, at: int) -> int:
-    return _varint(data, _varint(data, at)[1])[1]
+def _handle(data: bytes, at: int) -> tuple[int, int, int]:
+    """Return offset and size of a block, and the position behind them."""
+    offset, at = _varint(data, at)
+    size, at = _varint(data, at)
+    return offset, size, at
 
 
-def _block(content: bytes, handle: bytes) -> bytes:
-    """Return the block that a handle, two numbers, points to."""
-    offset, at = _varint(handle, 0)
-    size, _ = _varint(handle, at)
+def _block(content: bytes, offset: int, size: int) -> bytes:
     end = offset + size
     if end + TRAILER > len(content) - FOOTER:
         raise _Fault(f"a block would end at byte {end + TRAILER:,} of {len(content):,}; it is cut off")
     if content[end] != 0:
         raise _Fault(f"a block is compressed (kind {content[end]}), which TensorFlow's checkpoints are not")
-    stored = unmask(int.from_bytes(content[end + 1 : end + TRAILER], "little"))
-    if crc32c(content[offset : end + 1]) != stored:
-        raise _Fault(f"damaged between bytes {offset:,} and {end:,}: the checksum is another")
+    if crc32c(content[offset : end + 1]) != unmask(int.from_bytes(content[end + 1 : end + TRAILER], "little")):
+        raise _Fault(f"damaged between bytes {offset:,} and {end:,}: wrong checksum")
     return content[offset:end]
 
 
+def unmask(masked: int) -> int:
+    """Return the CRC behind a masked one, as TensorFlow stores them.
+
+    masked = rotate right by 15 (crc) + 0xA282EAD8
+    """
+    rotated = (masked - 0xA282EAD8) & 0xFFFFFFFF
+    return ((rotated >> 17) | (rotated << 15)) & 0xFFFFFFFF
+
+
 def _pairs(block: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Return keys and values of a block; a key is what it shares with the one before it, and the rest."""
+    """Return keys and values of a block; a key is a prefix of the one before it, and a suffix."""
     restarts = int.from_bytes(block[-4:], "little")
     end = len(block) - 4 * (restarts + 1)
     if len(block) < 4 or end < 0:
@@ -234,7 +238,7 @@ def _pairs(block: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """Return a number of up to 64 bits, stored 7 bits a byte from the lowest, and the place behind it."""
+    """Return a number of up to 64 bits, stored 7 bits a byte from the lowest, and the position behind it."""
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(data):
@@ -277,7 +281,7 @@ def _numbers(message: bytes) -> dict[int, int]:
 def _name(key: bytes) -> str:
     name = key.decode()
     if not printable(name):
-        raise _Fault(f"a name holds signs that steer a terminal: {short(name)}")
+        raise _Fault(f"a name holds control characters: {short(name)}")
     return name
 
 
@@ -292,24 +296,20 @@ def _read_header(message: bytes) -> int:
 
 
 def _read_variable(key: bytes, message: bytes, *, shards: int) -> Variable:
-    shape: tuple[int, ...] = ()
-    partitioned = False
-    for number, value in _fields(message):
-        if number == 2 and isinstance(value, bytes):
-            shape = _read_shape(value)
-        partitioned = partitioned or number == 7
+    fields = dict(_fields(message))
     numbers = _numbers(message)
+    shape = fields.get(2, b"")
     shard = numbers.get(3, 0)
     if shard >= shards:
         raise _Fault(f"{key.decode()} lies in data file {shard} of {shards}")
     return Variable(
         dtype=numbers.get(1, 0),
-        shape=shape,
+        shape=_read_shape(shape) if isinstance(shape, bytes) else (),
         shard=shard,
         offset=numbers.get(4, 0),
         size=numbers.get(5, 0),
         crc=unmask(numbers.get(6, 0)),
-        partitioned=partitioned,
+        partitioned=7 in fields,
     )
 
 

@@ -12,26 +12,25 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform, res
 def resize_bilinear(image: Tensor, *, height: int, width: int) -> Tensor:
     """Return an image (C, height, width) as TensorFlow 1's `resize_images` gives it.
 
-        row i is taken at  i * old height / height,  between two rows, of which the lower is the last row at most
+        row i is sampled at  i * old height / height,  linearly between two rows, at most the last
 
-    torchvision and torch take it at (i + 0.5) * old / new - 0.5, another filter; neither blurs before shrinking.
+    torch and torchvision sample at (i + 0.5) * old / new - 0.5; neither blurs before shrinking.
 
     Args:
         image: (C, H, W), of a floating type.
-        height: rows of the result.
-        width: columns of the result.
+        height, width: of the result.
     """
-    return _along(_along(image, height, dim=-2), width, dim=-1)
+    return _resize_axis(_resize_axis(image, height, dim=-2), width, dim=-1)
 
 
-def _along(image: Tensor, size: int, *, dim: int) -> Tensor:
+def _resize_axis(image: Tensor, size: int, *, dim: int) -> Tensor:
     old = image.shape[dim]
-    place = torch.arange(size, device=image.device, dtype=torch.float32) * (old / size)
-    first = place.floor().clamp(max=old - 1)
-    share = (place - first).to(image.dtype)
+    position = torch.arange(size, device=image.device, dtype=torch.float32) * (old / size)
+    first = position.floor().clamp(max=old - 1)
+    fraction = (position - first).to(image.dtype)
     low = image.index_select(dim, first.long())
     high = image.index_select(dim, (first.long() + 1).clamp(max=old - 1))
-    return torch.lerp(low, high, share if dim == -1 else share[:, None])
+    return torch.lerp(low, high, fraction if dim == -1 else fraction[:, None])
 
 
 def resized_sides(height: int, width: int, *, shortest: int, longest: int) -> tuple[int, int]:

@@ -3,40 +3,37 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import skip_init
 from torchvision.models.detection import FasterRCNN
-from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
-from torchvision.models.detection.image_list import ImageList
-from torchvision.ops import MultiScaleRoIAlign, clip_boxes_to_image, roi_pool
+from torchvision.ops import MultiScaleRoIAlign, roi_pool
 
-from smoothiou.detectors.grid_anchors import Border, LabelsOfUsableAnchors
-from smoothiou.detectors.roi_align import SeparableRoIAlign
-from smoothiou.errors import ConfigError
+from smoothiou.detectors.anchors import Border, BorderAnchors, LabelsOfUsableAnchors
+from smoothiou.detectors.registry import DETECTORS
 
 STRIDE = 16
 CELLS = 7
 HIDDEN = 4096
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
-"""Channels and layers of each block."""
+"""Channels and number of layers of each block."""
 FROZEN_BLOCKS = 2
-"""The first blocks, which do not learn where weights were loaded: edges and colours are the same everywhere."""
-ANCHOR_SIZES = (128, 256, 512)
-ASPECT_RATIOS = (0.5, 1.0, 2.0)
+"""The first blocks, which keep pretrained weights: edges and colours are the same everywhere."""
 
 
 class VGG16Features(nn.Sequential):
-    """Stage 1: images (N, 3, H, W) to the map of `conv5_3`, (N, 512, floor(H / 16), floor(W / 16)).
+    """Images (N, 3, H, W) to the map of `conv5_3`, (N, 512, floor(H / 16), floor(W / 16)).
 
     Args:
         frozen: whether `conv1_1` to `conv2_2` keep their weights.
         width: factor on all channels, none of which falls below 8.
+
+    Attributes:
+        imagenet_names: names of torchvision's `vgg16` by names of the detector's layers.
 
     Reference:
         Simonyan and Zisserman, Very Deep Convolutional Networks, https://arxiv.org/abs/1409.1556, configuration D
@@ -45,67 +42,68 @@ class VGG16Features(nn.Sequential):
 
     def __init__(self, *, frozen: bool, width: float = 1.0) -> None:
         layers: OrderedDict[str, nn.Module] = OrderedDict()
-        inputs = 3
+        names: dict[str, str] = {}
+        channels_in = 3
         for block, (channels, count) in enumerate(BLOCKS, 1):
-            outputs = max(int(channels * width), 8)
+            channels_out = max(int(channels * width), 8)
             for number in range(1, count + 1):
-                layers[f"conv{block}_{number}"] = layer = nn.Conv2d(inputs, outputs, 3, padding=1)
+                names[f"backbone.conv{block}_{number}"] = f"features.{len(layers)}"
+                layers[f"conv{block}_{number}"] = layer = nn.Conv2d(channels_in, channels_out, 3, padding=1)
                 layers[f"relu{block}_{number}"] = nn.ReLU(inplace=True)
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
                 nn.init.zeros_(layer.bias)  # pyright: ignore[reportArgumentType]
                 layer.requires_grad_(not (frozen and block <= FROZEN_BLOCKS))
-                inputs = outputs
+                channels_in = channels_out
             if block < len(BLOCKS):
                 layers[f"pool{block}"] = nn.MaxPool2d(2)
         super().__init__(layers)
-        self.out_channels = inputs
+        self.out_channels = channels_in
+        heads = {"roi_heads.box_head.fc6": "classifier.0", "roi_heads.box_head.fc7": "classifier.3"}
+        self.imagenet_names = names | heads
 
 
 class VGG16Head(nn.Module):
-    """Stage 2: crops (K, C, 7, 7) through `fc6` and `fc7`, each with ReLU and then dropout, to (K, hidden).
+    """Crops (K, C, 7, 7) through `fc6` and `fc7`, each with ReLU and then dropout, to (K, hidden).
 
     Args:
-        inputs: channels of the crops.
-        hidden: numbers that leave each layer.
-        keep: share of them that dropout leaves in training.
+        in_channels: of the crops.
+        hidden: outputs of each layer.
+        dropout: share of them dropped in training.
     """
 
-    drop = staticmethod(F.dropout)
-    """Another function where several processes share a batch (`share_batch`)."""
-
-    def __init__(self, inputs: int, *, hidden: int = HIDDEN, keep: float = 0.5) -> None:
+    def __init__(self, in_channels: int, *, hidden: int = HIDDEN, dropout: float = 0.5) -> None:
         super().__init__()
-        self.fc6 = _linear(inputs * CELLS * CELLS, hidden)
+        self.fc6 = _linear(in_channels * CELLS * CELLS, hidden)
         self.fc7 = _linear(hidden, hidden)
-        self.keep = keep
+        self.dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (K, hidden)."""
         x = x.flatten(start_dim=1)
         for layer in (self.fc6, self.fc7):
-            x = self.drop(F.relu(layer(x)), 1 - self.keep, training=self.training)
+            x = F.dropout(F.relu(layer(x)), self.dropout, training=self.training)
         return x
 
 
-def _linear(inputs: int, outputs: int) -> nn.Linear:
+def _linear(in_features: int, out_features: int) -> nn.Linear:
     # Without torch's own initial weights, which would take as long again as these.
-    layer: Any = skip_init(nn.Linear, inputs, outputs)
+    layer: Any = skip_init(nn.Linear, in_features, out_features)
     nn.init.normal_(layer.weight, std=0.01)
     nn.init.zeros_(layer.bias)
     return layer
 
 
 class RoIPool(MultiScaleRoIAlign):
-    """Gives the second stage's crops as Fast R-CNN does: sides rounded to whole cells, the maximum of each bin.
+    """torchvision's `roi_pool` as the second stage calls it: sides rounded to whole cells, the maximum of each bin.
 
-    A torchvision `MultiScaleRoIAlign` by type only, which `FasterRCNN` asks for.
+    A `MultiScaleRoIAlign` by type only, which `FasterRCNN` asks for.
 
     Args:
         stride: pixels of the image per cell of the feature map.
         output_size: cells of a crop along each side.
 
     Reference:
-        Girshick, Fast R-CNN, https://arxiv.org/abs/1504.08083, section 2.1; `torchvision.ops.roi_pool`.
+        Girshick, Fast R-CNN, https://arxiv.org/abs/1504.08083, section 2.1.
     """
 
     def __init__(self, *, stride: int, output_size: int = CELLS) -> None:
@@ -113,50 +111,17 @@ class RoIPool(MultiScaleRoIAlign):
         self.stride, self.cells = stride, output_size
 
     def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
-        """Return the crops (sum of boxes, channels, output_size, output_size) in float32.
-
-        Args:
-            x: one feature map (images, channels, height, width) under the name "0".
-            boxes: xyxy boxes (N, 4) of each image, in pixels of the resized image.
-            image_shapes: not used; torchvision passes it.
-        """
+        """Return the crops (boxes of all images, channels, cells, cells) in float32; arguments as in torchvision."""
         feature = x["0"]
         with torch.autocast(feature.device.type, enabled=False):
-            return roi_pool(feature.float(), [own.float() for own in boxes], self.cells, 1 / self.stride)
-
-
-class InnerAnchors(AnchorGenerator):
-    """torchvision's anchors of 3 sizes and 3 aspect ratios; those that leave their image learn nothing.
-
-    In inference all of them propose, as in the original; `GridAnchors` clips them then, as TensorFlow does.
-
-    Args:
-        border: "remove" them in training, or "keep" them there too.
-    """
-
-    def __init__(self, *, border: Border) -> None:
-        super().__init__(sizes=(ANCHOR_SIZES,), aspect_ratios=(ASPECT_RATIOS,))
-        self.border = border
-        self.usable: list[Tensor] = []
-        """Of each image of the last batch, which anchors count (anchors,)."""
-
-    def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
-        """Return, for each image, xyxy anchors (H * W * 9, 4) in pixels."""
-        anchors = super().forward(image_list, feature_maps)
-        if self.training and self.border == "remove":
-            clipped = map(clip_boxes_to_image, anchors, image_list.image_sizes)
-            self.usable = [(own == inner).all(dim=1) for own, inner in zip(anchors, clipped, strict=True)]
-        else:
-            self.usable = [torch.ones_like(own[:, 0], dtype=torch.bool) for own in anchors]
-        return anchors
+            return roi_pool(feature.float(), [each.float() for each in boxes], self.cells, 1 / self.stride)
 
 
 def build_vgg16(
     *,
     num_classes: int,
-    frozen: bool,
-    roi_op: Literal["roi-pool", "roi-align"] = "roi-pool",
-    border: Border = "remove",
+    pretrained: bool,
+    border: Border | None = None,
     width: float = 1.0,
     hidden: int = HIDDEN,
     **settings: Any,
@@ -170,33 +135,21 @@ def build_vgg16(
 
     Args:
         num_classes: classes, with the background.
-        frozen: whether the first two blocks keep their weights, as with loaded ones.
-        roi_op: the second stage's crops, by RoIPool as in the original or by RoIAlign, both 7x7.
-        border: anchors that leave the image, "remove" or "keep" (see `InnerAnchors`). Few others fit small images.
+        pretrained: whether weights will be loaded; then the first two blocks keep them.
+        border: anchors that leave the image, "remove" or "keep" (see `BorderAnchors`); None to remove them where
+            weights are pretrained. From random weights, on small images, few others would be left to train.
         width: factor on the channels of VGG-16.
-        hidden: numbers that leave `fc6` and `fc7`.
+        hidden: outputs of `fc6` and `fc7`.
         settings: further arguments of `torchvision.models.detection.FasterRCNN`.
-
-    Raises:
-        ConfigError: an option has none of the values that are named here.
 
     Reference:
         Ren et al., Faster R-CNN, https://arxiv.org/abs/1506.01497, and its code, py-faster-rcnn.
     """
-    for option, value, choices in (
-        ("roi_op", roi_op, ("roi-pool", "roi-align")),
-        ("border", border, ("remove", "keep")),
-    ):
-        if value not in choices:
-            raise ConfigError(f"{option}: expected {' or '.join(choices)}, got {value!r}.")
-    backbone = VGG16Features(frozen=frozen, width=width)
-    pools: dict[str, MultiScaleRoIAlign] = {
-        "roi-pool": RoIPool(stride=STRIDE),
-        "roi-align": SeparableRoIAlign(stride=STRIDE, output_size=CELLS),
-    }
+    border = border or ("remove" if pretrained else "keep")
+    backbone = VGG16Features(frozen=pretrained, width=width)
     predictor = FastRCNNPredictor(hidden, num_classes)
-    for layer, spread in ((predictor.cls_score, 0.01), (predictor.bbox_pred, 0.001)):
-        nn.init.normal_(layer.weight, std=spread)
+    for layer, std in ((predictor.cls_score, 0.01), (predictor.bbox_pred, 0.001)):
+        nn.init.normal_(layer.weight, std=std)
         nn.init.zeros_(layer.bias)
     defaults = {
         "rpn_pre_nms_top_n_train": 12000,
@@ -206,28 +159,15 @@ def build_vgg16(
         "box_batch_size_per_image": 128,
         "size_divisible": STRIDE,
     }
-    best = {"rpn_pre_nms_top_n_test": max(6000, settings.get("rpn_pre_nms_top_n_test", 0))}
-    model = FasterRCNN(
+    pre_nms = {"rpn_pre_nms_top_n_test": max(6000, settings.get("rpn_pre_nms_top_n_test", 0))}
+    model: Any = FasterRCNN(
         backbone,
-        rpn_anchor_generator=InnerAnchors(border=border),
-        box_roi_pool=pools[roi_op],
+        rpn_anchor_generator=BorderAnchors(DETECTORS["vgg16"].anchors, border=border),
+        box_roi_pool=RoIPool(stride=STRIDE),
         box_head=VGG16Head(backbone.out_channels, hidden=hidden),
         box_predictor=predictor,
-        **{**defaults, **settings, **best},
+        **{**defaults, **settings, **pre_nms},
     )
-    parts: Any = model
     if border == "remove":
-        parts.rpn.assign_targets_to_anchors = LabelsOfUsableAnchors(parts.rpn)
+        model.rpn.assign_targets_to_anchors = LabelsOfUsableAnchors(model.rpn)
     return model
-
-
-def imagenet_names() -> Iterator[tuple[str, str]]:
-    """Give the name of each of our layers that torchvision's `vgg16` has too, and its name there."""
-    place = 0
-    for block, (_, count) in enumerate(BLOCKS, 1):
-        for number in range(1, count + 1):
-            yield f"backbone.conv{block}_{number}", f"features.{place}"
-            place += 2  # a ReLU follows each
-        place += 1  # a pool follows the block
-    yield "roi_heads.box_head.fc6", "classifier.0"
-    yield "roi_heads.box_head.fc7", "classifier.3"

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum
+from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 from torchvision.ops import FrozenBatchNorm2d
 
 from smoothiou.errors import CheckpointError
@@ -21,7 +22,7 @@ HEAD = "roi_heads.box_predictor."
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """Return the state dict of a file: of our checkpoints (under "model") or a bare one.
+    """Return the state dict of a file: under "model", as our checkpoints have it, or bare.
 
     Raises:
         CheckpointError: no such file, cut off, or no state dict.
@@ -48,85 +49,71 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
 
 
 def has_frozen_norms(state: Mapping[str, Tensor]) -> bool:
-    """Tell whether no batch norm behind a state dict counts batches: they were frozen, or there is none."""
+    """Return whether no batch norm of a state dict counts batches: they were frozen, or there is none."""
     return not any(key.endswith("num_batches_tracked") for key in state)
 
 
 def load_checkpoint(model: nn.Module, state: Mapping[str, Tensor], *, source: str | Path) -> None:
-    """Load a complete state dict, or nothing.
-
-    Args:
-        model: the detector.
-        state: its state dict.
-        source: how the error message calls it.
+    """Load a complete state dict, or nothing; `source` names it in error messages.
 
     Raises:
         CheckpointError: missing, unexpected or misshapen entries, each kind with its first names.
     """
-    own = model.state_dict()
-    missing = [key for key in own if key not in state]
-    unexpected = [key for key in state if key not in own]
-    misshapen = [key for key in own if key in state and own[key].shape != state[key].shape]
-    problems = [f"{what} {_some(keys)}" for what, keys in (("missing", missing), ("unexpected", unexpected)) if keys]
-    if misshapen:
-        shapes = [f"{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}" for key in misshapen]
-        problems.append(f"of another shape {_some(shapes)}")
+    expected = model.state_dict()
+    missing = [key for key in expected if key not in state]
+    unexpected = [key for key in state if key not in expected]
+    misshapen = [key for key in expected if key in state and expected[key].shape != state[key].shape]
+    shapes = [f"{key} {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}" for key in misshapen]
+    kinds = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+    problems = [f"{kind} {first_names(names)}" for kind, names in kinds.items() if names]
     if problems:
         hint = "Choose the detector that the checkpoint was made by; config.toml beside it names it."
         if not missing and not unexpected and all(key.startswith(HEAD) for key in misshapen):
-            there, here = (int(s[f"{HEAD}cls_score.bias"].shape[0]) - 1 for s in (state, own))
-            hint = f"It was trained on {there} classes, and {here} are asked for."
+            given, asked = (len(each[f"{HEAD}cls_score.bias"]) - 1 for each in (state, expected))
+            hint = f"It was trained on {given} classes, and {asked} are asked for."
         raise CheckpointError(f"{source} holds another model: {'; '.join(problems)}.", hint=hint)
     model.load_state_dict(dict(state))
 
 
-def load_imagenet(model: nn.Module, weights: WeightsEnum, *, names: Mapping[str, str] | None = None) -> str:
-    """Load ImageNet weights into the backbone and return a note of what stays random.
+def load_imagenet(model: nn.Module, weights: WeightsEnum) -> str:
+    """Load torchvision's ImageNet weights into the backbone and return a note of what stays random.
 
-    Args:
-        model: the detector.
-        weights: torchvision's.
-        names: of the model's layers, the names that the weights have for them; None for those of a backbone's body.
+    A backbone with an attribute `imagenet_names` (names of the weights by names of the detector's layers) is filled by
+    these names, else its `body`, which has torchvision's own.
 
     Raises:
         CheckpointError: neither cached nor downloadable.
     """
-    if names is not None:
-        state = fetch(weights)
-        own = {f"{ours}.{kind}": state[f"{name}.{kind}"] for ours, name in names.items() for kind in ("weight", "bias")}
-        model.load_state_dict(model.state_dict() | own)
+    parts: Any = model
+    state = fetch(weights)
+    if names := getattr(parts.backbone, "imagenet_names", None):
+        kinds = ("weight", "bias")
+        loaded = {f"{ours}.{kind}": state[f"{theirs}.{kind}"] for ours, theirs in names.items() for kind in kinds}
+        model.load_state_dict(model.state_dict() | loaded)
         return f"{weights}: backbone and the hidden layers of the second stage loaded; RPN and last layers are random."
-    body: Any = model.get_submodule("backbone.body")
-    own = body.state_dict()
+    body = parts.backbone.body
     # MobileNet's classifier keeps its convolutions under "features", of which the body is made.
-    state = {key.removeprefix("features."): value for key, value in fetch(weights).items()}
-    body.load_state_dict({key: state[key] for key in own})
+    state = {key.removeprefix("features."): value for key, value in state.items()}
+    body.load_state_dict({key: state[key] for key in body.state_dict()})
     return f"{weights}: backbone loaded; pyramid, RPN and second stage are random."
 
 
-def load_coco(model: nn.Module, weights: WeightsEnum, *, zero_eps: bool) -> str:
-    """Load COCO weights, without the last layer where the number of classes differs, and return a note.
+def load_coco(model: nn.Module, weights: WeightsEnum) -> str:
+    """Load torchvision's COCO weights and return a note.
 
-    Args:
-        model: the detector.
-        weights: torchvision's.
-        zero_eps: whether these weights were trained with batch norms without epsilon.
+    Where the number of classes differs, the last layers stay random.
 
     Raises:
         CheckpointError: neither cached nor downloadable.
     """
-    state = dict(fetch(weights))
-    classes = int(state[f"{HEAD}cls_score.bias"].shape[0])
-    wanted = int(model.state_dict()[f"{HEAD}cls_score.bias"].shape[0])
+    state, random = dict(fetch(weights)), model.state_dict()
+    given, expected = (len(each[f"{HEAD}cls_score.bias"]) - 1 for each in (state, random))
     note = f"{weights}: loaded."
-    if classes != wanted:
-        state |= {key: value for key, value in model.state_dict().items() if key.startswith(HEAD)}
-        note = (
-            f"{weights}: loaded, but for the last layer of the second stage, which is random: "
-            f"{wanted - 1} classes here, {classes - 1} there."
-        )
+    if given != expected:
+        state |= {key: value for key, value in random.items() if key.startswith(HEAD)}
+        note = f"{weights}: loaded, but for the last layers, which are random: {expected} classes, not {given}."
     model.load_state_dict(state)
-    if zero_eps:
+    if weights == FasterRCNN_ResNet50_FPN_Weights.COCO_V1:  # the one trained with batch norms without epsilon
         absorb_zero_eps(model)
     return note
 
@@ -134,8 +121,8 @@ def load_coco(model: nn.Module, weights: WeightsEnum, *, zero_eps: bool) -> str:
 def absorb_zero_eps(model: nn.Module) -> None:
     """Subtract epsilon from the variances of frozen norms whose weights were trained without it.
 
-    torchvision sets epsilon to 0 in place, which a state dict does not hold; so the model would change
-    slightly whenever its checkpoint is loaded again.
+    torchvision sets epsilon to 0 in place, which a state dict does not hold: the model would change slightly whenever
+    its checkpoint is loaded again.
     """
     for module in model.modules():
         if isinstance(module, FrozenBatchNorm2d):
@@ -160,7 +147,7 @@ def fetch(weights: WeightsEnum) -> Mapping[str, Tensor]:
                 hint="Delete it; it is then downloaded again.",
             ) from None
         raise CheckpointError(
-            f"{weights}: not in {file}, and not to be had from {weights.url} ({_first_line(error)}).",
+            f"{weights}: not in {file}, and {weights.url} cannot be reached ({_first_line(error)}).",
             hint='Put the file there from a machine with network, or choose weights "none".',
         ) from None
 
@@ -169,6 +156,7 @@ def _first_line(error: BaseException) -> str:
     return (str(getattr(error, "strerror", None) or error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _some(names: list[str]) -> str:
-    more = f" (+{len(names) - 3} more)" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
+def first_names(names: list[str], *, most: int = 3) -> str:
+    """Return the first names of a list, and how many more there are."""
+    more = f" (+{len(names) - most} more)" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

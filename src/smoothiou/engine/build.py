@@ -23,8 +23,8 @@ def build(config: RunConfig, *, classes: int) -> nn.Module:
         score_threshold=config.eval.score_threshold,
         max_detections=config.eval.max_detections,
         nms=config.eval.nms,
-        flavour=config.model.flavour,
-        keep=config.model.keep,
+        tf_compat=config.model.flavour == "tf",
+        roi_dropout=1 - config.model.keep if config.model.keep else None,
     )
     factors = {"rpn": config.loss.rpn_weight, "roi": config.loss.roi_weight}
     losses = stage_losses(config.loss.name)

@@ -14,8 +14,8 @@ def check(config: RunConfig, *, losses: Sequence[str]) -> None:
         ConfigError: an unknown detector, kind of weights, device, loss or option of a loss; a loss that fails or
             gives another shape than one number per box.
     """
+    from smoothiou.detectors.box_loss import try_loss
     from smoothiou.detectors.build import check_name_and_weights
-    from smoothiou.detectors.stage_loss import try_loss
     from smoothiou.engine.devices import choose_place
     from smoothiou.loss_spec import parse_loss, stage_losses
     from smoothiou.losses import load_loss

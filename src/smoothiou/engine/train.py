@@ -15,14 +15,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from smoothiou.detectors import (
-    Share,
-    box_loss_state,
-    box_statistics,
-    load_box_loss_state,
-    share_batch,
-    statistics_of_all,
-)
+from smoothiou.detectors import box_loss_state, box_statistics, load_box_loss_state, reduce_statistics
 from smoothiou.engine.build import build
 from smoothiou.engine.checkpoint import (
     LAST,
@@ -283,7 +276,7 @@ def train_detector(
 
     def statistics() -> Mapping[str, torch.Tensor]:
         own = box_statistics(model)
-        return statistics_of_all(own) if place.world > 1 else own
+        return reduce_statistics(own) if place.world > 1 else own
 
     loop = Loop(
         steps=config.train.steps, start=start, optim=config.optim, seed=config.train.seed,
@@ -293,7 +286,6 @@ def train_detector(
     )  # fmt: skip
     wrapped = model
     if place.world > 1:
-        share_batch(model, Share(rank=place.rank, world=place.world, images=config.train.batch_size))
         wrapped = DistributedDataParallel(model)
     progress = Progress(steps=last, start=start, label=_label(config), quiet=quiet or place.rank != 0)
     metrics = MetricsCsv(folder / "metrics.csv", resume_step=start) if place.rank == 0 else None

@@ -29,7 +29,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from smoothiou.data.dataset import DetectionDataset
-from smoothiou.detectors.stage_loss import StageLoss
+from smoothiou.detectors.box_loss import StageLoss
 from smoothiou.engine.build import build
 from smoothiou.engine.config import RunConfig
 from smoothiou.engine.devices import Place, choose_place

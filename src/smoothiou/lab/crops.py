@@ -15,7 +15,7 @@ from torchvision.ops import box_iou
 
 from smoothiou.data.dataset import DetectionDataset, flip_horizontal
 from smoothiou.data.records import Dataset
-from smoothiou.detectors.crops import Seen, crop, evaluating, propose, see
+from smoothiou.detectors.features import ImageFeatures, crop, eval_mode, extract_features, propose
 from smoothiou.engine.evaluate import OpenedRun
 from smoothiou.engine.measure import probes_of, with_progress
 from smoothiou.lab.probe import require_boxes
@@ -143,8 +143,10 @@ def _views(opened: OpenedRun, data: Dataset, views: list[tuple[int, bool]]) -> I
     for batch in _batches(views):
         drawn = [flip_horizontal(*images[index]) if mirrored else images[index] for index, mirrored in batch]
         with _computing(opened):
-            seen = see(opened.model, [image.to(opened.place.device).float().div_(255) for image, _ in drawn])
-            truths = seen.resized([target["boxes"] for _, target in drawn])
+            seen = extract_features(
+                opened.model, [image.to(opened.place.device).float().div_(255) for image, _ in drawn]
+            )
+            truths = seen.resize([target["boxes"] for _, target in drawn])
             proposals = [own.float() for own in propose(opened.model, seen)]
             boxes, owners = [], []
             for place, ((index, mirrored), (image, target)) in enumerate(zip(batch, drawn, strict=True)):
@@ -154,7 +156,7 @@ def _views(opened: OpenedRun, data: Dataset, views: list[tuple[int, bool]]) -> I
                 overlap = functional.pad(box_iou(proposals[place], truths[place]), (0, 1))
                 best = overlap.max(dim=1)
                 on_truth = _some(torch.where(best.values >= PROBE_IOU[0])[0], random)
-                boxes.append(torch.cat([seen.resized_one(probes, image=place), proposals[place][on_truth]]))
+                boxes.append(torch.cat([seen.resize_one(probes, image=place), proposals[place][on_truth]]))
                 owners.append(torch.cat([owner.to(on_truth.device), best.indices[on_truth]]))
             labels = [target["labels"].to(own.device)[own] for (_, target), own in zip(drawn, owners, strict=True)]
             wanted = [own[owner] for own, owner in zip(truths, owners, strict=True)]
@@ -180,9 +182,11 @@ def _probes(opened: OpenedRun, data: Dataset, order: list[int]) -> Iterator[Crop
     for batch in _batches(order):
         probes = [probes_of(data.records[index], index + 1, data.classes) for index in batch]
         with _computing(opened):
-            seen = see(opened.model, [images[index][0].to(opened.place.device).float().div_(255) for index in batch])
-            boxes = seen.resized([torch.from_numpy(own) for own, _, _ in probes])
-            truths = seen.resized([torch.from_numpy(own) for _, _, own in probes])
+            seen = extract_features(
+                opened.model, [images[index][0].to(opened.place.device).float().div_(255) for index in batch]
+            )
+            boxes = seen.resize([torch.from_numpy(own) for own, _, _ in probes])
+            truths = seen.resize([torch.from_numpy(own) for _, _, own in probes])
             labels = [torch.from_numpy(own).to(boxes[0].device) for _, own, _ in probes]
             part = _crops(opened, seen, boxes, truths, labels, [index + 1 for index in batch])
         yield part
@@ -194,7 +198,7 @@ def _batches(items: list[Any]) -> Iterator[list[Any]]:
 
 def _crops(
     opened: OpenedRun,
-    seen: Seen,
+    seen: ImageFeatures,
     boxes: list[Tensor],
     truths: list[Tensor],
     labels: list[Tensor],
@@ -220,7 +224,7 @@ def _computing(opened: OpenedRun) -> Iterator[None]:
     """Look through the run's detector as an evaluation does: eval mode, no gradients, its own precision."""
     bf16 = opened.place.precision == "bf16"
     with (
-        evaluating(opened.model),
+        eval_mode(opened.model),
         torch.no_grad(),
         torch.autocast(opened.place.device.type, torch.bfloat16, enabled=bf16),
     ):

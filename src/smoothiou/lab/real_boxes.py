@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from smoothiou.boxes import CODE_WEIGHTS, deltas_iou, encode_boxes
+from smoothiou.boxes import DELTA_WEIGHTS, deltas_iou, encode_boxes
 from smoothiou.errors import DataError, DivergedError, SmoothIoUError
 from smoothiou.files import digest
 from smoothiou.lab.descent import rates
@@ -171,7 +171,7 @@ def descend_codes(
 def code_gradient(loss: Callable[..., Tensor], codes: Tensor, target: Tensor, anchors: Tensor) -> Tensor:
     """Return the gradient (K, 4) of the sum of a loss, called as a detector calls it."""
     leaf = codes.detach().requires_grad_()
-    return torch.autograd.grad(loss(leaf, target, weights=CODE_WEIGHTS, anchors=anchors).sum(), leaf)[0]
+    return torch.autograd.grad(loss(leaf, target, weights=DELTA_WEIGHTS, anchors=anchors).sum(), leaf)[0]
 
 
 def matching_factor(loss: Callable[..., Tensor], proposals: Proposals, *, name: str) -> float:

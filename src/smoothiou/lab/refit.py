@@ -20,7 +20,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from smoothiou.detectors.stage_loss import StageLoss, try_loss
+from smoothiou.detectors.box_loss import StageLoss, try_loss
 from smoothiou.engine.evaluate import OpenedRun, open_run
 from smoothiou.engine.measure import facts_of
 from smoothiou.engine.open_data import Splits, open_splits

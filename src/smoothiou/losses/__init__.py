@@ -1,41 +1,47 @@
-"""Box losses: one loss, one file; `shelf.py` holds their names, `catalogue.py` what they are.
+"""Box losses: one loss, one file.
 
-Each loss is a class for detectors (`LOSSES`, `load_loss`) and a function of boxes with torchvision's calling
+Each loss is a class for detectors, by name in `LOSSES`, and a function of boxes with torchvision's calling
 convention, `giou_loss(boxes1, boxes2, reduction="none")`.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
-if TYPE_CHECKING:
-    from smoothiou.losses.algorithm_1 import smooth_iou_loss
-    from smoothiou.losses.alpha_iou import alpha_iou_loss
-    from smoothiou.losses.balanced_l1 import balanced_l1_loss
-    from smoothiou.losses.bounded_iou import bounded_iou_loss
-    from smoothiou.losses.ciou import ciou_loss
-    from smoothiou.losses.diou import diou_loss
-    from smoothiou.losses.efficient_iou import efficient_iou_loss
-    from smoothiou.losses.extended_iou import extended_iou_loss
-    from smoothiou.losses.giou import giou_loss
-    from smoothiou.losses.huber import huber_loss
-    from smoothiou.losses.iou import iou_loss
-    from smoothiou.losses.iou_log import iou_log_loss
-    from smoothiou.losses.iou_squared import iou_squared_loss
-    from smoothiou.losses.l1 import l1_loss
-    from smoothiou.losses.l1_giou import l1_giou_loss
-    from smoothiou.losses.l2 import l2_loss
-    from smoothiou.losses.mix import mix_loss
-    from smoothiou.losses.powerful_iou import powerful_iou_loss
-    from smoothiou.losses.shelf import LOSSES, load_loss
-    from smoothiou.losses.siou import siou_loss
-    from smoothiou.losses.smooth_iou import SmoothIoU
-    from smoothiou.losses.smooth_l1 import smooth_l1_loss
+from smoothiou.losses.alpha_iou import AlphaIoU, alpha_iou_loss
+from smoothiou.losses.balanced_l1 import BalancedL1, balanced_l1_loss
+from smoothiou.losses.base import BoxLoss, LossInfo, RegisteredLoss
+from smoothiou.losses.bounded_iou import BoundedIoU, bounded_iou_loss
+from smoothiou.losses.ciou import CIoU, ciou_loss
+from smoothiou.losses.compiled import compile_loss
+from smoothiou.losses.diou import DIoU, diou_loss
+from smoothiou.losses.efficient_iou import EfficientIoU, efficient_iou_loss
+from smoothiou.losses.extended_iou import ExtendedIoU, extended_iou_loss
+from smoothiou.losses.giou import GIoU, giou_loss
+from smoothiou.losses.huber import Huber, huber_loss
+from smoothiou.losses.iou import IoU, iou_loss
+from smoothiou.losses.iou_log import IoULog, iou_log_loss
+from smoothiou.losses.iou_squared import IoUSquared, iou_squared_loss
+from smoothiou.losses.l1 import L1, l1_loss
+from smoothiou.losses.l1_giou import L1GIoU, l1_giou_loss
+from smoothiou.losses.l2 import L2, l2_loss
+from smoothiou.losses.load import import_loss, no_such_loss, signature_of, with_options
+from smoothiou.losses.mix import Mix, mix_loss
+from smoothiou.losses.powerful_iou import PowerfulIoU, powerful_iou_loss
+from smoothiou.losses.siou import SIoU, siou_loss
+from smoothiou.losses.smooth_iou import SmoothIoU, smooth_iou_loss
+from smoothiou.losses.smooth_l1 import SmoothL1, smooth_l1_loss
 
 __all__ = [
     "LOSSES",
+    "BoxLoss",
+    "LossInfo",
+    "compile_loss",
     "load_loss",
+    "no_such_loss",
+    "options_of",
     "SmoothIoU",
     "smooth_iou_loss",
     "huber_loss",
@@ -59,16 +65,52 @@ __all__ = [
     "mix_loss",
 ]
 
-_HOMES = {"LOSSES": "shelf", "load_loss": "shelf", "SmoothIoU": "smooth_iou", "smooth_iou_loss": "algorithm_1"}
+LOSSES: Mapping[str, type[RegisteredLoss]] = MappingProxyType(
+    {
+        "huber": Huber,
+        "smooth-l1": SmoothL1,
+        "l1": L1,
+        "l2": L2,
+        "balanced-l1": BalancedL1,
+        "iou": IoU,
+        "iou-log": IoULog,
+        "iou-squared": IoUSquared,
+        "alpha-iou": AlphaIoU,
+        "bounded-iou": BoundedIoU,
+        "giou": GIoU,
+        "diou": DIoU,
+        "ciou": CIoU,
+        "efficient-iou": EfficientIoU,
+        "extended-iou": ExtendedIoU,
+        "siou": SIoU,
+        "powerful-iou": PowerfulIoU,
+        "l1-giou": L1GIoU,
+        "mix": Mix,
+        "smooth-iou": SmoothIoU,
+    }
+)
+"""Every loss by name. To add one: one file, and one line here."""
 
 
-def __getattr__(name: str) -> Any:
-    # Lazy, so that the catalogue can be read without importing torch.
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = _HOMES.get(name, name.removesuffix("_loss"))
-    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+def load_loss(name: str, **options: Any) -> BoxLoss:
+    """Make a box loss, by its name or by the place of its code.
+
+    Args:
+        name: a name of `LOSSES`, or `package.module:object`. A class is instantiated with the options; a
+            function is taken as it is, with the options filled in.
+        options: the loss's own options, for example `delta=0.5`.
+
+    Returns:
+        A callable loss(pred_deltas, target_deltas, *, weights, anchors) -> (K,).
+
+    Raises:
+        ConfigError: there is no such loss, or it does not have these options.
+    """
+    if ":" not in name and name not in LOSSES:
+        raise no_such_loss(name, LOSSES)
+    return with_options(name, LOSSES.get(name) or import_loss(name), options)
 
 
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+def options_of(name: str) -> dict[str, object]:
+    """Options of a loss of `LOSSES` with their defaults."""
+    return {parameter.name: parameter.default for parameter in signature_of(LOSSES[name])}

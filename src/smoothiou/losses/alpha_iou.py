@@ -6,35 +6,28 @@ from functools import partial
 
 from torch import Tensor
 
-from smoothiou.boxes import Pairs, Slopes, formula
-from smoothiou.boxes.arrays import Array, at_least
+from smoothiou.boxes import Box, iou_of
 from smoothiou.errors import ConfigError
-from smoothiou.losses._base import PairLoss, of_boxes, require_positive
-from smoothiou.losses.catalogue import CATALOGUE
+from smoothiou.losses.base import LossInfo, OverlapLoss, of_boxes, require_positive
 
+# IoU 0 counts as this: the second derivative alpha (alpha - 1) IoU^(alpha - 2) is infinite at 0 for alpha below 2.
 SMALLEST_IOU = 1e-30
 
 
-@formula()
-def one_minus_power(pairs: Pairs, *, alpha: float) -> tuple[Array, Slopes]:
-    """Return 1 - IoU^alpha and its slopes."""
-    iou, slopes = pairs.iou()
-    # IoU 0 counts as the smallest number: (alpha - 1) IoU^(alpha - 2), by which the slope itself grows, would be
-    # infinite there where alpha is below 2.
-    power = at_least(iou, SMALLEST_IOU) ** (alpha - 1)
-    return 1 - iou * power, slopes.scaled(power * -alpha)
+def one_minus_power(pred: Box, target: Box, *, alpha: float) -> Tensor:
+    """1 - IoU^alpha (K,) of boxes in one frame."""
+    return 1 - iou_of(pred, target).clamp(min=SMALLEST_IOU) ** alpha  # Eq. 2
 
 
 def alpha_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, alpha: float = 3.0) -> Tensor:
-    """Return 1 - IoU^alpha of boxes (K, 4) xyxy; see `AlphaIoU`."""
-    measure = partial(one_minus_power, alpha=_require_alpha(alpha))
-    return of_boxes(measure, boxes1, boxes2, reduction, symmetric=True)
+    """1 - IoU^alpha of boxes (K, 4) xyxy; see `AlphaIoU`."""
+    return of_boxes(partial(one_minus_power, alpha=_require_alpha(alpha)), boxes1, boxes2, reduction)
 
 
-class AlphaIoU(PairLoss):
+class AlphaIoU(OverlapLoss):
     """Spend the gradient on boxes that are nearly right: 1 - IoU^alpha.
 
-    The pull is alpha IoU^(alpha - 1) times that of 1 - IoU: with alpha = 3 three times as strong at IoU 1, and
+    The gradient is alpha IoU^(alpha - 1) times that of 1 - IoU: with alpha = 3 three times as strong at IoU 1, and
     weaker below .58. The paper also takes powers of GIoU, DIoU and CIoU; this is the plain one.
 
     Args:
@@ -44,15 +37,28 @@ class AlphaIoU(PairLoss):
         J. He et al.: Alpha-IoU, NeurIPS 2021, https://arxiv.org/abs/2110.13675, Eq. 2.
     """
 
-    card = CATALOGUE["alpha-iou"]
+    info = LossInfo(
+        name="alpha-iou",
+        summary="A power of the overlap, which spends the gradient on boxes that are nearly right.",
+        formula="1 - IoU^alpha; alpha = 3",
+        range="[0, 1]",
+        space="boxes",
+        vanishes_when_disjoint=True,
+        weight=1.0,
+        weight_source="its authors' Faster R-CNN, which users could not reproduce",
+        reference="J. He et al., Alpha-IoU, NeurIPS 2021, https://arxiv.org/abs/2110.13675",
+    )
 
     def __init__(self, alpha: float = 3.0) -> None:
         super().__init__()
         self.alpha = _require_alpha(alpha)
-        self.measure = partial(one_minus_power, alpha=self.alpha)
+
+    def formula(self, pred: Box, target: Box) -> Tensor:
+        """Loss (K,) of boxes in one frame."""
+        return one_minus_power(pred, target, alpha=self.alpha)
 
     def extra_repr(self) -> str:
-        """Return the options, for `print`."""
+        """Options, for `print`."""
         return f"alpha={self.alpha:g}"
 
 

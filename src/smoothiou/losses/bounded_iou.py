@@ -4,50 +4,34 @@ from __future__ import annotations
 
 from functools import partial
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from smoothiou.boxes import Pairs, Slopes, formula
-from smoothiou.boxes.arrays import Array, at_least, at_most, larger, rows, sign, total
-from smoothiou.losses._base import PairLoss, of_boxes, require_positive
-from smoothiou.losses.catalogue import CATALOGUE
-
-# Sides, as a share of what both boxes span, below which slopes stop growing.
-SMALLEST_SIDE = 1e-6
+from smoothiou.boxes import Box
+from smoothiou.losses.base import LossInfo, OverlapLoss, of_boxes, require_positive
 
 
-@formula()
-def bounded_iou(pairs: Pairs, *, beta: float) -> tuple[Array, Slopes]:
-    """Return the loss and its slopes."""
-    side, target = rows(pairs.lengths[:2])
-    centre = pairs.shift()
-    twice = abs(centre + centre)
-    # 1 - best IoU of a box that is right but for its centre: 1 - (t - 2 |dx|) / (t + 2 |dx|), at most 1.
-    reach = at_least(target + twice, SMALLEST_SIDE)
-    near = twice < target
-    of_centre = at_most((twice + twice) / reach, 1)
-    centre_slope = near * (4 * target) / (reach * reach) * sign(centre)
-    # The same of a box that is right but for its size: 1 - smaller side / larger side.
-    longer = at_least(larger(side, target), SMALLEST_SIDE)
-    excess = side - target
-    of_size = abs(excess) / longer
-    size_slope = sign(excess) * target / (longer * longer)
-    centre_loss, centre_bent = _smooth_l1(of_centre, beta)
-    size_loss, size_bent = _smooth_l1(of_size, beta)
-    return total(centre_loss + size_loss), Slopes(shift=centre_bent * centre_slope, side=size_bent * size_slope)
-
-
-def _smooth_l1(z: Array, beta: float) -> tuple[Array, Array]:
-    bent = at_most(z / beta, 1)
-    return bent * (z - bent * (0.5 * beta)), bent
+def bounded_iou(pred: Box, target: Box, *, beta: float) -> Tensor:
+    """Bounded-IoU loss (K,) of boxes in one frame (section 4)."""
+    dx, dy = 2 * (pred.x - target.x).abs(), 2 * (pred.y - target.y).abs()
+    bounds = (
+        torch.relu((target.width - dx) / (target.width + dx)),  # B of x and y
+        torch.relu((target.height - dy) / (target.height + dy)),
+        torch.minimum(pred.width / target.width, target.width / pred.width),  # B of w and h
+        torch.minimum(pred.height / target.height, target.height / pred.height),
+    )
+    one = torch.ones_like(dx)
+    x, y, width, height = (F.smooth_l1_loss(bound, one, reduction="none", beta=beta) for bound in bounds)
+    return x + y + width + height
 
 
 def bounded_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, beta: float = 0.2) -> Tensor:
-    """Return the Bounded-IoU loss of boxes (K, 4) xyxy; see `BoundedIoU`."""
-    measure = partial(bounded_iou, beta=require_positive("beta", beta))
-    return of_boxes(measure, boxes1, boxes2, reduction, symmetric=False)
+    """Bounded-IoU loss of boxes (K, 4) xyxy; see `BoundedIoU`."""
+    return of_boxes(partial(bounded_iou, beta=require_positive("beta", beta)), boxes1, boxes2, reduction)
 
 
-class BoundedIoU(PairLoss):
+class BoundedIoU(OverlapLoss):
     """Treat centre and size one by one, like smooth L1, but each by the IoU that it alone makes impossible.
 
     For each of x, y, w, h: the best IoU that a box with this x (this w, ...) can still reach, B, and
@@ -55,7 +39,7 @@ class BoundedIoU(PairLoss):
         L = sum over the four of smooth L1(1 - B)
         B of x: (t - 2 |dx|) / (t + 2 |dx|), at least 0      B of w: min(w / t, t / w)      t: the target's width
 
-    So it stands between the losses of codes and those of overlap. Its centre terms are flat where the centre is
+    So it stands between the losses of deltas and those of overlap. Its centre terms are flat where the centre is
     outside the middle half of the target's span; its size terms never are.
 
     Args:
@@ -66,13 +50,28 @@ class BoundedIoU(PairLoss):
         https://arxiv.org/abs/1711.00164, section 4.
     """
 
-    card = CATALOGUE["bounded-iou"]
+    info = LossInfo(
+        name="bounded-iou",
+        summary="Smooth L1 of the IoU that each of x, y, w, h alone makes impossible.",
+        formula="sum over x, y, w, h of smooth-l1(1 - best IoU with this one wrong); beta = .2",
+        range="[0, 3.6]",
+        space="boxes",
+        vanishes_when_disjoint=True,
+        symmetric=False,
+        weight=10.0,
+        weight_source="MMDetection",
+        reference="L. Tychsen-Smith, L. Petersson, Fitness NMS and Bounded IoU, CVPR 2018,"
+        " https://arxiv.org/abs/1711.00164",
+    )
 
     def __init__(self, beta: float = 0.2) -> None:
         super().__init__()
         self.beta = require_positive("beta", beta)
-        self.measure = partial(bounded_iou, beta=self.beta)
+
+    def formula(self, pred: Box, target: Box) -> Tensor:
+        """Loss (K,) of boxes in one frame."""
+        return bounded_iou(pred, target, beta=self.beta)
 
     def extra_repr(self) -> str:
-        """Return the options, for `print`."""
+        """Options, for `print`."""
         return f"beta={self.beta:g}"

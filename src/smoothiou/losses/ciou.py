@@ -3,58 +3,33 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
+import torch
 from torch import Tensor
 
-from smoothiou.boxes import Pairs, Slopes, formula
-from smoothiou.boxes.arrays import Array, angle, at_least, constant, rounding, rows, stack
-from smoothiou.losses._base import FramedLoss, of_boxes, require_one_of
-from smoothiou.losses.catalogue import CATALOGUE
-from smoothiou.losses.diou import distance_penalty
-from smoothiou.losses.iou import one_minus_iou
+from smoothiou.boxes import Box, enclosing, iou_of
+from smoothiou.losses.base import FramedLoss, LossInfo, of_boxes, require_one_of
+from smoothiou.losses.diou import centre_distance
 
-# A box that is smaller than a millionth of what it spans with its target has no shape to speak of, and the slope
-# of its aspect ratio would be no number.
-SMALLEST_SQUARE = 1e-12
+ALPHAS = ("aaai", "tcyb")
 
 
-@formula(kernel="ciou")
-def one_minus_ciou(pairs: Pairs) -> tuple[Array, Slopes]:
-    """Return 1 - CIoU and its slopes; the weight alpha is a constant, as in the paper."""
-    return _one_minus_ciou(pairs, gated=False)
-
-
-@formula(kernel="ciou-tcyb")
-def one_minus_gated_ciou(pairs: Pairs) -> tuple[Array, Slopes]:
-    """Return the same with an alpha of 0 where IoU is at most one half."""
-    return _one_minus_ciou(pairs, gated=True)
-
-
-ALPHAS = {"aaai": one_minus_ciou, "tcyb": one_minus_gated_ciou}
-
-
-def _one_minus_ciou(pairs: Pairs, *, gated: bool) -> tuple[Array, Slopes]:
-    iou_loss, slopes = one_minus_iou(pairs)
-    even = pairs.even()
-    penalty, shift, hull = distance_penalty(pairs, even)
-    side, target = rows(pairs.lengths[:2] * even)
-    (width, height), (target_width, target_height) = rows(side), rows(target)
-    # atan(target w / h) - atan(w / h) in one step, which no height of 0 can break.
-    turn = angle(target_width * height - width * target_height, target_height * height + target_width * width)
-    turn = turn * (2 / math.pi)
-    v = turn * turn  # Eq. 9
-    weight = constant(v / at_least(iou_loss + v, rounding(v)))  # Eq. 11
-    if gated:
-        weight = weight * (iou_loss < 0.5)
-    square = at_least(width * width + height * height, SMALLEST_SQUARE)
-    steepness = weight * turn * (4 / math.pi) / square  # d v / d turn, over the squared diagonal
-    per_side = stack((-height, width)) * steepness * even
-    return iou_loss + penalty + weight * v, slopes._replace(shift=shift, hull=hull, side=per_side)
+def one_minus_ciou(pred: Box, target: Box, *, alpha: str) -> Tensor:
+    """1 - CIoU (K,) of boxes in one frame; the weight of v is a constant to autograd, as in the paper."""
+    iou = iou_of(pred, target)
+    aspects = torch.atan(target.width / target.height) - torch.atan(pred.width / pred.height)
+    v = 4 / math.pi**2 * aspects**2  # Eq. 9
+    weight = (v / (1 - iou + v).clamp(min=torch.finfo(v.dtype).eps)).detach()  # Eq. 11
+    if alpha == "tcyb":
+        weight = weight * (iou > 0.5)
+    return 1 - iou + centre_distance(pred, target, enclosing(pred, target)) + weight * v  # Eq. 10
 
 
 def ciou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, alpha: str = "aaai") -> Tensor:
-    """Return 1 - CIoU of boxes (K, 4) xyxy; see `CIoU`."""
-    return of_boxes(ALPHAS[require_one_of("alpha", alpha, tuple(ALPHAS))], boxes1, boxes2, reduction, symmetric=True)
+    """1 - CIoU of boxes (K, 4) xyxy; see `CIoU`."""
+    formula = partial(one_minus_ciou, alpha=require_one_of("alpha", alpha, ALPHAS))
+    return of_boxes(formula, boxes1, boxes2, reduction, per_axis=False)
 
 
 class CIoU(FramedLoss):
@@ -75,13 +50,28 @@ class CIoU(FramedLoss):
         Z. Zheng et al.: Enhancing Geometric Factors, https://arxiv.org/abs/2005.03572 (`tcyb`).
     """
 
-    card = CATALOGUE["ciou"]
+    info = LossInfo(
+        name="ciou",
+        summary="Overlap, the distance of the centres, and the aspect ratio.",
+        formula="diou + alpha v; v = 4/pi^2 (difference of atan(w/h))^2, alpha = v / (1 - IoU + v), a constant",
+        range="[0, 3]",
+        space="boxes",
+        frame="pixels",
+        vanishes_when_disjoint=False,
+        weight=12.0,
+        weight_source="its authors; MMDetection, PaddleDetection",
+        also_called="complete_box_iou_loss of torchvision; two rules for alpha are in use",
+        reference="Z. Zheng et al., Distance-IoU Loss, AAAI 2020, https://arxiv.org/abs/1911.08287",
+    )
 
     def __init__(self, alpha: str = "aaai", frame: str = "pixels") -> None:
         super().__init__(frame)
-        self.alpha = require_one_of("alpha", alpha, tuple(ALPHAS))
-        self.measure = ALPHAS[self.alpha]
+        self.alpha = require_one_of("alpha", alpha, ALPHAS)
+
+    def formula(self, pred: Box, target: Box) -> Tensor:
+        """Loss (K,) of boxes in one frame."""
+        return one_minus_ciou(pred, target, alpha=self.alpha)
 
     def extra_repr(self) -> str:
-        """Return the options, for `print`."""
+        """Options, for `print`."""
         return f"alpha={self.alpha!r}, {super().extra_repr()}"

@@ -4,37 +4,24 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from smoothiou.boxes import Pairs, Slopes, formula
-from smoothiou.boxes.arrays import Array, total
-from smoothiou.losses._base import FramedLoss, of_boxes
-from smoothiou.losses.catalogue import CATALOGUE
-from smoothiou.losses.iou import one_minus_iou
+from smoothiou.boxes import Box, enclosing, iou_of
+from smoothiou.losses.base import FramedLoss, LossInfo, of_boxes
 
 
-def distance_penalty(pairs: Pairs, even: Array) -> tuple[Array, Array, Array]:
-    """Return (rho / c)^2, and its slopes with the shift and with the hull's sides.
-
-    rho is the distance of the centres, c the diagonal of the smallest box around both.
-    """
-    shift = pairs.shift()
-    squares = even * even
-    shares = squares / total(squares)  # of c^2: the hull's sides are 1
-    pull = shift * shares
-    penalty = total(shift * pull)
-    return penalty, pull + pull, -(penalty + penalty) * shares
+def one_minus_diou(pred: Box, target: Box) -> Tensor:
+    """1 - DIoU (K,) of boxes in one frame."""
+    return 1 - iou_of(pred, target) + centre_distance(pred, target, enclosing(pred, target))  # Eq. 7
 
 
-@formula(kernel="diou")
-def one_minus_diou(pairs: Pairs) -> tuple[Array, Slopes]:
-    """Return 1 - DIoU and its slopes."""
-    loss, slopes = one_minus_iou(pairs)
-    penalty, shift, hull = distance_penalty(pairs, pairs.even())
-    return loss + penalty, slopes._replace(shift=shift, hull=hull)
+def centre_distance(pred: Box, target: Box, around: Box) -> Tensor:
+    """Squared distance of the centres over the squared diagonal of the enclosing box (Eq. 6)."""
+    rho_squared = (pred.x - target.x) ** 2 + (pred.y - target.y) ** 2
+    return rho_squared / (around.width**2 + around.height**2)
 
 
 def diou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") -> Tensor:
-    """Return 1 - DIoU of boxes (K, 4) xyxy; see `DIoU`."""
-    return of_boxes(one_minus_diou, boxes1, boxes2, reduction, symmetric=True)
+    """1 - DIoU of boxes (K, 4) xyxy; see `DIoU`."""
+    return of_boxes(one_minus_diou, boxes1, boxes2, reduction, per_axis=False)
 
 
 class DIoU(FramedLoss):
@@ -54,5 +41,20 @@ class DIoU(FramedLoss):
         Z. Zheng et al.: Distance-IoU Loss, https://arxiv.org/abs/1911.08287, Eq. 7.
     """
 
-    card = CATALOGUE["diou"]
-    measure = staticmethod(one_minus_diou)
+    info = LossInfo(
+        name="diou",
+        summary="Overlap and the distance of the centres.",
+        formula="1 - IoU + (distance of centres / diagonal of the enclosing box)^2",
+        range="[0, 2]",
+        space="boxes",
+        frame="pixels",
+        vanishes_when_disjoint=False,
+        weight=12.0,
+        weight_source="its authors; PaddleDetection",
+        also_called="distance_box_iou_loss of torchvision",
+        reference="Z. Zheng et al., Distance-IoU Loss, AAAI 2020, https://arxiv.org/abs/1911.08287",
+    )
+
+    def formula(self, pred: Box, target: Box) -> Tensor:
+        """Loss (K,) of boxes in one frame."""
+        return one_minus_diou(pred, target)

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from smoothiou.boxes import Pairs, Slopes, formula
-from smoothiou.boxes.arrays import Array, rows, total
-from smoothiou.losses._base import FramedLoss, of_boxes
-from smoothiou.losses.catalogue import CATALOGUE
-from smoothiou.losses.diou import one_minus_diou
+from smoothiou.boxes import Box, enclosing, iou_of
+from smoothiou.losses.base import FramedLoss, LossInfo, of_boxes
+from smoothiou.losses.diou import centre_distance
 
 
-@formula(kernel="efficient-iou")
-def one_minus_efficient_iou(pairs: Pairs) -> tuple[Array, Slopes]:
-    """Return the loss and its slopes; lengths are shares of the hull's sides, which are 1."""
-    value, slopes = one_minus_diou(pairs)
-    assert slopes.hull is not None
-    side, target, _, _ = rows(pairs.lengths)
-    excess = side - target
-    squares = excess * excess
-    hull = slopes.hull - (squares + squares)
-    return value + total(squares), slopes._replace(side=excess + excess, hull=hull)
+def one_minus_efficient_iou(pred: Box, target: Box) -> Tensor:
+    """1 - Efficient IoU (K,) of boxes in one frame."""
+    around = enclosing(pred, target)
+    width_term = ((pred.width - target.width) / around.width) ** 2
+    height_term = ((pred.height - target.height) / around.height) ** 2
+    return 1 - iou_of(pred, target) + centre_distance(pred, target, around) + width_term + height_term  # Eq. 6
 
 
 def efficient_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") -> Tensor:
-    """Return the Efficient-IoU loss of boxes (K, 4) xyxy; see `EfficientIoU`."""
-    return of_boxes(one_minus_efficient_iou, boxes1, boxes2, reduction, symmetric=True)
+    """Efficient-IoU loss of boxes (K, 4) xyxy; see `EfficientIoU`."""
+    return of_boxes(one_minus_efficient_iou, boxes1, boxes2, reduction, per_axis=False)
 
 
 class EfficientIoU(FramedLoss):
@@ -43,5 +37,20 @@ class EfficientIoU(FramedLoss):
         Y. Zhang et al.: Focal and Efficient IOU Loss, https://arxiv.org/abs/2101.08158, Eq. 6.
     """
 
-    card = CATALOGUE["efficient-iou"]
-    measure = staticmethod(one_minus_efficient_iou)
+    info = LossInfo(
+        name="efficient-iou",
+        summary="Overlap, the distance of the centres, and the differences of width and height.",
+        formula="diou + ((w - target w) / C_w)^2 + ((h - target h) / C_h)^2; C_w, C_h = sides of the enclosing box",
+        range="[0, 4]",
+        space="boxes",
+        frame="pixels",
+        vanishes_when_disjoint=False,
+        weight=10.0,
+        weight_source="as giou; none is published for two-stage detectors",
+        also_called="EIoU, a name that extended-iou has too",
+        reference="Y. Zhang et al., Focal and Efficient IOU Loss, 2021, https://arxiv.org/abs/2101.08158",
+    )
+
+    def formula(self, pred: Box, target: Box) -> Tensor:
+        """Loss (K,) of boxes in one frame."""
+        return one_minus_efficient_iou(pred, target)

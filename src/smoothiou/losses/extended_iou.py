@@ -4,71 +4,42 @@ from __future__ import annotations
 
 from functools import partial
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from smoothiou.boxes import Pairs, Slopes, formula
-from smoothiou.boxes.arrays import (
-    Array,
-    at_least,
-    at_most,
-    larger,
-    rounding,
-    rows,
-    sign,
-    smaller,
-    swapped,
-    total,
-    where,
-)
-from smoothiou.losses._base import PairLoss, of_boxes, require_positive
-from smoothiou.losses.catalogue import CATALOGUE
+from smoothiou.boxes import Box, enclosing
+from smoothiou.losses.base import LossInfo, OverlapLoss, of_boxes, require_positive
 
 
-@formula()
-def extended_iou(pairs: Pairs, *, smooth_point: float) -> tuple[Array, Slopes]:
-    """Return the loss and its slopes; lengths are shares of the hull's sides, which are 1."""
-    area, _, _ = pairs.areas()
-    side, target = rows(pairs.lengths[:2])
-    low = pairs.edges()[0]
-    # Where the intersection starts and ends, from the hull's low edge; it ends first where boxes are apart.
-    start = abs(low)
-    end = start + side + target - 1
-    first, last = smaller(start, end), larger(start, end)
-    apart = end < start
-    start_y, end_y, first_y, last_y = (swapped(length, 0) for length in (start, end, first, last))
-    intersection = total((end * end_y + first * first_y) * 0.5 - start * last_y)
-    per_end = end_y + where(apart, first_y, -start_y)
-    per_start = where(apart, -start_y, first_y) - last_y
-
-    target_x, target_y = rows(target)
-    union = at_least(area + target_x * target_y - intersection, rounding(area))
-    ratio = intersection / union
-    z = 1 - ratio
-    bent = at_most(z / smooth_point, 1)
-    per_area = bent * ratio / union
-    per_intersection = -(bent / union + per_area)
-    per_end = per_intersection * per_end
-    # The low edge moves outward by half of what the side grows, and against the centre.
-    per_edge = (per_intersection * per_start + per_end) * sign(low)
-    slopes = Slopes(area=per_area, side=per_edge * 0.5 + per_end, shift=-per_edge, hull=-per_end)
-    return bent * (z - bent * (0.5 * smooth_point)), slopes
+def extended_iou(pred: Box, target: Box, *, smooth_point: float) -> Tensor:
+    """Extended-IoU loss (K,) of boxes in one frame, as in the published code."""
+    around = enclosing(pred, target)
+    x1, y1 = torch.maximum(pred.x1, target.x1), torch.maximum(pred.y1, target.y1)
+    width, height = torch.minimum(pred.x2, target.x2) - x1, torch.minimum(pred.y2, target.y2) - y1
+    gap_x, gap_y = width.clamp(max=0), height.clamp(max=0)  # below 0 where boxes are disjoint
+    # The four products of the published code, without their cancellation where boxes overlap.
+    beyond = gap_x * gap_y + 2 * ((x1 - around.x1) * gap_y + (y1 - around.y1) * gap_x)
+    intersection = width * height + beyond
+    ratio = intersection / (pred.area + target.area - intersection)
+    return F.smooth_l1_loss(ratio, torch.ones_like(ratio), reduction="none", beta=smooth_point)
 
 
 def extended_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, smooth_point: float = 0.1) -> Tensor:
-    """Return the Extended-IoU loss of boxes (K, 4) xyxy; see `ExtendedIoU`."""
-    measure = partial(extended_iou, smooth_point=require_positive("smooth_point", smooth_point))
-    return of_boxes(measure, boxes1, boxes2, reduction, symmetric=True)
+    """Extended-IoU loss of boxes (K, 4) xyxy; see `ExtendedIoU`."""
+    formula = partial(extended_iou, smooth_point=require_positive("smooth_point", smooth_point))
+    return of_boxes(formula, boxes1, boxes2, reduction)
 
 
-class ExtendedIoU(PairLoss):
-    """Let the intersection become negative where boxes are apart, and round the tip of 1 - IoU.
+class ExtendedIoU(OverlapLoss):
+    """Let the intersection become negative where boxes are disjoint, and round the tip of 1 - IoU.
 
         z = 1 - I / (area + target area - I)
         L = z^2 / (2 p) if z < p, else z - p / 2
 
     I is the area of the intersection where there is one. Beyond, it goes on below 0 as the published code has
     it: with start and end of the intersection along each axis, counted from the low edge of the smallest box
-    around both. So the loss of boxes that are apart along one axis changes a little when they are mirrored
+    around both. So the loss of boxes that are disjoint along one axis changes a little when they are mirrored
     along the other. Two losses are called EIoU: this one (MMDetection's `EIoULoss`) and `efficient-iou`.
 
     Args:
@@ -78,13 +49,27 @@ class ExtendedIoU(PairLoss):
         H. Peng, S. Yu: A Systematic IoU-Related Method, https://arxiv.org/abs/2112.01793.
     """
 
-    card = CATALOGUE["extended-iou"]
+    info = LossInfo(
+        name="extended-iou",
+        summary="An overlap that goes on below 0 for disjoint boxes, with a rounded tip.",
+        formula="smooth-l1(1 - I / (area + target area - I)), I < 0 where boxes are disjoint; smooth_point = .1",
+        range="[0, 1.95]",
+        space="boxes",
+        vanishes_when_disjoint=False,
+        weight=10.0,
+        weight_source="as iou; its authors' weight is not known to us",
+        also_called="EIoU, a name that efficient-iou has too; EIoULoss of MMDetection, Smooth-EIoU",
+        reference="H. Peng, S. Yu, A Systematic IoU-Related Method, TIP 2021, https://arxiv.org/abs/2112.01793",
+    )
 
     def __init__(self, smooth_point: float = 0.1) -> None:
         super().__init__()
         self.smooth_point = require_positive("smooth_point", smooth_point)
-        self.measure = partial(extended_iou, smooth_point=self.smooth_point)
+
+    def formula(self, pred: Box, target: Box) -> Tensor:
+        """Loss (K,) of boxes in one frame."""
+        return extended_iou(pred, target, smooth_point=self.smooth_point)
 
     def extra_repr(self) -> str:
-        """Return the options, for `print`."""
+        """Options, for `print`."""
         return f"smooth_point={self.smooth_point:g}"

@@ -4,39 +4,47 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from smoothiou.boxes import Pairs, Slopes, formula
-from smoothiou.boxes.arrays import Array, reciprocal
-from smoothiou.losses._base import PairLoss, of_boxes
-from smoothiou.losses.catalogue import CATALOGUE
+from smoothiou.boxes import Box, enclosing, intersection_and_union
+from smoothiou.losses.base import LossInfo, OverlapLoss, of_boxes
 
 
-@formula(kernel="giou")
-def one_minus_giou(pairs: Pairs) -> tuple[Array, Slopes]:
-    """Return 1 - GIoU and its slopes; areas are shares of the hull's, which is 1."""
-    _, intersection, union = pairs.areas()
-    iou = intersection / union
-    empty = 1 - union  # share of the hull that neither box covers
-    per_area = iou / union - 1
-    slopes = Slopes(area=per_area, intersection=-(reciprocal(union) + per_area), hull_area=union)
-    return 1 - iou + empty, slopes
+def one_minus_giou(pred: Box, target: Box) -> Tensor:
+    """1 - GIoU (K,) of boxes in one frame."""
+    intersection, union = intersection_and_union(pred, target)
+    enclosing_area = enclosing(pred, target).area
+    return 1 - intersection / union + (enclosing_area - union) / enclosing_area  # Algorithm 2
 
 
 def giou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") -> Tensor:
-    """Return 1 - GIoU of boxes (K, 4) xyxy; see `GIoU`."""
-    return of_boxes(one_minus_giou, boxes1, boxes2, reduction, symmetric=True)
+    """1 - GIoU of boxes (K, 4) xyxy; see `GIoU`."""
+    return of_boxes(one_minus_giou, boxes1, boxes2, reduction)
 
 
-class GIoU(PairLoss):
+class GIoU(OverlapLoss):
     """Give boxes without overlap a gradient too, through the hole between them.
 
-        GIoU = IoU - (hull - union) / hull,    hull: area of the smallest box around both
+        GIoU = IoU - (C - union) / C,    C: area of the smallest box around both
 
-    Boxes that are apart first grow towards the target, then move; once one lies inside the other it is plain
+    Boxes that are disjoint first grow towards the target, then move; once one lies inside the other it is plain
     IoU. Like IoU it is the same relative to an anchor and in pixels, and needs no anchors.
 
     Reference:
         H. Rezatofighi et al.: Generalized Intersection over Union, https://arxiv.org/abs/1902.09630, Alg. 2.
     """
 
-    card = CATALOGUE["giou"]
-    measure = staticmethod(one_minus_giou)
+    info = LossInfo(
+        name="giou",
+        summary="Overlap minus the hole between the boxes, so that disjoint boxes feel a pull.",
+        formula="1 - IoU + (C - union) / C; C = area of the enclosing box",
+        range="[0, 2]",
+        space="boxes",
+        vanishes_when_disjoint=False,
+        weight=10.0,
+        weight_source="its authors; MMDetection, Detectron2, PaddleDetection",
+        also_called="generalized_box_iou_loss of torchvision",
+        reference="H. Rezatofighi et al., Generalized IoU, CVPR 2019, https://arxiv.org/abs/1902.09630",
+    )
+
+    def formula(self, pred: Box, target: Box) -> Tensor:
+        """Loss (K,) of boxes in one frame."""
+        return one_minus_giou(pred, target)

@@ -1,28 +1,27 @@
-"""The Huber loss on box codes: the paper's baseline."""
+"""The Huber loss on deltas: the paper's baseline."""
 
 from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from smoothiou.losses._base import CodeLoss, float_pair, reduced, require_positive, sum_over_codes
-from smoothiou.losses.catalogue import CATALOGUE
+from smoothiou.losses.base import DeltaLoss, LossInfo, float_pair, reduce, require_positive, sum_of_deltas
 
 
 def huber(pred: Tensor, target: Tensor, *, delta: float) -> Tensor:
-    """Return Eq. 2 summed over the four numbers of a box: (K, 4), (K, 4) -> (K,)."""
-    return sum_over_codes(F.huber_loss(pred, target, reduction="none", delta=delta), pred)  # Eq. 2
+    """Huber summed over the four numbers of a box (Eq. 2): (K, 4), (K, 4) -> (K,)."""
+    return sum_of_deltas(F.huber_loss(pred, target, reduction="none", delta=delta), pred)  # Eq. 2
 
 
 def huber_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, delta: float = 1.0) -> Tensor:
-    """Return `Huber` of the corners of boxes (K, 4); delta is in their own unit."""
-    return reduced(huber(*float_pair(boxes1, boxes2), delta=require_positive("delta", delta)), reduction)
+    """`Huber` of the corners of boxes (K, 4); delta is in their own unit."""
+    return reduce(huber(*float_pair(boxes1, boxes2), delta=require_positive("delta", delta)), reduction)
 
 
-class Huber(CodeLoss):
-    r"""Pull every code of a box to its target: gently when near, with a constant force when far (Eq. 2).
+class Huber(DeltaLoss):
+    """Pull every delta to its target: gently when near, with a constant force when far (Eq. 2).
 
-    With z the difference of a predicted and a target code:
+    With z the difference of a predicted and a target delta:
 
                      | 0.5 z^2                      if |z| < delta
         huber(z)   = |
@@ -42,25 +41,35 @@ class Huber(CodeLoss):
       always 1, that of smooth L1 is 1 / beta.
 
     At 1 they are equal. The TensorFlow Object Detection API, on which the paper was run, has Huber at 1.
-    Codes are multiplied by `weights` before: delta = 1 is a shift of a tenth of the anchor's side.
+    Deltas are multiplied by `weights` before: delta = 1 is a shift of a tenth of the anchor's side.
 
     Args:
-        delta: where the parabola ends, above 0, in units of a code.
+        delta: where the parabola ends, above 0, in units of a delta.
 
     Reference:
         P. J. Huber: Robust Estimation of a Location Parameter, 1964.
     """
 
-    card = CATALOGUE["huber"]
+    info = LossInfo(
+        name="huber",
+        summary="The paper's baseline: quadratic near the target, linear far away (Eq. 2).",
+        formula="sum of (z^2 / 2 if |z| < delta else delta |z| - delta^2 / 2); delta = 1",
+        range="[0, inf)",
+        space="deltas",
+        vanishes_when_disjoint=False,
+        weight_source="the paper; TensorFlow Object Detection API",
+        also_called="smooth L1, in texts that keep delta = 1",
+        reference="P. J. Huber, Robust Estimation of a Location Parameter, 1964",
+    )
 
     def __init__(self, delta: float = 1.0) -> None:
         super().__init__()
         self.delta = require_positive("delta", delta)
 
-    def of_codes(self, pred: Tensor, target: Tensor) -> Tensor:
-        """Return the loss (K,) of codes (K, 4)."""
+    def formula(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Loss (K,) of deltas (K, 4)."""
         return huber(pred, target, delta=self.delta)
 
     def extra_repr(self) -> str:
-        """Return the options, for `print`."""
+        """Options, for `print`."""
         return f"delta={self.delta:g}"

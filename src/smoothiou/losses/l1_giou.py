@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from smoothiou import boxes
-from smoothiou.boxes import CODE_WEIGHTS, Weights
-from smoothiou.losses._base import float_pair, reduced, require_positive, sum_over_codes
-from smoothiou.losses.catalogue import CATALOGUE
+from smoothiou.boxes import DELTA_WEIGHTS, Weights, box_pair, delta_pair, to_xyxy
+from smoothiou.losses.base import LossInfo, RegisteredLoss, float_pair, reduce, require_positive, sum_of_deltas
 from smoothiou.losses.giou import one_minus_giou
 from smoothiou.losses.l1 import l1
 
@@ -16,15 +14,14 @@ from smoothiou.losses.l1 import l1
 def l1_giou_loss(
     boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, l1_weight: float = 5.0, giou_weight: float = 2.0
 ) -> Tensor:
-    """Return `L1GIoU` of boxes (K, 4) xyxy; L1 is that of the corners, in the boxes' own unit."""
+    """`L1GIoU` of boxes (K, 4) xyxy; L1 is that of the corners, in the boxes' own unit."""
     l1_weight, giou_weight = require_positive("l1_weight", l1_weight), require_positive("giou_weight", giou_weight)
     pred, target = float_pair(boxes1, boxes2)
-    giou = boxes.on_boxes(one_minus_giou, pred, target, gradient_dtype=boxes1.dtype)
-    return reduced(l1_weight * l1(pred, target) + giou_weight * giou, reduction)
+    return reduce(l1_weight * l1(pred, target) + giou_weight * one_minus_giou(*box_pair(pred, target)), reduction)
 
 
-class L1GIoU(nn.Module):
-    """Mix a loss of codes with one of overlap by fixed weights, as nearly every DETR does.
+class L1GIoU(RegisteredLoss):
+    """Add a loss of deltas and one of overlap with fixed weights, as nearly every DETR does.
 
         L = l1_weight * sum of |z| + giou_weight * (1 - GIoU)
 
@@ -39,7 +36,17 @@ class L1GIoU(nn.Module):
         N. Carion et al.: End-to-End Object Detection with Transformers, https://arxiv.org/abs/2005.12872, Eq. 9.
     """
 
-    card = CATALOGUE["l1-giou"]
+    info = LossInfo(
+        name="l1-giou",
+        summary="L1 of the deltas and GIoU of the boxes with fixed weights, as in DETR.",
+        formula="5 sum of |z| / delta weight + 2 (1 - GIoU)",
+        range="[0, inf)",
+        space="both",
+        vanishes_when_disjoint=False,
+        weight_source="DETR, whose two weights are inside",
+        also_called="the box loss of DETR, which measures L1 in sides of the image",
+        reference="N. Carion et al., DETR, ECCV 2020, https://arxiv.org/abs/2005.12872",
+    )
 
     def __init__(self, l1_weight: float = 5.0, giou_weight: float = 2.0) -> None:
         super().__init__()
@@ -51,25 +58,22 @@ class L1GIoU(nn.Module):
         pred_deltas: Tensor,
         target_deltas: Tensor,
         *,
-        weights: Weights = CODE_WEIGHTS,
+        weights: Weights = DELTA_WEIGHTS,
         anchors: Tensor | None = None,
     ) -> Tensor:
-        """Return the loss (K,) of deltas (K, 4) that were multiplied by `weights`; anchors are not used."""
+        """Loss (K,) of deltas (K, 4) that were multiplied by `weights`; anchors are not used."""
         pred, target = float_pair(pred_deltas, target_deltas)
-        x, y, width, height = (pred - target).abs().unbind(-1)
-        weight_x, weight_y, weight_w, weight_h = weights
-        z = torch.stack((x / weight_x, y / weight_y, width / weight_w, height / weight_h), -1)
-        giou = boxes.on_deltas(one_minus_giou, pred, target, weights=weights, gradient_dtype=pred_deltas.dtype)
-        return self.l1_weight * sum_over_codes(z, pred) + self.giou_weight * giou
+        columns = (pred - target).abs().unbind(-1)
+        z = torch.stack([column / weight for column, weight in zip(columns, weights, strict=True)], -1)
+        giou_loss = one_minus_giou(*delta_pair(pred, target, weights=weights))
+        return self.l1_weight * sum_of_deltas(z, pred) + self.giou_weight * giou_loss
 
     def on_boxes(self, pred: Tensor, target: Tensor, *, box_format: str = "xyxy") -> Tensor:
-        """Return the loss (K,) of boxes (K, 4): L1 of their four numbers as they are, GIoU of the boxes."""
-        given = pred
+        """Loss (K,) of boxes (K, 4): L1 of their four numbers as they are, GIoU of the boxes."""
         pred, target = float_pair(pred, target)
-        corners = (boxes.to_xyxy(rows, box_format=box_format) for rows in (pred, target))
-        giou = boxes.on_boxes(one_minus_giou, *corners, gradient_dtype=given.dtype)
-        return self.l1_weight * l1(pred, target) + self.giou_weight * giou
+        corners = (to_xyxy(rows, box_format=box_format) for rows in (pred, target))
+        return self.l1_weight * l1(pred, target) + self.giou_weight * one_minus_giou(*box_pair(*corners))
 
     def extra_repr(self) -> str:
-        """Return the options, for `print`."""
+        """Options, for `print`."""
         return f"l1_weight={self.l1_weight:g}, giou_weight={self.giou_weight:g}"

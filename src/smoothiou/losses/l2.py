@@ -1,11 +1,10 @@
-"""Squared differences of box codes."""
+"""Squared differences of deltas."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from smoothiou.losses._base import CodeLoss, float_pair, reduced
-from smoothiou.losses.catalogue import CATALOGUE
+from smoothiou.losses.base import DeltaLoss, LossInfo, float_pair, reduce
 from smoothiou.losses.huber import huber
 
 # Beyond this difference the loss goes on as a straight line: its slope could not be held by float16, which
@@ -13,20 +12,35 @@ from smoothiou.losses.huber import huber
 END_OF_PARABOLA = 6e4
 
 
+def l2(pred: Tensor, target: Tensor) -> Tensor:
+    """Sum of z^2 / 2 over the four numbers of a box: (K, 4), (K, 4) -> (K,)."""
+    return huber(pred, target, delta=END_OF_PARABOLA)
+
+
 def l2_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") -> Tensor:
-    """Return `L2` of the corners of boxes (K, 4), in their own unit."""
-    return reduced(huber(*float_pair(boxes1, boxes2), delta=END_OF_PARABOLA), reduction)
+    """`L2` of the corners of boxes (K, 4), in their own unit."""
+    return reduce(l2(*float_pair(boxes1, boxes2)), reduction)
 
 
-class L2(CodeLoss):
-    """Pull every code with a force that grows with its distance: the sum of z^2 / 2 over the codes.
+class L2(DeltaLoss):
+    """Pull every delta with a force that grows with its distance: the sum of z^2 / 2.
 
     With the factor 1/2, as in the TensorFlow Object Detection API, it is the quadratic part of Eq. 2 and the
     limit of `Huber` for delta -> infinity. `torch.nn.functional.mse_loss` has no such factor.
     """
 
-    card = CATALOGUE["l2"]
+    info = LossInfo(
+        name="l2",
+        summary="Squared differences: one far-off box can outweigh a whole batch.",
+        formula="sum of z^2 / 2",
+        range="[0, inf)",
+        space="deltas",
+        vanishes_when_disjoint=False,
+        weight_source="TensorFlow Object Detection API",
+        also_called="mean squared error, which lacks the factor 1/2",
+        reference="TensorFlow Object Detection API, WeightedL2LocalizationLoss",
+    )
 
-    def of_codes(self, pred: Tensor, target: Tensor) -> Tensor:
-        """Return the loss (K,) of codes (K, 4)."""
-        return huber(pred, target, delta=END_OF_PARABOLA)
+    def formula(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Loss (K,) of deltas (K, 4)."""
+        return l2(pred, target)

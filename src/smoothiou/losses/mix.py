@@ -1,21 +1,19 @@
-"""Huber and IoU with a fixed weight: the control for the paper's only new idea, a weight that moves."""
+"""Huber and IoU with a fixed lambda: the control for the paper's only new idea, a lambda that moves."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from smoothiou.losses._base import reduced
-from smoothiou.losses._lambda import require_lambda
-from smoothiou.losses.algorithm_1 import smooth_iou_loss
-from smoothiou.losses.catalogue import CATALOGUE
-from smoothiou.losses.smooth_iou import SmoothIoU
+from smoothiou.losses.base import LossInfo, reduce
+from smoothiou.losses.lam import require_lambda
+from smoothiou.losses.smooth_iou import SmoothIoU, smooth_iou_loss
 
 
 def mix_loss(
     boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, lam: float = 0.5, delta: float = 1.0
 ) -> Tensor:
-    """Return `Mix` of boxes (K, 4) xyxy; Huber is that of the corners, in the boxes' own unit."""
-    return reduced(smooth_iou_loss(boxes1, boxes2, lam=_require_number(lam), delta=delta), reduction)
+    """`Mix` of boxes (K, 4) xyxy; Huber is that of the corners, in the boxes' own unit."""
+    return reduce(smooth_iou_loss(boxes1, boxes2, lam=_require_number(lam), delta=delta), reduction)
 
 
 class Mix(SmoothIoU):
@@ -32,15 +30,24 @@ class Mix(SmoothIoU):
         iou_weight: factor on the IoU term, above 0.
     """
 
-    card = CATALOGUE["mix"]
+    info = LossInfo(
+        name="mix",
+        summary="Huber and 1 - IoU with a fixed lambda: the control for a lambda that moves.",
+        formula="lam (1 - IoU) + (1 - lam) huber; lam = .5",
+        range="[0, inf)",
+        space="both",
+        vanishes_when_disjoint=False,
+        weight_source="the paper, which reports that a fixed lambda is worse",
+        reference="M. Arif et al., Directly Optimizing IoU for Bounding Box Localization, section 3.1",
+    )
 
     def __init__(self, lam: float = 0.5, delta: float = 1.0, iou_weight: float = 1.0) -> None:
         super().__init__(delta=delta, lam=_require_number(lam), iou_weight=iou_weight)
 
     def extra_repr(self) -> str:
-        """Return the options, for `print`."""
+        """Options, for `print`."""
         return f"lam={self.lam!r}, delta={self.delta:g}, iou_weight={self.iou_weight:g}"
 
 
 def _require_number(lam: float) -> float:
-    return float(require_lambda(lam, words=()))
+    return float(require_lambda(lam, names=()))

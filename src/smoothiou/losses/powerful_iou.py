@@ -2,45 +2,33 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from smoothiou.boxes import Pairs, Slopes, formula
-from smoothiou.boxes.arrays import Array, at_least, exp, sign, total
-from smoothiou.losses._base import PairLoss, of_boxes
-from smoothiou.losses.catalogue import CATALOGUE
-from smoothiou.losses.iou import one_minus_iou
-
-# Sides of a target, as a share of what both boxes span, below which the penalty is flat: exp(-P^2) is 0 long before.
-SMALLEST_TARGET = 1e-6
+from smoothiou.boxes import Box, iou_of
+from smoothiou.losses.base import LossInfo, OverlapLoss, of_boxes
 
 
-@formula()
-def powerful_iou(pairs: Pairs) -> tuple[Array, Slopes]:
-    """Return the loss and its slopes."""
-    iou_loss, slopes = one_minus_iou(pairs)
-    low, high = pairs.edges()
-    side = at_least(pairs.lengths[1], SMALLEST_TARGET)
-    p = total((abs(low) + abs(high)) / side) * 0.25
-    away = exp(-(p * p))
-    steepness = p * away * 0.25 / side  # half of d(1 - exp(-P^2)) / d|edge|
-    per_low, per_high = sign(low) * steepness, sign(high) * steepness
-    # An edge moves outward by half of what the side grows, and with the centre or against it.
-    shift = per_high - per_low
-    return iou_loss + (1 - away), slopes._replace(side=per_low + per_high, shift=shift + shift)
+def powerful_iou(pred: Box, target: Box) -> Tensor:
+    """Powerful-IoU loss (K,) of boxes in one frame."""
+    width_term = ((pred.x1 - target.x1).abs() + (pred.x2 - target.x2).abs()) / target.width
+    height_term = ((pred.y1 - target.y1).abs() + (pred.y2 - target.y2).abs()) / target.height
+    p = (width_term + height_term) / 4
+    return 1 - iou_of(pred, target) + 1 - torch.exp(-(p**2))
 
 
 def powerful_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") -> Tensor:
-    """Return the Powerful-IoU loss of boxes (K, 4) xyxy; see `PowerfulIoU`."""
-    return of_boxes(powerful_iou, boxes1, boxes2, reduction, symmetric=False)
+    """Powerful-IoU loss of boxes (K, 4) xyxy; see `PowerfulIoU`."""
+    return of_boxes(powerful_iou, boxes1, boxes2, reduction)
 
 
-class PowerfulIoU(PairLoss):
+class PowerfulIoU(OverlapLoss):
     """Measure each edge's distance in sides of the target, which no prediction can make larger.
 
         L = 1 - IoU + 1 - exp(-P^2),    P = mean of |edge - target edge| / target side, over the four edges
 
     GIoU to Efficient-IoU divide by the size of the box around both, which a larger prediction makes larger.
-    P divides by the target's, so it does not fall when a box that is apart grows about its centre. Its pull is
+    P divides by the target's, so it does not fall when a disjoint box grows about its centre. Its pull is
     strongest at P = .7 and fades for boxes that are far off. Two losses are called PIoU: this one (its first
     version) and Pixels-IoU, for rotated boxes.
 
@@ -48,5 +36,21 @@ class PowerfulIoU(PairLoss):
         C. Liu et al.: Powerful-IoU, Neural Networks 170, 2024, https://doi.org/10.1016/j.neunet.2023.11.041.
     """
 
-    card = CATALOGUE["powerful-iou"]
-    measure = staticmethod(powerful_iou)
+    info = LossInfo(
+        name="powerful-iou",
+        summary="Overlap and the distances of the edges, in sides of the target and not of the enclosing box.",
+        formula="1 - IoU + 1 - exp(-P^2); P = mean of |edge - target edge| / target side",
+        range="[0, 2]",
+        space="boxes",
+        vanishes_when_disjoint=False,
+        symmetric=False,
+        weight=10.0,
+        weight_source="as giou; none is published for two-stage detectors",
+        also_called="PIoU (version 1), a name that Pixels-IoU for rotated boxes has too",
+        reference="C. Liu et al., Powerful-IoU, Neural Networks 170, 2024,"
+        " https://doi.org/10.1016/j.neunet.2023.11.041",
+    )
+
+    def formula(self, pred: Box, target: Box) -> Tensor:
+        """Loss (K,) of boxes in one frame."""
+        return powerful_iou(pred, target)

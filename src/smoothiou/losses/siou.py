@@ -2,61 +2,33 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from smoothiou.boxes import Pairs, Slopes, formula
-from smoothiou.boxes.arrays import Array, at_least, exp, larger, root, rows, sign, stack, total
-from smoothiou.losses._base import FramedLoss, of_boxes
-from smoothiou.losses.catalogue import CATALOGUE
-from smoothiou.losses.iou import one_minus_iou
+from smoothiou.boxes import Box, enclosing, iou_of
+from smoothiou.losses.base import FramedLoss, LossInfo, of_boxes
 
-# Lengths, as a share of what both boxes span, below which slopes stop growing.
-SMALLEST_LENGTH = 1e-6
+# Squared distance of centres, in sides of the enclosing box, below which they count as on an axis: 0 has no angle.
+SMALLEST_SQUARE = 1e-12
 
 
-@formula()
-def siou(pairs: Pairs) -> tuple[Array, Slopes]:
-    """Return the loss and its slopes; lengths are shares of the hull's sides, which are 1."""
-    iou_loss, slopes = one_minus_iou(pairs)
-    centre = pairs.shift()
-    angle, angle_slope = _angle_cost(centre, pairs.even())
-    # Distance: 1 - exp(-gamma rho) along x and y, rho = shift^2, gamma = 2 - angle.
+def siou(pred: Box, target: Box) -> Tensor:
+    """SIoU loss (K,) of boxes in one frame."""
+    around = enclosing(pred, target)
+    dx, dy = pred.x - target.x, pred.y - target.y
+    # sin(2 angle); the paper's 1 - 2 sin^2(arcsin(x) - pi / 4) is the same number.
+    angle = 2 * (dx * dy).abs() / (dx**2 + dy**2).clamp(min=SMALLEST_SQUARE)
     gamma = 2 - angle
-    rho = centre * centre
-    cost = gamma * rho
-    near = exp(-cost)
-    pull = near * gamma * centre  # half of d distance / d shift, but for the angle
-    shift = pull - total(near * rho) * angle_slope
-    # Shape: (1 - exp(-omega))^4 of both sides, omega = |side - target| / the larger of them.
-    side, target = rows(pairs.lengths[:2])
-    excess = side - target
-    longer = at_least(larger(side, target), SMALLEST_LENGTH)
-    alike = exp(-abs(excess) / longer)
-    unlike = 1 - alike
-    cube = unlike * unlike * unlike
-    per_side = cube * alike * sign(excess) * target / (longer * longer)  # a quarter of d shape / d side
-    distance_and_shape = total(1 - near + cube * unlike)
-    slopes = slopes._replace(shift=shift, hull=-(pull * centre), side=per_side + per_side)
-    return iou_loss + distance_and_shape * 0.5, slopes
-
-
-def _angle_cost(centre: Array, even: Array) -> tuple[Array, Array]:
-    """Return sin(2 angle) of the line between the centres, 0 along an axis, and half its slope with the shift.
-
-    The paper's 1 - 2 sin^2(arcsin(x) - pi / 4) is the same number.
-    """
-    across = centre * even
-    length = at_least(root(total(across * across)), SMALLEST_LENGTH)
-    x, y = rows(across / length)
-    steepness = (y * y - x * x) / length
-    slope = stack((abs(y) * sign(x), -abs(x) * sign(y))) * steepness * even
-    product = abs(x * y)
-    return product + product, slope
+    distance = 2 - torch.exp(-gamma * (dx / around.width) ** 2) - torch.exp(-gamma * (dy / around.height) ** 2)
+    width_term = (pred.width - target.width).abs() / torch.maximum(pred.width, target.width)
+    height_term = (pred.height - target.height).abs() / torch.maximum(pred.height, target.height)
+    shape = (1 - torch.exp(-width_term)) ** 4 + (1 - torch.exp(-height_term)) ** 4
+    return 1 - iou_of(pred, target) + (distance + shape) / 2
 
 
 def siou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") -> Tensor:
-    """Return the SIoU loss of boxes (K, 4) xyxy; see `SIoU`."""
-    return of_boxes(siou, boxes1, boxes2, reduction, symmetric=True)
+    """SIoU loss of boxes (K, 4) xyxy; see `SIoU`."""
+    return of_boxes(siou, boxes1, boxes2, reduction, per_axis=False)
 
 
 class SIoU(FramedLoss):
@@ -79,5 +51,21 @@ class SIoU(FramedLoss):
         Z. Gevorgyan: SIoU Loss, https://arxiv.org/abs/2205.12740.
     """
 
-    card = CATALOGUE["siou"]
-    measure = staticmethod(siou)
+    info = LossInfo(
+        name="siou",
+        summary="Overlap, a distance that counts less at 45 degrees, and a shape cost.",
+        formula="1 - IoU + (distance + shape) / 2; distance = sum of 1 - exp((sin(2 angle) - 2) (shift / C)^2),"
+        " shape = sum of (1 - exp(-|side - target| / larger))^4; C = side of the enclosing box",
+        range="[0, 2.025]",
+        space="boxes",
+        frame="pixels",
+        vanishes_when_disjoint=False,
+        weight=10.0,
+        weight_source="as giou; none is published for two-stage detectors",
+        also_called="SIoULoss of MMDetection, whose default turns the sign of the distance cost",
+        reference="Z. Gevorgyan, SIoU Loss, 2022, https://arxiv.org/abs/2205.12740",
+    )
+
+    def formula(self, pred: Box, target: Box) -> Tensor:
+        """Loss (K,) of boxes in one frame."""
+        return siou(pred, target)

@@ -1,4 +1,4 @@
-"""The Smooth IoU loss for detectors: the paper's Eq. 7 on deltas."""
+"""The Smooth IoU loss: the paper's Algorithm 1 on boxes, and its Eq. 7 on a detector's deltas."""
 
 from __future__ import annotations
 
@@ -6,19 +6,70 @@ import warnings
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from smoothiou import boxes
-from smoothiou.boxes import CODE_WEIGHTS, OfBoxes, OfDeltas, Pairs, Weights
+from smoothiou.boxes import DELTA_WEIGHTS, Weights, aligned_iou, decode_deltas, decode_unit, deltas_iou, to_xyxy
 from smoothiou.errors import ConfigError
-from smoothiou.losses._base import check_pair, float_pair, require_one_of, require_positive
-from smoothiou.losses._lambda import Lambda, LambdaRule
-from smoothiou.losses.catalogue import CATALOGUE
+from smoothiou.losses.base import LossInfo, RegisteredLoss, float_pair, reduce, require_one_of, require_positive
 from smoothiou.losses.huber import huber
-from smoothiou.losses.mixture import Mixing, alone, can_mix, mixture
+from smoothiou.losses.lam import Lambda, LambdaRule, lambda_of, require_lambda
 
 
-class SmoothIoU(nn.Module):
+def smooth_iou(iou: Tensor, huber: Tensor, lam: Tensor, *, iou_weight: float = 1.0) -> Tensor:
+    """Loss (K,) of boxes whose IoU and Huber (K,) are known (Eq. 7)."""
+    return lam * (iou_weight * (1 - iou)) + (1 - lam) * huber  # Eq. 7; Algorithm 1, line 10
+
+
+def smooth_iou_loss(
+    pred: Tensor,
+    target: Tensor,
+    *,
+    delta: float = 1.0,
+    lam: Lambda = "batch",
+    detach: bool = True,
+    box_format: str = "xyxy",
+    reduction: str = "none",
+) -> Tensor:
+    """Train boxes by distance while they are far off and by overlap as they get better: Algorithm 1.
+
+        L_k = lambda * (1 - IoU_k) + (1 - lambda) * Huber_k,    lambda = mean of IoU_1 ... IoU_K      (Eq. 7)
+
+    Huber is taken on the corners and summed over the four of them, in the units of the boxes: with boxes in
+    pixels it is hundreds of times larger than the IoU term. Inside a detector use `SmoothIoU`, which takes
+    deltas. Value and gradient are finite for all finite boxes and 0 for equal ones.
+
+    Args:
+        pred: predicted boxes (K, 4).
+        target: target boxes (K, 4), row by row.
+        delta: threshold of Huber (Eq. 2), above 0, in the units of the boxes.
+        lam: lambda: `batch` for the mean IoU of the K boxes (the paper), `box` for the IoU of each box, or a
+            number in [0, 1]; 0 is Huber (Eq. 8), 1 is 1 - IoU (Eq. 9).
+        detach: whether lambda is a constant to autograd (our reading; the paper does not say). If not, each
+            IoU also acts through lambda, with -dL/dIoU = 2 lambda - 1 + mean Huber in place of lambda. Where
+            boxes are poor and Huber is small that is negative, and training pushes boxes apart.
+        box_format: `xyxy`, `yxhw` (Algorithm 1's {y1, x1, h, w}), `cxcywh` or `xywh`, of both inputs.
+        reduction: `none`, `mean` or `sum`; the mean of no boxes is 0.
+
+    Returns:
+        (K,) for `none`, else a scalar. In float32 (float64 for float64 boxes).
+
+    Raises:
+        ConfigError: a shape or an option is wrong.
+
+    Reference:
+        M. Arif, M. Jameel, L. Schmidt-Thieme: Directly Optimizing IoU for Bounding Box Localization.
+    """
+    delta, lam = require_positive("delta", delta), require_lambda(lam, names=("batch", "box"))
+    pred, target = float_pair(pred, target)
+    pred = to_xyxy(pred, box_format=box_format)  # line 2
+    target = to_xyxy(target, box_format=box_format)  # line 3
+    huber_loss = huber(pred, target, delta=delta)  # line 4: Eq. 2; that the corners are summed is our reading
+    iou = aligned_iou(pred, target)  # line 5: Eq. 4, 5
+    weight = lambda_of(iou.detach() if detach else iou, lam, sync=False)  # line 8
+    return reduce(smooth_iou(iou, huber_loss, weight), reduction)  # line 10: Eq. 7
+
+
+class SmoothIoU(RegisteredLoss):
     """The Smooth IoU loss (Eq. 7) for a detector: no anchors, no decoding, no change of architecture.
 
         L_k = lambda * iou_weight * (1 - IoU_k) + (1 - lambda) * Huber_k,    lambda = mean of IoU_1 ... IoU_K
@@ -45,13 +96,23 @@ class SmoothIoU(nn.Module):
         last_lambda: lambda of the last call, a scalar tensor without gradient (the mean of them for `box` and
             `image`).
         needs_images: whether calls need `images`.
-        remembers: whether lambda depends on earlier calls.
+        stateful: whether lambda depends on earlier calls.
 
     Reference:
         M. Arif, M. Jameel, L. Schmidt-Thieme: Directly Optimizing IoU for Bounding Box Localization.
     """
 
-    card = CATALOGUE["smooth-iou"]
+    info = LossInfo(
+        name="smooth-iou",
+        summary="The paper's loss: Huber while boxes are far off, 1 - IoU as they get better (Eq. 7).",
+        formula="lambda (1 - IoU) + (1 - lambda) huber; lambda = mean IoU of the mini-batch",
+        range="[0, inf)",
+        space="both",
+        vanishes_when_disjoint=False,
+        weight_source="the paper",
+        also_called="not Smooth-EIoU (extended-iou), IoU-smooth-L1 (SCRDet) or the soft IoU of segmentation",
+        reference="M. Arif et al., Directly Optimizing IoU for Bounding Box Localization, Eq. 7",
+    )
 
     def __init__(
         self,
@@ -69,7 +130,7 @@ class SmoothIoU(nn.Module):
         self.iou_weight = require_positive("iou_weight", iou_weight)
         self.rule = LambdaRule(lam, sync=sync, memory=memory, detach=detach)
         self.needs_images = lam == "image"
-        self.remembers = lam == "ema"
+        self.stateful = lam == "ema"
         self.last_lambda = torch.zeros(())
         if not detach and isinstance(lam, str):
             warnings.warn(
@@ -82,7 +143,7 @@ class SmoothIoU(nn.Module):
 
     @property
     def lam(self) -> Lambda:
-        """How lambda is found."""
+        """Which lambda is used."""
         return self.rule.lam
 
     def forward(
@@ -90,11 +151,11 @@ class SmoothIoU(nn.Module):
         pred_deltas: Tensor,
         target_deltas: Tensor,
         *,
-        weights: Weights = CODE_WEIGHTS,
+        weights: Weights = DELTA_WEIGHTS,
         anchors: Tensor | None = None,
         images: Tensor | None = None,
     ) -> Tensor:
-        """Return the loss of every positive box.
+        """Loss of every positive box.
 
         Args:
             pred_deltas: (K, 4) predicted deltas of the positive boxes.
@@ -109,64 +170,39 @@ class SmoothIoU(nn.Module):
         Raises:
             ConfigError: shapes differ, or anchors or images are needed and missing.
         """
-        if self.huber_on == "deltas" and self._mixes(pred_deltas):
-            check_pair(pred_deltas, target_deltas)
-            overlap = boxes.OfDeltas(Pairs.iou, boxes.steepest(pred_deltas.dtype), weights)
-            return self._mix_at_once(overlap, pred_deltas, target_deltas, images)
         pred, target = float_pair(pred_deltas, target_deltas)
         huber_loss = self._huber(pred, target, weights, anchors)  # line 4
-        iou = boxes.deltas_iou(pred, target, weights=weights, gradient_dtype=pred_deltas.dtype)  # line 5
-        return self._mix(iou, huber_loss, images)
+        iou = deltas_iou(pred, target, weights=weights)  # line 5
+        return self._smooth_iou(iou, huber_loss, images)  # lines 8, 10
 
     def on_boxes(
         self, pred: Tensor, target: Tensor, *, box_format: str = "xyxy", images: Tensor | None = None
     ) -> Tensor:
-        """Return the loss (K,) of boxes (K, 4): Huber of their four numbers as they are, IoU of the boxes."""
-        given = pred
-        if box_format == "xyxy" and self._mixes(pred):
-            check_pair(pred, target)
-            return self._mix_at_once(boxes.OfBoxes(Pairs.iou, boxes.steepest(pred.dtype)), pred, target, images)
+        """Loss (K,) of boxes (K, 4): Huber of their four numbers as they are, IoU of the boxes."""
         pred, target = float_pair(pred, target)
-        corners = (boxes.to_xyxy(rows, box_format=box_format) for rows in (pred, target))
-        iou = boxes.aligned_iou(*corners, gradient_dtype=given.dtype)
-        return self._mix(iou, huber(pred, target, delta=self.delta), images)
+        iou = aligned_iou(*(to_xyxy(rows, box_format=box_format) for rows in (pred, target)))
+        return self._smooth_iou(iou, huber(pred, target, delta=self.delta), images)
 
-    def _mixes(self, pred: Tensor) -> bool:
-        return (self.rule.detach or not isinstance(self.rule.lam, str)) and can_mix(pred)
-
-    def _mix_at_once(self, overlap: OfBoxes | OfDeltas, pred: Tensor, target: Tensor, images: Tensor | None) -> Tensor:
-        own_mean = self.rule.lam == "batch" and (not self.rule.sync or alone())
-        mix = Mixing(overlap, self.delta, self.iou_weight, rule=lambda iou: self.rule(iou, images), plain_mean=own_mean)
-        loss, weight = mixture(pred, target, mix)
-        self._remember(weight)
-        return loss
-
-    def _remember(self, weight: Tensor) -> None:
-        self.last_lambda = weight.detach()
-        if weight.ndim:
-            self.last_lambda = weight.detach().sum() / max(weight.shape[0], 1)
-
-    def _mix(self, iou: Tensor, huber_loss: Tensor, images: Tensor | None) -> Tensor:
-        weight = self.rule(iou, images)  # line 8
-        self._remember(weight)
-        return weight * (self.iou_weight * (1 - iou)) + (1 - weight) * huber_loss  # line 10: Eq. 7
+    def _smooth_iou(self, iou: Tensor, huber_loss: Tensor, images: Tensor | None) -> Tensor:
+        lam = self.rule(iou, images)  # line 8
+        self.last_lambda = lam.detach() if lam.ndim == 0 else lam.detach().sum() / max(lam.shape[0], 1)
+        return smooth_iou(iou, huber_loss, lam, iou_weight=self.iou_weight)  # line 10: Eq. 7
 
     def _huber(self, pred: Tensor, target: Tensor, weights: Weights, anchors: Tensor | None) -> Tensor:
-        if self.huber_on == "deltas":
-            return huber(pred, target, delta=self.delta)
         if self.huber_on == "unit-corners":
-            pred = boxes.decode_unit(pred, weights=weights)
-            return huber(pred, boxes.decode_unit(target, weights=weights), delta=self.delta)
-        if anchors is None:
-            raise ConfigError(
-                'SmoothIoU(huber_on="corners") measures corners in pixels and needs anchors, got none.',
-                hint='Call it with anchors=..., or use huber_on="deltas" or "unit-corners".',
-            )
-        pred = boxes.decode_deltas(pred, anchors, weights=weights)  # line 2
-        return huber(pred, boxes.decode_deltas(target, anchors, weights=weights), delta=self.delta)  # line 3
+            pred, target = decode_unit(pred, weights=weights), decode_unit(target, weights=weights)
+        elif self.huber_on == "corners":
+            if anchors is None:
+                raise ConfigError(
+                    'SmoothIoU(huber_on="corners") measures corners in pixels and needs anchors, got none.',
+                    hint='Call it with anchors=..., or use huber_on="deltas" or "unit-corners".',
+                )
+            pred = decode_deltas(pred, anchors, weights=weights)  # line 2
+            target = decode_deltas(target, anchors, weights=weights)  # line 3
+        return huber(pred, target, delta=self.delta)
 
     def extra_repr(self) -> str:
-        """Return the options, for `print`."""
+        """Options, for `print`."""
         rule = self.rule
         return (
             f"delta={self.delta}, lam={rule.lam!r}, detach={rule.detach}, huber_on={self.huber_on!r}, "

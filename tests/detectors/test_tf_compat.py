@@ -1,4 +1,4 @@
-"""Training as TensorFlow does it: who is sampled, how images are resized, what dropout leaves."""
+"""Training as TensorFlow does it: sampling, resizing, dropout."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from smoothiou.detectors import build_detector, set_box_loss
-from smoothiou.detectors.tf_flavour import DropoutPredictor, keep_features, train_as_tensorflow
+from smoothiou.detectors.dropout import DropoutPredictor
+from smoothiou.detectors.tf_compat import train_as_tensorflow
 from smoothiou.detectors.tf_resize import TensorFlowTransform
 from smoothiou.errors import ConfigError
 from tests.detectors.inception import batch, tiny
@@ -37,16 +38,16 @@ def sampled(model, images, targets):
     return losses, proposals, chosen, labels
 
 
-@pytest.mark.parametrize("flavour", ["torchvision", "tf"])
-def test_truth_boxes_join_the_proposals_only_in_torchvisions(flavour):
-    model = nano(flavour=flavour)
+@pytest.mark.parametrize("tf_compat", [False, True])
+def test_gt_boxes_join_the_proposals_only_in_torchvisions(tf_compat):
+    model = nano(tf_compat=tf_compat)
     images, targets = batch()
     truths = [target["boxes"] for target in model.transform(images, copy.deepcopy(targets))[1]]
     losses, proposals, chosen, labels = sampled(model, images, targets)
     assert all(value.isfinite() for value in losses.values())
     for own, picked, label, truth in zip(proposals, chosen, labels, truths, strict=True):
         distance = (picked[:, None] - truth[None]).abs().amax(dim=2).amin(dim=0)
-        if flavour == "tf":
+        if tf_compat:
             assert (picked[:, None] == own[None]).all(dim=2).any(dim=1).all()
             assert len(picked) == min(64, len(own))
             assert (label > 0).sum() <= 16
@@ -55,15 +56,15 @@ def test_truth_boxes_join_the_proposals_only_in_torchvisions(flavour):
             assert len(picked) > 64
 
 
-def test_an_image_without_proposals_learns_from_its_truth():
-    model = nano(flavour="tf").train()
+def test_an_image_without_proposals_trains_on_its_gt_boxes():
+    model = nano(tf_compat=True).train()
     truth, some = torch.tensor([[1.0, 2, 30, 40]]), torch.tensor([[5.0, 5, 9, 9]])
     assert torch.equal(model.roi_heads.add_gt_proposals([truth[:0], some], [truth, truth])[0], truth)
     assert torch.equal(model.roi_heads.add_gt_proposals([truth[:0], some], [truth, truth])[1], some)
 
 
 def test_the_numbers_of_the_sampler_and_of_proposals():
-    model = nano(flavour="tf", proposals=40)
+    model = nano(tf_compat=True, proposals=40)
     for training in (True, False):
         model.rpn.train(training)
         assert model.rpn.post_nms_top_n() == 40
@@ -73,8 +74,9 @@ def test_the_numbers_of_the_sampler_and_of_proposals():
     assert type(nano().transform) is GeneralizedRCNNTransform
 
 
-def test_anchors_that_leave_the_image_do_not_learn_where_the_detector_can_leave_them_out():
-    model = train_as_tensorflow(tiny(border="keep"))
+def test_anchors_that_leave_the_image_do_not_train():
+    model = tiny(border="keep")
+    train_as_tensorflow(model)
     set_box_loss(model, "smooth-iou")
     images, targets = batch()
     labels = []
@@ -87,23 +89,22 @@ def test_anchors_that_leave_the_image_do_not_learn_where_the_detector_can_leave_
         assert (own[~fits] == -1).all()
 
 
-def test_the_flavour_by_name_is_that_of_imported_weights():
-    model = build_detector("inception-v2", num_classes=2, flavour="tf")
+def test_inception_v2_removes_them_as_with_imported_weights():
+    model = build_detector("inception-v2", num_classes=2, tf_compat=True)
     assert model.rpn.anchor_generator.border == "remove"
     assert "assign_targets_to_anchors" in model.rpn.__dict__
 
 
-def test_copies_keep_the_flavour_for_themselves():
-    model = nano(flavour="tf", keep=0.5)
+def test_copies_and_pickles_train_as_tensorflow_too():
+    model = nano(tf_compat=True, roi_dropout=0.5)
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
-        assert other.roi_heads.box_predictor.keep == 0.5
+        assert other.roi_heads.box_predictor.dropout == 0.5
         assert other.roi_heads.add_gt_proposals is model.roi_heads.add_gt_proposals
     assert model.state_dict().keys() == nano().state_dict().keys()
 
 
 def test_dropout_acts_in_training_alone_with_a_mask_for_each_layer():
-    model = keep_features(nano(), 0.25)
-    predictor = model.roi_heads.box_predictor
+    predictor = nano(roi_dropout=0.75).roi_heads.box_predictor
     assert isinstance(predictor, DropoutPredictor)
     with torch.no_grad():
         for layer in (predictor.cls_score, predictor.bbox_pred):
@@ -120,16 +121,12 @@ def test_dropout_acts_in_training_alone_with_a_mask_for_each_layer():
     assert (logits[:, 0] != deltas[:, 0]).float().mean() > 0.8
 
 
-def test_keep_reaches_the_detector_and_0_or_1_leave_it_alone():
-    assert nano(keep=0.4).roi_heads.box_predictor.keep == 0.4
-    for keep in (0.0, 1.0):
-        assert not isinstance(nano(keep=keep).roi_heads.box_predictor, DropoutPredictor)
+def test_no_dropout_leaves_the_last_layers_torchvisions():
+    for dropout in (None, 0.0):
+        assert not isinstance(nano(roi_dropout=dropout).roi_heads.box_predictor, DropoutPredictor)
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [({"keep": 1.5}, "keep: expected a share"), ({"flavour": "caffe"}, "flavour: expected torchvision or tf")],
-)
-def test_wrong_options_are_explained(options, words):
-    with pytest.raises(ConfigError, match=words):
-        nano(**options)
+@pytest.mark.parametrize("dropout", [-0.1, 1.0, float("nan")])
+def test_dropout_out_of_range_is_refused(dropout):
+    with pytest.raises(ConfigError, match="roi_dropout"):
+        nano(roi_dropout=dropout)

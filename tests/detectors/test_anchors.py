@@ -9,13 +9,15 @@ import torch
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork
 
-from smoothiou.detectors import set_box_loss
-from smoothiou.detectors.grid_anchors import GridAnchors
+from smoothiou.detectors import DETECTORS, set_box_loss
+from smoothiou.detectors.anchors import GridAnchors
 from tests.detectors.inception import XYXY, assert_near, tiny
+
+(LEVEL,) = DETECTORS["inception-v2"].anchors
 
 
 def lay(height, width, *, image, border="keep", training=True):
-    anchors = GridAnchors(border=border).train(training)
+    anchors = GridAnchors(LEVEL, border=border).train(training)
     (found,) = anchors(ImageList(torch.zeros(1, 3, *image), [image]), [torch.zeros(1, 1, height, width)])
     return anchors, found
 
@@ -47,7 +49,7 @@ def test_removed_anchors_are_marked_in_training_and_clipped_in_inference():
 
 
 def test_anchors_beyond_a_smaller_image_of_the_batch_propose_nothing():
-    anchors = GridAnchors(border="remove").eval()
+    anchors = GridAnchors(LEVEL, border="remove").eval()
     images = ImageList(torch.zeros(2, 3, 160, 320), [(160, 320), (160, 100)])
     anchors(images, [torch.zeros(2, 1, 10, 20)])
     assert anchors.usable[0].all()
@@ -57,7 +59,7 @@ def test_anchors_beyond_a_smaller_image_of_the_batch_propose_nothing():
     assert not last.all()
 
 
-def test_removed_anchors_learn_nothing_and_a_truth_box_claims_the_best_of_the_others():
+def test_removed_anchors_do_not_train_and_a_gt_box_is_matched_to_the_best_of_the_others():
     model = set_box_loss(tiny(border="remove"), "huber").train()
     # The best anchor of this flat box at the upper border, 90 x 45 around (64, 16), leaves the image.
     boxes = torch.tensor([[10.0, 0, 110, 40]])

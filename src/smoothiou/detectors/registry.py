@@ -1,0 +1,120 @@
+"""The detectors by name: one entry says all about a detector. No torch.
+
+A new detector is one file with a builder, and one entry here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+TENSORFLOW = "tf:"
+"""Prefix of the path of a TensorFlow checkpoint."""
+
+
+@dataclass(frozen=True)
+class AnchorLevel:
+    """The anchors of one feature map, the same around every cell.
+
+    Args:
+        stride: pixels between neighbouring centres, the first of which is at 0.
+        sizes: square roots of the anchors' areas in pixels.
+        ratios: height / width.
+        rounded: whether half sides are rounded to whole pixels, as torchvision does.
+    """
+
+    stride: int
+    sizes: tuple[float, ...]
+    ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    rounded: bool = True
+
+    @property
+    def sides(self) -> tuple[tuple[float, float], ...]:
+        """Return (width, height) of each anchor in pixels, by ratio and then size."""
+        exact = [(s / math.sqrt(r), s * math.sqrt(r)) for r in self.ratios for s in self.sizes]
+        return tuple((2.0 * round(w / 2), 2.0 * round(h / 2)) if self.rounded else (w, h) for w, h in exact)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorInfo:
+    """What is known of a detector without building it.
+
+    Args:
+        build: "module:function". It is called with `num_classes` (background included), `pretrained` (whether weights
+            will be loaded, so that norms and first layers should be frozen) and settings of torchvision's
+            `FasterRCNN`, and returns one with random weights.
+        summary: one line for lists of detectors.
+        anchors: of each feature map of the region proposal network.
+        parameters_m: millions of parameters.
+        imagenet: torchvision's name of the backbone's ImageNet weights, if there are any.
+        coco: torchvision's name of the detector's COCO weights, if there are any.
+        tensorflow: whether TensorFlow's checkpoints can be read.
+    """
+
+    build: str
+    summary: str
+    anchors: tuple[AnchorLevel, ...]
+    parameters_m: float
+    imagenet: str = ""
+    coco: str = ""
+    tensorflow: bool = False
+
+    @property
+    def offers(self) -> tuple[str, ...]:
+        """Return the values of `weights` that are not a path of a checkpoint of ours."""
+        kinds = {"imagenet": self.imagenet, "coco": self.coco, f"{TENSORFLOW}PATH": self.tensorflow}
+        return ("none", *(kind for kind, available in kinds.items() if available))
+
+
+_FPN = tuple(AnchorLevel(stride, (size,)) for stride, size in ((4, 32), (8, 64), (16, 128), (32, 256), (64, 512)))
+_MOBILENET_SIZES = (32, 64, 128, 256, 512)
+
+DETECTORS: Mapping[str, DetectorInfo] = MappingProxyType(
+    {
+        "nano": DetectorInfo(
+            build="smoothiou.detectors.nano:build_nano",
+            summary="2.7 million parameters, learns from random weights on a CPU",
+            anchors=(AnchorLevel(16, (16, 32, 64, 128, 256)),),
+            parameters_m=2.7,
+        ),
+        "resnet18-fpn": DetectorInfo(
+            build="smoothiou.detectors.fpn:build_resnet18_fpn",
+            summary="28 million parameters",
+            anchors=_FPN,
+            parameters_m=28.3,
+            imagenet="ResNet18_Weights.IMAGENET1K_V1",
+        ),
+        "resnet50-fpn": DetectorInfo(
+            build="smoothiou.detectors.fpn:build_resnet50_fpn",
+            summary="41 million parameters, torchvision's standard",
+            anchors=_FPN,
+            parameters_m=41.5,
+            imagenet="ResNet50_Weights.IMAGENET1K_V1",
+            coco="FasterRCNN_ResNet50_FPN_Weights.COCO_V1",
+        ),
+        "mobilenet-v3-fpn": DetectorInfo(
+            build="smoothiou.detectors.fpn:build_mobilenet_v3_fpn",
+            summary="19 million parameters, light on a GPU",
+            anchors=tuple(AnchorLevel(stride, _MOBILENET_SIZES) for stride in (32, 32, 64)),
+            parameters_m=19.4,
+            imagenet="MobileNet_V3_Large_Weights.IMAGENET1K_V1",
+            coco="FasterRCNN_MobileNet_V3_Large_FPN_Weights.COCO_V1",
+        ),
+        "inception-v2": DetectorInfo(
+            build="smoothiou.detectors.inception_rcnn:build_inception_v2",
+            summary="13 million parameters, the paper's; reads TensorFlow's checkpoints",
+            anchors=(AnchorLevel(16, (64, 128, 256, 512), ratios=(2.0, 1.0, 0.5), rounded=False),),
+            parameters_m=13.3,
+            tensorflow=True,
+        ),
+        "vgg16": DetectorInfo(
+            build="smoothiou.detectors.vgg16:build_vgg16",
+            summary="137 million parameters, of the original Faster R-CNN, the paper's baseline",
+            anchors=(AnchorLevel(16, (128, 256, 512)),),
+            parameters_m=136.9,
+            imagenet="VGG16_Weights.IMAGENET1K_V1",
+        ),
+    }
+)

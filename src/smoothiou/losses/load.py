@@ -1,0 +1,87 @@
+"""Losses of one's own, named `package.module:object`, and the check of a loss's options."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, cast
+
+from torch import nn
+
+from smoothiou.errors import ConfigError, did_you_mean
+from smoothiou.losses.base import BoxLoss
+
+
+def no_such_loss(name: str, known: Iterable[str], *, option: str = "") -> ConfigError:
+    """Error for a name that is not known; `option` is the flag of the command line that it was given with."""
+    return ConfigError(
+        f"{f'{option}: no' if option else 'No'} loss is called {name!r}.",
+        hint=f"{did_you_mean(name.lower(), known)} A loss of your own is named package.module:object.",
+    )
+
+
+def import_loss(name: str) -> Callable[..., Any]:
+    """Import the class or function of `package.module:object`.
+
+    Raises:
+        ConfigError: there is no such module or object, it cannot be imported, or it cannot be called.
+    """
+    module_name, _, attribute = name.partition(":")
+    if not module_name or not attribute:
+        raise ConfigError(f"{name!r} names no object.", hint="Write package.module:object.")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        # The module of the loss is missing, or one that it imports: not the same mistake.
+        if error.name and (module_name + ".").startswith(error.name + "."):
+            hint = "Check the spelling, and put its folder on PYTHONPATH."
+            raise ConfigError(f"{name}: there is no module {error.name!r}.", hint=hint) from error
+        raise ConfigError(f"{name}: {module_name} imports {error.name!r}, which is not installed.") from error
+    except ImportError as error:
+        raise ConfigError(f"{name}: {module_name} cannot be imported: {error}") from error
+    if not hasattr(module, attribute):
+        public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise ConfigError(
+            f"{name}: the module {module_name} has no {attribute!r}.", hint=did_you_mean(attribute, public)
+        )
+    loss = getattr(module, attribute)
+    if not callable(loss):
+        raise ConfigError(f"{name} is {type(loss).__name__}, expected a class or a function.")
+    return loss
+
+
+def with_options(name: str, loss: Callable[..., Any], options: Mapping[str, Any]) -> BoxLoss:
+    """Instantiate a class with its options, or fill them in for a function.
+
+    Raises:
+        ConfigError: an option is unknown or missing, or instances of the class cannot be called.
+    """
+    parameters = signature_of(loss)
+    named = [p for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    accepted = [p.name for p in named]
+    choices = f"Its options: {', '.join(accepted)}." if accepted else "It has no options."
+    unknown = [option for option in options if option not in accepted]
+    if unknown and not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        raise ConfigError(f"The loss {name} has no option {unknown[0]!r}.", hint=choices)
+    missing = [p.name for p in named if p.default is p.empty and p.name not in options]
+    if missing:
+        raise ConfigError(f"The loss {name} needs the option {missing[0]!r}.", hint=choices)
+    if not inspect.isclass(loss):
+        return functools.partial(loss, **options) if options else loss
+    instance = cast(BoxLoss, loss(**options))
+    if not callable(instance):
+        raise ConfigError(f"{name}: its objects cannot be called.", hint="Give the class a __call__ method.")
+    return instance
+
+
+def signature_of(loss: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Parameters of a loss that are options."""
+    if inspect.isclass(loss) and loss.__init__ is nn.Module.__init__:
+        return []  # its **kwargs accept nothing
+    parameters = list(inspect.signature(loss).parameters.values())
+    if inspect.isclass(loss):
+        return parameters
+    # A function's first two arguments are the deltas, and the detector fills in weights and anchors.
+    return [p for p in parameters[2:] if p.name not in ("weights", "anchors")]
