@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from smoothiou.cli.doctor import training_of
 from smoothiou.engine.config import RunConfig
 from tests.data.conftest import coco_content, write_xml
 
 SIZE = (100, 80)
-CONFIG = RunConfig().replace({"model.min_size": 80, "model.max_size": 100, "train.batch_size": 16})
+TRAINING = training_of(RunConfig().replace({"model.min_size": 80, "model.max_size": 100, "train.batch_size": 16}))
 """Images are trained as they are, and batches are large enough for lambda."""
 
 

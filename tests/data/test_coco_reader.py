@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from smoothiou.data import Box, Dataset, ImageFile, Record, detect_format, list_splits, load_dataset
-from smoothiou.data.coco import file_split
 from smoothiou.data.export import to_coco
+from smoothiou.data.formats.coco import file_split
 from smoothiou.errors import DataError
 
 

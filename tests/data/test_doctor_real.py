@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from smoothiou.cli.doctor import training_of
 from smoothiou.data.doctor import examine, quick_look
 from smoothiou.engine.config import DataConfig, RunConfig
 from smoothiou.engine.open_data import open_splits
@@ -66,20 +67,20 @@ KNOWN = [
 
 @pytest.mark.parametrize(("name", "settings", "counts", "words"), KNOWN, ids=[case[0] for case in KNOWN])
 def test_what_is_known_is_found(shared_data, name, settings, counts, words):
-    report = examine(shared_data / name, config=RunConfig().replace(settings))
+    report = examine(shared_data / name, training=training_of(RunConfig().replace(settings)))
     found = {finding.check.id: finding.count for finding in report.findings}
     assert {check: found.get(check, 0) for check in counts} == counts
     errors = {finding.check.id for finding in report.findings if finding.check.severity == "error"}
     assert errors <= counts.keys() | {"missing-image"}
-    assert any('"test" has no annotation' in note for note in report.shown()["notes"]) == (name == "oxford_pets")
+    assert any('"test" has no annotation' in note for note in report.as_json()["notes"]) == (name == "oxford_pets")
     told = [f"{e.where}: {e.message}" for finding in report.findings for e in finding.examples[:3]]
     for word in words:
         assert any(word in line for line in told), (word, told)
 
 
 def test_crowds_are_neither_tiny_nor_faulty(shared_data):
-    report = examine(shared_data / "coco_mini")
-    crowds = [box for entry in report.case.entries for box in entry.boxes if box.crowd]
+    report = examine(shared_data / "coco_mini", training=training_of(RunConfig()))
+    crowds = [box for entry in report.survey.entries for box in entry.boxes if box.crowd]
     assert len(crowds) == 10
     tiny = report.finding("tiny-box")
     assert tiny
@@ -96,7 +97,7 @@ def test_thirteen_hundred_images_take_seconds(shared_data):
     began = sum(os.times()[:2])
     clock = time.monotonic()
     report = examine(shared_data / "voc2007")
-    assert (report.errors, len(report.case.looks)) == (0, 1300)
+    assert (report.errors, len(report.survey.decoded)) == (0, 1300)
     assert sum(os.times()[:2]) - began < 15
     print(f"{time.monotonic() - clock:.1f} s")
 
@@ -105,6 +106,6 @@ def test_the_quick_form_takes_no_time(shared_data):
     """0.3 seconds are allowed on the blood cells."""
     splits = open_splits(DataConfig(path=str(shared_data / "bccd")))
     began = time.process_time()
-    report = quick_look({"train": splits.train, "test": splits.test}, config=RunConfig())
+    report = quick_look({"train": splits.train, "test": splits.test}, training=training_of(RunConfig()))
     assert time.process_time() - began < 0.3
     assert [finding.check.id for finding in report.findings] == ["point-box", "tiny-box"]

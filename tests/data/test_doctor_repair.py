@@ -12,12 +12,11 @@ from PIL import Image
 
 from smoothiou.data import load_dataset
 from smoothiou.data.doctor import CHECKS, examine
-from smoothiou.data.doctor.changes import COLUMNS
-from smoothiou.data.doctor.repair import refuse_taken, repair
+from smoothiou.data.doctor.repair import COLUMNS, refuse_taken, repair
 from smoothiou.errors import ConfigError, DataError
 from tests.data import test_doctor as faults
 from tests.data.conftest import write_xml
-from tests.data.doctor_sets import CONFIG, annotate, boxes_of, coco, noise, voc
+from tests.data.doctor_sets import TRAINING, annotate, boxes_of, coco, noise, voc
 
 MENDED = {check.id for check in CHECKS if check.mends}
 
@@ -33,7 +32,7 @@ def bytes_of(root: Path) -> dict[str, str]:
 def fixed(root: Path, out: Path) -> list[dict[str, str]]:
     """Repair a data set, and return the lines of its log."""
     before = bytes_of(root)
-    changes = repair(examine(root, config=CONFIG), out)
+    changes = repair(examine(root, training=TRAINING), out)
     assert bytes_of(root) == before, "the source was touched"
     with (out / "fixes.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -54,7 +53,7 @@ def test_the_copy_has_the_fault_no_more_and_the_log_names_it(tmp_path, make, fau
     rows = fixed(root, tmp_path / "copy")
     if check not in ("unlisted-image", "empty-split") or fault is faults.bare_split:
         assert check in {row["check"] for row in rows}, rows
-    again = examine(tmp_path / "copy", config=CONFIG)
+    again = examine(tmp_path / "copy", training=TRAINING)
     assert not again.finding(check)
     assert again.errors == 0
 
@@ -124,7 +123,7 @@ def test_a_picture_is_turned_only_if_it_was_annotated_so(tmp_path, annotated_on_
     with Image.open(tmp_path / "copy" / "images" / "train" / "002.jpg") as image:
         assert image.size == size
         assert not image.getexif().get(0x0112)
-    assert not examine(tmp_path / "copy", config=CONFIG).finding("exif-rotation")
+    assert not examine(tmp_path / "copy", training=TRAINING).finding("exif-rotation")
 
 
 def test_a_photo_in_two_splits_stays_where_it_is_measured(tmp_path):
@@ -141,9 +140,9 @@ def test_a_photo_in_two_splits_stays_where_it_is_measured(tmp_path):
 def test_a_split_whose_name_holds_other_signs_is_read_again(tmp_path):
     root = voc(tmp_path / "voc", counts=(("train", 4), ("val", 2), ("my-test.2", 2)))
     fixed(root, tmp_path / "copy")
-    again = examine(tmp_path / "copy", config=CONFIG)
+    again = examine(tmp_path / "copy", training=TRAINING)
     assert again.errors == 0
-    assert sum(map(len, again.case.survey.splits.values())) == 8
+    assert sum(map(len, again.survey.splits.values())) == 8
 
 
 def test_a_folder_that_holds_something_is_refused_and_left_alone(tmp_path):
@@ -151,14 +150,14 @@ def test_a_folder_that_holds_something_is_refused_and_left_alone(tmp_path):
     (tmp_path / "copy").mkdir()
     (tmp_path / "copy" / "mine.txt").write_text("x")
     with pytest.raises(ConfigError, match="not an empty folder"):
-        repair(examine(root, config=CONFIG), tmp_path / "copy")
+        repair(examine(root, training=TRAINING), tmp_path / "copy")
     with pytest.raises(ConfigError, match="not an empty folder"):
-        repair(examine(root, config=CONFIG), root)
+        repair(examine(root, training=TRAINING), root)
     with pytest.raises(ConfigError, match="lies in"):
         refuse_taken(root / "fixed", data=f"{root}+shapes")
     assert bytes_of(tmp_path / "copy").keys() == {"mine.txt"}
     (tmp_path / "copy" / "mine.txt").unlink()
-    repair(examine(root, config=CONFIG), tmp_path / "copy")
+    repair(examine(root, training=TRAINING), tmp_path / "copy")
     assert load_dataset(tmp_path / "copy").records
 
 
@@ -167,7 +166,7 @@ def test_where_nothing_is_left_nothing_is_written(tmp_path):
     for path in (root / "JPEGImages").iterdir():
         path.unlink()
     with pytest.raises(DataError, match="no image with a readable annotation"):
-        repair(examine(root, config=CONFIG), tmp_path / "copy")
+        repair(examine(root, training=TRAINING), tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
 
 
@@ -179,7 +178,7 @@ def test_an_interrupted_copy_leaves_nothing(tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        repair(examine(root, config=CONFIG), tmp_path / "copy", progress=stop)
+        repair(examine(root, training=TRAINING), tmp_path / "copy", progress=stop)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["voc"]
 
 

@@ -34,8 +34,8 @@ import pytest
 from PIL import Image
 
 from smoothiou.data import load_dataset
+from smoothiou.data.formats.udacity import read_labels
 from smoothiou.data.images import image_size
-from smoothiou.data.udacity_file import read_labels
 from smoothiou.engine.config import DataConfig
 from smoothiou.engine.open_data import open_splits
 from smoothiou.errors import DataError
@@ -212,10 +212,8 @@ def test_same_photo(make_voc):
         Image.new("RGB", (100, 80), (60 * number, 90, 10)).save(root / "JPEGImages" / f"{name}.jpg")
     (root / "JPEGImages" / "c.jpg").write_bytes((root / "JPEGImages" / "b.jpg").read_bytes())
     test = open_splits(DataConfig(path=str(root))).test
-    assert [(fault.where, fault.message) for fault in test.faults] == [
-        ("c", 'is b of the split "train", which is learnt from')
-    ]
-    assert '1 photo of the split "val" in the split "train", which is learnt from, too: c' in test.notes
+    assert [(fault.where, fault.message) for fault in test.faults] == [("c", 'is b of the training split "train"')]
+    assert '1 photo of the split "val" in the training split "train", too: c' in test.notes
 
 
 def test_image_without_boxes(make_coco, coco_dict):

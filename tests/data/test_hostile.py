@@ -16,13 +16,13 @@ from PIL import Image
 
 from smoothiou.data import load_dataset
 from smoothiou.data.box_list import read_box_list
-from smoothiou.data.coco_file import read_boxes, read_categories, read_images, read_json
+from smoothiou.data.formats.coco import Coco, read_json
+from smoothiou.data.formats.udacity import MAX_LINES, is_label_file, read_labels
+from smoothiou.data.formats.voc import read_annotation
 from smoothiou.data.images import ImageFinder, check_file_name, image_size, read_image
 from smoothiou.data.records import Dataset, Record
 from smoothiou.data.registry import detect_format, list_splits
 from smoothiou.data.splits import read_list
-from smoothiou.data.udacity_file import MAX_LINES, is_label_file, read_labels
-from smoothiou.data.voc_file import read_annotation
 from smoothiou.errors import DataError, SmoothIoUError
 from smoothiou.files import Limits, allowing, printable
 
@@ -265,9 +265,7 @@ BOX = '{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, %s]}'
 
 
 def all_of(file):
-    content = read_json(file)
-    images, categories = read_images(content, file), read_categories(content, file)
-    return read_boxes(content, file, images=images, categories=categories)
+    return [box for entry in Coco(file).entries("train") for box in entry.boxes]
 
 
 @pytest.mark.parametrize(
@@ -320,7 +318,7 @@ def test_every_depth_of_nesting_ends_in_words(tmp_path):
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
 def test_json_with_a_byte_order_mark_or_of_two_bytes_is_read(tmp_path, encoding):
-    assert len(all_of(coco_file(tmp_path, (GOOD % (BOX % "4")).encode(encoding)))[1]) == 1
+    assert len(all_of(coco_file(tmp_path, (GOOD % (BOX % "4")).encode(encoding)))) == 1
 
 
 def test_an_object_of_many_keys_and_one_twice_takes_no_time(tmp_path):
@@ -346,7 +344,7 @@ def test_a_gzipped_bomb_is_refused(tmp_path):
         read_box_list(tmp_path / "a.json.gz")
     with pytest.raises(DataError, match=r"a.csv.gz: it has more than 1,000,000 lines"):
         read_labels(tmp_path / "a.csv.gz")
-    with pytest.raises(DataError, match=r"b.csv.gz, line 1: it has more than 4,096 signs"):
+    with pytest.raises(DataError, match=r"b.csv.gz, line 1: it has more than 4,096 characters"):
         read_labels(tmp_path / "b.csv.gz")
 
 
@@ -354,7 +352,7 @@ def test_a_gzipped_bomb_is_refused(tmp_path):
 
 
 def test_a_csv_of_more_lines_than_are_read_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("smoothiou.data.udacity_file.MAX_LINES", 1000)
+    monkeypatch.setattr("smoothiou.data.formats.udacity.MAX_LINES", 1000)
     row = "1,2,30,40,1478019952686311006.jpg,car,x\n"
     (tmp_path / "a.csv").write_text(row * 1000)
     assert sum(map(len, read_labels(tmp_path / "a.csv").boxes.values())) == 1000

@@ -1,4 +1,4 @@
-"""Photos that are learnt from and measured on, and long tails, are told."""
+"""Photos that are trained and measured on, and long tails, are noted."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from PIL import Image
 
 from smoothiou.data import load_dataset
 from smoothiou.data.leaks import same_photos, warn
+from smoothiou.data.long_tail import tail_note
 from smoothiou.data.splits import photo
-from smoothiou.data.tail import tail_note
 from smoothiou.engine.config import DataConfig
 from smoothiou.engine.open_data import open_splits
 
@@ -60,8 +60,8 @@ def test_a_run_is_warned_with_names(three):
         ("same-photo", "d", False),
         ("same-photo", "e", False),
     ]
-    assert test.faults[0].message == 'is a of the split "train", which is learnt from'
-    assert '2 photos of the split "val" in the split "train", which is learnt from, too: d, e' in test.notes
+    assert test.faults[0].message == 'is a of the training split "train"'
+    assert '2 photos of the split "val" in the training split "train", too: d, e' in test.notes
     assert test.counts()["faults"] == {"same-photo": 2}
     assert test.fingerprint == load_dataset(three, split="val").fingerprint
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smoothiou.data import list_splits, load_dataset
-from smoothiou.data.shapes import CLASSES, ShapesImage
+from smoothiou.data.formats.shapes import CLASSES, ShapesImage
 from smoothiou.errors import ConfigError, DataError
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smoothiou.data import choose_splits, detect_format, list_splits, load_dataset
-from smoothiou.data.udacity import class_order, cut_by_time, second, set_and_split
+from smoothiou.data.formats.udacity import class_order, cut_by_time, second, set_and_split
 from smoothiou.errors import DataError
 
 START = 1478019952
@@ -168,7 +168,7 @@ def test_the_blocks_are_long_where_the_drive_is():
 
 def test_names_without_a_time_are_cut_one_by_one_and_said_to_be():
     cut, how = cut_by_time(["road1.png", "road2.png", *FRAMES[:3]], seed=0)
-    assert how == "frame by frame, since the names tell no time"
+    assert how == "frame by frame, since the names hold no time"
     assert len(cut["train"]) == 4
 
 

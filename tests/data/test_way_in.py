@@ -59,7 +59,7 @@ def test_unknown_places_say_what_was_looked_for_and_found(tmp_path, make_voc):
     (tmp_path / "bccd").mkdir()
     with pytest.raises(DataError, match=r'bccx: no such folder\. Did you mean "bccd"'):
         detect_format(tmp_path / "bccx")
-    with pytest.raises(DataError, match=r"\(voc\).*\(coco\).*\(pets\).*\(udacity\)\. Found: an empty folder"):
+    with pytest.raises(DataError, match=r"\(pets\).*\(voc\).*\(coco\).*\(udacity\)\. Found: an empty folder"):
         detect_format(tmp_path / "bccd")
     (tmp_path / "bccd" / "labels.csv").write_text("frame,xmin")
     with pytest.raises(DataError, match=r"Found: labels\.csv"):

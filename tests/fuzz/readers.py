@@ -16,12 +16,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from smoothiou.data import coco_file, load_dataset, udacity_file
+from smoothiou.data import load_dataset
 from smoothiou.data.box_list import read_box_list
+from smoothiou.data.formats.coco import Coco
+from smoothiou.data.formats.udacity import read_labels
+from smoothiou.data.formats.voc import read_annotation
 from smoothiou.data.images import image_size, read_image
 from smoothiou.data.registry import detect_format, list_splits
 from smoothiou.data.splits import read_list
-from smoothiou.data.voc_file import read_annotation
 from smoothiou.detectors import tf_checkpoint
 from smoothiou.detectors.weights import read_checkpoint
 from smoothiou.engine.checkpoint import load_checkpoint, restore_model, save_checkpoint
@@ -126,10 +128,7 @@ def indexes(folder: Path) -> list[bytes]:
 
 
 def _coco(folder: Path) -> None:
-    content = coco_file.read_json(folder / "train.json")
-    images = coco_file.read_images(content, folder / "train.json")
-    names = coco_file.read_categories(content, folder / "train.json")
-    coco_file.read_boxes(content, folder / "train.json", images=images, categories=names)
+    Coco(folder / "train.json").entries("train")
 
 
 def _data(folder: Path) -> None:
@@ -210,7 +209,7 @@ READERS = (
     Reader("voc-list", _texts("a\nb  1\nc.jpg -1\n"), "lines", lambda f: read_list(f / "a.txt"), "a.txt"),
     Reader("coco-json", JSON, "json", _coco, "train.json"),
     Reader("coco-data", JSON, "json", _data, "train.json"),
-    Reader("csv", _texts(*CSV), "lines", lambda f: udacity_file.read_labels(f / "labels.csv"), "labels.csv"),
+    Reader("csv", _texts(*CSV), "lines", lambda f: read_labels(f / "labels.csv"), "labels.csv"),
     Reader("csv-data", _texts(*CSV), "lines", _data, "labels.csv"),
     Reader("boxes", JSON, "json", _boxes, "a.json"),
     Reader("boxes-gz", _packed, "bytes", lambda f: read_box_list(f / "a.json.gz"), "a.json.gz"),

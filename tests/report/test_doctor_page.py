@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from smoothiou.data.doctor import CHECKS, examine
-from smoothiou.data.doctor.sheet import pictures
+from smoothiou.data.doctor.pictures import example_pictures
 from smoothiou.report.doctor import doctor_lines, render_doctor
-from tests.data.doctor_sets import CONFIG, annotate, boxes_of, voc
+from tests.data.doctor_sets import TRAINING, annotate, boxes_of, voc
 from tests.data.test_doctor import saved_again
 from tests.report.chromium import Page, find_chromium
 
@@ -19,9 +19,9 @@ def found(tmp_path_factory):
         root, "002", [("cat", (60, 10, 110, 50)), ("a_name_without_any_space_" * 8, (20, 30, 20, 30)), *boxes_of(2)]
     )
     saved_again(root)
-    report = examine(root, config=CONFIG, pictures=True)
-    shown = {**report.shown(), "path": str(root), "command": "smoothiou doctor " + "x" * 300}
-    return shown, pictures(report)
+    report = examine(root, training=TRAINING, pictures=True)
+    shown = {**report.as_json(), "path": str(root), "command": "smoothiou doctor " + "x" * 300}
+    return shown, example_pictures(report)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_every_finding_has_its_section_and_every_picture_its_boxes(browser, foun
     assert {"outside-image", "point-box", "look-alike", "rare-class"} <= set(ids)
     for check, count in (("outside-image", 1), ("look-alike", 2)):
         assert browser.ask(f"document.querySelectorAll('#{check} svg image').length") == count
-    assert browser.ask("document.querySelectorAll('#outside-image .meant rect:not(.casing)').length") == 1
+    assert browser.ask("document.querySelectorAll('#outside-image .marked rect:not(.casing)').length") == 1
     assert browser.ask("document.querySelectorAll('#point-box circle:not(.casing)').length") == 1
     loaded = "Promise.all([...document.querySelectorAll('image')].map((i) => {"
     loaded += "const p = new Image(); p.src = i.getAttribute('href'); return p.decode().then(() => p.naturalWidth)}))"

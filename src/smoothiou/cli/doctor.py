@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,9 +13,10 @@ from cyclopts import Parameter
 from smoothiou.cli.options import Format, Json, Model, Quiet, Recipe, Settings, run_config
 from smoothiou.cli.progress import Bar
 from smoothiou.errors import ConfigError, DataError
-from smoothiou.files import finite, visible
+from smoothiou.files import Limits, finite, visible
 
 if TYPE_CHECKING:
+    from smoothiou.data.doctor import Training
     from smoothiou.engine.config import RunConfig
     from smoothiou.engine.open_data import Splits
 
@@ -49,7 +49,8 @@ def doctor(
     Args:
         data: folder of a data set, or several joined by `+`; may stand in the recipe instead.
     """
-    config = run_config(recipe, set_, {"data.path": data or None, "data.format": format_, "model.name": model})
+    flags = {"data.path": data or None, "data.format": format_, "data.labels": labels, "model.name": model}
+    config = run_config(recipe, set_, flags)
     path = config.data.path
     if not path:
         raise ConfigError("doctor: DATA is missing.", hint="Name the folder of a data set.")
@@ -57,41 +58,53 @@ def doctor(
         raise ConfigError("--fix needs all checks.", hint="Leave --only, --skip and --fast out.")
 
     from smoothiou.data.doctor import examine
-    from smoothiou.data.doctor.repair import refuse_taken
+    from smoothiou.data.doctor.pictures import example_pictures
+    from smoothiou.data.doctor.repair import refuse_taken, repair
+    from smoothiou.data.formats.base import Options
+    from smoothiou.report.doctor import count_findings, doctor_lines, write_doctor
 
     if fix:
         refuse_taken(fix, data=path)
+    settings = config.data
+    options = Options(
+        labels=settings.labels,
+        split_seed=settings.split_seed,
+        images=settings.images,
+        size=settings.size,
+        loose=settings.loose,
+        long_tail=settings.long_tail,
+    )
     with Bar("images decoded", quiet=quiet) as bar:
         report = examine(
-            path, config=config, format=None if config.data.format == "auto" else config.data.format,
-            labels=labels or config.data.labels, only=_words(only), skip=_words(skip), decode=not fast,
-            pictures=html is not None, progress=bar.count,
-        )  # fmt: skip
-    found: dict[str, Any] = {**report.shown(), "path": path, "command": shlex.join(["smoothiou", *sys.argv[1:]])}
+            path,
+            format=settings.format,
+            options=options,
+            limits=Limits(pixels=settings.max_pixels, links=settings.follow_links),
+            training=training_of(config),
+            only=_split_commas(only),
+            skip=_split_commas(skip),
+            decode=not fast,
+            pictures=html is not None,
+            progress=bar.count,
+        )
+    facts: dict[str, Any] = {**report.as_json(), "path": path, "command": shlex.join(["smoothiou", *sys.argv[1:]])}
     if html:
-        from smoothiou.data.doctor.sheet import pictures
-        from smoothiou.report.doctor import write_doctor
-
-        write_doctor(found, pictures(report), html)
-        found["page"] = str(html)
+        write_doctor(facts, example_pictures(report), html)
+        facts["page"] = str(html)
     if fix:
-        from smoothiou.data.doctor.repair import repair
-
         with Bar("images written", quiet=quiet) as bar:
-            found["fixed"] = {"folder": str(fix), "changes": len(repair(report, fix, progress=bar.count))}
-    found = finite(found)  # a corner may be NaN, which JSON does not know
+            facts["fixed"] = {"folder": str(fix), "changes": len(repair(report, fix, progress=bar.count))}
+    facts = finite(facts)  # a corner may be NaN, which JSON does not know
     failed = report.errors + strict * report.warnings
     if not json_:
-        from smoothiou.report.doctor import doctor_lines
-
-        print(visible(doctor_lines(found), keep="\n"))
+        print(visible(doctor_lines(facts), keep="\n"))
     elif not failed:
-        print(json.dumps(found))
+        print(json.dumps(facts))
     if failed:
         raise DataError(
-            f"{path}: {_counts(found)}.",
+            f"{path}: {count_findings(report.errors, report.warnings)}.",
             hint="Repair it, or let --fix OUT write a copy with what can be repaired." if not fix else "",
-            details=found,
+            details=facts,
         )
 
 
@@ -103,20 +116,32 @@ def quick_line(splits: Splits, config: RunConfig) -> str:
         config: the settings of the training.
     """
     from smoothiou.data.doctor import quick_look
+    from smoothiou.report.doctor import count_findings
 
     named = {"train": splits.train, "val": splits.val, "test": splits.test}
-    report = quick_look({name: split for name, split in named.items() if split is not None}, config=config)
-    words = f"smoothiou doctor {shlex.quote(config.data.path)}"
+    datasets = {name: split for name, split in named.items() if split is not None}
+    report = quick_look(datasets, training=training_of(config))
+    command = f"smoothiou doctor {shlex.quote(config.data.path)}"
     if not report.findings:
-        return f"doctor: nothing found at a glance; {words} looks into the images, too"
+        return f"doctor: nothing found at a glance; {command} looks into the images, too"
     ids = ", ".join(finding.check.id for finding in report.findings)
-    return f"doctor: {_counts({'errors': report.errors, 'warnings': report.warnings})} ({ids}); see {words}"
+    return f"doctor: {count_findings(report.errors, report.warnings)} ({ids}); see {command}"
 
 
-def _words(text: str | None) -> list[str]:
+def training_of(config: RunConfig) -> Training:
+    """Return how data would be trained under some settings, as far as the doctor judges it."""
+    from smoothiou.data.doctor import Training
+    from smoothiou.detectors.registry import DETECTORS
+
+    return Training(
+        split=config.data.train,
+        batch_size=config.train.batch_size,
+        detector=config.model.name,
+        anchors=DETECTORS[config.model.name].anchors if config.model.name in DETECTORS else (),
+        min_size=config.model.min_size,
+        max_size=config.model.max_size,
+    )
+
+
+def _split_commas(text: str | None) -> list[str]:
     return [word.strip() for word in (text or "").split(",") if word.strip()]
-
-
-def _counts(found: Mapping[str, Any]) -> str:
-    both = ((found["errors"], "error"), (found["warnings"], "warning"))
-    return ", ".join(f"{number} {word}" if number == 1 else f"{number} {word}s" for number, word in both)

@@ -3,14 +3,15 @@
     dataset = load_dataset("data/bccd", split="train")
     dataset.classes, len(dataset.records), dataset.faults, dataset.notes
 
-One format, one file: `voc.py`, `coco.py`, `pets.py`, `udacity.py`, and `shapes.py`, which draws its own. `merge.py`
-reads several as one. Only `dataset.py` needs torch.
+One format, one file in `formats/` and one line in `registry.py`. `merge.py` reads several data sets as one, `doctor/`
+examines one. Only `dataset.py` needs torch.
 """
 
 from __future__ import annotations
 
+from smoothiou.data.choose import choose_splits
 from smoothiou.data.records import Box, Dataset, Fault, ImageFile, Record
-from smoothiou.data.registry import choose_splits, detect_format, list_splits, load_dataset
+from smoothiou.data.registry import detect_format, list_splits, load_dataset
 
 __all__ = [
     "load_dataset",

@@ -7,9 +7,10 @@ import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from smoothiou.data import coco_file, udacity_file
+from smoothiou.data.formats import coco
+from smoothiou.data.formats.base import Problems
+from smoothiou.data.formats.udacity import read_labels
 from smoothiou.data.records import Box
 from smoothiou.data.registry import load_dataset
 from smoothiou.errors import DataError
@@ -20,12 +21,12 @@ Corners = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class BoxList:
-    """Real boxes, for what needs their shapes and sizes and nothing else.
+    """Real boxes, for statistics of their shapes and sizes.
 
     Args:
         name: of the file or folder.
         boxes: corners in pixels, each with an area; crowds are left out, difficult ones are in.
-        left_out: how many had no area, and how many were crowds.
+        left_out: number of crowds and of boxes without area.
     """
 
     name: str
@@ -41,45 +42,40 @@ def read_box_list(path: str | Path) -> BoxList:
             reads: a folder, or `shapes`.
 
     Raises:
-        DataError: nothing is there, it cannot be read, or no box is left.
+        DataError: the path does not exist, it cannot be read, or no box is left.
     """
     path = Path(os.path.expanduser(path)) if str(path) != "shapes" else Path("shapes")
     endings = "".join(path.suffixes[-2:]).lower()
     if endings.endswith((".json", ".json.gz")):
-        found = _coco(path)
+        boxes = _coco_boxes(path)
     elif endings.endswith((".csv", ".csv.gz")):
-        found = [box for boxes in udacity_file.read_labels(path).boxes.values() for box in boxes]
+        boxes = [box for boxes in read_labels(path).boxes.values() for box in boxes]
     else:
         data = load_dataset(str(path), split="train", allow_dropped=10**9)
-        found = [box for record in data.records for box in record.boxes]
-    kept = tuple(box.xyxy for box in found if not box.crowd and _has_area(box.xyxy))
-    if not kept:
-        raise DataError(f"{path}: none of its {len(found)} boxes has an area.")
-    return BoxList(path.name, kept, len(found) - len(kept))
+        boxes = [box for record in data.records for box in record.boxes]
+    usable = tuple(box.xyxy for box in boxes if not box.crowd and _has_area(box.xyxy))
+    if not usable:
+        raise DataError(f"{path}: none of its {len(boxes)} boxes has an area.")
+    return BoxList(path.name, usable, len(boxes) - len(usable))
 
 
-def _coco(file: Path) -> list[Box]:
-    content = _content(file)
-    images = coco_file.image_ids(content, file)
-    boxes = coco_file.read_boxes(content, file, images=images, categories=coco_file.read_categories(content, file))
+def _coco_boxes(file: Path) -> list[Box]:
+    content = coco.require_lists(_packed_json(file) if file.suffix.lower() == ".gz" else coco.load_json(file), file)
+    ids = {key: key for key in coco.image_ids(content, file)}
+    categories = coco.read_categories(content, file)
+    boxes = coco.read_boxes(content, file, images=ids, categories=categories, problems=Problems())
     return [box for image_boxes in boxes.values() for box in image_boxes]
 
 
-def _content(file: Path) -> dict[str, Any]:
-    if file.suffix.lower() != ".gz":
-        return coco_file.read_json(file)
+def _packed_json(file: Path) -> object:
     try:
-        unpacked = unpack(read_bytes(file, most=coco_file.MAX_BYTES), file, most=coco_file.MAX_BYTES)
+        unpacked = unpack(read_bytes(file, most=coco.MAX_BYTES), file, most=coco.MAX_BYTES)
     except FileNotFoundError:
         raise DataError(f"{file}: no such file.") from None
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{file}: cannot be read as gzipped JSON: {reason}.") from None
-    content = coco_file.parse_json(unpacked, file)
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise DataError(f'{file}: expected an object with a list "{key}".')
-    return content
+    return coco.parse_json(unpacked, file)
 
 
 def _has_area(xyxy: Corners) -> bool:

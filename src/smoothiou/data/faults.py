@@ -1,7 +1,7 @@
-"""What happens to boxes that do not fit their image, and to images that are not there. No torch.
+"""What happens to boxes that do not fit their image, and to images that are missing. No torch.
 
 A box is never dropped unasked: without area, or with more than half of it outside its image, it stops the reading
-until the user allows it. A box that overhangs its image by less is clipped, and says so.
+until the user allows it. A box that overhangs its image by less is clipped, and counted.
 """
 
 from __future__ import annotations
@@ -25,29 +25,36 @@ def fit_box(box: Box, *, width: int, height: int) -> tuple[Box | None, Fault | N
 
     Args:
         box: with corners as annotated, 0-based with an open end, in pixels.
-        width: of the image.
-        height: of the image.
+        width, height: of the image.
     """
+    corners, image = describe_corners(box), f"its image of {width} x {height} pixels"
     x1, y1, x2, y2 = box.xyxy
-    corners = f"x {x1:g} to {x2:g}, y {y1:g} to {y2:g}"
+
+    def drop(kind: str, message: str) -> tuple[None, Fault]:
+        return None, Fault(kind=kind, where=box.where, message=f"{message} ({corners})", drops=True)
+
     if not all(map(math.isfinite, box.xyxy)):
-        return None, Fault(kind="no-area", where=box.where, message=f"has no finite corners ({corners})", drops=True)
+        return drop("no-area", "has no finite corners")
     if x2 - x1 < SMALLEST or y2 - y1 < SMALLEST:
-        return None, Fault(kind="no-area", where=box.where, message=f"has no area ({corners})", drops=True)
+        return drop("no-area", "has no area")
     inside = (max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height)))
     if inside[2] - inside[0] < SMALLEST or inside[3] - inside[1] < SMALLEST:
-        message = f"lies outside its image of {width} x {height} pixels ({corners})"
-        return None, Fault(kind="outside", where=box.where, message=message, drops=True)
-    area, kept = ((x[2] - x[0]) * (x[3] - x[1]) for x in (box.xyxy, inside))
-    if kept < FAR * area:
-        message = f"lies more than half outside its image of {width} x {height} pixels ({corners})"
-        return None, Fault(kind="outside", where=box.where, message=message, drops=True)
+        return drop("outside", f"lies outside {image}")
+    area, area_inside = ((b[2] - b[0]) * (b[3] - b[1]) for b in (box.xyxy, inside))
+    if area_inside < FAR * area:
+        return drop("outside", f"lies more than half outside {image}")
     overhang = max(abs(after - before) for after, before in zip(inside, box.xyxy, strict=True))
     fault = None
     if overhang > SMALLEST:
-        message = f"leaves its image of {width} x {height} pixels by {overhang:.4g} pixels and was clipped"
+        message = f"leaves {image} by {overhang:.4g} pixels and was clipped"
         fault = Fault(kind="overhang", where=box.where, message=message, pixels=overhang)
     return dataclasses.replace(box, xyxy=inside), fault
+
+
+def describe_corners(box: Box) -> str:
+    """Return `x 3 to 9, y 4 to 8`."""
+    x1, y1, x2, y2 = box.xyxy
+    return f"x {x1:g} to {x2:g}, y {y1:g} to {y2:g}"
 
 
 def fit_boxes(boxes: Sequence[Box], *, width: int, height: int) -> tuple[tuple[Box, ...], list[Fault]]:
@@ -57,11 +64,11 @@ def fit_boxes(boxes: Sequence[Box], *, width: int, height: int) -> tuple[tuple[B
 
 
 def size_fault(where: str, *, annotated: tuple[int, int] | None, actual: tuple[int, int]) -> list[Fault]:
-    """Return a fault if the annotation tells another image size than the file, whose size wins."""
+    """Return a fault if the annotation gives another image size than the file, whose size wins."""
     if annotated is None or annotated == actual:
         return []
-    told, is_ = (f"{width} x {height}" for width, height in (annotated, actual))
-    return [Fault(kind="size-mismatch", where=where, message=f"says {told} pixels, but the image file has {is_}")]
+    one, other = (f"{width} x {height}" for width, height in (annotated, actual))
+    return [Fault(kind="size-mismatch", where=where, message=f"says {one} pixels, but the image file has {other}")]
 
 
 def refuse_dropped(faults: Sequence[Fault], *, allow_dropped: int, data: str) -> None:
@@ -75,24 +82,38 @@ def refuse_dropped(faults: Sequence[Fault], *, allow_dropped: int, data: str) ->
         return
     first = "; ".join(f"{fault.where} {fault.message}" for fault in lost[:3])
     more = f"; and {len(lost) - 3} more" if len(lost) > 3 else ""
-    count, them = ("1 box", "it") if len(lost) == 1 else (f"{len(lost)} boxes", "them")
+    boxes, them = counted(len(lost), "box", "boxes"), "it" if len(lost) == 1 else "them"
     raise DataError(
-        f"{data}: {count} without area or outside the image: {first}{more}.",
+        f"{data}: {boxes} without area or outside the image: {first}{more}.",
         hint=f"Fix the file, or pass --allow-dropped {len(lost)} to train without {them}.",
     )
 
 
-def refuse_missing_images(names: Sequence[str], *, data: str, looked_in: str, hint: str) -> None:
-    """Stop if images that annotations name are not there.
+def refuse_missing_images(names: Sequence[str], *, data: str, looked_in: str) -> None:
+    """Stop if images that annotations name are missing.
 
     Raises:
         DataError: with the count, the first three names and where they were looked for.
     """
     if names:
-        count = "1 annotated image is" if len(names) == 1 else f"{len(names)} annotated images are"
-        raise DataError(f"{data}: {count} missing: {first_names(names)} (looked in {looked_in}).", hint=hint)
+        count = counted(len(names), "annotated image is", "annotated images are")
+        raise DataError(
+            f"{data}: {count} missing: {first_names(names)} (looked in {looked_in}).",
+            hint="Add them, remove their annotations, or name the usable ones in a list of the split.",
+        )
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return `1 image` or `3 images`."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def first_names(names: Sequence[str]) -> str:
     """Return `a, b, c and 4 more`."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def bare_message(error: DataError, where: str) -> str:
+    """Return an error's message without the place that stands before it."""
+    before, found, after = error.message.partition(where)
+    return (after if found else before).lstrip(":, ").rstrip(".")

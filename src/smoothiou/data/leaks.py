@@ -1,4 +1,4 @@
-"""What is wrong with measuring on one split after learning from another. No torch."""
+"""Photos that are both trained and measured on, and classes that are only measured on. No torch."""
 
 from __future__ import annotations
 
@@ -6,65 +6,61 @@ import dataclasses
 import functools
 from pathlib import Path
 
-from smoothiou.data.faults import first_names
+from smoothiou.data.faults import counted, first_names
 from smoothiou.data.records import Dataset, Fault, ImageFile, Record
-from smoothiou.data.splits import photo, unlearnt
+from smoothiou.data.splits import not_in_train, photo
 from smoothiou.files import file_digest
 
 
-def same_photos(learnt: Dataset, other: Dataset) -> list[tuple[str, str]]:
-    """Return the images of `other` that are in `learnt` too, each with its name there.
+def same_photos(train: Dataset, other: Dataset) -> list[tuple[str, str]]:
+    """Return the images of `other` that are in `train` too, each with its name in `train`.
 
     Two images are one photo if they are the same file, if their files have the same bytes, or if an exporter's names
     say so (`photo.rf.HASH.jpg`). Only files of equal length are compared byte by byte.
 
     Args:
-        learnt: what is learnt from.
-        other: what is measured on.
+        train: the training split.
+        other: the split that is measured on.
 
     Returns:
-        Pairs (name in `other`, name in `learnt`), in the order of `other`.
+        Pairs (name in `other`, name in `train`), in the order of `other`.
     """
-    theirs, names = _files(learnt), {photo(r.name): r.name for r in learnt.records if photo(r.name) != r.name}
-    by_path = {path: record.name for path, record in theirs.items()}
+    by_path = {path: record.name for path, record in _files(train).items()}
+    names = {photo(record.name): record.name for record in train.records if photo(record.name) != record.name}
     by_length: dict[int, list[Path]] = {}
-    for path in theirs:
+    for path in by_path:
         by_length.setdefault(path.stat().st_size, []).append(path)
     digest = functools.cache(file_digest)
-    found = []
+    pairs = []
     for path, record in _files(other).items():
         twin = by_path.get(path) or names.get(photo(record.name))
         if not twin:
             near = by_length.get(path.stat().st_size, [])
             twin = next((by_path[known] for known in near if digest(known) == digest(path)), None)
         if twin:
-            found.append((record.name, twin))
-    return found
+            pairs.append((record.name, twin))
+    return pairs
 
 
-def warn(learnt: Dataset, other: Dataset) -> Dataset:
-    """Return `other` with what is wrong with measuring on it after learning from `learnt`.
+def warn(train: Dataset, other: Dataset) -> Dataset:
+    """Return a split that is measured on, with faults and notes on what it shares with the training split.
 
     Every photo that is in both becomes a fault "same-photo", and a note names the first of them; another note names
-    the classes that `learnt` has no box of.
+    the classes that `train` has no box of.
     """
-    both = (("train", learnt), ("", other))
+    both = (("train", train), ("", other))
     labels = {part: {box.label for record in data.records for box in record.boxes} for part, data in both}
-    notes = [note for note in unlearnt(labels, "") if note not in other.notes]
-    pairs = same_photos(learnt, other)
-    place = f'the split "{learnt.split}", which is learnt from'
+    notes = [note for note in not_in_train(labels, "") if note not in other.notes]
+    pairs = same_photos(train, other)
+    split = f'the training split "{train.split}"'
     if pairs:
-        count = "1 photo" if len(pairs) == 1 else f"{len(pairs)} photos"
         names = first_names([name for name, _ in pairs])
-        notes.append(f'{count} of the split "{other.split}" in {place}, too: {names}')
-    faults = [Fault(kind="same-photo", where=name, message=f"is {twin} of {place}") for name, twin in pairs]
+        notes.append(f'{counted(len(pairs), "photo")} of the split "{other.split}" in {split}, too: {names}')
+    faults = [Fault(kind="same-photo", where=name, message=f"is {twin} of {split}") for name, twin in pairs]
     return dataclasses.replace(other, faults=(*faults, *other.faults), notes=(*other.notes, *notes))
 
 
 def _files(dataset: Dataset) -> dict[Path, Record]:
     """Return the records that are files, by real path; drawn images are no files."""
-    found = {}
-    for record in dataset.records:
-        if isinstance(record.source, ImageFile):
-            found[record.source.path.resolve()] = record
-    return found
+    sources = ((record.source, record) for record in dataset.records)
+    return {source.path.resolve(): record for source, record in sources if isinstance(source, ImageFile)}

@@ -4,11 +4,12 @@
     split  [FOLDER:]SPLIT + [FOLDER:]SPLIT ...      VOC2007:train+VOC2012:train, train+val
 
 A split without a folder means that split of every folder of DATA. A split after a folder of DATA is what `train`
-means there. Merged sets of PASCAL VOC have names of their own, `PROTOCOLS`.
+means for that folder. Merged sets of PASCAL VOC have names of their own, `PROTOCOLS`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections.abc import Sequence
@@ -23,20 +24,20 @@ from smoothiou.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One folder (or file) of a data set, and one of its splits; "" where none was said."""
+    """One folder (or file) of a data set, and one of its splits; "" where none was given."""
 
     folder: str
     split: str
 
     @property
     def name(self) -> str:
-        """The folder's own name, under which a split picks it."""
+        """The folder's own name, by which a split picks it."""
         return Path(os.path.abspath(self.folder)).name
 
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """A merged training set that has a name: (year, split) of what is learnt from, and of what is tested on."""
+    """A merged training set that has a name: (year, split) of its parts, and of the split to test on."""
 
     train: tuple[tuple[str, str], ...]
     test: tuple[str, str]
@@ -52,36 +53,34 @@ PROTOCOLS = {
 
 
 def folders(path: str | Path) -> list[Part]:
-    """Return the folders that DATA names, each with the split that `train` means there ("": its own).
+    """Return the folders that DATA names, each with the split that `train` means for it ("": its own).
 
-    A path that exists is taken as it is, whatever its name holds.
+    A path that exists is taken as it is, whatever characters its name has.
 
     Raises:
         DataError: nothing stands before or after a `+`.
     """
-    found: list[Part] = []
+    homes: list[Part] = []
     pending = ""
     pieces = str(path).split("+")
-    for number, piece in enumerate(pieces):
+    for number, piece in enumerate(pieces, 1):
         pending = f"{pending}+{piece}" if pending else piece
         folder, colon, split = pending.rpartition(":")
-        last = number == len(pieces) - 1
-        if _is_there(pending):
-            found.append(Part(pending, ""))
-        elif colon and re.fullmatch(r"[\w.-]+", split) and (_is_there(folder) or last):
-            found.append(Part(folder, split))
-        elif last:
-            found.append(Part(pending, ""))
+        is_last = number == len(pieces)
+        if not _exists(pending) and colon and re.fullmatch(r"[\w.-]+", split) and (_exists(folder) or is_last):
+            homes.append(Part(folder, split))
+        elif _exists(pending) or is_last:
+            homes.append(Part(pending, ""))
         else:
             continue
         pending = ""
-    if len(found) > 1 and not all(part.folder for part in found):
+    if len(homes) > 1 and not all(part.folder for part in homes):
         raise DataError(f"DATA is {path}, in which a folder beside a + has no name.", hint="Write FOLDER+FOLDER.")
-    return found
+    return homes
 
 
 def parts(path: str | Path, split: str) -> tuple[Part, ...]:
-    """Return the folders and splits that a split of DATA is made of; one, if nothing is merged.
+    """Return the folders and splits that a split of DATA consists of; one, if nothing is merged.
 
     Raises:
         DataError: the split picks a folder that DATA does not name, or one of several of that name.
@@ -101,7 +100,7 @@ def parts(path: str | Path, split: str) -> tuple[Part, ...]:
 
 
 def protocol_name(split: str) -> str:
-    """Return the name of a merged set as it is spelt in `PROTOCOLS`, or "" for any other split."""
+    """Return the name of a merged set as `PROTOCOLS` spells it, or "" for any other split."""
     return next((name for name in PROTOCOLS if name.casefold() == split.casefold()), "")
 
 
@@ -111,8 +110,7 @@ def protocol_test(path: str | Path, split: str) -> str:
     if not protocol:
         return ""
     year, part = PROTOCOLS[protocol].test
-    found = _of_year(folders(path), year, part, protocol)
-    return f"{found.name}:{part}"
+    return f"{_of_year(folders(path), year, part, protocol).name}:{part}"
 
 
 def is_merged(path: str | Path, split: str = "") -> bool:
@@ -121,50 +119,46 @@ def is_merged(path: str | Path, split: str = "") -> bool:
     return len(homes) > 1 or bool(homes[0].split) or bool(re.search(r"[+:]", split))
 
 
-def merge(datasets: Sequence[Dataset], wanted: Sequence[Part], *, split: str) -> Dataset:
+def merge(datasets: Sequence[Dataset], sources: Sequence[Part], *, split: str) -> Dataset:
     """Return several splits as one, in the order in which they were named.
 
     Images are called `FOLDER/NAME` where several folders were merged, so the fingerprint covers all of them. An
     image that is in two splits of one folder is read once.
 
     Args:
-        datasets: what was read.
-        wanted: the folder and split of each.
+        datasets: the parts.
+        sources: folder and split of each.
         split: the name of the whole.
 
     Raises:
         DataError: the classes differ.
     """
     first = datasets[0]
-    for dataset, part in zip(datasets, wanted, strict=True):
-        check_classes(first.classes, dataset.classes, f"{wanted[0].name} and {part.name}")
-    several = len({part.folder for part in wanted}) > 1
-    alike = len({part.name for part in wanted}) < len({part.folder for part in wanted})
-    names = [part.folder if alike else part.name for part in wanted]
+    for dataset, part in zip(datasets, sources, strict=True):
+        check_classes(first.classes, dataset.classes, f"{sources[0].name} and {part.name}")
+    several = len({part.folder for part in sources}) > 1
+    is_ambiguous = len({part.name for part in sources}) < len({part.folder for part in sources})
+    names = [part.folder if is_ambiguous else part.name for part in sources]
     records: dict[tuple[str, str], Record] = {}
-    notes, faults, twice = [], [], 0
-    for dataset, part, name in zip(datasets, wanted, names, strict=True):
+    notes, faults, repeated = [], [], 0
+    for dataset, part, name in zip(datasets, sources, names, strict=True):
         for record in dataset.records:
-            twice += (part.folder, record.name) in records
-            called = f"{name}/{record.name}" if several else record.name
-            renamed = Record(
-                name=called, source=record.source, width=record.width, height=record.height, boxes=record.boxes
-            )
-            records.setdefault((part.folder, record.name), renamed)
+            key = part.folder, record.name
+            repeated += key in records
+            records.setdefault(key, dataclasses.replace(record, name=f"{name}/{record.name}") if several else record)
         notes += [f"{name}: {note}" if several else note for note in dataset.notes]
         faults += dataset.faults
-    if twice:
-        notes.append(f"{twice} images are in two of the merged splits and were read once")
-    for i, part in enumerate(wanted):
+    if repeated:
+        notes.append(f"{repeated} images are in two of the merged splits and were read once")
+    for i, part in enumerate(sources):
         for j in range(i):
-            if part.folder != wanted[j].folder and (both := same_photos(datasets[j], datasets[i])):
-                shown = first_names([name for name, _ in both])
-                notes.append(f"{len(both)} photos are in {names[j]} and in {names[i]}, and are learnt twice: {shown}")
-    kinds = dict.fromkeys(dataset.format for dataset in datasets)
-    sizes = ", ".join(f"{p.name}:{d.split} {len(d.records)}" for p, d in zip(wanted, datasets, strict=True))
+            if part.folder != sources[j].folder and (both := same_photos(datasets[j], datasets[i])):
+                pairs = first_names([name for name, _ in both])
+                notes.append(f"{len(both)} photos are in {names[j]} and in {names[i]}, and count twice: {pairs}")
+    sizes = ", ".join(f"{p.name}:{d.split} {len(d.records)}" for p, d in zip(sources, datasets, strict=True))
     return Dataset(
         name="+".join(dict.fromkeys(names)),
-        format="+".join(kinds),
+        format="+".join(dict.fromkeys(dataset.format for dataset in datasets)),
         split=split,
         classes=first.classes,
         records=tuple(records.values()),
@@ -189,7 +183,7 @@ def check_classes(one: Sequence[str], other: Sequence[str], what: str) -> None:
     )
 
 
-def _is_there(text: str) -> bool:
+def _exists(text: str) -> bool:
     return text == "shapes" or (bool(text) and os.path.exists(os.path.expanduser(text)))
 
 
@@ -210,10 +204,9 @@ def _of_year(homes: Sequence[Part], year: str, split: str, protocol: str) -> Par
     """Return the folder of one year of PASCAL VOC."""
     fits = [home for home in homes if re.search(rf"{year}\D*$", home.name)]
     if len(fits) != 1:
-        names = ", ".join(home.folder for home in homes)
         raise DataError(
             f"{protocol} needs the folders of PASCAL VOC 2007 and 2012, told by the years in their names; "
-            f"DATA is {names}, with {len(fits)} of {year}.",
+            f"DATA is {', '.join(home.folder for home in homes)}, with {len(fits)} of {year}.",
             hint="Write DATA as PATH/VOC2007+PATH/VOC2012.",
         )
     return Part(fits[0].folder, split)

@@ -9,13 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from smoothiou.files import (
-    allowing,
-    check_word,
-    limits,
-    printable,
-    visible,
-)
+from smoothiou.files import allowing, check_word, limits, printable, visible
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +62,7 @@ class Fault:
     Args:
         kind: "no-area" | "outside" (both drop the box) | "overhang" (the box was clipped to its image)
             | "missing-image" | "missing-annotation" | "size-mismatch" (`message` says whether the record is kept)
-            | "same-photo" (the image is learnt from, too).
+            | "same-photo" (the image is in the training split, too).
         where: file and object.
         message: one sentence.
         drops: whether a box or an image of the annotation was lost by it.
@@ -89,7 +83,7 @@ class Dataset:
     Args:
         name: short name for tables ("bccd").
         format: "voc" | "coco" | "pets" | "udacity" | "shapes"; of merged data sets, all, joined by "+".
-        split: the split's name as found ("train").
+        split: the split's name in the data set ("train").
         classes: names in a fixed order, the same for every split; label of class i is i + 1 (0 is background).
         records: the images.
         faults: everything found wrong.
@@ -105,13 +99,12 @@ class Dataset:
     notes: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
-        # Names stand in every table, page and line of output; those of files have been seen by no reader.
+        # Names stand in every table, page and line of output; those of files have passed no reader's check.
         images = [record.name for record in self.records]
         named = {"data set": [self.name], "split": [self.split], "class": self.classes, "image": images}
-        for what, names in named.items():
-            for name in names:
-                if not printable(name):
-                    check_word(name, what=what, where=visible(self.name))
+        for what, name in ((what, name) for what, names in named.items() for name in names):
+            if not printable(name):
+                check_word(name, what=what, where=visible(self.name))
 
     @property
     def fingerprint(self) -> str:
@@ -124,12 +117,9 @@ class Dataset:
         return digest.hexdigest()[:8]
 
     def counts(self) -> dict[str, Any]:
-        """Return the numbers a reader of a result wants to know about its data."""
+        """Return the numbers of images, boxes and faults that every result carries."""
         boxes = [box for record in self.records for box in record.boxes]
         labels = Counter(box.label for box in boxes if not box.ignored)
-        kinds: dict[str, int] = {}
-        for fault in self.faults:
-            kinds[fault.kind] = kinds.get(fault.kind, 0) + 1
         return {
             "images": len(self.records),
             "images_without_boxes": sum(not record.boxes for record in self.records),
@@ -137,7 +127,7 @@ class Dataset:
             "difficult": sum(box.difficult for box in boxes),
             "crowd": sum(box.crowd for box in boxes),
             "dropped": sum(fault.drops for fault in self.faults),
-            "faults": kinds,
+            "faults": dict(Counter(fault.kind for fault in self.faults)),
             "per_class": {name: labels[name] for name in self.classes},
         }
 
@@ -148,7 +138,7 @@ class ImageFile:
 
     Args:
         path: of the file.
-        pixels: most that are decoded; what was allowed when the data set was read.
+        pixels: limit on width x height; as allowed when the data set was read.
     """
 
     path: Path

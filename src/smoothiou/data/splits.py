@@ -15,12 +15,12 @@ from smoothiou.files import read_bytes
 USUAL = ("train", "val", "trainval", "test")
 MAX_LIST = 2**26
 """Bytes of a list of images; that of a million images has 20 MB."""
-UNLEARNT = 'classes without a box in the split "train": '
+NOT_IN_TRAIN = 'classes without a box in the split "train": '
 _SYNONYMS = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"}
 
 
 def usual_name(split: str) -> str:
-    """Return what a split is usually called: `train2017` is `train`, `valid` is `val`, `mine` is `mine`."""
+    """Return the usual name of a split: of `train2017` it is `train`, of `valid` `val`, of `mine` `mine`."""
     word = re.sub(r"[-_ ]?\d{4}$", "", split.lower())
     return _SYNONYMS.get(word, word)
 
@@ -35,7 +35,7 @@ def find_split(split: str, known: Sequence[str], *, data: str) -> str:
     """Return the name under which the data set knows a split.
 
     Args:
-        split: as asked for; `train` also finds `train2017`, `val` also finds `valid`.
+        split: as requested; `train` also finds `train2017`, `val` also finds `valid`.
         known: names of the splits that there are.
         data: the data set, for messages.
 
@@ -55,7 +55,7 @@ def find_split(split: str, known: Sequence[str], *, data: str) -> str:
 
 
 def photo(name: str) -> str:
-    """Return what copies of one photo have in common: `train/12.rf.HASH.jpg`, as exporters write, is photo `12`."""
+    """Return the name that copies of one photo share: exporters write photo `12` as `train/12.rf.HASH.jpg`."""
     stem, mark, _ = name.partition(".rf.")
     return PurePosixPath(stem).name if mark else name
 
@@ -65,8 +65,8 @@ def seeded_cut(
 ) -> dict[str, list[str]]:
     """Cut names into `train` and `val`, the same way on every machine.
 
-    Groups are ordered by a hash of seed and group, so that adding an image moves few others. What belongs together
-    stays together, or the test would be seen in training: copies of one photo, frames of one stretch of a drive.
+    Groups are ordered by a hash of seed and group, so that adding an image moves few others. Copies of one photo and
+    frames of one stretch of a drive are one group, or the test would leak into training.
 
     Args:
         names: of the images.
@@ -106,7 +106,7 @@ def read_list(path: Path) -> list[str]:
     return names
 
 
-def unlearnt(labels: Mapping[str, set[str]], split: str) -> list[str]:
+def not_in_train(labels: Mapping[str, set[str]], split: str) -> list[str]:
     """Return a note if a split has classes that the split `train` has no box of.
 
     Args:
@@ -116,4 +116,4 @@ def unlearnt(labels: Mapping[str, set[str]], split: str) -> list[str]:
     train = next((labels[name] for name in labels if usual_name(name) == "train"), None)
     if train is None or usual_name(split) in ("train", "trainval") or labels[split] <= train:
         return []
-    return [UNLEARNT + first_names(sorted(labels[split] - train))]
+    return [NOT_IN_TRAIN + first_names(sorted(labels[split] - train))]

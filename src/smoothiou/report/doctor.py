@@ -14,41 +14,82 @@ LABELS = 12
 """Boxes in a picture beside which their classes are written."""
 
 
-def doctor_lines(found: Mapping[str, Any]) -> str:
+def doctor_lines(facts: Mapping[str, Any]) -> str:
     """Return a report as text: findings with count, examples and fix, and one sentence.
 
     Args:
-        found: what `data.doctor.Report.shown` gives, with `path`, and perhaps `page` and `fixed`.
+        facts: as from `data.doctor.Report.as_json`, with `path`, and perhaps `page` and `fixed`.
     """
-    lines = [_head(found)]
-    for finding in found["findings"]:
+    splits = ", ".join(f"{name} {split['images']}" for name, split in facts["splits"].items())
+    classes = _count(len(facts["classes"]), "class", "classes")
+    lines = [
+        f"{facts['data']} ({facts['format']}): {facts['images']} images ({splits}), {facts['boxes']} boxes, {classes}"
+    ]
+    for finding in facts["findings"]:
         lines += ["", f"{finding['severity']:7} {finding['id']} x {finding['count']}", f"        {finding['means']}"]
         lines += [f"        - {example['where']}: {example['message']}" for example in finding["examples"]]
         if (more := finding["count"] - len(finding["examples"])) > 0:
             lines.append(f"          and {more} more")
         lines.append(f"        Fix: {finding['fix']}")
-    lines += ["", *(f"note: {note}" for note in found["notes"]), *training_lines(found["training"])]
-    if found.get("page"):
-        lines.append(f"page: {found['page']}")
-    if found.get("fixed"):
-        lines.append(f"repaired copy: {found['fixed']['folder']} ({found['fixed']['changes']} changes in fixes.csv)")
-    return "\n".join([*lines, doctor_sentence(found)])
+    lines += ["", *(f"note: {note}" for note in facts["notes"]), *_training_lines(facts["training"])]
+    if facts.get("page"):
+        lines.append(f"page: {facts['page']}")
+    if facts.get("fixed"):
+        lines.append(f"repaired copy: {facts['fixed']['folder']} ({facts['fixed']['changes']} changes in fixes.csv)")
+    return "\n".join([*lines, _sentence(facts)])
 
 
-def doctor_sentence(found: Mapping[str, Any]) -> str:
-    """Return the result in a sentence."""
-    checks = _count(len(found["checked"]), "check")
-    if found["skipped"]:
-        checks += f" ({len(found['skipped'])} not run)"
-    looked = f"{found['decoded']} images decoded" if found["decoded"] else "no image decoded"
-    if not found["findings"]:
-        return f"Nothing found: {checks}, {looked}."
-    kinds = [f["id"] for f in found["findings"] if f["severity"] == "error"]
-    errors = f"{_count(found['errors'], 'error')} ({', '.join(kinds)})" if kinds else "No error"
-    return f"{errors}, {_count(found['warnings'], 'warning')}: {checks}, {looked}, {found['seconds']:.1f} s."
+def count_findings(errors: int, warnings: int) -> str:
+    """Return `1 error, 2 warnings`."""
+    return f"{_count(errors, 'error')}, {_count(warnings, 'warning')}"
 
 
-def training_lines(training: Mapping[str, Any]) -> list[str]:
+def write_doctor(facts: Mapping[str, Any], pictures: Mapping[str, Any], page: Path) -> None:
+    """Write the page.
+
+    Args:
+        facts: as for `doctor_lines`.
+        pictures: by the id of a finding, as from `data.doctor.pictures.example_pictures`.
+        page: its path.
+    """
+    write_text(page, render_doctor(facts, pictures))
+
+
+def render_doctor(facts: Mapping[str, Any], pictures: Mapping[str, Any]) -> str:
+    """Return the page as one self-contained HTML text."""
+    splits = [f"{name} {split['images']} / {split['boxes']}" for name, split in facts["splits"].items()]
+    rows = [
+        ("Data", f"{facts['path']} ({facts['format']})"),
+        ("Images / boxes", f"{facts['images']} / {facts['boxes']}"),
+        ("Splits", ", ".join(splits) or "none"),
+        ("Classes", str(len(facts["classes"]))),
+        ("Examined", f"{facts['decoded'] or 'no'} images decoded, {len(facts['checked'])} checks"),
+    ]
+    return render(
+        "doctor.html.j2",
+        version=version(),
+        found=facts,
+        sentence=_sentence(facts),
+        facts=rows,
+        pictures=pictures,
+        labels=LABELS,
+        training=_training_lines(facts["training"]),
+    )
+
+
+def _sentence(facts: Mapping[str, Any]) -> str:
+    checks = _count(len(facts["checked"]), "check")
+    if facts["skipped"]:
+        checks += f" ({len(facts['skipped'])} not run)"
+    decoded = f"{facts['decoded']} images decoded" if facts["decoded"] else "no image decoded"
+    if not facts["findings"]:
+        return f"Nothing found: {checks}, {decoded}."
+    kinds = [finding["id"] for finding in facts["findings"] if finding["severity"] == "error"]
+    errors = f"{_count(facts['errors'], 'error')} ({', '.join(kinds)})" if kinds else "No error"
+    return f"{errors}, {_count(facts['warnings'], 'warning')}: {checks}, {decoded}, {facts['seconds']:.1f} s."
+
+
+def _training_lines(training: Mapping[str, Any]) -> list[str]:
     """Return what a training would meet: boxes in a batch, and how well anchors cover them."""
     lines = []
     if "boxes_per_image" in training:
@@ -65,47 +106,5 @@ def training_lines(training: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def write_doctor(found: Mapping[str, Any], pictures: Mapping[str, Any], page: Path) -> None:
-    """Write the page.
-
-    Args:
-        found: as for `doctor_lines`.
-        pictures: by the id of a finding, what `data.doctor.sheet.pictures` gives.
-        page: its path.
-    """
-    write_text(page, render_doctor(found, pictures))
-
-
-def render_doctor(found: Mapping[str, Any], pictures: Mapping[str, Any]) -> str:
-    """Return the page as one self-contained HTML text."""
-    splits = [f"{name} {facts['images']} / {facts['boxes']}" for name, facts in found["splits"].items()]
-    facts = [
-        ("Data", f"{found['path']} ({found['format']})"),
-        ("Images / boxes", f"{found['images']} / {found['boxes']}"),
-        ("Splits", ", ".join(splits) or "none"),
-        ("Classes", str(len(found["classes"]))),
-        ("Looked at", f"{found['decoded'] or 'no'} images decoded, {len(found['checked'])} checks"),
-    ]
-    return render(
-        "doctor.html.j2",
-        version=version(),
-        found=found,
-        sentence=doctor_sentence(found),
-        facts=facts,
-        pictures=pictures,
-        labels=LABELS,
-        training=training_lines(found["training"]),
-    )
-
-
-def _head(found: Mapping[str, Any]) -> str:
-    splits = ", ".join(f"{name} {facts['images']}" for name, facts in found["splits"].items())
-    return (
-        f"{found['data']} ({found['format']}): {found['images']} images ({splits}), {found['boxes']} boxes, "
-        f"{_count(len(found['classes']), 'class')}"
-    )
-
-
-def _count(number: int, word: str) -> str:
-    plural = f"{word}es" if word.endswith("s") else f"{word}s"
-    return f"{number} {word if number == 1 else plural}"
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"

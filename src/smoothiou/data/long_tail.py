@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 LONG = 20
-"""The most frequent class has at least so many times the boxes of the rarest: the data has a long tail."""
+"""A tail is long where the most frequent class has at least so many times the boxes of the rarest."""
 
 
 def tail_note(per_class: Mapping[str, int]) -> list[str]:
     """Return a note that names the most frequent and the rarest classes, if the data has a long tail.
 
-    A mean over classes, such as AP, then hangs on classes of a few boxes.
+    A mean over classes, such as AP, then depends on classes of a few boxes.
 
     Args:
-        per_class: boxes per class; classes without any box do not count here.
+        per_class: boxes per class; classes without any box do not count.
     """
     ranked = sorted(((count, name) for name, count in per_class.items() if count), reverse=True)
     if not ranked or ranked[0][0] < LONG * ranked[-1][0]:

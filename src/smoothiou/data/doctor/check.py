@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from smoothiou.data.doctor.case import Case
-from smoothiou.data.doctor.facts import Example
+from smoothiou.data.doctor.survey import Survey
+from smoothiou.data.formats.base import Example
 
-Severity = Literal["error", "warning"]
-SHOWN = 3
+EXAMPLES = 3
 """Examples that a finding names."""
+Find = Callable[[Survey], Sequence[Example]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,20 +23,37 @@ class Check:
         severity: an error makes numbers wrong or stops a training; a warning deserves a look.
         means: what it is and what it does, in one sentence.
         fix: what to do about it, in one sentence.
-        find: gives every place, the worst first.
+        find: returns every place, the worst first, beside those that reading the annotations met.
         mends: what `--fix` does about it; "" if nothing.
         quick: whether it needs no image file, and so runs before every training.
         pixels: whether it needs every image decoded.
     """
 
     id: str
-    severity: Severity
+    severity: Literal["error", "warning"]
     means: str
     fix: str
-    find: Callable[[Case], Sequence[Example]]
+    find: Find
     mends: str = ""
     quick: bool = False
     pixels: bool = False
+
+
+class Checks(list[Check]):
+    """The checks of one file, in order; each is added by a decorator of the function that finds it."""
+
+    def add(self, id: str, severity: Literal["error", "warning"], means: str, fix: str, **flags: Any) -> Callable:
+        """Return a decorator that adds a function as a check."""
+
+        def decorate(find: Find) -> Find:
+            self.append(Check(id=id, severity=severity, means=means, fix=fix, find=find, **flags))
+            return find
+
+        return decorate
+
+    def add_scanned(self, id: str, means: str, fix: str, mends: str) -> None:
+        """Add an error that reading the annotations finds."""
+        self.add(id, "error", means, fix, mends=mends)(lambda survey: ())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +68,7 @@ class Finding:
         """How many places there are."""
         return len(self.examples)
 
-    def shown(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """Return the finding as JSON."""
         return {
             "id": self.check.id,
@@ -68,6 +85,6 @@ class Finding:
                     "split": example.entry.split if example.entry else None,
                     "boxes": [list(box.xyxy) for box in example.boxes],
                 }
-                for example in self.examples[:SHOWN]
+                for example in self.examples[:EXAMPLES]
             ],
         }

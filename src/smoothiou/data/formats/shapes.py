@@ -1,8 +1,8 @@
 """Synthetic images of coloured shapes with exact boxes, drawn when read; no files. No torch.
 
-A small detector learns it from random weights in a minute, because colour tells as much as form; and the
-boxes mean something, because they are exact to a quarter of a pixel, however objects overlap. With `loose`
-training boxes are drawn carelessly, as the paper says of its own data; `long_tail` makes classes rare.
+A small detector learns them from random weights in a minute, because each class has its own colour; boxes are exact
+to a quarter of a pixel, however objects overlap. With `loose`, edges of training boxes are moved at random, as the
+paper says of its own data; `long_tail` makes classes rare.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ from __future__ import annotations
 import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from smoothiou.data.formats.base import Entry, Format
+from smoothiou.data.images import Photo
 from smoothiou.data.records import Box, Dataset, Record
 from smoothiou.data.splits import find_split
 from smoothiou.errors import ConfigError
@@ -45,7 +48,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class ShapesImage:
-    """One image, known by the numbers it is drawn from."""
+    """One image, determined by the numbers it is drawn from."""
 
     seed: int
     split: str
@@ -64,8 +67,8 @@ class ShapesImage:
         shapes: list[Shape] = []
         owner = np.full((self.size, self.size), -1)
         areas: list[int] = []
-        wanted = int(random.integers(1, 5))
-        for _ in range(4 * wanted):
+        count = int(random.integers(1, 5))
+        for _ in range(4 * count):
             shape = _place(random, str(random.choice(CLASSES, p=weights / weights.sum())), self.size)
             after = owner.copy()
             body = shape.coverage > 127
@@ -75,7 +78,7 @@ class ShapesImage:
                 shapes.append(shape)
                 areas.append(int(body.sum()))
                 owner = after
-            if len(shapes) == wanted:
+            if len(shapes) == count:
                 break
         return shapes
 
@@ -99,7 +102,7 @@ class ShapesImage:
         for shape in shapes:
             x1, y1, x2, y2 = shape.xyxy
             reach = loose * np.array([x2 - x1, y2 - y1, x2 - x1, y2 - y1])
-            while True:  # Until at least a pixel is left of it.
+            while True:  # until at least a pixel of it lies in the image
                 moved = (shape.xyxy + random.uniform(-1, 1, 4) * reach).clip(0, self.size)
                 if moved[2] - moved[0] >= 1 and moved[3] - moved[1] >= 1:
                     break
@@ -110,52 +113,76 @@ class ShapesImage:
         return np.random.default_rng((self.seed, SPLITS.index(self.split), self.index, stream))
 
 
-def draw(
-    *,
-    split: str = "train",
-    seed: int = 0,
-    images: int = 300,
-    size: int = 128,
-    loose: float = 0.0,
-    long_tail: float = 0.0,
-) -> Dataset:
-    """Return one split; its images are drawn when they are read.
+class Shapes(Format):
+    """Drawn images of `CLASSES`: val has a sixth as many as train, test a third."""
 
-    Args:
-        split: `train`, `val` (a sixth as many images) or `test` (a third).
-        seed: another seed, other images.
-        images: of the training split.
-        size: side of an image in pixels.
-        loose: share of the box side by which edges of training boxes are moved at most, 0 to 0.5.
-        long_tail: class k = 0, 1, ... is drawn in proportion to 1 / (k + 1) ** long_tail.
+    format = "shapes"
+    splits = SPLITS
 
-    Raises:
-        ConfigError: an option out of range.
-        DataError: no such split.
-    """
-    ranges = (
-        ("images", images, images >= 3, "3 or more"),
-        ("size", size, 32 <= size <= 2048, "32 to 2048 pixels"),
-        ("loose", loose, 0 <= loose <= 0.5, "0 to 0.5"),
-        ("long_tail", long_tail, long_tail >= 0, "0 or more"),
-    )
-    for name, value, good, expected in ranges:
-        if not good:
-            raise ConfigError(f"data.{name}: expected {expected}, got {value!r}.")
-    split = find_split(split, SPLITS, data="shapes")
-    count = {"train": images, "val": max(1, images // 6), "test": max(1, images // 3)}[split]
-    loosely = loose if split == "train" else 0.0
-    notes = ["drawn by the program: boxes are exact and show the full extent of partly hidden objects"]
-    if loosely:
-        notes.append(f"training boxes are loose by up to {loosely:g} of their side; test boxes are exact")
-    return Dataset(
-        name="shapes",
-        format="shapes",
-        split=split,
-        classes=CLASSES,
-        records=tuple(_record(ShapesImage(seed, split, index, size, long_tail), loosely) for index in range(count)),
-        notes=tuple(notes),
-    )
+    @classmethod
+    def fits(cls, path: Path) -> bool:
+        """Return whether DATA is the word `shapes`."""
+        return str(path) == "shapes"
+
+    def has_boxes(self, split: str) -> bool:
+        """Return True: every image has a shape."""
+        return True
+
+    def classes(self) -> tuple[str, ...]:
+        """Return all classes, also those that chance has not drawn."""
+        return CLASSES
+
+    def listed_classes(self) -> tuple[str, ...]:
+        """Return all classes."""
+        return CLASSES
+
+    def entries(self, split: str) -> list[Entry]:
+        """Return the images of a split, whose sizes and boxes are known without a file."""
+        return [
+            Entry(
+                name=record.name,
+                split=split,
+                where=record.name,
+                boxes=record.boxes,
+                photo=Photo(path=None, width=record.width, height=record.height),
+            )
+            for record in self.read(split, allow_dropped=0).records
+        ]
+
+    def read(self, split: str, *, allow_dropped: int) -> Dataset:
+        """Return one split; its images are drawn when they are read.
+
+        Raises:
+            ConfigError: an option out of range.
+            DataError: no such split.
+        """
+        options = self.options
+        ranges = (
+            ("images", options.images, options.images >= 3, "3 or more"),
+            ("size", options.size, 32 <= options.size <= 2048, "32 to 2048 pixels"),
+            ("loose", options.loose, 0 <= options.loose <= 0.5, "0 to 0.5"),
+            ("long_tail", options.long_tail, options.long_tail >= 0, "0 or more"),
+        )
+        for name, value, good, expected in ranges:
+            if not good:
+                raise ConfigError(f"data.{name}: expected {expected}, got {value!r}.")
+        split = find_split(split, self.splits, data="shapes")
+        count = {"train": options.images, "val": max(1, options.images // 6), "test": max(1, options.images // 3)}[
+            split
+        ]
+        loose = options.loose if split == "train" else 0.0
+        notes = ["drawn by the program: boxes are exact and show the full extent of partly hidden objects"]
+        if loose:
+            notes.append(f"training boxes are loose by up to {loose:g} of their side; test boxes are exact")
+        images = [ShapesImage(options.split_seed, split, i, options.size, options.long_tail) for i in range(count)]
+        return Dataset(
+            name="shapes",
+            format="shapes",
+            split=split,
+            classes=CLASSES,
+            records=tuple(_record(image, loose) for image in images),
+            notes=tuple(notes),
+        )
 
 
 def _record(source: ShapesImage, loose: float) -> Record:

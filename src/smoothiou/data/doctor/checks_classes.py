@@ -1,0 +1,132 @@
+"""Checks of class names and of how many boxes each has. No torch."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from smoothiou.data.doctor.check import Checks
+from smoothiou.data.doctor.survey import Survey
+from smoothiou.data.faults import counted
+from smoothiou.data.formats.base import Example
+from smoothiou.data.long_tail import tail_note
+from smoothiou.data.splits import usual_name
+
+FEW = 5
+"""Boxes of a class; with fewer, its AP is a matter of luck."""
+CHECKS = Checks()
+
+
+@CHECKS.add(
+    "class-spelling",
+    "warning",
+    "Class names differ only in capitals, spaces, hyphens or underscores, and count as several classes.",
+    "Spell the class in one way.",
+    mends="takes the most frequent spelling",
+    quick=True,
+)
+def _class_spelling(data: Survey) -> list[Example]:
+    counts = Counter(box.label for entry in data.entries for box in entry.boxes)
+    examples = []
+    for names in spellings({*counts, *data.listed}):
+        ranked = sorted(names, key=lambda name: (-counts[name], name))
+        spelt = ", ".join(f'"{name}" ({_boxes(counts[name])})' for name in ranked)
+        examples.append(_example(data, ranked[0], f"is spelt {spelt}", pictured=ranked[-1]))
+    return examples
+
+
+def spellings(names: set[str]) -> list[list[str]]:
+    """Return the groups of names that mean the same class."""
+    groups: dict[str, list[str]] = {}
+    for name in sorted(names):
+        groups.setdefault(re.sub(r"[\s_\-.]+", "", name.casefold()), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+@CHECKS.add(
+    "unused-class",
+    "warning",
+    "A class of the list has no box in any split; it is left out.",
+    "Nothing need be done; take it out of the list if it is a super-category.",
+    mends="takes it out of the list",
+)
+def unused_class(data: Survey) -> list[Example]:
+    """Return the listed classes without a box; none where the list is PASCAL's own."""
+    if data.format in ("voc", "shapes"):
+        return []
+    used = {box.label for entry in data.entries for box in entry.boxes}
+    return [Example(where=name, message="has no box in any split") for name in data.listed if name not in used]
+
+
+@CHECKS.add(
+    "unlearnt-class",
+    "warning",
+    "A class is measured, but the training split has no box of it: its AP can only be 0.",
+    "Cut the splits so that every class is in the training split.",
+    quick=True,
+)
+def _class_not_in_train(data: Survey) -> list[Example]:
+    train = data.train_split
+    known = {box.label for entry in data.splits.get(train, ()) for box in entry.boxes}
+    others = [split for split in data.parts if train and split != train and usual_name(split) != "trainval"]
+    return [
+        _example(data, name, f'has {_boxes(count)} in "{split}", and none in "{train}"')
+        for split in others
+        for name, count in sorted(data.counts(split).items(), key=lambda item: -item[1])
+        if name not in known
+    ]
+
+
+@CHECKS.add(
+    "unmeasured-class",
+    "warning",
+    "A class is trained, but a split that is measured on has no box of it: its AP is undefined on that split.",
+    "Cut the splits so that every class is in each of them.",
+    quick=True,
+)
+def _unmeasured_class(data: Survey) -> list[Example]:
+    train = data.train_split
+    others = ((split, data.counts(split)) for split in data.parts if train and split != train)
+    return [
+        Example(where=name, message=f'has {_boxes(count)} in "{train}", and none in "{split}"')
+        for split, other in others
+        for name, count in sorted(data.counts(train).items(), key=lambda item: -item[1])
+        if other and name not in other
+    ]
+
+
+@CHECKS.add(
+    "rare-class",
+    "warning",
+    "A class has fewer than 5 boxes in the training split; its AP is a matter of luck.",
+    "Add examples, or merge it with another class.",
+    quick=True,
+)
+def _rare_class(data: Survey) -> list[Example]:
+    train = data.train_split
+    ranked = sorted(data.counts(train).items(), key=lambda item: item[1])
+    return [_example(data, name, f'has {_boxes(count)} in "{train}"') for name, count in ranked if count < FEW]
+
+
+@CHECKS.add(
+    "long-tail",
+    "warning",
+    "One class has 20 times the boxes of another, or more: a mean over classes depends on few boxes.",
+    "Read AP per class, and the mean IoU of boxes beside AP.",
+    quick=True,
+)
+def _long_tail(data: Survey) -> list[Example]:
+    notes = tail_note(data.counts(data.train_split))
+    return [Example(where=data.train_split, message=note.removeprefix("long tail: ")) for note in notes]
+
+
+def _boxes(count: int) -> str:
+    return counted(count, "box", "boxes")
+
+
+def _example(data: Survey, label: str, message: str, *, pictured: str = "") -> Example:
+    """Return an example with the first image of a class, and its boxes."""
+    for entry in data.entries:
+        if boxes := tuple(box for box in entry.boxes if box.label == (pictured or label)):
+            return Example(where=label, message=message, entry=entry, boxes=boxes)
+    return Example(where=label, message=message)

@@ -1,0 +1,367 @@
+"""Checks of annotation files, image files and splits. No torch."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from smoothiou.data.doctor.check import Checks
+from smoothiou.data.doctor.survey import Survey
+from smoothiou.data.formats.base import Entry, Example
+from smoothiou.data.images import Photo
+from smoothiou.data.splits import in_usual_order, photo, usual_name
+from smoothiou.files import file_digest
+
+BITS = 2
+"""Of 64 bits of two pictures' gradients that may differ, and ..."""
+LEVELS = 3.0
+"""... the mean difference of their 72 grey values, of 255, below which they look alike."""
+FLAT = 4.0
+"""Standard deviation of grey values below which a picture has too little structure to be compared."""
+ENDINGS = {
+    "JPEG": (".jpg", ".jpeg"),
+    "MPO": (".jpg", ".jpeg"),
+    "PNG": (".png",),
+    "GIF": (".gif",),
+    "WEBP": (".webp",),
+    "BMP": (".bmp",),
+    "DIB": (".bmp",),
+    "TIFF": (".tif", ".tiff"),
+    "PPM": (".ppm", ".pgm"),
+    "AVIF": (".avif",),
+}
+"""Right endings of each type, the usual one first."""
+CHECKS = Checks()
+
+CHECKS.add_scanned(
+    "unreadable-annotation",
+    "An annotation file, or an entry of it, cannot be read, so its boxes are lost.",
+    "Repair the file at the place named.",
+    mends="leaves its image, or the entry, out",
+)
+
+
+@CHECKS.add(
+    "unreadable-image",
+    "error",
+    "A file is no image, is cut off, or lies outside the data folder; training would stop at it.",
+    "Fetch the file again, or remove its entry.",
+    mends="leaves the image out",
+    pixels=True,
+)
+def _unreadable_image(data: Survey) -> list[Example]:
+    problems = ((entry, image_problem(entry, data)) for entry in data.entries)
+    return [Example(where=_name(entry), message=problem, entry=entry) for entry, problem in problems if problem]
+
+
+def image_problem(entry: Entry, data: Survey) -> str:
+    """Return why an image file cannot be read, from its header or from decoding it; "" if it can."""
+    if entry.photo is None or entry.photo.problem or not entry.path:
+        return entry.photo.problem if entry.photo else ""
+    return data.decoded[entry.path].problem if entry.path in data.decoded else ""
+
+
+@CHECKS.add(
+    "missing-image",
+    "error",
+    "An annotation names an image that does not exist.",
+    "Add the image, or remove its annotation.",
+    mends="leaves the annotation out",
+)
+def _missing_image(data: Survey) -> list[Example]:
+    missing = (entry for entry in data.entries if entry.photo is None)
+    return [Example(where=e.where, message=f"the image {e.name} does not exist", entry=e) for e in missing]
+
+
+@CHECKS.add(
+    "missing-annotation",
+    "error",
+    "A list names an image that has no annotation, so nobody knows whether it is empty.",
+    "Add the annotation (without objects, if the image has none), or take the name out of the list.",
+    mends="leaves the image out",
+    quick=True,
+)
+def _missing_annotation(data: Survey) -> list[Example]:
+    # In splits where others have one.
+    bare = _bare_splits(data)
+    examples: dict[str, Example] = {}
+    for split in in_usual_order(data.splits):
+        for entry in data.splits[split]:
+            if entry.annotation == "missing" and split not in bare:
+                message = f'is in the list "{entry.split}", but has no annotation'
+                examples.setdefault(entry.name, Example(where=entry.name, message=message, entry=entry))
+    return list(examples.values())
+
+
+@CHECKS.add(
+    "empty-split",
+    "error",
+    "A split has no image, or none with a box: it can be neither trained nor measured on.",
+    "Use another split, or add its annotations.",
+    mends="leaves the split out",
+)
+def _empty_split(data: Survey) -> list[Example]:
+    examples = []
+    for split in in_usual_order(set(data.splits) - set(withheld(data))):
+        entries = data.splits[split]
+        reason = "none has an annotation" if split in _bare_splits(data) else "none has a box"
+        if not any(entry.boxes for entry in entries):
+            message = f"has {len(entries)} images, of which {reason}" if entries else "has no images"
+            examples.append(Example(where=split, message=message))
+    return examples
+
+
+def withheld(data: Survey) -> list[str]:
+    """Return the test splits without any annotation, as Oxford-IIIT Pet and VOC 2012 publish them: no fault."""
+    if not set(data.format.split("+")) <= {"pets", "voc"} or not any(entry.boxes for entry in data.entries):
+        return []
+    return [split for split in _bare_splits(data) if usual_name(split) == "test"]
+
+
+def _bare_splits(data: Survey) -> list[str]:
+    return [s for s, entries in data.splits.items() if entries and all(e.annotation == "missing" for e in entries)]
+
+
+CHECKS.add_scanned(
+    "unknown-image",
+    "A box belongs to an image that the file does not list.",
+    "Add the image to the file, or remove the box.",
+    mends="leaves the box out",
+)
+CHECKS.add_scanned(
+    "unknown-label",
+    "A box has a class that is not in the list of classes.",
+    "Add the class to the list, or correct the box.",
+    mends="leaves the box out",
+)
+CHECKS.add_scanned(
+    "duplicate-id",
+    "Two images, or two boxes, have one id, so that it is not certain which of them is meant.",
+    "Number them anew.",
+    mends="numbers boxes anew, and leaves out images whose boxes cannot be told apart",
+)
+CHECKS.add_scanned(
+    "duplicate-name",
+    "A file is listed as two images, each with a part of its boxes; the others count as background.",
+    "Merge the entries into one, with all boxes.",
+    mends="makes one image of them, with all boxes",
+)
+CHECKS.add_scanned(
+    "column-order",
+    "The numbers of a label file stand in another order than its header says: other readers get other boxes.",
+    "Correct the header.",
+    mends="writes the boxes as they were meant",
+)
+
+
+@CHECKS.add(
+    "same-photo",
+    "error",
+    "A photo is in two splits, so that the test has been trained on; the numbers are too good.",
+    "Take it out of one of them, and cut copies of one photo together.",
+    mends="leaves it in the split that is measured on",
+)
+def same_photo(data: Survey) -> list[Example]:
+    """Return photos in two splits: one file in two lists, equal bytes, or names that say so (see `leaks`)."""
+    examples = []
+    for (_, one), (_, other) in combinations(data.parts.items(), 2):
+        find_twin, exported = _twin_finder(one), {photo(e.name): e for e in one if photo(e.name) != e.name}
+        for entry in other:
+            if twin := find_twin(entry) or exported.get(photo(entry.name)):
+                examples.append(_pair(entry, twin, "is"))
+    return examples
+
+
+@CHECKS.add(
+    "size-mismatch",
+    "error",
+    "The annotation has another size than the image: the boxes may belong to another version of it.",
+    "Look at the boxes; correct the size, or scale the boxes.",
+    mends="writes the file's size; turns the picture, or scales the boxes, where only that makes them fit",
+)
+def _size_mismatch(data: Survey) -> list[Example]:
+    examples = []
+    for entry in data.entries:
+        photo, annotated = entry.photo, entry.annotated
+        if photo is None or photo.problem or annotated is None or annotated == (photo.width, photo.height):
+            continue
+        turned = ", its width and height exchanged by EXIF" if is_turned(entry) else ""
+        one, other = f"{annotated[0]} x {annotated[1]}", f"{photo.width} x {photo.height}"
+        message = f"says {one} pixels, but the image file has {other}{turned}"
+        difference = abs(annotated[0] / photo.width - 1) + abs(annotated[1] / photo.height - 1)
+        examples.append((-difference, Example(where=entry.where, message=message, entry=entry)))
+    return _sorted(examples)
+
+
+def is_turned(entry: Entry) -> bool:
+    """Return whether an annotation was made on the picture as viewers that obey EXIF turn it."""
+    photo = entry.photo
+    if photo is None or photo.orientation < 5:
+        return False
+    return entry.annotated == (photo.height, photo.width) != (photo.width, photo.height)
+
+
+@CHECKS.add(
+    "duplicate-image",
+    "warning",
+    "Two files of a split have the same bytes; the photo counts twice, perhaps with other boxes.",
+    "Remove one of them.",
+)
+def _duplicate_image(data: Survey) -> list[Example]:
+    examples = []
+    for entries in data.parts.values():
+        for group in (group for group in _by_length(entries).values() if len(group) > 1):
+            first: dict[str, tuple[Path, Entry]] = {}
+            for path, entry in group:
+                twin_path, twin = first.setdefault(_digest(path), (path, entry))
+                if twin_path != path:
+                    examples.append(_pair(entry, twin, "has the same bytes as"))
+    return examples
+
+
+@CHECKS.add(
+    "look-alike",
+    "warning",
+    "Two pictures in two splits show the same in other bytes: another quality, another size, the next frame.",
+    "Look at both; if they are one photo, take it out of one split.",
+    pixels=True,
+)
+def _look_alike(data: Survey) -> list[Example]:
+    same = {(e.where, e.other.name if e.other else "") for e in same_photo(data)}
+    bands: dict[tuple[int, int], list[tuple[Entry, int, np.ndarray]]] = {}
+    examples = []
+    for split, entries in data.parts.items():
+        unique: dict[Path, Entry] = {}
+        for entry in entries:
+            if entry.path and entry.path in data.decoded and data.decoded[entry.path].grey:
+                unique.setdefault(entry.path, entry)
+        for path, entry in unique.items():
+            grey = np.frombuffer(data.decoded[path].grey, dtype=np.uint8).reshape(8, 9).astype(np.int16)
+            if grey.std() < FLAT:
+                continue
+            code = int.from_bytes(np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes())
+            # Codes that differ in two bits have at least two of four equal bands.
+            keys = [(band, code >> 16 * band & 0xFFFF) for band in range(4)]
+            near = {id(e): (e, c, g) for key in keys for e, c, g in bands.get(key, ()) if e.split != split}
+            for other, other_code, other_grey in near.values():
+                difference = float(np.abs(grey - other_grey).mean())
+                if (code ^ other_code).bit_count() <= BITS and difference <= LEVELS:
+                    example = _pair(entry, other, "looks like")
+                    if (example.where, other.name) not in same:
+                        examples.append((difference, example))
+            for key in keys:
+                bands.setdefault(key, []).append((entry, code, grey))
+    return _sorted(examples)
+
+
+@CHECKS.add(
+    "exif-rotation",
+    "warning",
+    "Viewers turn an image, as EXIF says; it is read as stored, with boxes as annotated.",
+    "Turn the pixels and remove the mark, unless the boxes were drawn on the picture as it is stored.",
+    mends="writes the pixels as they are read, without the mark",
+)
+def _exif_rotation(data: Survey) -> list[Example]:
+    return [
+        Example(where=_name(entry), message=f"has the EXIF orientation {photo.orientation}", entry=entry)
+        for entry, photo in data.files()
+        if photo.orientation != 1
+    ]
+
+
+@CHECKS.add(
+    "wrong-ending",
+    "warning",
+    "The ending of a file's name is that of another type than its content; some programs refuse it.",
+    "Rename the file.",
+    mends="gives the copy the right ending",
+)
+def _wrong_ending(data: Survey) -> list[Example]:
+    return [
+        Example(where=path.name, message=f"holds {photo.kind} data", entry=entry)
+        for entry, photo, path in _all_photos(data)
+        if photo.kind in ENDINGS and path.suffix.lower() not in ENDINGS[photo.kind]
+    ]
+
+
+@CHECKS.add(
+    "not-rgb",
+    "warning",
+    "An image is grey, has a palette, alpha, or other channels than red, green and blue; it is read as RGB.",
+    "Nothing need be done if the colours carry no information.",
+    mends="writes images with alpha, a palette, CMYK or 16 bits as RGB",
+)
+def _not_rgb(data: Survey) -> list[Example]:
+    words = {"L": "grey", "1": "black and white", "P": "of a palette", "RGBA": "with alpha", "LA": "grey with alpha"}
+    examples = [
+        Example(where=path.name, message=f"is {words.get(photo.mode, photo.mode)} ({photo.kind})", entry=entry)
+        for entry, photo, path in _all_photos(data)
+        if photo.kind and photo.mode != "RGB"
+    ]
+    return sorted(examples, key=lambda example: "alpha" not in example.message)
+
+
+@CHECKS.add(
+    "unlisted-image",
+    "warning",
+    "An image lies beside the others, and no split names it.",
+    "Add it to a split, or know why it is not in one.",
+    mends="does not copy it",
+)
+def _unlisted_image(data: Survey) -> list[Example]:
+    return [Example(where=photo.path.name, message="is in no split") for photo in data.unlisted if photo.path]
+
+
+def _pair(entry: Entry, twin: Entry, verb: str) -> Example:
+    message = f'{verb} {twin.name} of the split "{twin.split}"'
+    return Example(where=_name(entry), message=message, entry=entry, other=twin)
+
+
+def _by_length(entries: Sequence[Entry]) -> dict[int, list[tuple[Path, Entry]]]:
+    groups: dict[int, list[tuple[Path, Entry]]] = {}
+    for path, entry in ((entry.path, entry) for entry in entries):
+        if path and os.path.isfile(path):
+            groups.setdefault(path.stat().st_size, []).append((path, entry))
+    return groups
+
+
+def _twin_finder(entries: Sequence[Entry]) -> Callable[[Entry], Entry | None]:
+    """Return a function that finds the entry with the same file, or a file of the same bytes."""
+    lengths = _by_length(entries)
+    paths: dict[str, Entry] = {}
+    for path, entry in (pair for group in lengths.values() for pair in group):
+        paths.setdefault(os.path.realpath(path), entry)
+
+    def find(entry: Entry) -> Entry | None:
+        path = entry.path
+        if path is None or not os.path.isfile(path):
+            return None
+        near = lengths.get(path.stat().st_size, [])
+        same_bytes = (twin for twin_path, twin in near if _digest(twin_path) == _digest(path))
+        return paths.get(os.path.realpath(path)) or next(same_bytes, None)
+
+    return find
+
+
+@functools.lru_cache(maxsize=2**17)
+def _digest(path: Path) -> str:
+    return file_digest(path)
+
+
+def _all_photos(data: Survey) -> Iterator[tuple[Entry | None, Photo, Path]]:
+    """Return the headers of all files, those that no split names last."""
+    unlisted = ((None, photo) for photo in data.unlisted if not photo.problem)
+    return ((entry, p, p.path) for entry, p in (*data.files(), *unlisted) if p.path)
+
+
+def _sorted(ranked: list[tuple[float, Example]]) -> list[Example]:
+    return [example for _, example in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def _name(entry: Entry) -> str:
+    return f"{entry.split}: {entry.name}" if usual_name(entry.split) else entry.name

@@ -1,0 +1,508 @@
+"""COCO: one JSON file per split. No torch.
+
+    annotations/instances_train2017.json, annotations/instances_train.json, annotations/train.json,
+    train.json, train/_annotations.coco.json, or the path of one such file;
+    images in images/train2017/, train2017/, images/, the data folder, or beside the JSON.
+
+`bbox` is (x, y, width, height), 0-based. Category ids may start anywhere and have gaps.
+
+Several files can also be cut 80/20 together, as `cut-train` and `cut-val`: by a JSON file with "split" in its name,
+{"train": ["SPLIT/FILE_NAME", ...], "val": [...]}, in the data folder or in annotations/, else by a seed.
+Reference: Lin et al., Microsoft COCO, ECCV 2014; https://cocodataset.org/#format-data
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from smoothiou.data.faults import counted, first_names
+from smoothiou.data.formats.base import Entry, Format, Options, Problems
+from smoothiou.data.images import ImageFinder
+from smoothiou.data.records import Box
+from smoothiou.data.splits import USUAL, in_usual_order, photo, seeded_cut, usual_name
+from smoothiou.errors import DataError
+from smoothiou.files import check_word, read_bytes, refuse_links_out, require_regular, short
+
+MAX_BYTES = 2**31
+"""Of a JSON file; COCO's own training file has 450 MB."""
+MAX_SIDE = 2**31
+"""Pixels of a side in an annotation; no image has more."""
+CUTS = {"cut-train": "train", "cut-val": "val"}
+_KEYS = ("images", "annotations", "categories")
+_NO_SPLIT = {"", "instances", "instance", "annotations", "annotation", "coco", "labels", "bbox", "default", "result"}
+
+Parsed = tuple[dict[Any, dict[str, Any]], dict[Any, list[Box]], set[Any]]
+
+
+class Coco(Format):
+    """A folder of COCO files, or one of them."""
+
+    format = "coco"
+    layout = "annotations/*.json, *.json and */*.json with images, annotations and categories"
+    images_in = "images/SPLIT/, SPLIT/, images/, the data folder and beside the JSON"
+
+    def __init__(self, path: Path, options: Options | None = None, problems: Problems | None = None) -> None:
+        super().__init__(path, options, problems)
+        self.root, self.files = find_files(path)
+        self.name = self.root.resolve().name
+        only = next(iter(self.files.items())) if len(self.files) == 1 else None
+        self.whole = only[1] if only and usual_name(only[0]) not in USUAL else None
+        """The only file, if its name gives no split: it is cut."""
+        self._listed: dict[str, None] = {}
+        self._parsed: dict[Path, Parsed] = {}
+        self.splits = (*in_usual_order(self.files), *(CUTS if len(self.files) > 1 else ()))
+        if self.whole:
+            self.splits = ("train", "val")
+            self.notes.append(f"split 80/20 by seed {self.options.split_seed}: none is shipped")
+
+    @classmethod
+    def fits(cls, path: Path) -> bool:
+        """Return whether a folder or file is in one of the layouts read here."""
+        return path.suffix.lower() == ".json" if path.is_file() else bool(_candidates(path)[1])
+
+    def files_splits(self) -> tuple[str, ...]:
+        """Return the splits in the order of their files."""
+        if self.whole:
+            return self.splits if self._entries_of(self.whole, "", "") else ()
+        return tuple(self.files)
+
+    def has_boxes(self, split: str) -> bool:
+        """Return whether the file of a split has a box."""
+        return bool(self.whole) or split in CUTS or bool(summary(self.files[split]).labels)
+
+    def entries(self, split: str) -> list[Entry]:
+        """Return the images of a split, in the order of its file."""
+        if self.whole:
+            entries = self._entries_of(self.whole, split, "")
+            names = set(seeded_cut([entry.name for entry in entries], seed=self.options.split_seed)[split])
+        elif split in CUTS:
+            entries = [entry for part, file in self.files.items() for entry in self._entries_of(file, split, part)]
+            cut, notes = cut_all([e.name for e in entries], root=self.root, seed=self.options.split_seed)
+            self.notes += notes
+            names = set(cut[CUTS[split]])
+        else:
+            return self._entries_of(self.files[split], split, "")
+        return [entry for entry in entries if entry.name in names]
+
+    def classes(self) -> tuple[str, ...]:
+        """Return the class names of all splits, in the order of the category ids, without those of no box."""
+        parts = [summary(self.files[split]) for split in in_usual_order(self.files)]
+        names = tuple(dict.fromkeys(name for part in parts for name in part.categories))
+        boxed = frozenset[str]().union(*(part.labels for part in parts))
+        if not boxed:
+            raise DataError(f"{self.name}: no category has a box in any split.")
+        notes = []
+        if empty := [name for name in names if name not in boxed]:
+            notes.append(f"left out, having no box in any split: {first_names(empty)}")
+        for name, count in Counter(parts[0].categories).items():
+            if count > 1:
+                notes.append(f'{count} category ids are called "{name}" and were read as one class')
+        self.notes = notes + self.notes
+        return tuple(name for name in names if name in boxed)
+
+    def listed_classes(self) -> tuple[str, ...]:
+        """Return the names of the categories of all files read."""
+        return tuple(self._listed)
+
+    def labels(self, split: str) -> dict[str, set[str]]:
+        """Return the class names of the boxes of each file; nothing of a cut."""
+        if self.whole or split in CUTS:
+            return {}
+        return {part: set(summary(file).labels) for part, file in self.files.items()}
+
+    def _parse(self, file: Path) -> Parsed:
+        """Return the images of a file by id, their boxes, and the ids that two images have."""
+        try:
+            content = read_json(file)
+            categories = read_categories(content, file)
+        except DataError as error:
+            self.problems.report("unreadable-annotation", error, where=file.name)
+            return {}, {}, set()
+        self._listed |= dict.fromkeys(categories.values())
+        images, same, unsure = read_images(content, file, self.problems)
+        return images, read_boxes(content, file, images=same, categories=categories, problems=self.problems), unsure
+
+    def _entries_of(self, file: Path, split: str, prefix: str) -> list[Entry]:
+        """Return the images of one file; their names begin with a prefix where several files are read."""
+        if file not in self._parsed:
+            self._parsed[file] = self._parse(file)
+        images, boxes, unsure = self._parsed[file]
+        folder = file_split(file, self.root)
+        beside = (self.root / "images" / folder, self.root / folder, self.root / "images", self.root, file.parent)
+        finder = ImageFinder(self.root, beside)
+        return [
+            Entry(
+                name=f"{prefix}/{image['file_name']}" if prefix else image["file_name"],
+                split=split,
+                where=f"{file.name}: {image['file_name']}",
+                locate=functools.partial(finder.by_path, image["file_name"], where=image["where"]),
+                boxes=tuple(boxes[key]),
+                annotated=_size(image),
+                sure=key not in unsure,
+            )
+            for key, image in images.items()
+        ]
+
+
+# ---- which file is which split
+
+
+def find_files(path: Path) -> tuple[Path, dict[str, Path]]:
+    """Return the data folder and the file of every split.
+
+    Raises:
+        DataError: no file, or two for one split.
+    """
+    root, candidates = _candidates(path)
+    files: dict[str, Path] = {}
+    for file in candidates:
+        name = file_split(file, root)
+        if name in files:
+            raise DataError(
+                f'{files[name]} and {file} both hold the split "{name}".', hint="Pass one of them directly."
+            )
+        files[name] = refuse_links_out(file, root=root, where=root.resolve().name)
+    if not files:
+        raise DataError(f"{path}: no COCO file found; looked for annotations/*.json, *.json and */*.json.")
+    return root, files
+
+
+def file_split(file: Path, root: Path) -> str:
+    """Return the split that a file's name gives: `instances_train2017.json` holds `train2017`.
+
+    A name that gives none (`_annotations.coco.json`) leaves it to its folder; if that gives none either, it is "".
+    """
+    words = [word for word in re.split(r"[_.\-\s]+", file.stem) if word.lower() not in _NO_SPLIT]
+    if words:
+        return "_".join(words)
+    folder = file.parent.name if file.parent.resolve() != root.resolve() else ""
+    return "" if folder.lower() in _NO_SPLIT else folder
+
+
+def _candidates(path: Path) -> tuple[Path, list[Path]]:
+    """Return the data folder and every COCO file in it."""
+    if path.is_file():
+        parent = path.absolute().parent
+        inner = parent.name == "annotations" or usual_name(parent.name) in USUAL
+        return (parent.parent if inner else parent), [path]
+    files: list[Path] = []
+    children = sorted(child for child in path.iterdir() if child.is_dir())
+    for folder in dict.fromkeys((path / "annotations", path, *children)):
+        candidates = sorted(folder.glob("*.json"))
+        # Beside instances_*.json, the official archive has captions and key points of the same images.
+        instances = [file for file in candidates if file.name.startswith("instances_")]
+        files += instances or [file for file in candidates if _is_coco_file(file)]
+    return path, files
+
+
+def _is_coco_file(file: Path) -> bool:
+    try:
+        stat = require_regular(file)
+    except OSError:
+        return _is_named_like_one(file)
+    return _has_coco_keys(file.absolute(), stat.st_mtime_ns, stat.st_size)
+
+
+@functools.lru_cache(maxsize=256)
+def _has_coco_keys(file: Path, _modified: int, _size: int) -> bool:
+    try:
+        content = load_json(file)
+    except DataError:
+        return _is_named_like_one(file)
+    return isinstance(content, dict) and "images" in content and ("annotations" in content or "categories" in content)
+
+
+def _is_named_like_one(file: Path) -> bool:
+    # A broken file that is named like an annotation file is to be reported, not passed over.
+    return usual_name(file_split(file, file.parent)) in USUAL or file.name.endswith(".coco.json")
+
+
+# ---- the cut of all files together
+
+
+def cut_all(names: Sequence[str], *, root: Path, seed: int) -> tuple[dict[str, list[str]], list[str]]:
+    """Return the names of `train` and `val`, by the folder's list or a seed, and notes on it.
+
+    Copies that an exporter made of one photo are on one side, whichever files they were in.
+
+    Args:
+        names: of all images, as `SPLIT/FILE_NAME`.
+        root: the data folder.
+        seed: of the cut, where the folder has no list.
+
+    Raises:
+        DataError: a list names an image that does not exist, or has copies of one photo on both sides.
+    """
+    shipped = _shipped_cut(root)
+    if shipped is None:
+        return seeded_cut(names, seed=seed), [f"all files together, split 80/20 by seed {seed}"]
+    file, cut = shipped
+    known = set(names)
+    for part, listed in cut.items():
+        if unknown := [name for name in listed if name not in known]:
+            raise DataError(
+                f"{file}: no image of the split {part} is called {first_names(unknown)}.",
+                hint="Write SPLIT/FILE_NAME, as in train/0001.jpg.",
+            )
+    photos = {part: {photo(name) for name in listed} for part, listed in cut.items()}
+    if both := sorted(photos["train"] & photos["val"]):
+        raise DataError(f"{file}: copies of one photo are in train and val: {first_names(both)}.", hint="Move them.")
+    notes = [f"train and val are the lists of {file.name}"]
+    if unlisted := sorted(known - {name for listed in cut.values() for name in listed}):
+        count = counted(len(unlisted), "image that it does not name was", "images that it does not name were")
+        notes.append(f"{count} left out: {first_names(unlisted)}")
+    return cut, notes
+
+
+def _shipped_cut(root: Path) -> tuple[Path, dict[str, list[str]]] | None:
+    """Return the file that lists a cut, and its lists, if there is one."""
+    for file in (file for folder in (root / "annotations", root) for file in sorted(folder.glob("*split*.json"))):
+        content = load_json(file)
+        lists = {part: content.get(part) for part in ("train", "val")} if isinstance(content, dict) else {}
+        if lists and all(
+            isinstance(names, list) and all(isinstance(n, str) for n in names) for names in lists.values()
+        ):
+            return file, {part: list(names or []) for part, names in lists.items()}
+    return None
+
+
+# ---- one file
+
+
+def read_json(file: Path) -> dict[str, list[Any]]:
+    """Return the content of a COCO file with its three lists.
+
+    Raises:
+        DataError: not JSON (with the line), or a list is missing.
+    """
+    return require_lists(load_json(file), file)
+
+
+def require_lists(content: Any, file: Path) -> dict[str, list[Any]]:
+    """Return the content of a COCO file if it has the three lists."""
+    for key in _KEYS:
+        if not isinstance(content, dict) or not isinstance(content.get(key), list):
+            hint = f"A COCO file has {', '.join(_KEYS)}."
+            raise DataError(f'{file}: expected an object with a list "{key}".', hint=hint)
+    return content
+
+
+def load_json(file: Path) -> Any:
+    """Return the content of a JSON file.
+
+    Raises:
+        DataError: it cannot be read, or is not JSON; with the line.
+    """
+    try:
+        content = read_bytes(file, most=MAX_BYTES)
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read as JSON: {error.strerror or error}.") from None
+    return parse_json(content, file)
+
+
+def parse_json(content: bytes, file: Path) -> Any:
+    """Return the value of a JSON text.
+
+    Args:
+        content: the text.
+        file: that holds it, for messages.
+
+    Raises:
+        DataError: it is not JSON (with the line), or one object has a key twice, of which a reader would see one.
+    """
+    try:
+        return json.loads(content, object_pairs_hook=_unique_keys)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{file}, line {error.lineno}: not JSON: {error.msg}.", hint="Repair it.") from None
+    except RecursionError:
+        raise DataError(f"{file}: not JSON of COCO: its brackets are nested too deeply.") from None
+    except ValueError as error:
+        raise DataError(f"{file}: cannot be read as JSON: {error}.") from None
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"an object has the key {short(twice)} twice")
+    return content
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the other splits need to know of one file: its class names, and those of them that have a box."""
+
+    categories: tuple[str, ...]
+    labels: frozenset[str]
+
+
+def summary(file: Path) -> Summary:
+    """Return the class names of a file; it is parsed again only if it changed.
+
+    Raises:
+        DataError: see `read_json`.
+    """
+    try:
+        stat = file.stat()
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read: {error.strerror}.") from None
+    return _summary_of(file.absolute(), stat.st_mtime_ns, stat.st_size)
+
+
+@functools.lru_cache(maxsize=64)
+def _summary_of(file: Path, _modified: int, _size: int) -> Summary:
+    # COCO's own training file has 450 MB, and every split asks for it.
+    content = read_json(file)
+    categories = read_categories(content, file)
+    used = set()
+    for index, annotation in enumerate(content["annotations"]):
+        where = f"{file}: annotations[{index}]"
+        (key,) = _values(annotation, ("category_id",), where)
+        if key not in categories:
+            raise _unknown_category(where, key)
+        used.add(key)
+    return Summary(tuple(categories.values()), frozenset(categories[key] for key in used))
+
+
+def _unknown_category(where: str, key: Any) -> DataError:
+    return DataError(f"{where}: no category has the id {short(key)}.", hint="Add it to the categories.")
+
+
+def read_categories(content: dict[str, Any], file: Path) -> dict[Any, str]:
+    """Return category names by id, in the order of the ids."""
+    names: dict[Any, str] = {}
+    for index, category in enumerate(content["categories"]):
+        where = f"{file}: categories[{index}]"
+        key, name = _values(category, ("id", "name"), where)
+        if key in names:
+            raise DataError(f"{where}: the id {short(key)} is taken by an earlier category.", hint="Ids must differ.")
+        if isinstance(name, bool) or not isinstance(name, (str, int)) or name == "":
+            raise DataError(f'{where}: "name" must be a text, got {short(name)}.')
+        names[key] = check_word(str(name), what="class", where=where)
+    if not names:
+        raise DataError(f'{file}: "categories" is empty, so no class has a name.', hint="List the classes in it.")
+    return dict(sorted(names.items(), key=lambda item: (str(type(item[0])), item[0])))
+
+
+def read_images(
+    content: dict[str, Any], file: Path, problems: Problems
+) -> tuple[dict[Any, dict[str, Any]], dict[Any, Any], set[Any]]:
+    """Return the entries of images by id, the id that holds the boxes of each id, and the ids of two images.
+
+    Two images of one file name are two records to a reader; the doctor reports them and puts their boxes together.
+    """
+    images: dict[Any, dict[str, Any]] = {}
+    same: dict[Any, Any] = {}
+    by_name: dict[str, Any] = {}
+    unsure: set[Any] = set()
+    for index, image in enumerate(content["images"]):
+        where = f"{file}: images[{index}]"
+        try:
+            key, name = _values(image, ("id", "file_name"), where)
+            if not isinstance(name, str) or not name:
+                raise DataError(f'{where}: "file_name" must be a text, got {short(name)}.')
+        except DataError as error:
+            problems.report("unreadable-annotation", error, where=f"{file.name}: images[{index}]")
+            continue
+        if key in images:
+            text = f"{where}: the id {short(key)} is taken by an earlier image, {short(images[key]['file_name'])}."
+            error = DataError(text, hint="Image ids must differ.")
+            problems.report("duplicate-id", error, where=f"{file.name}: images[{index}]")
+            if images[key]["file_name"] != name:
+                unsure.add(key)
+        elif name in by_name and problems.lenient:
+            error = DataError(f"{where}: {name} is listed under the id {short(by_name[name])}, too.")
+            problems.report("duplicate-name", error, where=f"{file.name}: images[{index}]")
+            same[key] = by_name[name]
+        else:
+            images[key] = image | {"where": where}
+            same[key] = by_name[name] = key
+    return images, same, unsure
+
+
+def image_ids(content: dict[str, Any], file: Path) -> list[Any]:
+    """Return the ids of the images, which need no name where only boxes are read.
+
+    Raises:
+        DataError: an entry has no id, or one that is no number and no text.
+    """
+    return [_values(image, ("id",), f"{file}: images[{index}]")[0] for index, image in enumerate(content["images"])]
+
+
+def read_boxes(
+    content: dict[str, Any], file: Path, *, images: dict[Any, Any], categories: dict[Any, str], problems: Problems
+) -> dict[Any, list[Box]]:
+    """Return boxes by image id, with an open end, not yet compared with their images.
+
+    Args:
+        content: of the file.
+        file: for messages.
+        images: for each known image id, the id under which its boxes are returned.
+        categories: class names by id.
+        problems: what is done about faults.
+    """
+    boxes: dict[Any, list[Box]] = {key: [] for key in images.values()}
+    seen = set()
+    for index, annotation in enumerate(content["annotations"]):
+        where, short_where = f"{file}: annotations[{index}]", f"{file.name}: annotations[{index}]"
+        try:
+            key, image, category, bbox = _values(annotation, ("id", "image_id", "category_id", "bbox"), where)
+            x, y, width, height = _four_numbers(bbox, where)
+        except DataError as error:
+            problems.report("unreadable-annotation", error, where=short_where)
+            continue
+        if category not in categories:
+            problems.report("unknown-label", _unknown_category(where, category), where=short_where)
+            continue
+        if image not in images:
+            error = DataError(f"{where}: no image has the id {short(image)}.", hint="Remove it, or add the image.")
+            problems.report("unknown-image", error, where=short_where)
+            continue
+        if key in seen:
+            text = f"{where}: the id {short(key)} is taken by an earlier annotation."
+            problems.report("duplicate-id", DataError(text, hint="Annotation ids must differ."), where=short_where)
+        seen.add(key)
+        boxes[images[image]].append(
+            Box(
+                xyxy=(x, y, x + width, y + height),
+                label=categories[category],
+                difficult=bool(annotation.get("ignore", 0)),
+                crowd=bool(annotation.get("iscrowd", 0)),
+                where=short_where,
+            )
+        )
+    return boxes
+
+
+def _values(entry: Any, keys: tuple[str, ...], where: str) -> list[Any]:
+    """Return the values of an entry's keys; ids must be numbers or texts."""
+    if not isinstance(entry, dict):
+        raise DataError(f"{where}: expected an object, got {short(entry)}.")
+    for key in keys:
+        if key not in entry:
+            raise DataError(f'{where}: "{key}" is missing.', hint=f"It needs {', '.join(keys)}.")
+        if (key == "id" or key.endswith("_id")) and type(entry[key]) not in (int, str):
+            raise DataError(f'{where}: "{key}" must be a whole number or a text, got {short(entry[key])}.')
+    return [entry[key] for key in keys]
+
+
+def _four_numbers(bbox: Any, where: str) -> Iterable[float]:
+    is_four = isinstance(bbox, list) and len(bbox) == 4
+    if not is_four or not all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in bbox):
+        raise DataError(f'{where}: "bbox" must be [x, y, width, height], got {short(bbox)}.')
+    return (float(number) if abs(number) < 1e300 else math.inf for number in bbox)
+
+
+def _size(image: dict[str, Any]) -> tuple[int, int] | None:
+    width, height = image.get("width"), image.get("height")
+    if type(width) is not int or type(height) is not int:
+        return None
+    return min(max(width, -1), MAX_SIDE), min(max(height, -1), MAX_SIDE)
