@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from smoothiou.cli.options import Format, Json, Model, Quiet, Recipe, Settings, run_config
-from smoothiou.cli.progress import Bar
 from smoothiou.errors import ConfigError, DataError
 from smoothiou.files import finite, visible
+from smoothiou.progress import Progress
 
 if TYPE_CHECKING:
     from smoothiou.engine.config import RunConfig
@@ -61,11 +61,11 @@ def doctor(
 
     if fix:
         refuse_taken(fix, data=path)
-    with Bar("images decoded", quiet=quiet) as bar:
+    with Progress("images decoded", quiet=quiet, transient=True) as bar:
         report = examine(
             path, config=config, format=None if config.data.format == "auto" else config.data.format,
             labels=labels or config.data.labels, only=_words(only), skip=_words(skip), decode=not fast,
-            pictures=html is not None, progress=bar.count,
+            pictures=html is not None, progress=bar.update,
         )  # fmt: skip
     found: dict[str, Any] = {**report.shown(), "path": path, "command": shlex.join(["smoothiou", *sys.argv[1:]])}
     if html:
@@ -77,8 +77,8 @@ def doctor(
     if fix:
         from smoothiou.data.doctor.repair import repair
 
-        with Bar("images written", quiet=quiet) as bar:
-            found["fixed"] = {"folder": str(fix), "changes": len(repair(report, fix, progress=bar.count))}
+        with Progress("images written", quiet=quiet, transient=True) as bar:
+            found["fixed"] = {"folder": str(fix), "changes": len(repair(report, fix, progress=bar.update))}
     found = finite(found)  # a corner may be NaN, which JSON does not know
     failed = report.errors + strict * report.warnings
     if not json_:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor, nn
 from torchvision.models import (
@@ -167,8 +167,8 @@ def build_detector(
     score_threshold: float = 0.01,
     max_detections: int = 100,
     nms: float = 0.5,
-    flavour: Literal["torchvision", "tf"] = "torchvision",
-    keep: float = 0.0,
+    tf_compat: bool = False,
+    roi_dropout: float | None = None,
 ) -> nn.Module:
     """Return a two-stage detector by name, with a box loss in its stages.
 
@@ -190,21 +190,19 @@ def build_detector(
         score_threshold: detections below it are left out.
         max_detections: detections per image, at most.
         nms: IoU above which a lower-scored detection of the same class is suppressed.
-        flavour: "tf" to sample and resize as TensorFlow's API (see `train_as_tensorflow`).
-        keep: share of the features that dropout leaves before the last layers in training; 0: the detector's own,
-            which is all, but for vgg16 half.
+        tf_compat: sample and resize as TensorFlow's API (see `train_as_tensorflow`).
+        roi_dropout: share of the features that dropout zeroes before the last layers in training; None: the
+            detector's own, which is 0, but for vgg16 0.5.
 
     Raises:
-        ConfigError: an unknown name, loss, stage, flavour or kind of weights.
+        ConfigError: an unknown name, loss, stage or kind of weights.
         CheckpointError: weights that cannot be read, downloaded, or do not fit.
     """
     word = check_name_and_weights(name, weights)
     if num_classes < 1:
         raise ConfigError(f"num_classes: expected 1 or more, without the background, got {num_classes}.")
-    if flavour not in ("torchvision", "tf"):
-        raise ConfigError(f"flavour: expected torchvision or tf, got {flavour!r}.")
-    if not 0 <= keep <= 1:
-        raise ConfigError(f"keep: expected a share, or 0 for the detector's own, got {keep!r}.")
+    if roi_dropout is not None and not 0 <= roi_dropout < 1:
+        raise ConfigError(f"roi_dropout: expected a share, or None for the detector's own, got {roi_dropout!r}.")
     detector = DETECTORS[name]
     state = read_checkpoint(str(weights)) if word == "path" else None
     model: Any = detector.build(
@@ -220,10 +218,10 @@ def build_detector(
     )
     if type(model.roi_heads.box_roi_pool) is MultiScaleRoIAlign:
         model.roi_heads.box_roi_pool.__class__ = PyramidRoIAlign
-    if flavour == "tf":
+    if tf_compat:
         train_as_tensorflow(model, proposals=proposals)
-    if keep > 0:
-        keep_features(model, keep)
+    if roi_dropout is not None:
+        keep_features(model, 1 - roi_dropout)
     set_box_loss(model, torchvision_smooth_l1)
     if loss is not None:
         set_box_loss(model, loss, stages=stages, weight=loss_weight)

@@ -169,6 +169,7 @@ def set_box_loss(
     *,
     stages: Sequence[str] = STAGES,
     weight: float = 1.0,
+    compile: bool = False,
 ) -> Model:
     """Make a torchvision Faster R-CNN learn its boxes with another loss, in one line and in place.
 
@@ -185,6 +186,7 @@ def set_box_loss(
             shared, but for one that `remembers` earlier batches, of which each stage gets a copy.
         stages: "rpn" (first stage), "roi" (second stage), or both.
         weight: factor on the box loss in these stages, above 0.
+        compile: not yet.
 
     Returns:
         The same model.

@@ -17,10 +17,11 @@ from smoothiou.data.dataset import DetectionDataset, flip_horizontal
 from smoothiou.data.records import Dataset
 from smoothiou.detectors.crops import Seen, crop, evaluating, propose, see
 from smoothiou.engine.evaluate import OpenedRun
-from smoothiou.engine.measure import probes_of, with_progress
+from smoothiou.engine.measure import probes_of
 from smoothiou.lab.probe import require_boxes
 from smoothiou.metrics import jittered_probes
 from smoothiou.metrics.refinement import PROBE_IOU, PROBES_PER_BOX
+from smoothiou.progress import track
 
 PER_VIEW = 96
 """Most proposals of the first stage, and most jittered truths, that one image (or its mirror image) gives."""
@@ -126,7 +127,7 @@ def _until(boxes: int, batches: Iterator[Crops], *, most: int, total: int, label
     """
     parts: list[Crops] = []
     features, count = torch.empty(0), 0
-    for part in with_progress(batches, total=-(-total // BATCH), label=label, quiet=quiet, noun="batch"):
+    for part in track(batches, total=-(-total // BATCH), label=f"{label}  batch", quiet=quiet):
         if not parts:  # filled as they come: joined at the end, they would need their memory twice
             features = part.features.new_empty((most, *part.features.shape[1:]))
         features[count : count + len(part)] = part.features
@@ -143,7 +144,7 @@ def _views(opened: OpenedRun, data: Dataset, views: list[tuple[int, bool]]) -> I
     for batch in _batches(views):
         drawn = [flip_horizontal(*images[index]) if mirrored else images[index] for index, mirrored in batch]
         with _computing(opened):
-            seen = see(opened.model, [image.to(opened.place.device).float().div_(255) for image, _ in drawn])
+            seen = see(opened.model, [image.to(opened.placement.device).float().div_(255) for image, _ in drawn])
             truths = seen.resized([target["boxes"] for _, target in drawn])
             proposals = [own.float() for own in propose(opened.model, seen)]
             boxes, owners = [], []
@@ -180,7 +181,9 @@ def _probes(opened: OpenedRun, data: Dataset, order: list[int]) -> Iterator[Crop
     for batch in _batches(order):
         probes = [probes_of(data.records[index], index + 1, data.classes) for index in batch]
         with _computing(opened):
-            seen = see(opened.model, [images[index][0].to(opened.place.device).float().div_(255) for index in batch])
+            seen = see(
+                opened.model, [images[index][0].to(opened.placement.device).float().div_(255) for index in batch]
+            )
             boxes = seen.resized([torch.from_numpy(own) for own, _, _ in probes])
             truths = seen.resized([torch.from_numpy(own) for _, _, own in probes])
             labels = [torch.from_numpy(own).to(boxes[0].device) for _, own, _ in probes]
@@ -201,7 +204,7 @@ def _crops(
     numbers: list[int],
 ) -> Crops:
     """Return the crops of the boxes (N, 4) of each image of a batch, with their truths and labels."""
-    half = torch.bfloat16 if opened.place.precision == "bf16" else torch.float16
+    half = torch.bfloat16 if opened.placement.precision == "bf16" else torch.float16
     limits = [
         own.new_tensor([*size[::-1], *size[::-1]]).expand_as(own) for own, size in zip(boxes, seen.sizes, strict=True)
     ]
@@ -218,10 +221,10 @@ def _crops(
 @contextmanager
 def _computing(opened: OpenedRun) -> Iterator[None]:
     """Look through the run's detector as an evaluation does: eval mode, no gradients, its own precision."""
-    bf16 = opened.place.precision == "bf16"
+    bf16 = opened.placement.precision == "bf16"
     with (
         evaluating(opened.model),
         torch.no_grad(),
-        torch.autocast(opened.place.device.type, torch.bfloat16, enabled=bf16),
+        torch.autocast(opened.placement.device.type, torch.bfloat16, enabled=bf16),
     ):
         yield

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from smoothiou.boxes import Weights, in_float
 from smoothiou.detectors.stage_loss import StageLoss
-from smoothiou.engine.devices import Place
+from smoothiou.engine.devices import Placement
 from smoothiou.engine.loop import Batch, to_device
 from smoothiou.engine.seeding import seed_step
 
@@ -41,7 +41,7 @@ class Positives:
 
 
 def capture_positives(
-    model: nn.Module, batches: Iterable[Batch], *, stages: Sequence[str], seed: int, start: int, place: Place
+    model: nn.Module, batches: Iterable[Batch], *, stages: Sequence[str], seed: int, start: int, place: Placement
 ) -> dict[str, list[Positives]]:
     """Return what a training step would hand to each stage's box loss, without taking the step.
 
