@@ -16,7 +16,7 @@ from reference import Photos, stock_nano
 
 from smoothiou.engine.build import build
 from smoothiou.engine.config import build_config
-from smoothiou.engine.devices import choose_place
+from smoothiou.engine.devices import choose_placement
 from smoothiou.engine.loading import training_images
 from smoothiou.engine.open_data import open_splits
 
@@ -34,7 +34,7 @@ def main() -> None:
     data = open_splits(config.data).train
     count = min(options.images, len(data.records))
     sizes = {"min_size": config.model.min_size, "max_size": config.model.max_size}
-    model, place = build(config, classes=len(data.classes)), choose_place("cpu", "auto")
+    model, place = build(config, classes=len(data.classes)), choose_placement("cpu", "auto")
     transform: Any = stock_nano(len(data.classes), **sizes).transform
     photos, kept = Photos(data), training_images(model, data, config, place)
 

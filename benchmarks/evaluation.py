@@ -12,7 +12,6 @@ and the libraries, which a small evaluation has loaded. What a detector takes fo
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import json
 import math
@@ -109,11 +108,11 @@ def memory_mb(truth: Any, detections: Any, which: str) -> float:
 
 def seconds_per_image(device: str, images: int = 24) -> float:
     """Return what `nano` takes for an image, with everything that `eval` asks of it but the metrics."""
-    from smoothiou.detectors import build_detector, detect
-    from smoothiou.engine.detect import run_detector
-    from smoothiou.engine.devices import choose_place
+    from smoothiou.detectors import build_detector
+    from smoothiou.engine.devices import choose_placement
+    from smoothiou.engine.inference import run_detector
 
-    place = choose_place(device, "auto")
+    place = choose_placement(device, "auto")
     torch.manual_seed(0)
     model: Any = build_detector("nano", num_classes=3)
     model.to(place.device, memory_format=torch.channels_last).eval()
@@ -122,11 +121,8 @@ def seconds_per_image(device: str, images: int = 24) -> float:
 
     def run() -> None:
         list(
-            run_detector(
-                functools.partial(detect, model), pictures, probes=probes, batch_size=8, device=place.device,
-                precision=place.precision,
-            )
-        )  # fmt: skip
+            run_detector(model, pictures, probes=probes, batch_size=8, placement=place)
+        )
 
     run()
     began = time.perf_counter()

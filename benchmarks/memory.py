@@ -78,10 +78,10 @@ def main() -> None:
         print(peak(name, way, options.data, options.device))
         return
     report = Report("Memory of a training", options.device)
-    from smoothiou.engine.devices import choose_place
+    from smoothiou.engine.devices import choose_placement
     from smoothiou.engine.open_data import open_splits
 
-    precision = choose_place(options.device, "auto").precision
+    precision = choose_placement(options.device, "auto").precision
     rows, room = [], 0
     for name in STEPS:
         config, found = settings(name, options.data, options.device), []

@@ -19,7 +19,7 @@ from evaluation import ours, scene
 from measuring import Report, arguments, interleaved, median
 
 from smoothiou.detectors import build_detector
-from smoothiou.engine.devices import choose_place
+from smoothiou.engine.devices import choose_placement
 
 SIDES, BOXES, CLASSES = (128, 256, 384, 512, 768, 1024), (1, 10, 50, 100, 300, 1000), (1, 10, 80, 300, 1000)
 IMAGES = (125, 250, 500, 1000, 2000)
@@ -27,7 +27,7 @@ IMAGES = (125, 250, 500, 1000, 2000)
 
 def step(device: str, *, side: int = 384, boxes: int = 10, classes: int = 3) -> Callable[[], None]:
     """Return one forward and backward pass of `nano`, ready to be timed."""
-    place = choose_place(device, "auto")
+    place = choose_placement(device, "auto")
     torch.manual_seed(0)
     model: Any = build_detector("nano", num_classes=classes, min_size=side, max_size=side)
     model = model.to(place.device, memory_format=torch.channels_last).train()

@@ -29,11 +29,11 @@ from training_step import Training, our_training
 from smoothiou.data.dataset import DetectionDataset
 from smoothiou.data.export import to_coco
 from smoothiou.data.records import Dataset
-from smoothiou.detectors import detect, set_box_loss, torchvision_smooth_l1
+from smoothiou.detectors import set_box_loss, torchvision_smooth_l1
 from smoothiou.engine.build import build
 from smoothiou.engine.config import RunConfig, build_config
-from smoothiou.engine.detect import coco_results, run_detector
-from smoothiou.engine.devices import choose_place
+from smoothiou.engine.devices import Placement, choose_placement
+from smoothiou.engine.inference import coco_results, run_detector
 from smoothiou.engine.loading import draw_batches, training_images
 from smoothiou.engine.open_data import open_splits
 from smoothiou.engine.optim import learning_rate
@@ -49,9 +49,9 @@ def ap(model: Any, data: Dataset, device: Any, precision: str) -> float:
     images = DetectionDataset(data, cache_mb=0)
     model.eval()
     found = run_detector(
-        functools.partial(detect, model), [images[k][0] for k in range(len(images))],
-        probes=[(np.zeros((0, 4)), np.zeros(0, dtype=np.int64))] * len(images), batch_size=8, device=device,
-        precision=precision,
+        model, [images[k][0] for k in range(len(images))],
+        probes=[(np.zeros((0, 4)), np.zeros(0, dtype=np.int64))] * len(images), batch_size=8,
+        placement=Placement(device, precision, ""),
     )  # fmt: skip
     rows = [row for number, output in enumerate(found, 1) for row in coco_results(output, image_id=number)]
     model.train()
@@ -93,7 +93,7 @@ def ours(config: RunConfig, data: Any, seed: int, start: Weights) -> Trace:
 def theirs(config: RunConfig, data: Any, seed: int, start: Weights, *, workers: int) -> Trace:
     """Train as torchvision's references do."""
     steps, rate = config.train.steps, config.optim.lr
-    place = choose_place(config.train.device, "fp32")
+    place = choose_placement(config.train.device, "fp32")
     classes, sizes = len(data.train.classes), {"min_size": config.model.min_size, "max_size": config.model.max_size}
     model = stock_nano(
         classes, **sizes, box_score_thresh=config.eval.score_threshold, rpn_post_nms_top_n_test=config.model.proposals

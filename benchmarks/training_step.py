@@ -32,9 +32,9 @@ from reference import adamw, photo_batches, reference_step, stock_nano, stock_re
 from smoothiou.data.records import Dataset
 from smoothiou.engine.build import build
 from smoothiou.engine.config import RunConfig, build_config
-from smoothiou.engine.devices import Place, choose_place
+from smoothiou.engine.devices import Placement, choose_placement
 from smoothiou.engine.loading import draw_batches, training_images
-from smoothiou.engine.loop import Batch, Loop, train
+from smoothiou.engine.loop import Batch, train
 from smoothiou.engine.open_data import open_splits
 from smoothiou.engine.optim import build_optimizer, learning_rate
 from smoothiou.engine.seeding import seed_weights
@@ -55,7 +55,7 @@ def our_training(
     *,
     steps: int = STEPS,
     seed: int = 0,
-) -> tuple[Training, Place]:
+) -> tuple[Training, Placement]:
     """Return a training through the loop of `smoothiou train`, and where it computes.
 
     Args:
@@ -65,20 +65,20 @@ def our_training(
         steps: length of the whole run, for the learning rate.
         seed: for the weights and what is random in a step.
     """
-    place = choose_place(config.train.device, config.train.precision)
+    place = choose_placement(config.train.device, config.train.precision)
     seed_weights(seed)
     model = build(config, classes=classes).to(place.device)
     optimizer, coming, done = build_optimizer(model, config.optim), batches(model, place), 0
 
     def run(count: int) -> None:
         nonlocal done
-        loop = Loop(
-            steps=steps, start=done, optim=config.optim, seed=seed, images=10**9, batch_size=config.train.batch_size,
-            device=place.device, precision=place.precision, log_every=10, eval_every=0, save_seconds=1e9,
-        )  # fmt: skip
+        settings = config.replace({
+            "train.steps": steps, "train.seed": seed, "train.log_every": 10, "train.eval_every": 0,
+            "train.save_seconds": 1e9,
+        })  # fmt: skip
         train(
-            model, optimizer, itertools.islice(coming, count), loop, sinks=[], statistics=dict,
-            evaluate=lambda step: {}, save=lambda step: None, name=str,
+            model, optimizer, itertools.islice(coming, count), settings, place, start=done, epoch_images=10**9,
+            log=lambda row: None, save=lambda step: None,
         )  # fmt: skip
         done += count
 
@@ -106,7 +106,7 @@ def batches_of_later_epochs(data: Dataset, config: RunConfig) -> Callable[[Any, 
     What the first epochs cost more stands in data_loading.py.
     """
 
-    def draw(model: Any, place: Place) -> Iterator[Batch]:
+    def draw(model: Any, place: Placement) -> Iterator[Batch]:
         images = training_images(model, data, config, place)
         for index in range(len(data.records)):
             for flip in (False, True):

@@ -1,4 +1,4 @@
-"""Long work says how far it is, once in a while in a log and in one place on a terminal."""
+"""Progress of long work: a line at intervals in a log, one line in place on a terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from smoothiou.progress import LiveLine, clock
+from smoothiou.progress import Progress, duration, track
 
 
 @pytest.fixture
@@ -26,57 +26,81 @@ class Terminal(io.StringIO):
         return True
 
 
+def on_terminal(monkeypatch) -> Terminal:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr(sys, "stderr", stderr := Terminal())
+    return stderr
+
+
 def test_a_log_gets_a_line_every_fifteen_seconds_and_the_forced_ones(now, capsys):
-    with LiveLine() as line:
+    with Progress("image", total=62) as progress:
         for second in (1, 14, 15, 16, 31):
             now[0] = 100 + second
-            if line.is_due(forced=second == 16):
-                line.show(f"at {second}", share=0.5)
-    assert capsys.readouterr().err == "at 15\nat 16\nat 31\n"
+            progress.update(second, text="loss 1", force=second == 16)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [f"image {done}/62  loss 1  ETA {62 - done} s" for done in (15, 16, 31)]
 
 
-def test_without_an_interval_a_log_gets_the_forced_lines_alone(now):
-    line = LiveLine(seconds=math.inf)
+def test_without_an_interval_a_log_gets_the_forced_lines_alone(now, capsys):
+    progress = Progress("cell", total=2, seconds=math.inf)
     now[0] += 1e6
-    assert not line.is_due()
-    assert line.is_due(forced=True)
+    progress.update(1)
+    progress.update(2, force=True)
+    assert capsys.readouterr().err.splitlines() == ["cell 2/2  ETA 0 s"]
 
 
-def test_a_terminal_has_one_line_that_a_longer_one_is_wiped_from(now, monkeypatch):
-    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    with LiveLine() as line:
-        assert not line.is_due(), "ten times a second at most"
-        now[0] += 0.25
-        assert line.is_due()
-        line.show("long text", share=0.25)
-        line.show("short")
-    bar = "[####            ] "
-    assert terminal.getvalue() == f"\r{bar}long text\rshort{' ' * (len(bar) + 4)}\n"
+def test_a_terminal_shows_label_count_and_text_with_brackets_as_they_are(monkeypatch):
+    terminal = on_terminal(monkeypatch)
+    with Progress("huber[delta=0.5]", total=4) as progress:
+        progress.update(4, text="loss [1]")
+        progress.print("done [2]")
+    assert "huber[delta=0.5]" in terminal.getvalue()
+    assert "4/4" in terminal.getvalue()
+    assert "loss [1]" in terminal.getvalue()
+    assert "done [2]\n" in terminal.getvalue()
 
 
-def test_a_line_that_does_not_stay_is_wiped_away(monkeypatch):
-    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    with LiveLine(stays=False) as line:
-        line.show("text")
-    assert terminal.getvalue() == "\rtext\r    \r"
+def test_a_terminal_is_drawn_ten_times_a_second_at_most(now, monkeypatch):
+    terminal = on_terminal(monkeypatch)
+    with Progress("image", total=1000) as progress:
+        for done in range(100):
+            progress.update(done)
+        assert terminal.getvalue() == ""
 
 
-def test_a_kept_line_takes_the_place_of_the_live_one(monkeypatch):
-    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    with LiveLine() as line:
-        line.show("at work")
-        line.keep("done")
-    assert terminal.getvalue() == "\rat work\rdone   \n"
+def test_a_transient_line_is_wiped_away(monkeypatch):
+    terminal = on_terminal(monkeypatch)
+    with Progress("image", total=1, transient=True) as progress:
+        progress.update(1)
+    assert terminal.getvalue().rstrip().endswith("\x1b[2K")
 
 
-def test_quiet_is_quiet(monkeypatch):
-    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    with LiveLine(quiet=True) as line:
-        assert not line.is_due(forced=True)
-        line.keep("done")
+def test_stdout_is_left_to_programs_while_a_bar_is_shown(monkeypatch, capsys):
+    on_terminal(monkeypatch)
+    with Progress("image", total=2) as progress:
+        progress.update(2)
+        print("a result")
+    assert capsys.readouterr().out == "a result\n"
+
+
+def test_quiet_and_a_closed_stderr_show_nothing(monkeypatch):
+    terminal = on_terminal(monkeypatch)
+    with Progress("image", total=1, quiet=True) as progress:
+        progress.update(1, force=True)
+        progress.print("done")
     assert terminal.getvalue() == ""
+    monkeypatch.setattr(sys, "stderr", None)
+    with Progress("image", total=1) as progress:
+        progress.update(1, force=True)
+
+
+def test_tracked_items_come_through_and_are_counted(monkeypatch):
+    terminal = on_terminal(monkeypatch)
+    assert list(track("abc", total=3, label="letter")) == ["a", "b", "c"]
+    assert "3/3" in terminal.getvalue()
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(42, "42 s"), (185, "3:05 min"), (7800, "2:10 h")])
 def test_durations_are_written_as_people_do(seconds, text):
-    assert clock(seconds) == text
+    assert duration(seconds) == text

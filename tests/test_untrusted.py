@@ -39,21 +39,21 @@ def test_a_pipe_a_device_and_a_folder_are_not_opened(tmp_path):
 def test_a_file_is_read_up_to_a_size(tmp_path):
     (tmp_path / "a").write_bytes(b"12345")
     assert read_bytes(tmp_path / "a", most=5) == b"12345"
-    with pytest.raises(OSError, match="it has 5 bytes, and at most 4 are read"):
+    with pytest.raises(OSError, match="5 bytes"):
         read_bytes(tmp_path / "a", most=4)
     with (tmp_path / "hole").open("wb") as file:
         file.truncate(2**40)  # a terabyte that takes no room on the disk
-    with pytest.raises(OSError, match="it has 1,099,511,627,776 bytes, and at most 1,000 are read"):
+    with pytest.raises(OSError, match="1,000"):
         read_bytes(tmp_path / "hole", most=1000)
 
 
 def test_what_is_packed_is_unpacked_up_to_a_ratio_and_a_size():
     assert unpack(gzip.compress(b"a") + gzip.compress(b"b") + b"\0\0", "f", most=9) == b"ab"
-    with pytest.raises(OSError, match="unpacks to more than 8 bytes"):
+    with pytest.raises(OSError, match="8 bytes"):
         unpack(gzip.compress(b"123456789"), "f", most=8)
     bomb = gzip.compress(b" " * 2**25)
     assert len(bomb) < 2**16
-    with pytest.raises(OSError, match=r"unpacks to more than 16,777,216 bytes from 32,\d\d\d"):
+    with pytest.raises(OSError, match="16,777,216"):
         unpack(bomb, "f", most=2**31)
     with pytest.raises(EOFError):
         unpack(gzip.compress(b"123456789")[:-9], "f", most=100)
@@ -75,7 +75,7 @@ def test_a_link_that_leads_out_is_found_wherever_it_stands(tmp_path):
     for root in (data, tmp_path / "linked"):
         for name, inside in (("sub/b", True), ("near", True), ("file", False), ("folder/a", False), ("folder", False)):
             assert is_inside(root / name, (real_folder(root),)) is inside
-        with pytest.raises(DataError, match=r"list: .*file is a link that leads out of the data folder, to .*away/a"):
+        with pytest.raises(DataError, match=r"list: .*link .*away/a"):
             refuse_links_out(root / "file", root=root, where="list")
         with allowing(Limits(links=True)):
             assert refuse_links_out(root / "file", root=root, where="list") == root / "file"
@@ -100,11 +100,11 @@ def test_words_that_steer_a_terminal_are_spelt_out():
 
 @pytest.mark.parametrize("name", ["\x1b[31mred", "two\nlines", "\u202etxt.exe", "half \ud800", "bell\a", "a\0b"])
 def test_names_that_steer_a_terminal_are_refused(name):
-    with pytest.raises(DataError, match="a.json: the name of the class holds signs that steer a terminal") as caught:
+    with pytest.raises(DataError, match=r"a\.json.*class") as caught:
         check_word(name, what="class", where="a.json")
     assert printable(str(caught.value))
     assert check_word("Škoda 車 🚗", what="class", where="") == "Škoda 車 🚗"
-    with pytest.raises(DataError, match="has 256 signs, and at most 255 are read"):
+    with pytest.raises(DataError, match="256"):
         check_word("x" * (MAX_NAME + 1), what="class", where="a.json")
 
 

@@ -1,4 +1,4 @@
-"""Everything that smoothiou tells a user in place of a traceback.
+"""Errors that a user sees in place of a traceback.
 
     SmoothIoUError (ValueError)   exit 1   failed at run time
     |-- DivergedError             exit 1   a loss became NaN or infinite
@@ -19,12 +19,12 @@ from typing import Any
 
 
 class SmoothIoUError(ValueError):
-    """A problem that the user can act on: one sentence, one way out, one exit code.
+    """An error that the user can act on: one sentence, a hint, an exit code.
 
     Args:
         message: what happened, where, and what was expected.
         hint: what to do about it; may be empty.
-        details: what a program should get beside the error, as JSON.
+        details: facts for programs, printed beside the error as JSON.
     """
 
     exit_code = 1

@@ -1,4 +1,4 @@
-"""What a run remembers about its surroundings: versions, machine, source and command. No torch."""
+"""Provenance of results: versions, machine, source, command, and the signature of a number. No torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,19 @@ from typing import Any
 from smoothiou.errors import ConfigError
 
 SCHEMA_VERSION = 1
+
+DETECTION = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR1", "AR10", "AR100")
+"""COCO's metrics, as result.json names them."""
+
+_AREAS = {"AP_small": "small", "AP_medium": "medium", "AP_large": "large"}
+_IOUS = {"AP50": ".50", "AP75": ".75"}
+_MAXDETS = {"AR1": 1, "AR10": 10}
+_BOXES = {
+    "mean_iou": "all second-stage boxes, best truth of any class",
+    "mean_iou_positive": "second-stage boxes with IoU >= .5",
+    "mean_iou_matched": "detections matched at IoU .5",
+}
+_PROBES = "truths jittered to IoU .5-1, refined once"
 
 
 def version() -> str:
@@ -45,28 +58,26 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     except OSError:
-        pass  # not Linux: the platform module's word is all there is
+        pass  # not Linux
     return platform.processor() or platform.machine()
 
 
 def source_state() -> dict[str, Any]:
     """Return the git commit of the source tree and whether it had changes; empty outside a checkout."""
-    here = Path(__file__).resolve().parent
     try:
-        ask = ["git", "-C", str(here)]
-        commit = subprocess.run([*ask, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5)
-        if commit.returncode:
-            return {}
-        changes = subprocess.run(
-            [*ask, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, timeout=5
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        commit = _git("rev-parse", "HEAD")
+        return {"commit": commit, "dirty": bool(_git("status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.SubprocessError):
         return {}
-    return {"commit": commit.stdout.strip(), "dirty": bool(changes.stdout.strip())}
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(Path(__file__).resolve().parent), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
 
 
 def manifest(**facts: Any) -> dict[str, Any]:
-    """Return what a run folder remembers: the command, source, surroundings and the given facts."""
+    """Return the content of manifest.json: command, source, environment and the given facts."""
     return {
         "schema_version": SCHEMA_VERSION,
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
@@ -77,21 +88,44 @@ def manifest(**facts: Any) -> dict[str, Any]:
     }
 
 
-def refuse_other_plan(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any], *, what: str) -> None:
+def refuse_other_plan(path: Path, stored: Mapping[str, Any], requested: Mapping[str, Any], *, what: str) -> None:
     """Raise when a folder holds another plan than the one asked for, naming every differing key.
 
     Args:
         path: the folder.
-        found: flat mapping of the plan that lies there.
-        wanted: flat mapping of the plan that was asked for.
+        stored: flat mapping of the plan in the folder.
+        requested: flat mapping of the plan that was asked for.
         what: "run" or "study", for the message.
+
+    Raises:
+        ConfigError: they differ.
     """
-    keys = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
+    keys = sorted(key for key in {*stored, *requested} if stored.get(key) != requested.get(key))
     if not keys:
         return
-    shown = "; ".join(f"{key}: {found.get(key)!r} there, {wanted.get(key)!r} asked for" for key in keys[:8])
+    differences = "; ".join(f"{key}: {stored.get(key)!r} there, {requested.get(key)!r} asked for" for key in keys[:8])
     more = f" (+{len(keys) - 8} more)" if len(keys) > 8 else ""
     raise ConfigError(
-        f"{path} holds another {what}: {shown}{more}.",
+        f"{path} holds another {what}: {differences}{more}.",
         hint="Choose another folder with --out, or --overwrite to start it anew.",
     )
+
+
+def signature(metric: str, *, engine: str, data: Mapping[str, Any], seeds: int | Sequence[int], version: str) -> str:
+    """Return how a number was computed, so that it can be compared with others: "AP|coco|iou:.50-.95|...".
+
+    Args:
+        metric: a metric of detection or localization, as in result.json.
+        engine: what computed it ("hotcoco-1.3.0").
+        data: of the test split: "name", "split", "fingerprint", "images".
+        seeds: the seed of one run ("seed:0"), or all seeds that a mean runs over ("seeds:3").
+        version: of smoothiou.
+    """
+    if metric in DETECTION:
+        iou, area = _IOUS.get(metric, ".50-.95"), _AREAS.get(metric, "all")
+        how = f"coco|iou:{iou}|area:{area}|maxdet:{_MAXDETS.get(metric, 100)}|engine:{engine}"
+    else:
+        how = f"localization|boxes:{_BOXES.get(metric, _PROBES)}"
+    seed = f"seed:{seeds}" if isinstance(seeds, int) else f"seeds:{len(seeds)}"
+    split = f"{data['name']}/{data['split']}#{data['fingerprint']}"
+    return f"{metric}|{how}|data:{split}|imgs:{data['images']}|{seed}|smoothiou:{version}"

@@ -1,73 +1,116 @@
-"""How far long work is, in one line on stderr: written over on a terminal, given anew at intervals in a log."""
+"""Progress of long work on stderr: a bar redrawn in place on a terminal, a line now and then in a log."""
 
 from __future__ import annotations
 
 import sys
 import time
-from types import TracebackType
-from typing import Self
+from collections.abc import Iterable, Iterator
+from typing import Any, Self, TypeVar
 
-BAR = 16
-"""Signs of a full bar."""
+Item = TypeVar("Item")
 
 
-class LiveLine:
-    """A line for people that a terminal shows in one place, and a log now and then.
+class Progress:
+    """One progress line with an estimate of the time left.
 
     Args:
-        seconds: between lines in a log; infinity: only what is forced.
+        label: what is counted.
+        total: how many there are; `update` may set it later.
+        seconds: between lines in a log.
         quiet: show nothing.
-        stays: whether the last line stays on the terminal at the end, or is wiped away.
+        transient: on a terminal, wipe the line away at the end.
     """
 
-    def __init__(self, *, seconds: float = 15.0, quiet: bool = False, stays: bool = True) -> None:
-        self.seconds, self.quiet, self.stays = seconds, quiet, stays
-        self.live = sys.stderr.isatty() and not quiet
-        self.began = self._last = time.monotonic()
-        self._shown = ""
+    def __init__(
+        self,
+        label: str,
+        *,
+        total: int | None = None,
+        seconds: float = 15.0,
+        quiet: bool = False,
+        transient: bool = False,
+    ) -> None:
+        self.label, self.total, self.seconds = label, total, seconds
+        self.quiet = quiet or sys.stderr is None
+        self._started = self._last = time.monotonic()
+        self._bar = _bar(transient) if not quiet and sys.stderr is not None and sys.stderr.isatty() else None
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(
+        self, done: int, total: int | None = None, text: str = "", *, label: str | None = None, force: bool = False
     ) -> None:
-        if self._shown:
-            end = "\n" if self.stays else f"\r{' ' * len(self._shown)}\r"
-            print(end, end="", file=sys.stderr, flush=True)
-            self._shown = ""
+        """Show how many are done, unless a line was shown a moment ago.
 
-    @property
-    def spent(self) -> float:
-        """Seconds since the work began."""
-        return time.monotonic() - self.began
-
-    def is_due(self, *, forced: bool = False) -> bool:
-        """Return whether a line is to be shown now: forced ones always, the others in turn, none where it is quiet."""
+        Args:
+            done: how many.
+            total: of how many, where that was not known before.
+            text: further numbers for the line.
+            label: what is counted now, where that changes.
+            force: show this line in a log too, whenever the last one was.
+        """
+        self.total, self.label = total or self.total, label or self.label
         now = time.monotonic()
-        if self.quiet or not (forced or now - self._last >= (0.1 if self.live else self.seconds)):
-            return False
-        self._last = now
-        return True
-
-    def show(self, text: str, *, share: float | None = None) -> None:
-        """Show a line in place of the last one; on a terminal with a bar of the share that is done, 0 to 1."""
-        if not self.live:
-            print(text, file=sys.stderr, flush=True)
+        due = now - self._last >= (0.1 if self._bar is not None else self.seconds)
+        if self.quiet or not (due or force or (self._bar is not None and done == self.total)):
             return
-        if share is not None:
-            text = f"[{'#' * round(BAR * share):<{BAR}}] {text}"
-        print(f"\r{text:<{len(self._shown)}}", end="", file=sys.stderr, flush=True)
-        self._shown = text
+        self._last = now
+        if self._bar is None:
+            print(self._line(done, text, now - self._started), file=sys.stderr, flush=True)
+            return
+        if not self._bar.tasks:
+            self._bar.start()
+            self._bar.add_task("", total=None, text="")
+        self._bar.update(self._bar.task_ids[0], description=self.label, completed=done, total=self.total, text=text)
+        self._bar.refresh()
 
-    def keep(self, text: str) -> None:
-        """Show a line that stays, where the live one stood."""
-        if not self.quiet:
-            print(f"\r{text:<{len(self._shown)}}" if self.live else text, file=sys.stderr, flush=True)
-            self._shown = ""
+    def _line(self, done: int, text: str, elapsed: float) -> str:
+        left = ""
+        if self.total and done and done * 50 >= self.total:  # the first item waits for a start-up that others do not
+            left = f"ETA {duration(elapsed / done * (self.total - done))}"
+        return "  ".join(filter(None, (f"{self.label} {done}/{self.total}", text, left)))
+
+    def print(self, text: str) -> None:
+        """Print a line that stays, above the progress line."""
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        elif not self.quiet:
+            print(text, file=sys.stderr, flush=True)
 
 
-def clock(seconds: float) -> str:
+def _bar(transient: bool) -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
+
+    return RichProgress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=16),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[text]}", markup=False),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+        console=Console(file=sys.stderr, force_terminal=True),
+        transient=transient,
+        auto_refresh=False,  # no thread, which loader processes would be forked from
+        redirect_stdout=False,  # stdout is for programs
+    )
+
+
+def track(items: Iterable[Item], *, total: int, label: str, quiet: bool = False) -> Iterator[Item]:
+    """Yield the items, and show how many have been."""
+    with Progress(label, total=total, quiet=quiet) as progress:
+        for done, item in enumerate(items, 1):
+            progress.update(done)
+            yield item
+
+
+def duration(seconds: float) -> str:
     """Return a duration as people write it: 42 s, 3:05 min, 2:10 h."""
     seconds = round(seconds)
     if seconds < 60:

@@ -286,9 +286,9 @@ def all_of(file):
         (GOOD % BOX.replace("1, ", "NaN, ", 1) % "4", '"id" must be a whole number or a text'),
         (GOOD.replace('"dog"', "null") % "", '"name" must be a text'),
         (GOOD.replace('"dog"', "true") % "", '"name" must be a text'),
-        (GOOD.replace('"dog"', '"\\u001b[2J"') % "", "signs that steer a terminal"),
-        (GOOD.replace('"dog"', '"a\\nb"') % "", "signs that steer a terminal"),
-        (GOOD.replace('"dog"', '"\\ud800"') % "", "signs that steer a terminal"),
+        (GOOD.replace('"dog"', '"\\u001b[2J"') % "", "control characters"),
+        (GOOD.replace('"dog"', '"a\\nb"') % "", "control characters"),
+        (GOOD.replace('"dog"', '"\\ud800"') % "", "control characters"),
         (GOOD.replace('"a.jpg"', "7") % "", '"file_name" must be a text'),
     ],
 )

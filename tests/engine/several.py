@@ -1,8 +1,7 @@
-"""What one of several processes does for test_processes.py: trainings with the settings given, one after the other."""
+"""Work of one of several processes in test_processes.py: trainings with the given settings, one after the other."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -10,9 +9,9 @@ from pathlib import Path
 import torch
 
 from smoothiou.engine.config import RunConfig
-from smoothiou.engine.devices import choose_place
+from smoothiou.engine.devices import choose_placement
 from smoothiou.engine.evaluate import open_run
-from smoothiou.engine.measure import measure_together
+from smoothiou.engine.measure import measure
 from smoothiou.engine.open_data import open_splits
 from smoothiou.engine.train import run
 
@@ -25,16 +24,16 @@ def train_all(cases: dict[str, dict[str, object]], folder: Path) -> None:
 
 
 def measure_again(finished: Path, out: Path) -> None:
-    """Measure a finished run's weights, all processes together, and write what rank 0 gets."""
+    """Measure a finished run's weights in all processes, and write what rank 0 gets."""
     opened = open_run(finished, checkpoint="last", device="cpu")
-    place = choose_place("cpu", "fp32", join=True)
+    placement = choose_placement("cpu", "fp32", distributed=True)
     test = open_splits(opened.config.data).test
-    measured = measure_together(opened.model, test, opened.config, place, label="", quiet=True)
+    measured = measure(opened.model, test, opened.config, placement, label="", quiet=True)
     if measured is None:
-        assert place.rank > 0
+        assert placement.rank > 0
         return
-    found = {"predictions": measured.predictions, "images": measured.images, **dataclasses.asdict(measured)["metrics"]}
-    out.write_text(json.dumps(found))
+    numbers = {"predictions": measured.predictions, "images": measured.images, **measured.metrics}
+    out.write_text(json.dumps(numbers))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from smoothiou.data.dataset import DetectionDataset
 from smoothiou.detectors.box_loss import StageLoss
 from smoothiou.engine.build import build
 from smoothiou.engine.config import RunConfig
-from smoothiou.engine.devices import choose_place
+from smoothiou.engine.devices import choose_placement
 from smoothiou.engine.loading import draw_batches
 from smoothiou.engine.loop import to_device
 from smoothiou.engine.open_data import Splits, open_splits
@@ -125,7 +125,7 @@ class TestCapture:
         return model
 
     def capture(self, model, splits: Splits, *, steps: int = 2):
-        place = choose_place("cpu", "fp32")
+        place = choose_placement("cpu", "fp32")
         images = DetectionDataset(splits.train, cache_mb=64)
         batches = draw_batches(images, CONFIG, place, start=0, steps=steps)
         return capture_positives(model, batches, stages=("rpn", "roi"), seed=5, start=0, place=place)
@@ -143,7 +143,7 @@ class TestCapture:
                 return real(pred, target, sampled=sampled, **others)
 
             module.box_loss = watch
-        place = choose_place("cpu", "fp32")
+        place = choose_placement("cpu", "fp32")
         images = DetectionDataset(splits.train, cache_mb=64)
         (batch,) = draw_batches(images, CONFIG, place, start=0, steps=1)
         seed_step(5, 0)
@@ -191,7 +191,7 @@ class TestProposal:
     def test_with_its_weight_each_loss_pulls_as_the_reference_does(self, found, splits: Splits):
         seed_weights(5)
         config = CONFIG.replace({"loss.name": "huber", "train.seed": 5})
-        model, place = build(config, classes=len(splits.train.classes)), choose_place("cpu", "fp32")
+        model, place = build(config, classes=len(splits.train.classes)), choose_placement("cpu", "fp32")
         images = DetectionDataset(splits.train, cache_mb=64)
         batches = draw_batches(images, config, place, start=0, steps=3)
         captured = capture_positives(model, batches, stages=("rpn", "roi"), seed=5, start=0, place=place)
@@ -280,7 +280,7 @@ def test_the_training_before_is_the_beginning_of_the_recipes_own(splits: Splits,
         seed_weights(config.train.seed)
         model = build(config, classes=len(splits.train.classes))
         (tmp_path / name).mkdir()
-        train_detector(model, config, tmp_path / name, splits, choose_place("cpu", "fp32"), quiet=True, until=until)
+        train_detector(model, config, tmp_path / name, splits, choose_placement("cpu", "fp32"), quiet=True, until=until)
         rows = list(csv.DictReader((tmp_path / name / "metrics.csv").read_text().splitlines()))
         traces.append([{key: row[key] for key in ("step", "lr", "loss", "grad_norm")} for row in rows])
     assert len(traces[0]) == 3

@@ -8,51 +8,52 @@ import pytest
 import torch
 from torch import nn
 
-from smoothiou.engine.config import OptimConfig
-from smoothiou.engine.finite import LATE, FiniteWatch
-from smoothiou.engine.loop import Loop, train
+from smoothiou.engine.config import RunConfig
+from smoothiou.engine.devices import Placement
+from smoothiou.engine.finite import DELAY, FiniteCheck
+from smoothiou.engine.loop import train
 from smoothiou.errors import DivergedError
 
 CPU = torch.device("cpu")
 
 
-def note(watch, step, value):
+def add(check, step, value):
     loss = torch.tensor(value)
-    watch.note({"loss_box": loss, "loss_class": torch.ones(())}, loss + 1, step=step, images=[f"image {step}"])
+    check.add({"loss_box": loss, "loss_class": torch.ones(())}, loss + 1, step=step, images=[f"image {step}"])
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_at_once_where_nothing_is_late(value):
-    watch = FiniteWatch(CPU)
-    note(watch, 0, 1.0)
+def test_without_delay_the_step_itself_is_stopped(value):
+    check = FiniteCheck(CPU)
+    add(check, 0, 1.0)
     with pytest.raises(DivergedError, match=r"step 2: loss_box is (nan|-?inf); images: image 1\."):
-        note(watch, 1, value)
+        add(check, 1, value)
 
 
-def test_late_by_one_step_and_named_rightly(monkeypatch):
-    monkeypatch.setitem(LATE, "cpu", 1)
-    watch = FiniteWatch(CPU)
-    note(watch, 0, 1.0)
-    note(watch, 1, float("nan"))
+def test_with_a_delay_the_right_step_is_named(monkeypatch):
+    monkeypatch.setitem(DELAY, "cpu", 1)
+    check = FiniteCheck(CPU)
+    add(check, 0, 1.0)
+    add(check, 1, float("nan"))
     with pytest.raises(DivergedError, match=r"step 2: loss_box is nan; images: image 1\."):
-        note(watch, 2, 1.0)
+        add(check, 2, 1.0)
 
 
-def test_settling_looks_at_what_is_left(monkeypatch):
-    monkeypatch.setitem(LATE, "cpu", 3)
-    watch = FiniteWatch(CPU)
+def test_settling_checks_the_steps_that_are_left(monkeypatch):
+    monkeypatch.setitem(DELAY, "cpu", 3)
+    check = FiniteCheck(CPU)
     for step in range(3):
-        note(watch, step, 1.0)
-    watch.settle()
-    note(watch, 3, float("nan"))
+        add(check, step, 1.0)
+    check.settle()
+    add(check, 3, float("nan"))
     with pytest.raises(DivergedError, match="step 4"):
-        watch.settle()
+        check.settle()
 
 
 def test_a_gradient_that_is_not_finite_is_told_from_a_loss():
-    watch = FiniteWatch(CPU)
+    check = FiniteCheck(CPU)
     with pytest.raises(DivergedError, match="the gradient is not finite"):
-        watch.note({"loss": torch.ones(())}, torch.tensor(float("nan")), step=0, images=["a"])
+        check.add({"loss": torch.ones(())}, torch.tensor(float("nan")), step=0, images=["a"])
 
 
 class Toy(nn.Module):
@@ -73,20 +74,18 @@ def run(values, *, device, saves=None):
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     made = [torch.full((3, 4, 4), value, dtype=torch.uint8) for value in values]
     batches = [([image.pin_memory() if device.type == "cuda" else image], [{}]) for image in made]
-    loop = Loop(
-        steps=1000, start=0, optim=OptimConfig(), seed=0, images=10**6, batch_size=1, device=device, precision="fp32",
-        log_every=100, eval_every=0, save_seconds=1e9 if saves is None else 1e-9,
-    )  # fmt: skip
+    save_seconds = 1e9 if saves is None else 1e-9
+    config = RunConfig().replace({"train.steps": 1000, "train.log_every": 100, "train.save_seconds": save_seconds})
     train(
-        model, optimizer, batches, loop, sinks=[], statistics=dict, evaluate=lambda step: {},
-        save=lambda step: saves.append(float(model.weight.detach())), name=str,
+        model, optimizer, batches, config, Placement(device, "fp32", ""), start=0, epoch_images=10**6,
+        log=lambda row: None, save=lambda step: saves.append(float(model.weight.detach())),
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("late", [0, 1, 5])
 @pytest.mark.parametrize("every_step", [False, True])
 def test_a_training_stops_however_late_and_no_save_holds_what_is_not_finite(monkeypatch, late, every_step):
-    monkeypatch.setitem(LATE, "cpu", late)
+    monkeypatch.setitem(DELAY, "cpu", late)
     saves = [] if every_step else None
     with pytest.raises(DivergedError, match="step 3"):
         run([10, 20, 255, 30, 40], device=CPU, saves=saves)

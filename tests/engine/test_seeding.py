@@ -32,14 +32,14 @@ def test_seeds_differ_in_order_and_in_flips():
     assert {draw.flip for batch in first for draw in batch} == {True, False}
 
 
-@given(world=st.sampled_from([1, 2, 4]), step=st.integers(0, 50), seed=st.integers(0, 2**32 - 1))
-def test_processes_share_one_batch_without_gap_or_double(world, step, seed):
+@given(world_size=st.sampled_from([1, 2, 4]), step=st.integers(0, 50), seed=st.integers(0, 2**32 - 1))
+def test_processes_share_one_batch_without_gap_or_double(world_size, step, seed):
     one = batches(seed=seed, steps=60).batch(step)
-    shares = [batches(seed=seed, steps=60, rank=rank, world=world).batch(step) for rank in range(world)]
-    assert sorted((d for share in shares for d in share), key=lambda d: (d.index, d.flip)) == sorted(
+    shards = [batches(seed=seed, steps=60, rank=r, world_size=world_size).batch(step) for r in range(world_size)]
+    assert sorted((d for shard in shards for d in shard), key=lambda d: (d.index, d.flip)) == sorted(
         one, key=lambda d: (d.index, d.flip)
     )
-    assert {len(share) for share in shares} == {4 // world}
+    assert {len(shard) for shard in shards} == {4 // world_size}
 
 
 def test_what_is_random_inside_a_step_does_not_depend_on_what_was_drawn_before():
@@ -49,6 +49,8 @@ def test_what_is_random_inside_a_step_does_not_depend_on_what_was_drawn_before()
     seed_step(3, 5)
     assert torch.equal(first, torch.rand(4))
     seed_step(3, 6)
+    assert not torch.equal(first, torch.rand(4))
+    seed_step(3, 5, rank=1)
     assert not torch.equal(first, torch.rand(4))
 
 

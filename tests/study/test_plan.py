@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smoothiou.engine.config import RunConfig
-from smoothiou.engine.identity import NEUTRAL, UNSAID
+from smoothiou.engine.identity import NEUTRAL, LATER_DEFAULTS
 from smoothiou.errors import ConfigError, DataError
 from smoothiou.study import cell_folder, estimate, read_plan, write_or_continue
 from smoothiou.study.cells import lock_cell
@@ -81,8 +81,8 @@ class TestContent:
     def test_settings_that_came_later_are_unsaid_at_their_defaults_alone(self, plan_of):
         plain = plan_of()["cells"][0]
         defaults = RunConfig().flat()
-        assert UNSAID.items() <= defaults.items()
-        for key, default in UNSAID.items():
+        assert LATER_DEFAULTS.items() <= defaults.items()
+        for key, default in LATER_DEFAULTS.items():
             other = {"model.flavour": "tf", "optim.clip_by": "variable"}.get(key, default is False or 0.5)
             assert plan_of(**{key.replace(".", "__"): other})["cells"][0]["hash"] != plain["hash"]
 

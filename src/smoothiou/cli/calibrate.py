@@ -22,9 +22,10 @@ from smoothiou.cli.options import (
     Settings,
     Weights,
     check_names,
+    parse_settings,
     run_config,
 )  # fmt: skip
-from smoothiou.engine.config import RunConfig
+from smoothiou.engine.config import RunConfig, read_run_config
 from smoothiou.errors import CheckpointError, ConfigError
 from smoothiou.loss_spec import split_losses
 
@@ -86,7 +87,7 @@ def calibrate(
     if out and out.exists() and not overwrite:
         raise ConfigError(f"{out} exists.", hint="Choose another --out, or --overwrite to replace it.")
 
-    from smoothiou.engine.check import check
+    from smoothiou.engine.build import check
     from smoothiou.files import finite, write_json
     from smoothiou.lab.calibrate import propose_weights
 
@@ -119,7 +120,7 @@ def _of_run(run: Path, recipe: str | None, set_: list[str] | None, flags: Mappin
         )
     whole = {"data.format": "auto", "data.train": "", "data.val": "", "data.test": ""} if flags["data.path"] else {}
     given = {key: value for key, value in flags.items() if value is not None}
-    return run_config(str(run / "config.toml"), set_, {**whole, **given})
+    return read_run_config(run, {**parse_settings(set_), **whole, **given})
 
 
 def calibration_lines(found: Mapping[str, Any]) -> str:

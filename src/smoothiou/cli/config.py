@@ -9,7 +9,7 @@ import tomli_w
 from cyclopts import App
 
 from smoothiou.cli.options import Json, Recipe, Settings, parse_settings
-from smoothiou.engine.config import build_config, describe, read_recipe, recipes
+from smoothiou.engine.config import allowed, build_config, describe, read_recipe, recipes, schema
 
 app = App(name="config", help="Show, check and explain settings.", help_format="plaintext")
 
@@ -62,7 +62,13 @@ def keys(*, json_: Json = False) -> None:
         print(json.dumps([{"key": k, "default": d, "meaning": m} for k, d, m in rows], indent=1))
         return
     for key, default, meaning in rows:
-        print(f"{key} = {default!r}\n    {meaning}")
+        print(f"{key} = {default!r}    ({allowed(key)})\n    {meaning}")
+
+
+@app.command(name="schema")
+def print_schema() -> None:
+    """Print the JSON Schema of a recipe, for editors that check TOML."""
+    print(json.dumps(schema(), indent=1))
 
 
 @app.command(name="recipes")

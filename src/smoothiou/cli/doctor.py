@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from smoothiou.cli.options import Format, Json, Model, Quiet, Recipe, Settings, run_config
-from smoothiou.cli.progress import Bar
+from smoothiou.progress import Progress
 from smoothiou.errors import ConfigError, DataError
 from smoothiou.files import Limits, finite, visible
 
@@ -74,7 +74,7 @@ def doctor(
         loose=settings.loose,
         long_tail=settings.long_tail,
     )
-    with Bar("images decoded", quiet=quiet) as bar:
+    with Progress("images decoded", quiet=quiet, transient=True) as bar:
         report = examine(
             path,
             format=settings.format,
@@ -85,15 +85,15 @@ def doctor(
             skip=_split_commas(skip),
             decode=not fast,
             pictures=html is not None,
-            progress=bar.count,
+            progress=bar.update,
         )
     facts: dict[str, Any] = {**report.as_json(), "path": path, "command": shlex.join(["smoothiou", *sys.argv[1:]])}
     if html:
         write_doctor(facts, example_pictures(report), html)
         facts["page"] = str(html)
     if fix:
-        with Bar("images written", quiet=quiet) as bar:
-            facts["fixed"] = {"folder": str(fix), "changes": len(repair(report, fix, progress=bar.count))}
+        with Progress("images written", quiet=quiet, transient=True) as bar:
+            facts["fixed"] = {"folder": str(fix), "changes": len(repair(report, fix, progress=bar.update))}
     facts = finite(facts)  # a corner may be NaN, which JSON does not know
     failed = report.errors + strict * report.warnings
     if not json_:

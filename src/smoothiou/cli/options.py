@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from smoothiou.engine.config import KEYS, RunConfig, build_config
 from smoothiou.errors import ConfigError, did_you_mean
 from smoothiou.loss_spec import parse_loss, stage_losses
+
+if TYPE_CHECKING:
+    from smoothiou.engine.config import RunConfig
 
 Settings = Annotated[
     list[str] | None,
@@ -46,8 +48,12 @@ def parse_settings(settings: Sequence[str] | None) -> dict[str, str]:
     Raises:
         ConfigError: a text without `=`, or an unknown key (with a suggestion).
     """
+    if not settings:
+        return {}
+    from smoothiou.engine.config import KEYS
+
     read = {}
-    for text in settings or ():
+    for text in settings:
         key, equals, value = text.partition("=")
         if not equals:
             raise ConfigError(f"--set {text}: expected KEY=VALUE.")
@@ -59,6 +65,8 @@ def parse_settings(settings: Sequence[str] | None) -> dict[str, str]:
 
 def run_config(recipe: str | None, settings: Sequence[str] | None, flags: Mapping[str, Any]) -> RunConfig:
     """Return the settings of a run from a recipe, dotted options and named flags, of which those given win."""
+    from smoothiou.engine.config import build_config
+
     return build_config(recipe, {**parse_settings(settings), **{k: v for k, v in flags.items() if v is not None}})
 
 

@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from smoothiou.cli.options import Device, Json, Quiet
-from smoothiou.cli.progress import Bar
 from smoothiou.errors import ConfigError
 from smoothiou.files import visible
+from smoothiou.progress import Progress
 
 
 def predict(
@@ -44,10 +44,10 @@ def predict(
         raise ConfigError("predict: IMAGES is missing.", hint="Name at least one image or folder after RUN.")
     from smoothiou.engine.predict import predict_images
 
-    with Bar("images", quiet=quiet) as bar:
+    with Progress("images", quiet=quiet, transient=True) as bar:
         found = predict_images(
             run, images, out=out or run / "predictions", score=score, checkpoint=checkpoint, device=device,
-            progress=bar.count,
+            progress=bar.update,
         )  # fmt: skip
     if json_:
         print(json.dumps(found))

@@ -1,17 +1,30 @@
-"""Settings in, detector out."""
+"""From settings to a detector, and what can be checked of both before anything is written or trained."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
 from smoothiou.detectors import build_detector, set_box_loss
+from smoothiou.detectors.build import check_name_and_weights
+from smoothiou.detectors.box_loss import try_loss
 from smoothiou.engine.config import RunConfig
-from smoothiou.loss_spec import stage_losses
+from smoothiou.engine.devices import Placement, choose_placement
+from smoothiou.loss_spec import parse_loss, stage_losses
+from smoothiou.losses import load_loss
 
 
-def build(config: RunConfig, *, classes: int) -> nn.Module:
-    """Return the detector of a run, with its box loss in place."""
+def build(config: RunConfig, *, classes: int, compile_loss: bool = False) -> nn.Module:
+    """Return the detector of a run, with its box loss in place.
+
+    Args:
+        config: settings of the run.
+        classes: number of classes, without the background.
+        compile_loss: compile the box losses with `torch.compile`.
+    """
+    dropout = config.model.roi_dropout
     model = build_detector(
         config.model.name,
         num_classes=classes,
@@ -23,12 +36,33 @@ def build(config: RunConfig, *, classes: int) -> nn.Module:
         score_threshold=config.eval.score_threshold,
         max_detections=config.eval.max_detections,
         nms=config.eval.nms,
-        tf_compat=config.model.flavour == "tf",
-        roi_dropout=1 - config.model.keep if config.model.keep else None,
+        tf_compat=config.model.tf_compat,
+        roi_dropout=None if dropout == "none" else dropout,
     )
     factors = {"rpn": config.loss.rpn_weight, "roi": config.loss.roi_weight}
     losses = stage_losses(config.loss.name)
     for stage in config.loss.stages:
-        set_box_loss(model, losses[stage], stages=(stage,), weight=config.loss.weight * factors[stage])
-    # Channels last is how convolutions compute, on a CPU as on a GPU; else they turn their maps around each time.
+        weight = config.loss.weight * factors[stage]
+        set_box_loss(model, losses[stage], stages=(stage,), weight=weight, compile=compile_loss)
+    # Channels last is how convolutions compute, on a CPU as on a GPU; else they transpose their maps each time.
     return model.to(memory_format=torch.channels_last)
+
+
+def compiles_loss(config: RunConfig, placement: Placement) -> bool:
+    """Return whether a run compiles its box losses: `auto` does on CUDA, where it saves launches, not on a CPU."""
+    choice = config.train.compile_loss
+    return choice == "yes" or (choice == "auto" and placement.device.type == "cuda")
+
+
+def check(config: RunConfig, *, losses: Sequence[str]) -> None:
+    """Check detector, device and losses before anything is written or trained.
+
+    Raises:
+        ConfigError: an unknown detector, kind of weights, device, loss or option of a loss; a loss that fails or
+            gives another shape than one number per box.
+    """
+    check_name_and_weights(config.model.name, config.model.weights)
+    choose_placement(config.train.device, config.train.precision)
+    for loss in dict.fromkeys(part for spec in losses for part in stage_losses(spec).values()):
+        name, options = parse_loss(loss)
+        try_loss(load_loss(name, **options), name=loss)

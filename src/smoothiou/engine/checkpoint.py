@@ -63,8 +63,8 @@ def load_checkpoint(path: str | Path, *, needed: Sequence[str] = ("model",)) -> 
     except PermissionError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}.", hint="Change its permissions.") from error
     except Exception as error:  # pickles and zip files of strangers make their readers raise anything
-        told = str(getattr(error, "strerror", None) or error).strip()
-        reason = told.splitlines()[0] if told else type(error).__name__
+        text = str(getattr(error, "strerror", None) or error).strip()
+        reason = text.splitlines()[0] if text else type(error).__name__
         kind = DamagedCheckpoint
         if "weights_only" in reason or "Weights only" in reason:
             reason = "it holds Python objects, which may run code when read; only tensors and plain values are accepted"
@@ -77,11 +77,11 @@ def load_checkpoint(path: str | Path, *, needed: Sequence[str] = ("model",)) -> 
         ) from error
     known = isinstance(content, dict) and type(content.get("format")) is int and content["format"] == FORMAT
     if not known or "model" not in content:
-        found = type(content).__name__
+        got = type(content).__name__
         if isinstance(content, dict):
-            found = short(content["format"]) if "format" in content else "none"
+            got = short(content["format"]) if "format" in content else "none"
         raise CheckpointError(
-            f"{path}: expected a smoothiou checkpoint of format {FORMAT}, got format {found}.",
+            f"{path}: expected a smoothiou checkpoint of format {FORMAT}, got format {got}.",
             hint="Read it with the version of smoothiou that wrote it, or train anew with --overwrite.",
         )
     missing = [key for key in needed if key not in content]
@@ -112,7 +112,7 @@ def _require_whole(path: Path) -> None:
 def load_newest(
     folder: Path, *, needed: Sequence[str] = ("model",), set_aside: bool = True
 ) -> tuple[dict[str, Any] | None, str]:
-    """Return the newest whole checkpoint of a run folder, and what is to be said where that is not last.ckpt.
+    """Return the newest whole checkpoint of a run folder, and a warning where that is not last.ckpt.
 
     Args:
         folder: of the run.
@@ -123,7 +123,7 @@ def load_newest(
         None and "" where there is none.
 
     Raises:
-        CheckpointError: those that there are cannot be used; nothing is renamed or deleted.
+        CheckpointError: all are damaged, or one is of another format; nothing is renamed or deleted.
     """
     damaged: list[tuple[Path, DamagedCheckpoint]] = []
     for path in (folder / LAST, folder / PREVIOUS):
@@ -137,8 +137,8 @@ def load_newest(
         if not damaged:
             return content, ""
         aside = _set_aside(damaged[0][0]) if set_aside else damaged[0][0]
-        said = damaged[0][1].message.removesuffix(".")
-        return content, f"{said}; it is kept as {aside.name}, and {PREVIOUS}, the save before it, is used."
+        message = damaged[0][1].message.removesuffix(".")
+        return content, f"{message}; it is kept as {aside.name}, and {PREVIOUS}, the save before it, is used."
     if damaged:
         raise CheckpointError(
             " ".join(error.message for _, error in damaged),
@@ -165,13 +165,13 @@ def restore_model(model: nn.Module, weights: dict[str, torch.Tensor], *, path: s
     """
     if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
         raise CheckpointError(f"{path}: its model is no state dict.", hint="Take another copy of the file.")
-    own = model.state_dict()
-    wrong = [f"{key} is missing" for key in own if key not in weights]
-    wrong += [f"{key} is unknown" for key in weights if key not in own]
+    expected = model.state_dict()
+    wrong = [f"{key} is missing" for key in expected if key not in weights]
+    wrong += [f"{key} is unknown" for key in weights if key not in expected]
     wrong += [
-        f"{key} is {tuple(weights[key].shape)}, expected {tuple(own[key].shape)}"
-        for key in own
-        if key in weights and weights[key].shape != own[key].shape
+        f"{key} is {tuple(weights[key].shape)}, expected {tuple(value.shape)}"
+        for key, value in expected.items()
+        if key in weights and weights[key].shape != value.shape
     ]
     if wrong:
         more = f" (+{len(wrong) - 3} more)" if len(wrong) > 3 else ""

@@ -1,4 +1,4 @@
-"""Runs that give the same bits each time, at a price."""
+"""`train.deterministic`: the same bits each time, on a GPU too."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from smoothiou.errors import SmoothIoUError
 
 
 @contextmanager
-def deterministic(asked: bool) -> Iterator[None]:
+def deterministic(enabled: bool) -> Iterator[None]:
     """Let torch use only operations that give the same bits each time, and let it fail where it has none.
 
-    Random numbers are functions of (seed, step) with or without this (`train.seeding`), and on a CPU sums are in the
+    Random numbers are functions of (seed, step) with or without this (seeding.py), and on a CPU sums are in the
     same order each time for the same number of threads; it is a GPU whose additions come in any order. There, RoIAlign
     becomes the product with a sparse matrix that it is on a CPU.
 
     Args:
-        asked: `train.deterministic`; False changes nothing.
+        enabled: `train.deterministic`; False changes nothing.
     """
-    if not asked:
+    if not enabled:
         yield
         return
     # cuBLAS reads it when it starts, which is at the first product on a GPU.
@@ -39,7 +39,7 @@ def deterministic(asked: bool) -> Iterator[None]:
 
 
 def determinism_fault(error: Exception) -> SmoothIoUError | None:
-    """Return in words that an operation has no deterministic form; None where the error is about something else."""
+    """Return the error where an operation has no deterministic form; None for other errors."""
     text = str(error)
     if not isinstance(error, RuntimeError) or "does not have a deterministic implementation" not in text:
         return None

@@ -1,4 +1,4 @@
-"""What the processes of one training tell each other: torchrun starts them, each computes its part of every batch."""
+"""Several processes that torchrun starts as one training: DDP, collectives, and naming the process that failed."""
 
 from __future__ import annotations
 
@@ -15,147 +15,166 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-import torch.distributed as distributed
-from torch import Tensor
+import torch.distributed as dist
+from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
+from torch.nn.parallel import DistributedDataParallel
 
-from smoothiou.engine.devices import Place
+from smoothiou.engine.devices import Placement
 from smoothiou.errors import ConfigError, SmoothIoUError
 
-_FAULT = "smoothiou/fault"
+_FAILURE = "smoothiou/failure"
 _LOST = re.compile("gloo|NCCL|pair closure|Connection (closed|reset|refused)|Broken pipe|timed? ?out", re.IGNORECASE)
 """What torch says where a process waits in vain for another."""
 _store: list[Any] = []
 
 
-def join_processes(place: Place, *, wait_seconds: float) -> None:
+def join_processes(placement: Placement, *, wait_seconds: float) -> None:
     """Join the process group that torchrun announces, where it announces more than this process.
 
     Args:
-        place: of this process.
+        placement: of this process.
         wait_seconds: how long processes wait for each other before they give up.
     """
-    if place.world == 1 or distributed.is_initialized():
+    if placement.world_size == 1 or dist.is_initialized():
         return
-    if place.device.type == "cuda":
-        torch.cuda.set_device(place.device)
-    patience = timedelta(seconds=wait_seconds)
-    store, rank, world = next(iter(rendezvous("env://", timeout=patience)))
+    if placement.device.type == "cuda":
+        torch.cuda.set_device(placement.device)
+    timeout = timedelta(seconds=wait_seconds)
+    store, rank, world_size = next(iter(rendezvous("env://", timeout=timeout)))
     # A second start by torchrun must not read what the first has written.
     store = PrefixStore(f"smoothiou/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
-    backend = "nccl" if place.device.type == "cuda" else "gloo"
-    distributed.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=patience)
+    backend = "nccl" if placement.device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
     _store[:] = [store]
     atexit.register(_leave)
 
 
 def _leave() -> None:
-    """Take the group down while Python still stands: its threads can bring down a process that ends under them."""
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
+    """Destroy the group while Python still stands: its threads can bring down a process that ends under them."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
-def said_by_rank_0(word: bool, place: Place) -> bool:
-    """Return what rank 0 says, in every process; the others wait for it here."""
-    said = [word]
-    if place.world > 1:
-        distributed.broadcast_object_list(said, src=0)
-    return said[0]
+def distribute(model: nn.Module, placement: Placement) -> nn.Module:
+    """Return a detector as its process trains it: in DDP where there are several, its batch norms synchronised on GPUs.
+
+    On a CPU, for which torch has no `SyncBatchNorm`, each process normalises by its own images, and DDP copies rank 0's
+    running statistics to the others at each step.
+    """
+    if placement.world_size == 1:
+        return model
+    if placement.device.type == "cuda":
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    return DistributedDataParallel(model)
 
 
-def any_process(word: bool, place: Place) -> bool:
-    """Return whether any process says yes."""
-    if place.world == 1:
-        return word
-    said = torch.tensor(float(word), device=place.device)
-    distributed.all_reduce(said, op=distributed.ReduceOp.MAX)
-    return bool(said)
+def broadcast(value: Any, placement: Placement) -> Any:
+    """Return rank 0's value in every process."""
+    values = [value]
+    if placement.world_size > 1:
+        dist.broadcast_object_list(values, src=0)
+    return values[0]
 
 
-def require_one_step(step: int, place: Place) -> None:
-    """Refuse to go on where processes would begin at other steps, which only those with other folders do.
+def broadcast_buffers(model: nn.Module, placement: Placement) -> None:
+    """Give every process rank 0's running statistics of batch norms."""
+    if placement.world_size > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, src=0)
+
+
+def any_process(flag: bool, placement: Placement) -> bool:
+    """Return whether the flag is set in any process."""
+    if placement.world_size == 1:
+        return flag
+    flags = torch.tensor(float(flag), device=placement.device)
+    dist.all_reduce(flags, op=dist.ReduceOp.MAX)
+    return bool(flags)
+
+
+def mean_over_processes(values: Mapping[str, Tensor], placement: Placement) -> Mapping[str, Tensor]:
+    """Return the means of scalars over processes, which all name the same, in one message."""
+    if placement.world_size == 1:
+        return values
+    packed = torch.stack([value.detach().float() for value in values.values()])
+    dist.all_reduce(packed)
+    return dict(zip(values, (packed / placement.world_size).unbind(0), strict=True))
+
+
+def gather(items: list[Any], placement: Placement) -> list[Any] | None:
+    """Return the items of all processes in rank 0, None in the others."""
+    if placement.world_size == 1:
+        return items
+    everyone: list[Any] | None = [None] * placement.world_size if placement.rank == 0 else None
+    dist.gather_object(items, everyone)
+    return [item for items in everyone for item in items] if everyone is not None else None
+
+
+def require_same_step(step: int, placement: Placement) -> None:
+    """Refuse to continue where processes would begin at different steps, as only those with different folders do.
 
     Raises:
         ConfigError: they would.
     """
-    if place.world == 1:
+    if placement.world_size == 1:
         return
-    both = torch.tensor([step, -step], device=place.device)
-    distributed.all_reduce(both, op=distributed.ReduceOp.MAX)
-    last, first = int(both[0]), -int(both[1])
-    if first != last:
+    steps: list[Any] = [None] * placement.world_size
+    dist.all_gather_object(steps, step)
+    if min(steps) != max(steps):
         raise ConfigError(
-            f"Of the processes one would go on from step {first}, another from step {last}.",
+            f"One process would continue from step {min(steps)}, another from step {max(steps)}.",
             hint="All must see one run folder: give --out on a file system that their machines share.",
         )
 
 
-def mean_of_all(values: Mapping[str, Tensor], place: Place) -> Mapping[str, Tensor]:
-    """Return the means over processes of these scalars, of which all have the same, in one message."""
-    if place.world == 1:
-        return values
-    packed = torch.stack([value.float() for value in values.values()])
-    distributed.all_reduce(packed)
-    return dict(zip(values, (packed / place.world).unbind(0), strict=True))
-
-
-def gathered(items: list[Any], place: Place) -> list[Any] | None:
-    """Return the items of all processes in the process of rank 0, and None in the others."""
-    if place.world == 1:
-        return items
-    everyone: list[Any] | None = [None] * place.world if place.rank == 0 else None
-    distributed.gather_object(items, everyone)
-    return [item for own in everyone for item in own] if everyone is not None else None
-
-
-def tell_fault(error: SmoothIoUError | Exception, place: Place) -> None:
-    """Leave word of what ended this process, for those that will wait for it in vain; the first word stays."""
-    if place.world == 1 or not _store:
+def report_failure(error: Exception, placement: Placement) -> None:
+    """Leave word of what ended this process for those that will wait for it; the first word stays."""
+    if placement.world_size == 1 or not _store:
         return
-    hint = error.hint if isinstance(error, SmoothIoUError) else ""
-    message = error.message if isinstance(error, SmoothIoUError) else f"{type(error).__name__}: {error}"
-    word = json.dumps({"rank": place.rank, "message": message, "hint": hint})
-    try:
-        _store[0].compare_set(_FAULT, "", word)
-    except RuntimeError:  # the store lives in torchrun, which may have ended already
-        return
+    message, hint = f"{type(error).__name__}: {error}", ""
+    if isinstance(error, SmoothIoUError):
+        message, hint = error.message, error.hint
+    with suppress(RuntimeError):  # the store lives in torchrun, which may have ended already
+        _store[0].compare_set(_FAILURE, "", json.dumps({"rank": placement.rank, "message": message, "hint": hint}))
 
 
-def _told() -> dict[str, Any] | None:
-    """Return the word that another process has left, for which it gets two seconds."""
+def _reported_failure() -> dict[str, Any] | None:
+    """Return what another process has reported, for which it gets two seconds."""
     with suppress(RuntimeError):  # the store lives in torchrun, which may have ended already
         for _ in range(20):
-            if _store and _store[0].check([_FAULT]):
-                return json.loads(_store[0].get(_FAULT))
+            if _store and _store[0].check([_FAILURE]):
+                return json.loads(_store[0].get(_FAILURE))
             time.sleep(0.1)
     return None
 
 
-def finish_speaking(place: Place) -> None:
-    """Ignore SIGTERM: torchrun ends all processes once one has ended, and what has happened is yet to be told."""
-    if place.device.type == "cuda":  # NCCL would wait for the others' part of what this process leaves undone
+def ignore_termination(placement: Placement) -> None:
+    """Ignore SIGTERM: torchrun ends all processes once one has ended, and the error has yet to be printed."""
+    if placement.device.type == "cuda":  # NCCL would wait for the others' part of what this process leaves undone
         atexit.unregister(_leave)
-    if place.world > 1 and threading.current_thread() is threading.main_thread():
+    if placement.world_size > 1 and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-def fault_of_another(error: Exception, place: Place, *, wait_seconds: float) -> SmoothIoUError | None:
-    """Return in words what has become of another process, where this error is about waiting for it; else None."""
+def lost_process(error: Exception, placement: Placement, *, wait_seconds: float) -> SmoothIoUError | None:
+    """Return what happened to another process where this error comes from waiting for it; else None."""
     text = str(error)
-    lost = isinstance(error, distributed.DistError) or (isinstance(error, RuntimeError) and _LOST.search(text))
-    if place.world == 1 or not lost:
+    lost = isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and _LOST.search(text))
+    if placement.world_size == 1 or not lost:
         return None
-    told = _told()
-    if told is None:
-        if re.search("timed? ?out", text, re.IGNORECASE):
-            return SmoothIoUError(
-                f"Another of the {place.world} processes did not answer within {wait_seconds:g} s.",
-                hint="Does it hang, or is its machine gone? The same command continues from the last save; "
-                "train.wait_seconds sets the time.",
-            )
+    failure = _reported_failure()
+    if failure is not None:
+        message = f"Process {failure['rank']} of {placement.world_size} failed: {failure['message']}"
+        return SmoothIoUError(message, hint=failure["hint"])
+    if re.search("timed? ?out", text, re.IGNORECASE):
         return SmoothIoUError(
-            f"Another of the {place.world} processes has ended without a word.",
-            hint="Was it killed, or memory short? The same command continues from the last save.",
+            f"Another of the {placement.world_size} processes did not answer within {wait_seconds:g} s.",
+            hint="Does it hang, or is its machine gone? The same command continues from the last save; "
+            "train.wait_seconds sets the time.",
         )
-    return SmoothIoUError(f"Process {told['rank']} of {place.world} failed: {told['message']}", hint=told["hint"])
+    return SmoothIoUError(
+        f"Another of the {placement.world_size} processes has ended without a word.",
+        hint="Was it killed, or memory short? The same command continues from the last save.",
+    )

@@ -1,8 +1,7 @@
-"""A run folder in: its detector, ready to use, and its metrics."""
+"""A finished run: its detector, ready to use, and its metrics on any data."""
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ from torch import nn
 from smoothiou.data.export import to_coco
 from smoothiou.engine.build import build
 from smoothiou.engine.checkpoint import load_checkpoint
-from smoothiou.engine.config import RunConfig, build_config
-from smoothiou.engine.devices import Place, choose_place
+from smoothiou.engine.config import RunConfig, read_run_config
+from smoothiou.engine.devices import Placement, choose_placement
 from smoothiou.engine.measure import measure
 from smoothiou.engine.open_data import open_split, open_test
 from smoothiou.errors import CheckpointError, ConfigError, DataError
@@ -23,20 +22,20 @@ from smoothiou.manifest import SCHEMA_VERSION
 
 @dataclass(frozen=True, slots=True)
 class OpenedRun:
-    """A run folder's settings, its detector, the names of its classes, and after how many steps it was saved."""
+    """Settings, detector, class names and last step of a run folder."""
 
     config: RunConfig
     model: nn.Module
     classes: tuple[str, ...]
-    place: Place
+    placement: Placement
     step: int
 
 
 def open_run(folder: Path, *, checkpoint: str, device: str | None) -> OpenedRun:
     """Read settings and weights of a run folder; neither its data nor the network is needed.
 
-    A folder of a stranger runs no code: a loss that it names as `package.module:object` is not imported, for nothing
-    is learnt here.
+    A stranger's folder runs no code: a loss that it names as `package.module:object` is not imported, since nothing is
+    trained.
 
     Raises:
         CheckpointError: the folder is no run, or its checkpoint is missing or does not fit.
@@ -49,23 +48,20 @@ def open_run(folder: Path, *, checkpoint: str, device: str | None) -> OpenedRun:
     content = load_checkpoint(path, needed=("model", "classes", "step"))
     classes = _classes(content, path)
     # The checkpoint brings every weight, so none is to be loaded from elsewhere.
-    config = build_config(str(folder / "config.toml"), {"train.device": device, "model.weights": str(path)})
-    place = choose_place(config.train.device, config.train.precision)
-    stand_in = dataclasses.replace(config.loss, name="huber") if ":" in config.loss.name else config.loss
-    model = build(dataclasses.replace(config, loss=stand_in), classes=len(classes))
-    return OpenedRun(config, model.to(place.device).eval(), classes, place, content["step"])
+    config = read_run_config(folder, {"model.weights": str(path), **({"train.device": device} if device else {})})
+    placement = choose_placement(config.train.device, config.train.precision)
+    known_loss = {"loss.name": "huber"} if ":" in config.loss.name else {}
+    model = build(config.replace(known_loss), classes=len(classes))
+    return OpenedRun(config, model.to(placement.device).eval(), classes, placement, content["step"])
 
 
 def _classes(content: dict[str, Any], path: Path) -> tuple[str, ...]:
-    """Return the names of a checkpoint's classes, which will stand in tables, pages and output."""
-    found = content["classes"]
-    named = isinstance(found, (list, tuple)) and found and all(isinstance(name, str) for name in found)
-    if not named or type(content["step"]) is not int or not all(printable(name) for name in found):
-        raise CheckpointError(
-            f"{path}: expected the names of the classes and a number of steps, got {short(found)} and "
-            f"{short(content['step'])}."
-        )
-    return tuple(found)
+    """Return the class names of a checkpoint, which must be fit to print."""
+    names, step = content["classes"], content["step"]
+    is_list = isinstance(names, (list, tuple)) and len(names) > 0
+    if not is_list or type(step) is not int or not all(isinstance(name, str) and printable(name) for name in names):
+        raise CheckpointError(f"{path}: expected class names and a number of steps, got {short(names)}, {short(step)}.")
+    return tuple(names)
 
 
 def evaluate_run(
@@ -98,17 +94,18 @@ def evaluate_run(
     opened = open_run(folder, checkpoint=checkpoint, device=device)
     config = opened.config.data
     if data:
-        config = dataclasses.replace(config, path=data, format="auto", train="", val="", test="")
+        other = {"path": data, "format": "auto", "train": "", "val": "", "test": ""}
+        config = config.model_copy(update=other)
     test = open_split(config, split) if split else open_test(config)
     if test.classes != opened.classes:
         raise DataError(
-            f"{config.path}: expected the classes that the run has learnt ({', '.join(opened.classes)}), got "
+            f"{config.path}: expected the classes of the run ({', '.join(opened.classes)}), got "
             f"{', '.join(test.classes)}.",
             hint="Name data with the same classes.",
         )
-    measured = measure(
-        opened.model, test, opened.config, opened.place, label=f"{folder.name} {checkpoint}", quiet=quiet
-    )
+    label = f"{folder.name} {checkpoint}"
+    measured = measure(opened.model, test, opened.config, opened.placement, label=label, quiet=quiet)
+    assert measured is not None  # one process
     result = {
         "schema_version": SCHEMA_VERSION,
         "run": str(folder),

@@ -1,4 +1,4 @@
-"""What makes a run this run, and two cells the same: settings, data and starting weights, as a hash. No torch."""
+"""Identity of a run, as a hash: its settings, data and initial weights. No torch."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ SPLITS = ("train", "val", "test")
 NEUTRAL = (
     # The fingerprints say what the data is, wherever it lies.
     "data.path", "data.format", "data.allow_dropped", "data.max_pixels", "data.follow_links",
-    # Where, not what; every result records it, and `collect` says when cells differ.
+    # Every result records it, and `collect` notes when cells differ.
     "train.device",
     # How fast, and how often something is written.
     "train.workers", "train.cache_mb", "train.log_every", "train.save_seconds",
     "train.load_seconds", "train.wait_seconds",
 )  # fmt: skip
-"""Settings that do not change what is learnt: a study may be continued with others."""
+"""Settings that do not change the result: a study may be continued with others."""
 
-UNSAID = {
+LATER_DEFAULTS = {
     "loss.rpn_weight": 1.0,
     "loss.roi_weight": 1.0,
-    "model.flavour": "torchvision",
-    "model.keep": 0.0,
+    "model.tf_compat": False,
+    "model.roi_dropout": "none",
     "optim.epsilon": 1.0,
     "optim.clip_by": "global",
     "train.deterministic": False,
     "train.compile": False,
+    "train.compile_loss": "auto",
 }
-"""Settings that came after the first studies, with the value that those had: it stays out of what makes a run this
-run, so that what was finished before stays finished."""
+"""Settings that came after the first studies, with the value that those had. At that value they stay out of the
+identity, so that what was finished before stays finished."""
 
 
 def cell_hash(settings: Mapping[str, Any], data: Mapping[str, Mapping[str, Any] | None]) -> str:
@@ -44,23 +45,36 @@ def cell_hash(settings: Mapping[str, Any], data: Mapping[str, Mapping[str, Any] 
         settings: `RunConfig.flat()`.
         data: per split its facts with "fingerprint", or None.
     """
-    return files.digest({"schema_version": manifest.SCHEMA_VERSION, **identity(settings, data)})
+    facts = _in_names_of_version_0_1(identity(settings, data))
+    return files.digest({"schema_version": manifest.SCHEMA_VERSION, **facts})
 
 
 def identity(settings: Mapping[str, Any], data: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Any]:
-    """Return what makes a run this run: its settings without the neutral ones, and its data's fingerprints."""
-    kept = {k: value for k, value in settings.items() if k not in NEUTRAL and (k, value) not in UNSAID.items()}
-    prints = {
-        f"data.{split}.fingerprint": facts["fingerprint"] if (facts := data.get(split)) else None for split in SPLITS
-    }
+    """Return the settings of a run without the neutral ones, and its data's fingerprints."""
+    later = LATER_DEFAULTS.items()
+    facts = {key: value for key, value in settings.items() if key not in NEUTRAL and (key, value) not in later}
+    for split in SPLITS:
+        facts[f"data.{split}.fingerprint"] = (data.get(split) or {}).get("fingerprint")
     weights = settings.get("model.weights", "none")
     if content := _content(weights):  # the same path may hold other weights tomorrow
-        kept["model.weights"] = f"{weights}#{content}"
-    return {**kept, **prints}
+        facts["model.weights"] = f"{weights}#{content}"
+    return facts
+
+
+def _in_names_of_version_0_1(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Undo `config.upgrade`, so that hashes of finished runs stay valid."""
+    old = dict(facts)
+    if old.get("optim.schedule") == "warmup-cosine":
+        old["optim.schedule"] = "one-cycle"
+    if old.pop("model.tf_compat", False):
+        old["model.flavour"] = "tf"
+    if (dropout := old.pop("model.roi_dropout", "none")) != "none":
+        old["model.keep"] = round(1 - dropout, 12)
+    return old
 
 
 def _content(weights: str) -> str:
-    """Return a short hash of what the named weights hold; "" where that is no file here."""
+    """Return a short hash of the named weights' content; "" where they are no file."""
     if not weights.startswith("tf:"):
         return files.file_digest(Path(weights)) if Path(weights).is_file() else ""
     # NAME stands for NAME.index and NAME.data-*; it may also be one of these, or their folder.

@@ -1,4 +1,4 @@
-"""Images and targets of a run, step by step, also from loader processes that may hang, die, or be signalled."""
+"""Batches of a run, also from loader processes that may hang, die, or be signalled."""
 
 from __future__ import annotations
 
@@ -22,42 +22,42 @@ from smoothiou.data.dataset import DetectionDataset, PreparedDataset, collate
 from smoothiou.data.records import Dataset
 from smoothiou.detectors import take_prepared
 from smoothiou.engine.config import RunConfig
-from smoothiou.engine.devices import Place
+from smoothiou.engine.devices import Placement
 from smoothiou.engine.loop import Batch
 from smoothiou.engine.seeding import Batches, Draw
 from smoothiou.errors import SmoothIoUError
 
 
 def training_images(
-    model: nn.Module, data: Dataset, config: RunConfig, place: Place
+    model: nn.Module, data: Dataset, config: RunConfig, placement: Placement
 ) -> DetectionDataset | PreparedDataset:
-    """Return the images to learn from, kept as the detector takes them; for a GPU, which does the rest, as decoded.
+    """Return the training images: cached resized and normalised for a CPU, only decoded for a GPU, which does the rest.
 
     Args:
         model: the detector, which from now on takes prepared images as well.
-        data: the split to learn from.
-        config: for the size of images and of the cache.
-        place: where to compute.
+        data: the training split.
+        config: size of images and of the cache.
+        placement: with the device.
     """
-    room = config.train.cache_mb
-    prepare = take_prepared(model) if room and place.device.type == "cpu" else None
+    cache_mb = config.train.cache_mb
+    prepare = take_prepared(model) if cache_mb and placement.device.type == "cpu" else None
     if prepare is None:
-        return DetectionDataset(data, cache_mb=room, mirror="here" if place.device.type == "cpu" else "later")
+        return DetectionDataset(data, cache_mb=cache_mb, mirror="here" if placement.device.type == "cpu" else "later")
     # Where memory is too short for all of them, decoded images go first: decoding costs more than resizing.
     short, long = config.model.min_size, config.model.max_size
     sizes = [(record.height, record.width) for record in data.records]
     scales = [min(short / min(size), long / max(size)) for size in sizes]
     pixels = sum(height * width * scale**2 for (height, width), scale in zip(sizes, scales, strict=True))
-    fits = 2 * 12 * pixels <= room * 2**20  # mirrored or not, three channels of four bytes
-    decoded = DetectionDataset(data, cache_mb=0 if fits else room)
-    left = room - decoded.pixel_bytes // 2**20 if decoded.cached else room
+    fits = 2 * 12 * pixels <= cache_mb * 2**20  # mirrored or not, three channels of four bytes
+    decoded = DetectionDataset(data, cache_mb=0 if fits else cache_mb)
+    left = cache_mb - decoded.pixel_bytes // 2**20 if decoded.cached else cache_mb
     return PreparedDataset(decoded, prepare, cache_mb=left)
 
 
 def draw_batches(
-    images: DetectionDataset | PreparedDataset, config: RunConfig, place: Place, *, start: int, steps: int
+    images: DetectionDataset | PreparedDataset, config: RunConfig, placement: Placement, *, start: int, steps: int
 ) -> Generator[Batch, None, None]:
-    """Give this process's batches of the steps from `start` up to and without `steps`, as a run draws them.
+    """Yield this process's batches of the steps from `start` up to and without `steps`.
 
     Raises:
         DataError: an image cannot be read.
@@ -65,24 +65,24 @@ def draw_batches(
     workers = config.train.workers
     batches = Batches(
         images=len(images), batch_size=config.train.batch_size, seed=config.train.seed, flip=config.train.flip,
-        start=start, steps=steps, rank=place.rank, world=place.world,
+        start=start, steps=steps, rank=placement.rank, world_size=placement.world_size,
     )  # fmt: skip
     loader = DataLoader(
-        _Drawn(images),
+        _Examples(images),
         batch_sampler=batches,  # type: ignore[arg-type]  # an iterable of lists, of draws instead of numbers
         collate_fn=_collate,
         num_workers=workers,
-        pin_memory=place.device.type == "cuda",
-        worker_init_fn=_leave_words_to_the_training if workers else None,
+        pin_memory=placement.device.type == "cuda",
+        worker_init_fn=_ignore_signals if workers else None,
     )
-    return _delivered(loader, config)
+    return _batches(loader, config)
 
 
-def _leave_words_to_the_training(worker: int) -> None:
-    """Ignore what asks for an end: a signal to the whole group must not take the data from the step at hand.
+def _ignore_signals(worker: int) -> None:
+    """Ignore SIGINT and SIGTERM: a signal to the whole process group must not take the data from the step at hand.
 
-    The training ends its loaders itself, and a loader whose training has been killed notices within seconds. It also
-    says what went wrong: that no one takes a batch any more is no fault of a loader's, and needs no traceback.
+    The training ends its loaders itself, and a loader whose training has been killed notices within seconds. That no
+    one takes a batch any more is no fault of a loader's, and needs no traceback.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -97,8 +97,8 @@ def _mute_broken_connections(kind: type[BaseException], error: BaseException, tr
 Example = tuple[torch.Tensor, dict[str, Any]]
 
 
-class _Drawn(TorchDataset[Example | SmoothIoUError]):
-    """Gives the examples that a batch has drawn: an image, flipped or not."""
+class _Examples(TorchDataset[Example | SmoothIoUError]):
+    """The images of a split by `Draw`, flipped or not."""
 
     def __init__(self, images: DetectionDataset | PreparedDataset) -> None:
         self.images = images
@@ -115,13 +115,13 @@ def _collate(examples: list[Example | SmoothIoUError]) -> Batch | SmoothIoUError
     return faults[0] if faults else collate([e for e in examples if not isinstance(e, SmoothIoUError)])
 
 
-def _delivered(loader: DataLoader[Any], config: RunConfig) -> Generator[Batch, None, None]:
-    others = set(multiprocessing.active_children())
+def _batches(loader: DataLoader[Any], config: RunConfig) -> Generator[Batch, None, None]:
+    before = set(multiprocessing.active_children())
     batches = iter(loader)
-    started = [child for child in multiprocessing.active_children() if child not in others]
+    workers = [child for child in multiprocessing.active_children() if child not in before]
     try:
         while True:
-            with _patience(config, started) if started else nullcontext():
+            with _time_limit(config, workers) if workers else nullcontext():
                 batch = next(batches, None)
             if batch is None:
                 return
@@ -131,27 +131,27 @@ def _delivered(loader: DataLoader[Any], config: RunConfig) -> Generator[Batch, N
     finally:
         # An error's traceback keeps the iterator alive, and with it its processes, so they are not left to its end.
         getattr(batches, "_shutdown_workers", lambda: None)()
-        for child in started:
-            if child.is_alive():  # one that hangs, which only this ends
-                child.kill()
-                child.join(5)
+        for worker in workers:
+            if worker.is_alive():  # one that hangs, which only this ends
+                worker.kill()
+                worker.join(5)
 
 
 @contextmanager
-def _patience(config: RunConfig, loaders: Sequence[BaseProcess]) -> Iterator[None]:
-    """Kill the loaders where they take too long, which wakes whoever waits for them, whatever they hang in.
+def _time_limit(config: RunConfig, workers: Sequence[BaseProcess]) -> Iterator[None]:
+    """Kill loader processes that take too long, which wakes whoever waits for them, whatever they hang in.
 
-    A time limit of the loader's own would not do: a batch is fetched from its process in several messages, and only the
+    The `timeout` of DataLoader would not do: a batch is fetched from its process in several messages, and only the
     first has one.
     """
     late = threading.Event()
 
-    def give_up() -> None:
+    def kill() -> None:
         late.set()
-        for loader in loaders:
-            loader.kill()
+        for worker in workers:
+            worker.kill()
 
-    timer = threading.Timer(config.train.load_seconds, give_up)
+    timer = threading.Timer(config.train.load_seconds, kill)
     timer.daemon = True
     timer.start()
     try:
@@ -173,11 +173,9 @@ def _patience(config: RunConfig, loaders: Sequence[BaseProcess]) -> Iterator[Non
 
 
 def loader_fault(error: Exception) -> SmoothIoUError | None:
-    """Return in words what has become of a loader process; None where the error is about something else."""
-    found = re.search(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) (.+)", str(error))
-    if not found:
-        return None
-    return _ended(found[1].rstrip(". "))
+    """Return the error where a loader process has ended; None for other errors."""
+    match = re.search(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) (.+)", str(error))
+    return _ended(match[1].rstrip(". ")) if match else None
 
 
 def _ended(how: str) -> SmoothIoUError:

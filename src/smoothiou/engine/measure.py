@@ -1,10 +1,9 @@
-"""A detector and a split in, every number about it out."""
+"""All metrics of a detector on a split."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,11 @@ from torch import Tensor, nn
 from smoothiou.data.dataset import DetectionDataset
 from smoothiou.data.export import to_coco
 from smoothiou.data.records import Dataset, Record
-from smoothiou.detectors import detect
 from smoothiou.engine.config import RunConfig
-from smoothiou.engine.detect import ImageOutput, coco_results, own_images, run_detector
-from smoothiou.engine.devices import Place
-from smoothiou.engine.distributed import gathered
-from smoothiou.manifest import version
+from smoothiou.engine.devices import Placement
+from smoothiou.engine.distributed import broadcast_buffers, gather
+from smoothiou.engine.inference import ImageOutput, coco_results, run_detector, shard
+from smoothiou.manifest import signature, version
 from smoothiou.metrics import (
     ImageLocalization,
     engine,
@@ -28,20 +26,19 @@ from smoothiou.metrics import (
     summarize,
 )
 from smoothiou.metrics.refinement import PROBES_PER_BOX
-from smoothiou.progress import LiveLine, clock
-from smoothiou.study.results import signature
+from smoothiou.progress import track
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measurement:
-    """What was measured on one split.
+    """The metrics of one detector on one split.
 
     Args:
         metrics, ap_by_iou, per_class: COCO's numbers, 0 to 1.
-        localization: how tightly boxes fit (`evaluate.localization.summarize`).
+        localization: how tightly boxes fit (`metrics.localization.summarize`).
         images: the per-image records that the paired bootstrap needs.
         predictions: detections in COCO's results format.
-        data: what was measured on.
+        data: the split.
     """
 
     metrics: dict[str, float]
@@ -52,52 +49,41 @@ class Measurement:
     predictions: list[dict[str, Any]]
     data: Dataset
 
-    def facts(self) -> dict[str, Any]:
-        """Return what was measured on."""
-        return facts_of(self.data)
-
     def numbers(self, *, seed: int) -> dict[str, Any]:
-        """Return the part of a result.json that was measured, with its signature."""
+        """Return the measured part of a result.json, with its signature."""
         return {
             "metrics": self.metrics,
             "ap_by_iou": self.ap_by_iou,
             "per_class": self.per_class,
             "localization": self.localization,
-            "signature": signature("AP", engine=engine(), data=self.facts(), seeds=seed, version=version()),
+            "signature": signature("AP", engine=engine(), data=facts_of(self.data), seeds=seed, version=version()),
         }
 
 
 def facts_of(data: Dataset) -> dict[str, Any]:
-    """Return what a result says of the split it was measured on."""
+    """Return the facts about a test split that stand in a result."""
     counts = {"images": len(data.records), "boxes": sum(len(record.boxes) for record in data.records)}
     return {"name": data.name, "split": data.split, "fingerprint": data.fingerprint, **counts}
 
 
 def measure(
-    model: nn.Module, data: Dataset, config: RunConfig, place: Place, *, label: str, quiet: bool, refine: bool = True
-) -> Measurement:
-    """Run a detector once over a split and compute all metrics, in this process alone.
-
-    Args: as in `measure_together`.
-    """
-    measured = measure_together(
-        model, data, config, replace(place, rank=0, world=1), label=label, quiet=quiet, refine=refine
-    )
-    assert measured is not None
-    return measured
-
-
-def measure_together(
-    model: nn.Module, data: Dataset, config: RunConfig, place: Place, *, label: str, quiet: bool, refine: bool = True
+    model: nn.Module,
+    data: Dataset,
+    config: RunConfig,
+    placement: Placement,
+    *,
+    label: str,
+    quiet: bool,
+    refine: bool = True,
 ) -> Measurement | None:
-    """Run a detector once over a split, each process over its share of the images, and compute all metrics of all.
+    """Run a detector once over a split, each process over its shard, and compute all metrics.
 
     Args:
         model: a detector of `build_detector`.
         data: the split.
         config: settings of the run.
-        place: where to compute.
-        label: what is measured, for the progress line.
+        placement: device, precision and rank.
+        label: of the progress line.
         quiet: no progress.
         refine: whether to refine probes, too.
 
@@ -105,64 +91,59 @@ def measure_together(
         The numbers, to the last bit those of one process; None in the processes of rank above 0.
     """
     model.eval()
-    each = PROBES_PER_BOX if refine else 0
-    probes = [probes_of(record, number, data.classes, each) for number, record in enumerate(data.records, 1)]
-    share = {"batch_size": config.eval.batch_size, "rank": place.rank, "world": place.world}
-    own = own_images(len(data.records), **share)
-    outputs: list[ImageOutput] = list(
-        with_progress(
-            run_detector(
-                functools.partial(detect, model),
-                _Images(DetectionDataset(data, cache_mb=0)),
-                probes=[(boxes, labels) for boxes, labels, _ in probes],
-                device=place.device,
-                precision=place.precision,
-                **share,
-            ),
-            total=len(own),
-            label=label,
-            quiet=quiet,
-        )
+    broadcast_buffers(model, placement)
+    per_box = PROBES_PER_BOX if refine else 0
+    probes = [probes_of(record, number, data.classes, per_box) for number, record in enumerate(data.records, 1)]
+    batch_size = config.eval.batch_size
+    indices = shard(len(data.records), batch_size=batch_size, placement=placement)
+    outputs = run_detector(
+        model,
+        _Images(DetectionDataset(data, cache_mb=0)),
+        probes=[(boxes, labels) for boxes, labels, _ in probes],
+        batch_size=batch_size,
+        placement=placement,
     )
-    seen = []
-    for number, output in zip(own, outputs, strict=True):
-        boxes, _, origins = probes[number]
-        image = _localize(number + 1, data.records[number], data.classes, output, boxes, origins)
-        seen.append((number, image, coco_results(output, image_id=number + 1)))
-    everything = gathered(seen, place)
-    if everything is None:
+    shard_results = []
+    for index, output in zip(
+        indices, track(outputs, total=len(indices), label=f"{label}  image", quiet=quiet), strict=True
+    ):
+        boxes, _, origins = probes[index]
+        image = _localize(index + 1, data.records[index], data.classes, output, boxes, origins)
+        shard_results.append((index, image, coco_results(output, image_id=index + 1)))
+    results = gather(shard_results, placement)
+    if results is None:
         return None
-    everything.sort(key=lambda one: one[0])
-    localized = [image for _, image, _ in everything]
-    truth, predictions = to_coco(data), [row for _, _, rows in everything for row in rows]
-    metrics, by_iou, per_class = evaluate_in_full(truth, predictions)
+    results.sort(key=lambda result: result[0])
+    images = [image for _, image, _ in results]
+    predictions = [row for _, _, rows in results for row in rows]
+    metrics, by_iou, per_class = evaluate_in_full(to_coco(data), predictions)
     return Measurement(
         metrics=metrics,
         ap_by_iou=by_iou,
         per_class=per_class,
-        localization=summarize(localized),
-        images=[image.record() for image in localized],
+        localization=summarize(images),
+        images=[image.record() for image in images],
         predictions=predictions,
         data=data,
     )
 
 
 def probes_of(
-    record: Record, number: int, classes: Sequence[str], each: int = PROBES_PER_BOX
+    record: Record, number: int, classes: Sequence[str], per_box: int = PROBES_PER_BOX
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the probes of an image, their labels, and the truth each was jittered from.
+    """Return the probes of an image (P, 4), their labels (P,), and the ground-truth box of each (P, 4).
 
     Args:
         record: the image.
         number: its number in the split, from 1, which decides the draws.
         classes: names; the label of the first is 1.
-        each: probes per truth.
+        per_box: probes per ground-truth box.
     """
-    wanted = [box for box in record.boxes if not box.ignored]
-    truths = np.array([box.xyxy for box in wanted], dtype=np.float64).reshape(-1, 4)
-    boxes = jittered_probes(truths, image_id=number, image_size=(record.width, record.height), per_box=each)
-    labels = np.array([classes.index(box.label) + 1 for box in wanted], dtype=np.int64)
-    return boxes, np.repeat(labels, each), np.repeat(truths, each, axis=0)
+    counted = [box for box in record.boxes if not box.ignored]
+    gt_boxes = np.array([box.xyxy for box in counted], dtype=np.float64).reshape(-1, 4)
+    boxes = jittered_probes(gt_boxes, image_id=number, image_size=(record.width, record.height), per_box=per_box)
+    labels = np.array([classes.index(box.label) + 1 for box in counted], dtype=np.int64)
+    return boxes, np.repeat(labels, per_box), np.repeat(gt_boxes, per_box, axis=0)
 
 
 def _localize(
@@ -200,13 +181,3 @@ class _Images(Sequence[Tensor]):
 
     def __getitem__(self, index: int) -> Tensor:  # type: ignore[override]
         return self.images[index][0]
-
-
-def with_progress(items: Iterator[Any], *, total: int, label: str, quiet: bool, noun: str = "image") -> Iterator[Any]:
-    """Give the items, and a live line with ETA that counts them."""
-    with LiveLine(quiet=quiet) as line:
-        for done, item in enumerate(items, 1):
-            if line.is_due(forced=line.live and done == total):
-                left = clock(line.spent / done * (total - done))
-                line.show(f"{label}  {noun} {done}/{total}  ETA {left}", share=done / total)
-            yield item

@@ -1,4 +1,4 @@
-"""The three splits of a run, and what a plan remembers about them. No torch."""
+"""The splits of a run, opened as its settings say, and the facts about them that a plan records. No torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from smoothiou.files import Limits, allowing
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """What is learnt from, watched during training (perhaps nothing), and reported on."""
+    """The training split, the one evaluated during training (if any), and the one that results are of."""
 
     train: Dataset
     val: Dataset | None
@@ -26,7 +26,7 @@ class Splits:
 def open_splits(config: DataConfig) -> Splits:
     """Read the splits that the settings name, or that the data offers.
 
-    Photos that are learnt from and measured on too are faults of the split that is measured on.
+    Photos of the training split that are in another too are faults of that other split.
 
     Raises:
         DataError: see `load_dataset`; or the splits have different classes.
@@ -36,19 +36,19 @@ def open_splits(config: DataConfig) -> Splits:
         raise ConfigError("data.path is empty.", hint="Name a folder, or `shapes` for the synthetic data set.")
     format_ = None if config.format == "auto" else config.format
     named = {"train": config.train, "val": config.val, "test": config.test}
-    with allowing(allowed(config)):
+    with allowing(file_limits(config)):
         train, val, test = choose_splits(config.path, format=format_, **named)
-    learnt, *others = (open_split(config, split) for split in (train, test, val) if split)
+    train_data, *others = (open_split(config, split) for split in (train, test, val) if split)
     for other in others:
-        check_classes(learnt.classes, other.classes, f"{train} and {other.split}")
-    measured, *watched = (warn(learnt, other) for other in others)
-    return Splits(learnt, watched[0] if watched else None, measured)
+        check_classes(train_data.classes, other.classes, f"{train} and {other.split}")
+    test_data, *val_data = (warn(train_data, other) for other in others)
+    return Splits(train_data, val_data[0] if val_data else None, test_data)
 
 
 def open_test(config: DataConfig) -> Dataset:
-    """Read the split to measure on, which may be all that a data set has."""
+    """Read the test split, or the only split of a data set."""
     format_ = None if config.format == "auto" else config.format
-    with allowing(allowed(config)):
+    with allowing(file_limits(config)):
         known = list_splits(config.path, format=format_)
         chosen = known[0] if known else ""
         if config.test or len(known) != 1:
@@ -74,14 +74,14 @@ def open_split(config: DataConfig, split: str) -> Dataset:
     )
 
 
-def allowed(config: DataConfig) -> Limits:
-    """Return what the settings allow of files."""
+def file_limits(config: DataConfig) -> Limits:
+    """Return the limits on image files that the settings allow."""
     return Limits(pixels=config.max_pixels, links=config.follow_links)
 
 
 def describe_data(splits: Splits) -> dict[str, Any]:
     """Return name, counts, fingerprint, notes and the first faults of each split."""
-    return {name: describe_split(data) for name, data in _named(splits)}
+    return {name: describe_split(getattr(splits, name)) for name in ("train", "val", "test")}
 
 
 def describe_split(data: Dataset | None) -> dict[str, Any] | None:
@@ -99,7 +99,3 @@ def describe_split(data: Dataset | None) -> dict[str, Any] | None:
             {"kind": f.kind, "where": f.where, "message": f.message, "drops": f.drops} for f in data.faults[:20]
         ],
     }
-
-
-def _named(splits: Splits) -> list[tuple[str, Dataset | None]]:
-    return [("train", splits.train), ("val", splits.val), ("test", splits.test)]

@@ -33,8 +33,8 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimi
 def learning_rate(config: OptimConfig, *, step: int, steps: int) -> float:
     """Return the rate of a step (counted from 0).
 
-    one-cycle: a linear rise over the first `warmup` share, then half a cosine down to 0. step: divided by 10 every
-    `step_every` steps (paper, section 4). constant: as written.
+    warmup-cosine: a linear rise over the first `warmup` share, then half a cosine down to 0. step: divided by 10 every
+    `step_every` steps (paper, section 4). constant: `lr`.
     """
     if config.schedule == "constant":
         return config.lr

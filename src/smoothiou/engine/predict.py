@@ -1,8 +1,7 @@
-"""Boxes and pictures for images that have no truth."""
+"""Detections in images without annotations, and pictures of them."""
 
 from __future__ import annotations
 
-import functools
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,10 +12,9 @@ import torch
 from PIL import Image, ImageDraw
 
 from smoothiou.data.images import SUFFIXES, read_image
-from smoothiou.detectors import detect
-from smoothiou.engine.detect import run_detector
 from smoothiou.engine.evaluate import OpenedRun, open_run
-from smoothiou.engine.open_data import allowed
+from smoothiou.engine.inference import run_detector
+from smoothiou.engine.open_data import file_limits
 from smoothiou.errors import DataError
 from smoothiou.files import allowing, write_bytes
 
@@ -54,29 +52,28 @@ def predict_images(
     """
     opened = open_run(Path(folder), checkpoint=checkpoint, device=device)
     paths = _files(images)
-    found = []
+    results = []
     for number, path in enumerate(paths, 1):
-        with allowing(allowed(opened.config.data)):
+        with allowing(file_limits(opened.config.data)):
             picture = read_image(path)
         boxes = _boxes(opened, picture, score)
         # Two images of one name from two folders must not overwrite each other, and no picture the photograph itself.
         target = Path(out) / (f"{path.stem}-boxes.png" if len(paths) == 1 else f"{number:04d}-{path.stem}-boxes.png")
         write_bytes(target, _drawn(picture, boxes, opened.classes))
-        found.append({"image": str(path), "picture": str(target), "boxes": boxes})
+        results.append({"image": str(path), "picture": str(target), "boxes": boxes})
         if progress:
             progress(number, len(paths))
-    return {"images": found}
+    return {"images": results}
 
 
 def _boxes(opened: OpenedRun, picture: Image.Image, score: float) -> list[dict[str, Any]]:
-    """Return what is found in one image, best first."""
+    """Return the detections of one image, best first."""
     outputs = run_detector(
-        functools.partial(detect, opened.model),
+        opened.model,
         [torch.from_numpy(np.array(picture)).permute(2, 0, 1)],
         probes=[(np.zeros((0, 4)), np.zeros(0, dtype=np.int64))],
         batch_size=1,
-        device=opened.place.device,
-        precision=opened.place.precision,
+        placement=opened.placement,
     )
     output = next(outputs)
     rows = zip(output.boxes.tolist(), output.labels.tolist(), output.scores.tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, what may be deleted in it, and that one process at a time works there."""
+"""The folder of a run: which run it holds, what may be deleted in it, and a lock for the process at work."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any
 
 import tomli_w
 
-from smoothiou.engine.config import RunConfig
-from smoothiou.engine.identity import UNSAID
+from smoothiou.engine.config import RunConfig, upgrade
+from smoothiou.engine.identity import LATER_DEFAULTS
 from smoothiou.errors import ConfigError
 from smoothiou.files import LOCK, PART, lock_folder, read_json, write_text
 from smoothiou.manifest import refuse_other_plan
 
-# What lies in a cell's folder before its run begins.
+# A cell's folder may hold these before its run begins.
 BEFORE = {"config.toml", "log.txt", "error.txt", LOCK}
-# What a run writes, in the order in which it is deleted: finished no longer, and to the last still a run.
+# Files of a run in the order in which they are deleted: first it is no longer finished, last it is no longer a run.
 WRITTEN = (
     "done", "result.json", "predictions.json", "localization.json", "metrics.csv", "last.ckpt", "previous.ckpt",
     "best.ckpt", "error.txt", "manifest.json",
 )  # fmt: skip
 
 
-def claim_folder(folder: Path) -> AbstractContextManager[None]:
-    """Keep other processes out of a run folder while a run works in it (see `lock_folder`)."""
+def lock_run_folder(folder: Path) -> AbstractContextManager[None]:
+    """Keep other processes out of a run folder while a run works in it."""
     return lock_folder(folder, doing="is training here")
 
 
@@ -37,19 +37,20 @@ def prepare_folder(
     Args:
         folder: of the run.
         config: its settings.
-        identity: what makes the run this run (`study.identity`).
+        identity: of the run (see identity.py).
         overwrite: delete the run that lies here (its own files, nothing else) and start anew.
 
     Raises:
         ConfigError: the folder holds another run, with the differing settings named, or other files.
     """
-    found = read_json(folder / "manifest.json") if (folder / "manifest.json").is_file() else {}
-    if isinstance(found, dict) and "identity" in found:
+    manifest = read_json(folder / "manifest.json") if (folder / "manifest.json").is_file() else {}
+    if isinstance(manifest, dict) and "identity" in manifest:
         if overwrite:
             for name in [*(path.name for path in folder.glob("*.ckpt.damaged*")), *WRITTEN]:
                 (folder / name).unlink(missing_ok=True)
         else:
-            refuse_other_plan(folder, {**UNSAID, **found["identity"]}, {**UNSAID, **identity}, what="run")
+            stored = {**LATER_DEFAULTS, **upgrade(manifest["identity"])}
+            refuse_other_plan(folder, stored, {**LATER_DEFAULTS, **identity}, what="run")
             if (folder / "done").is_file():
                 return read_json(folder / "result.json")
     elif folder.is_dir() and any(path.name not in BEFORE and path.suffix != PART for path in folder.iterdir()):

@@ -1,8 +1,7 @@
 """Randomness as a pure function of (seed, step), so that losses are paired and a resumed run is the same run.
 
 Initial weights come from the seed; the order of the data and the flips from (seed, epoch, position); everything random
-inside a step, such as the sampling of anchors, from (seed, step): processes that share a batch draw the same, each for
-the whole batch. Nothing depends on what was drawn before, so
+inside a step, such as the sampling of anchors, from (seed, step, rank). Nothing depends on what was drawn before, so
 two losses meet the same draws at the same step however their proposals have diverged, and a run that continues at step
 400 needs no saved generator state.
 """
@@ -21,24 +20,21 @@ import torch
 _WEIGHTS, _ORDER, _FLIP, _STEP = range(4)
 
 
-def _mix(*words: int) -> int:
-    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
 def seed_weights(seed: int) -> None:
     """Set every generator before the model is built."""
-    mixed = _mix(_WEIGHTS, seed)
-    random.seed(mixed)
-    np.random.seed(mixed % 2**32)
-    torch.manual_seed(mixed)
+    _seed_all(_WEIGHTS, seed)
 
 
-def seed_step(seed: int, step: int) -> None:
-    """Set every generator for what is random inside one step.
+def seed_step(seed: int, step: int, *, rank: int = 0) -> None:
+    """Set every generator for what is random inside one step of one process.
 
     The detectors draw from torch's alone; a loss of one's own may draw from the others.
     """
-    mixed = _mix(_STEP, seed, step, 0)
+    _seed_all(_STEP, seed, step, rank)
+
+
+def _seed_all(*numbers: int) -> None:
+    mixed = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
     random.seed(mixed)
     np.random.seed(mixed % 2**32)
     torch.manual_seed(mixed)
@@ -64,7 +60,7 @@ class Batches:
         seed: of the run.
         flip: probability of a horizontal flip.
         start, steps: first step and number of steps of the whole run.
-        rank, world: this process and the number of processes; each takes every `world`-th example of a batch.
+        rank, world_size: each process takes every `world_size`-th example of a batch.
     """
 
     images: int
@@ -74,19 +70,19 @@ class Batches:
     start: int
     steps: int
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
 
     def draw(self, position: int) -> Draw:
         """Return the example at a position of the endless walk."""
-        epoch, place = divmod(position, self.images)
-        index = int(_permutation(self.seed, epoch, self.images)[place])
+        epoch, offset = divmod(position, self.images)
+        index = int(_permutation(self.seed, epoch, self.images)[offset])
         flip = np.random.default_rng((_FLIP, self.seed, epoch, index)).random() < self.flip
         return Draw(index, bool(flip))
 
     def batch(self, step: int) -> list[Draw]:
-        """Return this process's share of the batch of a step (steps count from 0)."""
+        """Return this process's shard of the batch of a step (steps count from 0)."""
         first = step * self.batch_size
-        return [self.draw(position) for position in range(first + self.rank, first + self.batch_size, self.world)]
+        return [self.draw(position) for position in range(first + self.rank, first + self.batch_size, self.world_size)]
 
     def __iter__(self) -> Iterator[list[Draw]]:
         """Give the batches of all steps that are left."""

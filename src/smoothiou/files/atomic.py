@@ -69,7 +69,7 @@ def _keep(path: Path, keep: Path, *, link: str) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have the system write a folder's list of names, without which a power cut could undo a rename."""
+    """Bring a folder's list of names to the disk, without which a power cut could undo a rename."""
     with suppress(OSError):  # some network file systems do this by themselves and know no such request
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -79,14 +79,14 @@ def _sync_folder(folder: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the unfinished files that killed processes have left in a folder; those of living ones stay."""
+    """Remove the unfinished files that killed processes have left in a folder; those of running ones stay."""
     for path in folder.glob(f".*{PART}"):
-        found = re.search(r"\.(\d+)\.[^.]+(\.kept)?\.part$", path.name)
-        if found and (int(found[1]) == os.getpid() or not _lives(int(found[1]))):
+        match = re.search(r"\.(\d+)\.[^.]+(\.kept)?\.part$", path.name)
+        if match and (int(match[1]) == os.getpid() or not _is_running(int(match[1]))):
             path.unlink(missing_ok=True)
 
 
-def _lives(process: int) -> bool:
+def _is_running(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -103,7 +103,7 @@ def unwritable(path: str | Path, error: OSError) -> SmoothIoUError:
     """Turn a failed write into one sentence with a way out: room on the disk where it is short, else another place.
 
     Args:
-        path: what was to be written, as its user knows it; what stands there already is as it was.
+        path: of the file, as its user knows it; what it held before is untouched.
         error: of the system.
     """
     path, reason = Path(path), error.strerror or str(error)

@@ -1,7 +1,7 @@
-"""Files that others made: which are opened, how much of them is read, and how their words are shown. No torch.
+"""Limits on strangers' files: which are opened, how much of them is read, and how their text is printed. No torch.
 
 Annotations, recipes and checkpoints come from strangers. So a reader opens regular files only (a named pipe would
-wait for ever), stops at a stated size, and never lets a text of theirs steer a terminal.
+wait for ever), stops at a stated size, and never lets their text steer a terminal.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from smoothiou.errors import DataError
 MAX_PIXELS = 2**26
 """Pixels of an image, 8192 x 8192, unless the settings allow more: decoded and converted, 0.7 GB at most."""
 MOST_PIXELS = 178_956_970
-"""What settings may allow; Pillow refuses more."""
+"""Largest image that settings may allow; Pillow refuses more."""
 MAX_NAME = 255
-"""Signs of the name of a class, and bytes of the name of a file, which is what file systems allow."""
+"""Characters of the name of a class, and bytes of the name of a file, which is what file systems allow."""
 MAX_RATIO = 100
 """How many times its own size a packed file may hold. Annotations pack 5 to 20 times; a bomb, up to 1000 times."""
 FREE = 2**24
 """Bytes that may be unpacked whatever the ratio: a file of blanks is no attack while it is small."""
 
-# What a terminal or a page takes for a command: control signs, line ends, turns of the direction of writing, and
-# halves of a sign, which no encoding can write.
+# What a terminal or a page takes for a command: control characters, line ends, changes of the writing direction, and
+# halves of a surrogate pair, which no encoding can write.
 _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 # How a pickle names `bytearray`, which torch's own safe reader calls with any number; its module has two names.
 _EMPTY_BYTES = b"\nbytearray\n"
@@ -46,7 +46,7 @@ _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 3, 120, 120
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the user allows beyond the usual.
+    """Limits that the user may widen.
 
     Args:
         pixels: most pixels of an image.
@@ -61,13 +61,13 @@ _LIMITS: ContextVar[Limits] = ContextVar("limits", default=Limits())  # noqa: B0
 
 
 def limits() -> Limits:
-    """Return what is allowed here and now."""
+    """Return the limits in force."""
     return _LIMITS.get()
 
 
 @contextmanager
 def allowing(allowed: Limits) -> Iterator[None]:
-    """Read with other limits than the usual ones."""
+    """Put other limits in force for a while."""
     token = _LIMITS.set(allowed)
     try:
         yield
@@ -79,20 +79,20 @@ def allowing(allowed: Limits) -> Iterator[None]:
 
 
 def require_regular(path: str | Path) -> os.stat_result:
-    """Return what the system tells of a regular file, or of one behind a link.
+    """Return the `stat` of a regular file, or of one behind a link.
 
     Raises:
         OSError: it is missing, a folder, a pipe, a device, or has a name that no file can have.
     """
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except ValueError as error:  # a zero byte in the name
         raise OSError(errno.EINVAL, str(error), str(path)) from None
-    if stat.S_ISDIR(found.st_mode):
+    if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "it is a pipe, a socket or a device, and no file", str(path))
-    return found
+    return status
 
 
 def open_regular(path: str | Path) -> BinaryIO:
@@ -124,7 +124,7 @@ def read_bytes(path: str | Path, *, most: int) -> bytes:
 
 
 def unpack(packed: bytes, path: str | Path, *, most: int) -> bytes:
-    """Return what a gzipped text holds, unpacking no more than is allowed.
+    """Return the content of a gzipped text, unpacking no more than is allowed.
 
     Args:
         packed: content of the file.
@@ -152,7 +152,7 @@ def unpack(packed: bytes, path: str | Path, *, most: int) -> bytes:
 
 
 def refuse_bomb(path: str | Path) -> None:
-    """Stop before a checkpoint that would take more memory than it is long; torch stores numbers as they are.
+    """Refuse a checkpoint that would take more memory than its size; torch stores numbers as they are.
 
     Raises:
         OSError: see `require_regular`; or it is a zip file whose members hold more bytes than the file, or whose list
@@ -162,15 +162,15 @@ def refuse_bomb(path: str | Path) -> None:
     with open(path, "rb") as file:
         if size and file.read(2) != b"PK":
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                found = content.find(_EMPTY_BYTES)
+                position = content.find(_EMPTY_BYTES)
         else:
-            found = _pickles(path, size).find(_EMPTY_BYTES) if size else -1
-    if found >= 0:
+            position = _pickles(path, size).find(_EMPTY_BYTES) if size else -1
+    if position >= 0:
         raise OSError(errno.EINVAL, "it asks for a number of empty bytes, as no checkpoint does", str(path))
 
 
 def _pickles(path: str | Path, size: int) -> bytes:
-    """Return what a zip file says of its tensors."""
+    """Return the pickles of a zip file, which describe its tensors."""
     try:
         with zipfile.ZipFile(path) as archive:
             total = sum(member.file_size for member in archive.infolist())
@@ -183,8 +183,8 @@ def _pickles(path: str | Path, size: int) -> bytes:
     except OSError:
         raise
     except zipfile.BadZipFile as error:
-        told = "a part does not match its checksum" if "CRC-32" in str(error) else "it is cut off"
-        raise OSError(errno.EINVAL, f"{told}: {error}", str(path)) from None
+        reason = "a part does not match its checksum" if "CRC-32" in str(error) else "it is cut off"
+        raise OSError(errno.EINVAL, f"{reason}: {error}", str(path)) from None
     except Exception as error:  # zipfile raises whatever its parsing meets
         raise OSError(errno.EINVAL, f"it is cut off, or no file of PyTorch's: {error}", str(path)) from None
 
@@ -234,14 +234,14 @@ def refuse_links_out(path: Path, *, root: Path, where: str) -> Path:
 
 
 def leads_out(path: Path, where: str) -> DataError:
-    """Return what is said of a link that leads out of its data folder."""
+    """Return the error about a link that leads out of its data folder."""
     return DataError(
         f"{where}: {path} is a link that leads out of the data folder, to {os.path.realpath(path)}.",
         hint="Put the files themselves into the data folder, or allow it with --data.follow_links true.",
     )
 
 
-# ---- words
+# ---- text
 
 
 def printable(text: str) -> bool:
@@ -250,13 +250,13 @@ def printable(text: str) -> bool:
 
 
 def visible(text: str, *, keep: str = "") -> str:
-    r"""Return a text with what would steer a terminal spelt out: the escape sign becomes `\x1b`.
+    r"""Return a text with control characters spelt out: the escape character becomes `\x1b`.
 
     Args:
         text: of anyone.
-        keep: signs that stay as they are ("\n").
+        keep: characters that stay as they are ("\n").
     """
-    return _HIDDEN.sub(lambda found: found[0] if found[0] in keep else found[0].encode("unicode_escape").decode(), text)
+    return _HIDDEN.sub(lambda match: match[0] if match[0] in keep else match[0].encode("unicode_escape").decode(), text)
 
 
 def short(value: Any) -> str:
@@ -273,15 +273,16 @@ def check_word(text: str, *, what: str, where: str) -> str:
         where: the annotation, for messages.
 
     Raises:
-        DataError: it holds control signs or line ends, or is longer than `MAX_NAME`.
+        DataError: it holds control characters or line ends, or is longer than `MAX_NAME`.
     """
     if _HIDDEN.search(text):
         raise DataError(
-            f"{where}: the name of the {what} holds signs that steer a terminal, or a line end: {short(text)}.",
+            f"{where}: the name of the {what} holds control characters or a line end: {short(text)}.",
             hint="Write it in letters.",
         )
     if len(text) > MAX_NAME:
         raise DataError(
-            f"{where}: the name of the {what} has {len(text):,} signs, and at most {MAX_NAME} are read: {short(text)}."
+            f"{where}: the name of the {what} has {len(text):,} characters, and at most {MAX_NAME} are read: "
+            f"{short(text)}."
         )
     return text

@@ -32,7 +32,7 @@ from smoothiou.data.dataset import DetectionDataset
 from smoothiou.detectors.box_loss import StageLoss
 from smoothiou.engine.build import build
 from smoothiou.engine.config import RunConfig
-from smoothiou.engine.devices import Place, choose_place
+from smoothiou.engine.devices import Placement, choose_placement
 from smoothiou.engine.evaluate import open_run
 from smoothiou.engine.loading import draw_batches
 from smoothiou.engine.open_data import Splits, describe_split, open_splits
@@ -97,7 +97,7 @@ def propose_weights(
     named = list(dict.fromkeys([reference, *losses]))
     config = config.replace({"loss.name": reference, "train.seed": seed, "train.eval_every": 0})
     splits = splits or open_splits(config.data)
-    place = choose_place(config.train.device, config.train.precision)
+    place = choose_placement(config.train.device, config.train.precision)
     images = DetectionDataset(splits.train, cache_mb=config.train.cache_mb)
     moments: list[dict[str, Any]] = []
     found: dict[str, dict[str, dict[str, Any]]] = {}
@@ -171,7 +171,7 @@ def rounded(weight: float) -> float:
     return float(f"{weight:.{DIGITS}g}")
 
 
-def _warm_up(model: nn.Module, config: RunConfig, splits: Splits, place: Place, steps: int, *, quiet: bool) -> None:
+def _warm_up(model: nn.Module, config: RunConfig, splits: Splits, place: Placement, steps: int, *, quiet: bool) -> None:
     """Take the first steps of a training with the reference; its files are thrown away."""
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -180,7 +180,7 @@ def _warm_up(model: nn.Module, config: RunConfig, splits: Splits, place: Place, 
             raise KeyboardInterrupt from None
 
 
-def _measured(loss: str, taken: Sequence[Positives], place: Place) -> list[Tensor]:
+def _measured(loss: str, taken: Sequence[Positives], place: Placement) -> list[Tensor]:
     """Return the pulls of a loss on each batch; every stage has a loss of its own, as in a detector."""
     name, options = parse_loss(loss)
     module = load_loss(name, **options)

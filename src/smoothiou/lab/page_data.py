@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from smoothiou.lab.team import Team
 from smoothiou.loss_spec import parse_loss
 from smoothiou.losses import load_loss
 from smoothiou.losses.catalogue import CATALOGUE
-from smoothiou.progress import LiveLine, clock
+from smoothiou.progress import Progress
 
 DEFAULT = ("iou", "giou", "diou", "ciou", "smooth-iou", "huber")
 STEPS = 200
@@ -137,35 +136,23 @@ def _run(jobs: Sequence[_Job], *, quiet: bool) -> list[Kept]:
     return results
 
 
-class _Progress(LiveLine):
-    """A live line over all jobs; each that is done leaves one."""
+class _Progress(Progress):
+    """A progress line over all steps; each job that is done leaves one."""
 
     def __init__(self, jobs: Sequence[_Job], *, quiet: bool) -> None:
-        super().__init__(quiet=quiet)
-        self.left = sum(job.steps for job in jobs)
-        self.total, self.finished = len(jobs), 0
-        self.steps, self.seconds = 0, 0.0
+        super().__init__("", total=sum(job.steps for job in jobs), quiet=quiet)
+        self.jobs, self.finished, self.steps = len(jobs), 0, 0
 
     def told(self, job: _Job) -> Told:
-        began, before = time.monotonic(), self.steps
+        label, before = f"[{self.finished + 1}/{self.jobs}] {job.name}  step", self.steps
 
         def tell(number: int, error: float, mean_iou: float) -> None:
             self.steps = before + number
-            if not self.is_due():
-                return
-            spent = self.seconds + time.monotonic() - began
-            ahead = spent / max(self.steps, 1) * max(self.left - number, 0)
-            self.show(
-                f"[{self.finished + 1}/{self.total}] {job.name}  step {number}/{job.steps}"
-                f"  error {error:.3f}  IoU {mean_iou:.3f}  ETA {clock(ahead)}"
-            )
+            self.update(self.steps, text=f"error {error:.3f}  IoU {mean_iou:.3f}", label=label)
 
         return tell
 
     def done(self, job: _Job, kept: Kept) -> None:
         self.finished += 1
-        self.left -= job.steps
-        if kept.fresh:
-            self.seconds += kept.result["seconds"]
         how = f"{kept.result['seconds']:.1f} s" if kept.fresh else "computed before"
-        self.keep(f"[{self.finished}/{self.total}] {job.name}: {how}")
+        self.print(f"[{self.finished}/{self.jobs}] {job.name}: {how}")

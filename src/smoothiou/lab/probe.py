@@ -14,16 +14,17 @@ from torch import nn
 from smoothiou.data.dataset import DetectionDataset
 from smoothiou.data.records import Dataset
 from smoothiou.detectors import refine
-from smoothiou.engine.config import RunConfig, build_config
-from smoothiou.engine.devices import Place
+from smoothiou.engine.config import RunConfig, read_run_config
+from smoothiou.engine.devices import Placement
 from smoothiou.engine.evaluate import OpenedRun, open_run
-from smoothiou.engine.measure import facts_of, probes_of, with_progress
+from smoothiou.engine.measure import facts_of, probes_of
 from smoothiou.engine.open_data import open_split, open_test
 from smoothiou.errors import CheckpointError, ConfigError, DataError
 from smoothiou.files import finite, read_json
 from smoothiou.manifest import SCHEMA_VERSION, manifest
 from smoothiou.metrics.overlap import aligned_iou
 from smoothiou.metrics.refinement import DEFINITION
+from smoothiou.progress import track
 from smoothiou.study.cells import cell_folder, cell_state
 from smoothiou.study.plan import read_plan
 from smoothiou.study.probes import Images, compare_probes
@@ -110,7 +111,7 @@ def probe_runs(
 
 
 def probe(
-    model: nn.Module, data: Dataset, config: RunConfig, place: Place, *, label: str, quiet: bool = False
+    model: nn.Module, data: Dataset, config: RunConfig, place: Placement, *, label: str, quiet: bool = False
 ) -> Images:
     """Return the IoU of every probe of a split before and after a detector's second stage.
 
@@ -122,11 +123,13 @@ def probe(
         label: what is measured, for the progress line.
         quiet: no progress.
     """
-    each = with_progress(_probed_images(model, data, config, place), total=len(data.records), label=label, quiet=quiet)
+    each = track(
+        _probed_images(model, data, config, place), total=len(data.records), label=f"{label}  image", quiet=quiet
+    )
     return list(each)
 
 
-def _probed_images(model: nn.Module, data: Dataset, config: RunConfig, place: Place) -> Iterator[dict[str, Any]]:
+def _probed_images(model: nn.Module, data: Dataset, config: RunConfig, place: Placement) -> Iterator[dict[str, Any]]:
     images, size = DetectionDataset(data, cache_mb=0), config.eval.batch_size
     for start in range(0, len(images), size):
         numbers = range(start, min(start + size, len(images)))
@@ -198,7 +201,7 @@ def _probed(
             f"{folder}: no run and no study (no config.toml, no plan.json there).",
             hint="Name a folder that `smoothiou train` or `smoothiou compare` has written.",
         )
-    config = build_config(str(folder / "config.toml"), {})
+    config = read_run_config(folder)
     images = None if fresh or split or checkpoint != "last" else read_probes(folder)
     if images is not None:
         data = read_json(folder / "result.json")["data"]["test"]
@@ -207,7 +210,7 @@ def _probed(
     test = open_split(opened.config.data, split) if split else open_test(opened.config.data)
     require_classes(folder, opened, test)
     require_boxes(test)
-    images = probe(opened.model, test, opened.config, opened.place, label=folder.name, quiet=quiet)
+    images = probe(opened.model, test, opened.config, opened.placement, label=folder.name, quiet=quiet)
     return Probed(folder=folder, loss=config.loss.name, seed=config.train.seed, data=facts_of(test), images=images)
 
 

@@ -24,7 +24,7 @@ from smoothiou.detectors.box_loss import StageLoss, try_loss
 from smoothiou.engine.evaluate import OpenedRun, open_run
 from smoothiou.engine.measure import facts_of
 from smoothiou.engine.open_data import Splits, open_splits
-from smoothiou.engine.run_folder import claim_folder
+from smoothiou.engine.run_folder import lock_run_folder
 from smoothiou.errors import ConfigError, DivergedError, InterruptedRun
 from smoothiou.files import file_digest, finite, read_json, write_json
 from smoothiou.lab.crops import Crops, test_crops, training_crops
@@ -34,7 +34,7 @@ from smoothiou.loss_spec import parse_loss
 from smoothiou.losses import load_loss
 from smoothiou.manifest import SCHEMA_VERSION, manifest, refuse_other_plan
 from smoothiou.metrics.refinement import DEFINITION
-from smoothiou.progress import LiveLine, clock
+from smoothiou.progress import Progress, duration
 from smoothiou.study.plan import cell_ids
 from smoothiou.study.probes import compare_probes
 
@@ -119,14 +119,14 @@ def refit(
         require_boxes(data)
     identity = {
         "checkpoint": file_digest(folder / f"{checkpoint}.ckpt"),
-        "precision": opened.place.precision,
+        "precision": opened.placement.precision,
         "data.train.fingerprint": splits.train.fingerprint,
         "data.test.fingerprint": splits.test.fingerprint,
         "schema_version": SCHEMA_VERSION,
         **asdict(settings),
         "probe": DEFINITION,
     }
-    with claim_folder(out):
+    with lock_run_folder(out):
         _prepare(out, identity, overwrite=overwrite)
         stored = read_json(out / "refit.json") if (out / "refit.json").is_file() else {}
         asked = [(loss, seed) for seed in seeds for loss in losses]
@@ -159,20 +159,21 @@ def _train(
     facts = {
         "train_boxes": len(crops), "train_images": crops.images, "test_boxes": len(test), "test_images": test.images,
         "crops_mb": crops.megabytes + test.megabytes, "crops_seconds": time.monotonic() - began,
-        "detector": opened.config.model.name, "device": str(opened.place.device), "precision": opened.place.precision,
+        "detector": opened.config.model.name, "device": str(opened.placement.device),
+        "precision": opened.placement.precision,
         "threads": torch.get_num_threads(), "run_loss": opened.config.loss.name, "run_step": opened.step,
     }  # fmt: skip
     if not quiet:
         print(
             f"{facts['train_boxes']} crops to learn from ({facts['train_images']} images), {facts['test_boxes']} to "
-            f"test on ({facts['test_images']}): {facts['crops_mb']:.0f} MB in {clock(facts['crops_seconds'])}",
+            f"test on ({facts['test_images']}): {facts['crops_mb']:.0f} MB in {duration(facts['crops_seconds'])}",
             file=sys.stderr,
         )
     model: Any = opened.model
     heads = model.roi_heads
     if settings.depth == "last":
-        crops, test = (hidden_crops(some, heads.box_head, opened.place) for some in (crops, test))
-    regressor = Regressor(heads, depth=settings.depth).to(opened.place.device)
+        crops, test = (hidden_crops(some, heads.box_head, opened.placement) for some in (crops, test))
+    regressor = Regressor(heads, depth=settings.depth).to(opened.placement.device)
     place = 0
     try:
         with _Progress(len(todo), settings.steps, quiet=quiet) as progress:
@@ -201,15 +202,15 @@ def _cell(
     content = {"schema_version": SCHEMA_VERSION, "loss": loss, "seed": seed}
     stage = StageLoss(loss=_load(loss), name=loss)
     if isinstance(stage.loss, nn.Module):
-        stage.loss.to(opened.place.device)
+        stage.loss.to(opened.placement.device)
     try:
         curve = learn(
             regressor, crops, test, stage, seed=seed, steps=settings.steps, batch=settings.batch, rate=settings.rate,
-            place=opened.place, tell=tell,
+            place=opened.placement, tell=tell,
         )  # fmt: skip
     except DivergedError as error:
         return {**content, "error": str(error)}
-    after = refined_boxes(regressor, test, place=opened.place).double().cpu().numpy()
+    after = refined_boxes(regressor, test, place=opened.placement).double().cpu().numpy()
     before, truths = (boxes.double().cpu().numpy() for boxes in (test.proposals, test.truths))
     numbers = test.numbers.cpu().numpy()
     images = [
@@ -274,22 +275,18 @@ def _done(path: Path, seed: int) -> bool:
     return file.is_file() and "images" in read_json(file)
 
 
-class _Progress(LiveLine):
-    """A live line over all trainings; in a log, a line for each that is done."""
+class _Progress(Progress):
+    """A progress line over the steps of all trainings; in a log, a line for each that is done."""
 
     def __init__(self, cells: int, steps: int, *, quiet: bool) -> None:
-        super().__init__(seconds=math.inf, quiet=quiet)
+        super().__init__("", total=cells * steps, seconds=math.inf, quiet=quiet)
         self.cells, self.steps = cells, steps
 
     def of_cell(self, place: int, loss: str, seed: int) -> Callable[[int, float], object]:
         """Return what a training tells its step and mean IoU."""
+        label = f"[{place + 1}/{self.cells}] {loss} seed {seed}  step"
 
         def tell(step: int, iou: float) -> None:
-            if not self.is_due(forced=step == self.steps):
-                return
-            share = (place + step / self.steps) / self.cells
-            eta = f"  ETA {clock(self.spent * (1 - share) / share)}" if share else ""
-            text = f"[{place + 1}/{self.cells}] {loss} seed {seed}  step {step}/{self.steps}  IoU {iou:.4f}{eta}"
-            self.show(text, share=share)
+            self.update(place * self.steps + step, text=f"IoU {iou:.4f}", label=label, force=step == self.steps)
 
         return tell

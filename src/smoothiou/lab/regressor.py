@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from smoothiou.boxes import aligned_iou, deltas_iou, encode_boxes
 from smoothiou.detectors.box_loss import StageLoss
 from smoothiou.engine.config import OptimConfig
-from smoothiou.engine.devices import Place
+from smoothiou.engine.devices import Placement
 from smoothiou.engine.optim import learning_rate, set_learning_rate
 from smoothiou.engine.seeding import seed_weights
 from smoothiou.errors import ConfigError, DivergedError
@@ -73,7 +73,7 @@ class Regressor(nn.Module):
         return deltas[torch.arange(len(labels), device=labels.device), labels]
 
 
-def hidden_crops(crops: Crops, head: nn.Module, place: Place) -> Crops:
+def hidden_crops(crops: Crops, head: nn.Module, place: Placement) -> Crops:
     """Return the crops as a trained box head sees them, for a regressor of depth "last"."""
     with torch.no_grad(), _autocast(place):
         parts = [head(_as_input(part, place)) for part in crops.features.split(CHUNK)]
@@ -90,7 +90,7 @@ def learn(
     steps: int,
     batch: int,
     rate: float,
-    place: Place,
+    place: Placement,
     tell: Callable[[int, float], object],
 ) -> list[dict[str, float]]:
     """Train a regressor from random weights to its end, and return its curve.
@@ -166,7 +166,7 @@ def _batches(boxes: int, *, batch: int, seed: int) -> Iterator[Tensor]:
 
 
 @torch.no_grad()
-def refined_boxes(regressor: Regressor, crops: Crops, *, place: Place) -> Tensor:
+def refined_boxes(regressor: Regressor, crops: Crops, *, place: Placement) -> Tensor:
     """Return the boxes (N, 4) that a regressor makes of the proposals, clipped, in pixels of the resized image."""
     regressor.eval()
     with _autocast(place):
@@ -180,15 +180,15 @@ def refined_boxes(regressor: Regressor, crops: Crops, *, place: Place) -> Tensor
     return torch.minimum(regressor.box_coder.decode_single(deltas, crops.proposals).clamp(min=0), crops.limits)
 
 
-def mean_iou(regressor: Regressor, crops: Crops, *, place: Place) -> float:
+def mean_iou(regressor: Regressor, crops: Crops, *, place: Placement) -> float:
     """Return the mean IoU of the refined boxes with their truths."""
     return float(aligned_iou(refined_boxes(regressor, crops, place=place), crops.truths).mean())
 
 
-def _as_input(features: Tensor, place: Place) -> Tensor:
+def _as_input(features: Tensor, place: Placement) -> Tensor:
     # Autocast takes bfloat16 as it is; float16 is only how crops are kept.
     return features if place.precision == "bf16" else features.float()
 
 
-def _autocast(place: Place) -> torch.autocast:
+def _autocast(place: Placement) -> torch.autocast:
     return torch.autocast(place.device.type, torch.bfloat16, enabled=place.precision == "bf16")

@@ -23,9 +23,11 @@ def table_1(recipes: Mapping[str, Mapping[str, RunConfig]]) -> Table:
     for name, by_loss in recipes.items():
         paper = TABLE_1[name]
         for loss, config in by_loss.items():
+            dropout = config.model.roi_dropout
+            kept = "1" if dropout == "none" else f"{1 - dropout:g}"
             cells = (
                 f"{paper.lr:g}", f"{config.optim.lr:g}", str(paper.proposals), str(config.model.proposals),
-                paper.dropout, f"{config.model.keep:g}", config.optim.name, str(config.train.steps),
+                paper.dropout, kept, config.optim.name, str(config.train.steps),
             )  # fmt: skip
             rows.append(Row(f"{TITLES[name]} {loss}", [Cell(text) for text in cells], loss))
     columns = ["rate paper", "rate ours", "proposals paper", "proposals ours", "dropout paper", "stays ours"]

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from smoothiou import files, manifest
-from smoothiou.engine.config import RunConfig
-from smoothiou.engine.identity import SPLITS, UNSAID, cell_hash, identity
+from smoothiou.engine.config import RunConfig, upgrade
+from smoothiou.engine.identity import LATER_DEFAULTS, SPLITS, cell_hash, identity
 from smoothiou.errors import ConfigError, DataError
 from smoothiou.files import LockedError
 from smoothiou.loss_spec import STAGES
@@ -127,6 +127,8 @@ def read_plan(folder: str | Path) -> dict[str, Any]:
         missing = [key for key in ("id", "loss", "seed", "hash", "settings") if key not in cell]
         if missing:
             raise DataError(f"{path}: cells[{index}]: {missing[0]} is missing.")
+        cell["settings"] = upgrade(cell["settings"])
+    plan["settings"] = upgrade(plan["settings"])
     return plan
 
 
@@ -192,7 +194,7 @@ def refuse_other_study(folder: str | Path, stored: Mapping[str, Any], plan: Mapp
 def _comparable(plan: Mapping[str, Any], losses: Sequence[str]) -> dict[str, Any]:
     weights = plan.get("weights") or {}
     return {
-        **UNSAID,
+        **LATER_DEFAULTS,
         **identity(plan["settings"], plan["data"]),
         "classes": list(plan["classes"]),
         "calibrate": bool(weights),

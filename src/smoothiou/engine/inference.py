@@ -1,21 +1,24 @@
-"""Run a detector over a split once and keep, as plain arrays, everything that a metric may want."""
+"""A detector over images, as plain arrays with everything that a metric needs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from smoothiou.detectors import detect
+from smoothiou.engine.devices import Placement
 
 Probe = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageOutput:
-    """What a detector says of one image; boxes are xyxy pixels of the image as it lies in the data set.
+    """A detector's output for one image; boxes are xyxy pixels of the image as it lies in the data set.
 
     Args:
         boxes, scores, labels: detections as a user gets them, (D, 4), (D,), (D,).
@@ -31,31 +34,26 @@ class ImageOutput:
 
 
 def run_detector(
-    detect: Callable[..., list[dict[str, Tensor]]],
-    images: Sequence[Tensor],
-    *,
-    probes: Sequence[Probe],
-    batch_size: int,
-    device: torch.device,
-    precision: str,
-    rank: int = 0,
-    world: int = 1,
+    model: nn.Module, images: Sequence[Tensor], *, probes: Sequence[Probe], batch_size: int, placement: Placement
 ) -> Iterator[ImageOutput]:
-    """Give the output for each image, in order; where several processes share the images, for those of `own_images`.
+    """Yield the output for each image of this process's shard, in order (see `shard`).
 
     Args:
-        detect: `detect(images, probes=...)`, see `smoothiou.detectors.detect`.
+        model: a detector in eval mode.
         images: uint8 tensors (3, H, W), read one batch at a time.
         probes: per image, boxes (P, 4) to refine and their labels (P,).
-        batch_size, device, precision: how to compute.
-        rank, world: this process and the number of processes.
+        batch_size: images at a time.
+        placement: device, precision and rank.
     """
-    for batch in _own_batches(len(images), batch_size=batch_size, rank=rank, world=world):
-        start, stop = batch.start, batch.stop
-        inputs = [images[i].to(device).float().div_(255) for i in range(start, stop)]
-        wanted = [_to_device(probe, device) for probe in probes[start:stop]]
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            outputs = detect(inputs, probes=wanted)
+    device = placement.device
+    for batch in _batches(len(images), batch_size=batch_size, placement=placement):
+        pixels = [images[i].to(device).float().div_(255) for i in batch]
+        tensors = [_to_device(probes[i], device) for i in batch]
+        with (
+            torch.inference_mode(),
+            torch.autocast(device.type, torch.bfloat16, enabled=placement.precision == "bf16"),
+        ):
+            outputs = detect(model, pixels, probes=tensors)
         for output in outputs:
             arrays: dict[str, Any] = {key: value.float().cpu().numpy() for key, value in output.items()}
             yield ImageOutput(
@@ -67,23 +65,22 @@ def run_detector(
             )
 
 
-def own_images(images: int, *, batch_size: int, rank: int, world: int) -> list[int]:
-    """Return the numbers, from 0, of the images that one of several processes runs the detector on.
+def shard(images: int, *, batch_size: int, placement: Placement) -> list[int]:
+    """Return the indices of the images that this process runs the detector on.
 
-    Processes share whole batches, so that an image meets the same neighbours, and comes out the same to the last bit,
-    in any number of processes.
+    Processes take whole batches in turn, so that an image meets the same neighbours, and comes out the same to the
+    last bit, in any number of processes.
 
     Args:
         images: in all processes together.
         batch_size: images at a time.
-        rank, world: this process and the number of processes.
+        placement: with this process's rank.
     """
-    batches = _own_batches(images, batch_size=batch_size, rank=rank, world=world)
-    return [number for batch in batches for number in batch]
+    return [index for batch in _batches(images, batch_size=batch_size, placement=placement) for index in batch]
 
 
-def _own_batches(images: int, *, batch_size: int, rank: int, world: int) -> list[range]:
-    starts = range(rank * batch_size, images, world * batch_size)
+def _batches(images: int, *, batch_size: int, placement: Placement) -> list[range]:
+    starts = range(placement.rank * batch_size, images, placement.world_size * batch_size)
     return [range(start, min(start + batch_size, images)) for start in starts]
 
 

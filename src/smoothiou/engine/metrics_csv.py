@@ -1,4 +1,4 @@
-"""Where the numbers of a running training go: metrics.csv for programs, a progress line with ETA for people."""
+"""metrics.csv: the numbers of a running training."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
 
 from smoothiou.files import unwritable, write_text
-from smoothiou.progress import LiveLine, clock
 
 COLUMNS: tuple[str, ...] = (
     "step", "epoch", "seconds", "lr", "loss",
@@ -18,14 +16,6 @@ COLUMNS: tuple[str, ...] = (
     "rpn_lambda", "rpn_mean_iou", "rpn_positives", "roi_lambda", "roi_mean_iou", "roi_positives",
     "val_AP", "val_AP50", "val_mean_iou",
 )  # fmt: skip
-
-
-class Sink(Protocol):
-    """Anything that takes rows of numbers."""
-
-    def write(self, row: Mapping[str, float]) -> None:
-        """Take one row; `step` is always there, other columns may be missing."""
-        ...
 
 
 class MetricsCsv:
@@ -49,8 +39,8 @@ class MetricsCsv:
         except OSError as error:
             raise unwritable(self.path, error) from error
 
-    def settle(self) -> None:
-        """Have the system write the rows to the disk, where a power cut cannot take them."""
+    def sync(self) -> None:
+        """Bring the rows to the disk, where a power cut cannot take them."""
         try:
             with self.path.open("rb") as file:
                 os.fsync(file.fileno())
@@ -66,33 +56,3 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
 
 def _number(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.6g}"
-
-
-class Progress(LiveLine):
-    """A live line with loss, rate and ETA.
-
-    Args:
-        steps: length of the run.
-        start: step at which it begins or continues.
-        label: what is being trained.
-        seconds: between lines in a log.
-        quiet: show nothing.
-    """
-
-    def __init__(self, *, steps: int, start: int, label: str, seconds: float = 15.0, quiet: bool = False) -> None:
-        super().__init__(seconds=seconds, quiet=quiet)
-        self.steps, self.start, self.label = steps, start, label
-
-    def write(self, row: Mapping[str, float]) -> None:
-        """Show a row, when it is time to."""
-        step = int(row["step"])
-        if "loss" not in row or not self.is_due(forced=step == self.steps):
-            return
-        pace = self.spent / max(1, step - self.start)
-        text = (
-            f"{self.label}  step {step}/{self.steps}  loss {row['loss']:.3f}  lr {row['lr']:.1e}"
-            f"  {pace:.2f} s/step  ETA {clock(pace * (self.steps - step))}"
-        )
-        if "roi_mean_iou" in row and row["roi_mean_iou"] == row["roi_mean_iou"]:
-            text += f"  IoU {row['roi_mean_iou']:.2f}"
-        self.show(text, share=step / self.steps)
