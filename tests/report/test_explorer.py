@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from smoothiou.boxes import aligned_iou, to_xyxy
-from smoothiou.lab import loss_grid
+from smoothiou.lab.grid import loss_grid
 from smoothiou.lab.grid import NUMBERS, unpack
 from smoothiou.lab.pairs import SinglePairLoss
 from smoothiou.report.explorer import render_explorer
