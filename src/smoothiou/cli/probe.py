@@ -112,7 +112,7 @@ def _refit(
 
     chosen, numbers = split_losses(losses or "huber,smooth-iou"), parse_seeds(seeds or "0,1,2")
     check_names(chosen)
-    from smoothiou.lab.refit import Refit
+    from smoothiou.lab.regressor import Refit
     from smoothiou.lab.refit import refit as refit_run
 
     folder = out or run / "refit"

