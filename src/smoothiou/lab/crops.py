@@ -138,10 +138,8 @@ def _training_batches(opened: OpenedRun, data: Dataset, views: list[tuple[int, b
             boxes, owners = [], []
             for n, ((index, mirrored), (image, target)) in enumerate(zip(batch, samples, strict=True)):
                 random = np.random.default_rng((_STREAM, 2, index, mirrored))
-                probes = jittered_probes(
-                    target["boxes"].numpy(), image_id=2 * index + mirrored, image_size=(image.shape[-1], image.shape[-2]),
-                    seed=TRAINING_PROBES,
-                )  # fmt: skip
+                size, view = (image.shape[-1], image.shape[-2]), 2 * index + mirrored
+                probes = jittered_probes(target["boxes"].numpy(), image_id=view, image_size=size, seed=TRAINING_PROBES)
                 chosen = _some(torch.arange(len(probes)), random)
                 # A column of zeros, because an image without gt boxes has no best one.
                 best = functional.pad(box_iou(proposals[n], gt_boxes[n]), (0, 1)).max(dim=1)
