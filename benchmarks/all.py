@@ -60,7 +60,6 @@ def plan(data: str, device: str) -> dict[str, Job]:
         "scaling": Job(["scaling.py", *on], pictured=True),
         "losses": Job([*losses, "--rounds", "9"], tables=False),
         "losses on all threads": Job([*losses, *many], tables=False),
-        "simulation": Job(["simulation.py", "--losses", "smooth-iou", "--straight-steps", "3"], tables=False),
         "doctor": Job(["-m", "smoothiou", "doctor", data], tables=False),
     }
     if device != "cpu":

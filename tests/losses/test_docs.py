@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from smoothiou.losses import LOSSES
+
 CATALOGUE = {n: l.info for n, l in LOSSES.items()}
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "losses.md").read_text()

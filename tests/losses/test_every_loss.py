@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from smoothiou import boxes
 from smoothiou.errors import ConfigError
 from smoothiou.losses import LOSSES, load_loss
+
 CATALOGUE = {n: l.info for n, l in LOSSES.items()}
 
 WEIGHTS = boxes.DELTA_WEIGHTS

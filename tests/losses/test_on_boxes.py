@@ -16,6 +16,7 @@ from torch import Tensor
 from smoothiou import boxes, losses
 from smoothiou.errors import ConfigError
 from smoothiou.losses import LOSSES, SmoothIoU, load_loss, smooth_iou_loss
+
 CATALOGUE = {n: l.info for n, l in LOSSES.items()}
 
 NAMES = sorted(LOSSES)

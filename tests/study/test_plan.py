@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smoothiou.engine.config import RunConfig
-from smoothiou.engine.identity import NEUTRAL, LATER_DEFAULTS
+from smoothiou.engine.identity import LATER_DEFAULTS, NEUTRAL
 from smoothiou.errors import ConfigError, DataError
 from smoothiou.study import cell_folder, estimate, read_plan, write_or_continue
 from smoothiou.study.cells import lock_cell

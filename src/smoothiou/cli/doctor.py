@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from smoothiou.cli.options import Format, Json, Model, Quiet, Recipe, Settings, run_config
-from smoothiou.progress import Progress
 from smoothiou.errors import ConfigError, DataError
 from smoothiou.files import Limits, finite, visible
+from smoothiou.progress import Progress
 
 if TYPE_CHECKING:
     from smoothiou.data.doctor import Training

@@ -112,8 +112,8 @@ def _refit(
 
     chosen, numbers = split_losses(losses or "huber,smooth-iou"), parse_seeds(seeds or "0,1,2")
     check_names(chosen)
-    from smoothiou.lab.refit import Refit
     from smoothiou.lab.refit import refit as refit_run
+    from smoothiou.lab.regressor import Refit
 
     folder = out or run / "refit"
     found = refit_run(
@@ -132,7 +132,7 @@ def _refit(
 
 def _show(found: dict[str, Any], out: Path | None, *, as_json: bool, quiet: bool) -> None:
     """Write probe.json and probe.html where a folder was named, and print the table."""
-    from smoothiou.report.probe import probe_lines, write_probe
+    from smoothiou.report.probe_page import probe_lines, write_probe
 
     page = write_probe(found, out) if out else None
     if as_json:

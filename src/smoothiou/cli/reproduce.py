@@ -115,7 +115,7 @@ def _study(
 def _print_table(what: str, scale: str, studies: Mapping[str, Any], absent: Mapping[str, str], *, json_: bool) -> None:
     """Print the table, and fail where something is missing."""
     from smoothiou.report.paper import table_2, table_3
-    from smoothiou.report.simulation_tables import text_table
+    from smoothiou.report.text_table import text_table
 
     sets = {}
     for name, study in studies.items():
@@ -153,7 +153,7 @@ def _deviations(studies: Mapping[str, Any]) -> str:
 
 def _table_1(names: tuple[str, ...], *, json_: bool) -> None:
     from smoothiou.report.paper import table_1
-    from smoothiou.report.simulation_tables import text_table
+    from smoothiou.report.text_table import text_table
 
     recipes = {name: {loss: build_config(recipe_of(name, loss), {}) for loss in LOSSES} for name in names}
     if not json_:

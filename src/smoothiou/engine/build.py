@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from smoothiou.detectors import build_detector, set_box_loss
-from smoothiou.detectors.build import check_name_and_weights
 from smoothiou.detectors.box_loss import try_loss
+from smoothiou.detectors.build import check_name_and_weights
 from smoothiou.engine.config import RunConfig
 from smoothiou.engine.devices import Placement, choose_placement
 from smoothiou.loss_spec import parse_loss, stage_losses

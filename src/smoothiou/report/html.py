@@ -13,12 +13,11 @@ from markupsafe import Markup
 from smoothiou.files import is_inside, real_folder
 from smoothiou.report import tables
 from smoothiou.report.cells import verdict_words
-from smoothiou.report.curves import window
 from smoothiou.report.figures import draw_dots, draw_panel, swatch
 from smoothiou.report.material import METRICS, Material, full_name
 from smoothiou.report.page import render
 from smoothiou.report.provenance import differing_settings, failures, rate_sentence, surroundings
-from smoothiou.report.refinement import probe_words, refinement_panels, refinement_table
+from smoothiou.report.refinement import describe_probes, refinement_panels, refinement_table
 from smoothiou.report.series import (
     Dots,
     Panel,
@@ -28,6 +27,7 @@ from smoothiou.report.series import (
     histogram_panels,
     training_panels,
 )
+from smoothiou.report.training_curves import window
 from smoothiou.report.weights import weights_sentence, weights_table
 
 SMALL, LARGE = (340, 210), (460, 300)
@@ -51,7 +51,7 @@ def render_html(material: Material) -> str:
         "facts": _facts(material),
         "localization": tables.localization_table(material),
         "refinement": _drawn(refinement_panels(material.probe), losses, SMALL) if material.probe else [],
-        "refinement_words": probe_words(material.probe) if material.probe else "",
+        "refinement_words": describe_probes(material.probe) if material.probe else "",
         "refinement_table": refinement_table(material.probe),
         "detection": tables.detection_table(material),
         "seeds_table": tables.seeds_table(material),

@@ -65,11 +65,11 @@ def test_a_factor_must_be_above_0(key: str):
 def test_a_run_from_before_the_factors_is_still_the_same_run(tmp_path):
     before = {key: value for key, value in config_of().flat().items() if not key.endswith(("rpn_weight", "roi_weight"))}
     assert cell_hash(config_of().flat(), DATA) == cell_hash(before, DATA)
-    # As written by the version before them. A new setting changes it unless `LATER_DEFAULTS` of identity.py names it.
+    # As written by the version before them. A new setting changes it unless `UNSAID` of study/plan.py names it.
     assert cell_hash(config_of().flat(), DATA) == "afe9c421a612"
     other = config_of(loss__roi_weight=5.0)
     assert cell_hash(other.flat(), DATA) != cell_hash(before, DATA)
     write_json(tmp_path / "manifest.json", {"identity": identity(before, DATA)})
     assert prepare_folder(tmp_path, config_of(), identity(config_of().flat(), DATA), overwrite=False) is None
-    with pytest.raises(ConfigError, match=r"loss\.roi_weight"):
+    with pytest.raises(ConfigError, match="loss.roi_weight"):
         prepare_folder(tmp_path, other, identity(other.flat(), DATA), overwrite=False)
