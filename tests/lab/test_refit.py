@@ -1,4 +1,4 @@
-"""Box regressors on kept crops: what they extract_features, that losses are paired, and that what is done is not done again."""
+"""Box regressors on stored crops: what they are given, that losses are paired, and that no cell is trained twice."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pytest
 
 from smoothiou.losses import LOSSES
 
-CATALOGUE = {n: l.info for n, l in LOSSES.items()}
+CATALOGUE = {name: loss.info for name, loss in LOSSES.items()}
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "losses.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)

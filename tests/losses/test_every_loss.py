@@ -17,7 +17,7 @@ from smoothiou import boxes
 from smoothiou.errors import ConfigError
 from smoothiou.losses import LOSSES, load_loss
 
-CATALOGUE = {n: l.info for n, l in LOSSES.items()}
+CATALOGUE = {name: loss.info for name, loss in LOSSES.items()}
 
 WEIGHTS = boxes.DELTA_WEIGHTS
 finite_floats = st.floats(width=32, allow_nan=False, allow_infinity=False)

@@ -17,7 +17,7 @@ from smoothiou import boxes, losses
 from smoothiou.errors import ConfigError
 from smoothiou.losses import LOSSES, SmoothIoU, load_loss, smooth_iou_loss
 
-CATALOGUE = {n: l.info for n, l in LOSSES.items()}
+CATALOGUE = {name: loss.info for name, loss in LOSSES.items()}
 
 NAMES = sorted(LOSSES)
 OVERLAP = [name for name in NAMES if CATALOGUE[name].space == "boxes"]

@@ -18,7 +18,7 @@ from torchvision.ops import complete_box_iou_loss, distance_box_iou_loss, genera
 from smoothiou import losses
 from smoothiou.losses import LOSSES
 
-CATALOGUE = {n: l.info for n, l in LOSSES.items()}
+CATALOGUE = {name: loss.info for name, loss in LOSSES.items()}
 
 
 class Drawn:

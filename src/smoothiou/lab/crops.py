@@ -15,7 +15,7 @@ from torchvision.ops import box_iou
 
 from smoothiou.data.dataset import DetectionDataset, flip_horizontal
 from smoothiou.data.records import Dataset
-from smoothiou.detectors.features import ImageFeatures, crop, eval_mode, propose
+from smoothiou.detectors.features import ImageFeatures, crop, eval_mode, extract_features, propose
 from smoothiou.engine.evaluate import OpenedRun
 from smoothiou.engine.measure import probes_of
 from smoothiou.lab.probe import require_boxes

@@ -76,8 +76,8 @@ def describe_probes(comparison: Comparison) -> str:
     low, high = comparison["probe"]["iou"]
     return (
         f"{first['probes']} boxes, {comparison['probe']['per_box']} for each gt box: it is shifted and scaled at "
-        f"random to an IoU of {low:g} to {high:g}, spread evenly (mean {first['mean_before']:.4f}), and refined once by "
-        "the second stage with the true class. All runs get the same boxes."
+        f"random to an IoU of {low:g} to {high:g}, spread evenly (mean {first['mean_before']:.4f}), and refined once "
+        "by the second stage with the true class. All runs get the same boxes."
     )
 
 
