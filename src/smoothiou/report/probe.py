@@ -12,9 +12,7 @@ from markupsafe import Markup
 
 from smoothiou.files import write_json, write_text
 from smoothiou.manifest import version
-from smoothiou.report.cells import Cell, Row, Table, interval, write
 from smoothiou.report.figures import draw_dots, draw_panel, swatch
-from smoothiou.report.html import LARGE
 from smoothiou.report.page import render
 from smoothiou.report.refinement import (
     BANDS,
@@ -32,6 +30,8 @@ from smoothiou.report.refinement import (
     verdict,
 )
 from smoothiou.report.series import Panel
+from smoothiou.report.study_page import LARGE
+from smoothiou.report.table import Cell, Row, Table
 from smoothiou.study.stats import BETTER, WORSE
 
 
@@ -63,10 +63,10 @@ def probe_sentence(found: dict[str, Any]) -> str:
     best = candidates[0]
     entry: Any = difference(found, best, MEAN.key)
     words, _ = verdict(entry)
-    parts = [f"over images {interval(entry['images'], MEAN)}"]
+    parts = [f"over images {MEAN.interval(entry['images'])}"]
     if entry["n"] > 1:
-        parts.insert(0, f"over {entry['n']} paired seeds {interval(entry, MEAN)}")
-    lead = f"{best} minus {baseline} {place}: mean IoU after refinement {write(entry['mean'], MEAN, signed=True)}"
+        parts.insert(0, f"over {entry['n']} paired seeds {MEAN.interval(entry)}")
+    lead = f"{best} minus {baseline} {place}: mean IoU after refinement {MEAN.format(entry['mean'], signed=True)}"
     first = f"{lead} (95% {', '.join(parts)}), {words}."
     if len(candidates) == 1:
         return first
@@ -92,8 +92,8 @@ def probe_lines(found: dict[str, Any]) -> str:
         text = f"{name:{width}}{means[0]:9.4f}" + "".join(f"{100 * mean:8.2f}" for mean in means[1:])
         entry = difference(found, name, MEAN.key)
         if entry:
-            text += f"   {write(entry['mean'], MEAN, signed=True)} images {interval(entry['images'], MEAN)}"
-            text += f" seeds {interval(entry, MEAN)}" if entry["n"] > 1 else ""
+            text += f"   {MEAN.format(entry['mean'], signed=True)} images {MEAN.interval(entry['images'])}"
+            text += f" seeds {MEAN.interval(entry)}" if entry["n"] > 1 else ""
             text += f" {verdict(entry)[0]}"
         elif name == found["baseline"]:
             text += "   baseline"

@@ -8,7 +8,8 @@ from statistics import fmean
 from typing import Any
 
 from smoothiou.report.curves import moving_average, thin
-from smoothiou.report.material import DETECTION, LOCALIZATION, Material, full_name
+from smoothiou.report.loaded_study import LoadedStudy
+from smoothiou.report.metric import DETECTION, LOCALIZATION
 
 TRAINING = (
     ("loss", "Total loss"),
@@ -100,7 +101,7 @@ def with_shared_limits(groups: list[Dots]) -> list[Dots]:
     return shared
 
 
-def training_panels(material: Material) -> list[Panel]:
+def training_panels(material: LoadedStudy) -> list[Panel]:
     """Return one panel per column of metrics.csv that was measured anywhere."""
     panels = []
     for column, title in TRAINING:
@@ -130,7 +131,7 @@ def training_panels(material: Material) -> list[Panel]:
     return panels
 
 
-def ap_panels(material: Material) -> list[Panel]:
+def ap_panels(material: LoadedStudy) -> list[Panel]:
     """Return AP against the IoU threshold, and the same as paired differences to the baseline, in points."""
     absolute = [
         _line(loss, [_by_threshold(result, 100) for result in material.results(loss).values()])
@@ -172,7 +173,7 @@ def ap_panels(material: Material) -> list[Panel]:
     return panels
 
 
-def histogram_panels(material: Material) -> list[Panel]:
+def histogram_panels(material: LoadedStudy) -> list[Panel]:
     """Return the shares of boxes per IoU bin: matched detections, refined truth boxes, all proposed boxes."""
     panels = []
     names = {
@@ -207,7 +208,7 @@ def histogram_panels(material: Material) -> list[Panel]:
     return panels
 
 
-def forest(material: Material) -> list[Dots]:
+def forest(material: LoadedStudy) -> list[Dots]:
     """Return the paired differences: per candidate one group of rows for IoU and one for AP and AR."""
     groups = []
     for candidate in material.candidates:
@@ -222,7 +223,7 @@ def forest(material: Material) -> list[Dots]:
                     mean = 100 * entry["mean"]
                     rows.append(
                         DotRow(
-                            name=full_name(metric),
+                            name=metric.full_name,
                             key=metric.key,
                             seeds=points,
                             mean=mean,
@@ -236,7 +237,7 @@ def forest(material: Material) -> list[Dots]:
     return with_shared_limits(groups)
 
 
-def class_differences(material: Material) -> list[Dots]:
+def class_differences(material: LoadedStudy) -> list[Dots]:
     """Return the paired differences of AP per class, largest gain first."""
     groups = []
     for candidate in material.candidates:

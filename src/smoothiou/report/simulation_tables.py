@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from smoothiou.report.cells import NOTHING, Cell, Row, Table
+from smoothiou.report.metric import NOTHING
+from smoothiou.report.table import Cell, Row, Table
 
 ALL_CASES = 1_715_000
 POINTS = (50, 100, 160, 200)
