@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from smoothiou.cli.compare import parse_seeds, report_study, run_plan, say_nothing, say_on_stderr
 from smoothiou.cli.options import Device, Json, Overwrite, Quiet, Settings, Weights, parse_settings
-from smoothiou.cli.words import data_lines
+from smoothiou.cli.summary import data_lines
 from smoothiou.engine.config import RunConfig, build_config
 from smoothiou.errors import DataError, IncompleteStudyError
 from smoothiou.study.paper import LOSSES, TABLE_1, TABLE_2, TABLE_3, TITLES

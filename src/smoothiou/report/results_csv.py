@@ -13,7 +13,7 @@ from smoothiou.report.metric import METRICS
 from smoothiou.report.refinement import refinement_panels
 from smoothiou.report.series import Panel, ap_panels, class_differences, histogram_panels, training_panels
 
-HEADER = ("part", "loss", "baseline", "seed", "metric", "x", "statistic", "value", "signature")
+HEADER: tuple[str, ...] = ("part", "loss", "baseline", "seed", "metric", "x", "statistic", "value", "signature")
 """`part`: the table or figure. `x`: IoU threshold, left edge of a bin, step, class or image. AP, AR and IoU
 lie in 0..1 in the parts `metrics`, `difference` and `bootstrap`; figures are in the units of their axes."""
 

@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -19,7 +20,7 @@ PALETTE_SIZE = 7
 THEME = {INK: "currentColor", MUTED: "var(--muted)", GRID: "var(--grid)", GROUND: "var(--card)"} | {
     f"#fe010{order}": f"var(--loss-{order})" for order in range(PALETTE_SIZE)
 }
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none", "font.size": 10.5, "text.color": INK, "text.parse_math": False,
     "axes.edgecolor": MUTED, "axes.labelcolor": MUTED, "axes.facecolor": "none", "axes.linewidth": 0.8,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
@@ -39,7 +40,7 @@ def drawing(name: str) -> Iterator[None]:
     """Draw with this project's settings alone: no matplotlibrc of the user, and ids that depend on `name`."""
     with mpl.rc_context(), warnings.catch_warnings():
         mpl.rcdefaults()
-        mpl.rcParams.update({**STYLE, "svg.hashsalt": name})
+        mpl.rcParams.update(STYLE | {"svg.hashsalt": name})
         # Texts stay texts, which the reader's own fonts draw: what matplotlib's font lacks does not matter.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
