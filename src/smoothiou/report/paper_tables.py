@@ -56,17 +56,17 @@ def table_2(ours: Ours) -> Table:
 def table_3(ours: Ours) -> Table:
     """Return Table 3, COCO's metrics in %, with ours beside it, and first the data sets that each loss wins."""
     rows = []
-    for place, loss in enumerate(LOSSES):
+    for column, loss in enumerate(LOSSES):
         cells = []
         for metric in METRICS_3:
             paper_wins = count_wins([TABLE_3[name][metric] for name in ours])
             our_wins = count_wins([_rounded(metrics[metric], 2) for metrics in ours.values()])
             assert len(ours) < len(TABLE_3) or paper_wins == WINS_3[metric]
-            cells += [Cell(str(paper_wins[place])), Cell(str(our_wins[place]))]
+            cells += [Cell(str(paper_wins[column])), Cell(str(our_wins[column]))]
         rows.append(Row(f"wins {loss}", cells, loss, "wins"))
     for name, metrics in ours.items():
-        for place, loss in enumerate(LOSSES):
-            pairs = [(TABLE_3[name][metric][place], metrics[metric][loss]) for metric in METRICS_3]
+        for column, loss in enumerate(LOSSES):
+            pairs = [(TABLE_3[name][metric][column], metrics[metric][loss]) for metric in METRICS_3]
             cells = [_cell(value, 2) for pair in pairs for value in pair]
             rows.append(Row(f"{TITLES[name]} {loss}", cells, loss, "loss"))
     columns = [f"{word} {whose}" for word in METRICS_3.values() for whose in ("paper", "ours")]

@@ -43,7 +43,7 @@ def render_study(study: LoadedStudy) -> str:
         study=study,
         plan=study.plan,
         losses=losses,
-        order={loss: place for place, loss in enumerate(losses)},
+        order={loss: number for number, loss in enumerate(losses)},
         swatch=lambda order: Markup(swatch(order)),
         sentences=_sentences(study),
         verdicts={candidate: _verdicts(study, candidate) for candidate in study.candidates},
@@ -76,7 +76,7 @@ def _panels(panels: list[Panel], losses: list[str], size: tuple[float, float]) -
 
 
 def _dots(groups: list[Dots], losses: list[str]) -> list[tuple[str, Markup]]:
-    drawn = (draw_dots(dots, losses, number=place, width=LARGE[0]) for place, dots in enumerate(groups))
+    drawn = (draw_dots(dots, losses, number=number, width=LARGE[0]) for number, dots in enumerate(groups))
     return [(dots.title, Markup(svg)) for dots, svg in zip(groups, drawn, strict=True)]
 
 

@@ -67,9 +67,9 @@ def inline(figure: Figure, name: str, *, title: str, description: str) -> str:
     """
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
-    found = re.search(r'<svg[^>]*viewBox="([^"]+)"[^>]*>(.*)', buffer.getvalue(), re.DOTALL)
-    assert found, "matplotlib wrote an SVG without a viewBox"
-    view_box, body = found.groups()
+    match = re.search(r'<svg[^>]*viewBox="([^"]+)"[^>]*>(.*)', buffer.getvalue(), re.DOTALL)
+    assert match, "matplotlib wrote an SVG without a viewBox"
+    view_box, body = match.groups()
     for unused in (r"<metadata>.*?</metadata>", r"<defs>\s*<style.*?</style>\s*</defs>", "<!--.*?-->"):
         body = re.sub(unused, "", body, flags=re.DOTALL)
     body = _unique_ids(body.replace("xlink:href", "href"), name)
@@ -89,9 +89,9 @@ def _unique_ids(body: str, name: str) -> str:
     """Keep the ids that are referred to, each with `name` before it."""
     used = sorted(set(re.findall(r'(?:url\(#|href="#)([^)"]+)', body)))
     renamed = {old: f"{name}-{order}" for order, old in enumerate(used)}
-    body = re.sub(r' id="([^"]+)"', lambda found: f' id="{renamed[found[1]]}"' if found[1] in renamed else "", body)
-    return re.sub(r'(url\(#|href="#)([^)"]+)', lambda found: found[1] + renamed[found[2]], body)
+    body = re.sub(r' id="([^"]+)"', lambda match: f' id="{renamed[match[1]]}"' if match[1] in renamed else "", body)
+    return re.sub(r'(url\(#|href="#)([^)"]+)', lambda match: match[1] + renamed[match[2]], body)
 
 
-def _rounded(found: re.Match[str]) -> str:
-    return f"{float(found[0]):.2f}".rstrip("0").rstrip(".")
+def _rounded(number: re.Match[str]) -> str:
+    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
