@@ -1,16 +1,19 @@
 # make demo   trains Huber and Smooth IoU on synthetic shapes and writes an HTML report (a few minutes)
-# make test   runs the tests
+# make test   runs the tests but for the slow ones (at most 6 minutes on 2 cores); make test-all runs all
 # Both set up .venv by themselves, once; nothing but Python 3.11+ with pip is needed.
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench benchmarks clean
+.PHONY: demo test test-all lint bench benchmarks clean
 
 demo: .venv/installed
 	$(BIN)/smoothiou compare shapes --recipe quick --losses huber,smooth-iou --seeds 0,1 --out runs/demo
 
 test: .venv/tested
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
+
+test-all: .venv/tested
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: .venv/developed
@@ -22,7 +25,7 @@ lint: .venv/developed
 bench: .venv/installed
 	$(BIN)/python benchmarks/adapter_overhead.py
 
-# Some 20 minutes; DATA=path/to/BCCD writes docs/performance.md anew; without, synthetic shapes, printed only.
+# Some 20 minutes on idle cores; DATA=path/to/BCCD, or synthetic shapes.
 DATA ?= shapes
 benchmarks: .venv/tested
 	$(BIN)/python benchmarks/all.py --data $(DATA)

@@ -1,21 +1,18 @@
 """What `set_box_loss` costs: a training step through it against stock torchvision, paired and interleaved.
 
-    python benchmarks/adapter_overhead.py [--rounds 15] [--device cpu]
+    python benchmarks/adapter_overhead.py [--rounds 15] [--device cpu] [--json FILE]
 
-Every round times one forward and backward pass of each variant on the same batch under the same RNG state, in
-an order that rotates from round to round, so that a noisy or heating machine hits all of them alike. What is
-reported is the median over rounds of the ratio to the stock step of the same round, with its quartiles.
+Every round times one forward and backward pass of each variant on the same batch under the same RNG state. The row
+"stock again" is a copy of the stock model: its distance from 1 is the noise of the machine.
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
-import statistics
-import time
 from collections.abc import Callable
 
 import torch
+from measuring import Report, arguments, interleaved, median, ratio
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
@@ -45,59 +42,35 @@ def random_batch(device: str) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
     return images, targets
 
 
-def seconds(step: Callable[[], None], device: str) -> float:
-    """Return how long a step takes, the device's own work included."""
-    if device != "cpu":
-        torch.cuda.synchronize()
-    started = time.perf_counter()
-    step()
-    if device != "cpu":
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
-
-
 def main() -> None:
-    """Measure and print one line per variant."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    arguments = parser.parse_args()
+    """Measure and print one table."""
+    options = arguments(__doc__, rounds={"type": int, "default": 15})
+    report = Report("What set_box_loss costs", options.device)
     torch.manual_seed(0)
-    stock = stock_model().to(arguments.device)
-    variants = {
-        "stock": stock,
-        "stock again": copy.deepcopy(stock),
-        "torchvision's smooth L1": set_box_loss(copy.deepcopy(stock), torchvision_smooth_l1),
-        "huber": set_box_loss(copy.deepcopy(stock), "huber"),
-        "smooth-iou": set_box_loss(copy.deepcopy(stock), "smooth-iou"),
-    }
-    batch = random_batch(arguments.device)
+    stock = stock_model().to(options.device)
+    losses = {"torchvision's smooth L1": torchvision_smooth_l1, "huber": "huber", "smooth-iou": "smooth-iou"}
+    models = {"stock": stock, "stock again": copy.deepcopy(stock)}
+    models |= {name: set_box_loss(copy.deepcopy(stock), loss) for name, loss in losses.items()}
+    batch = random_batch(options.device)
 
-    def one_step(model: nn.Module) -> Callable[[], None]:
-        def step() -> None:
-            sum(model(*batch).values()).backward()
+    def step(model: nn.Module) -> Callable[[], None]:
+        return lambda: sum(model(*batch).values()).backward()
 
-        return step
+    def before(name: str) -> None:
+        models[name].zero_grad()
+        torch.manual_seed(0)
 
-    times: dict[str, list[float]] = {name: [] for name in variants}
-    names = list(variants)
-    for number in range(-2, arguments.rounds):  # two rounds to warm up
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            variants[name].zero_grad()
-            torch.manual_seed(number + 2)
-            taken = seconds(one_step(variants[name]), arguments.device)
-            if number >= 0:
-                times[name].append(taken)
-
-    print(
-        f"torch {torch.__version__}, {arguments.device}, {torch.get_num_threads()} threads, resnet18-fpn, "
-        f"batch {IMAGES} of {WIDTH}x{HEIGHT}, fp32, {arguments.rounds} rounds"
+    steps = {name: step(model) for name, model in models.items()}
+    interleaved(steps, rounds=2, device=options.device, before=before)  # warms up
+    times = interleaved(steps, rounds=options.rounds, device=options.device, before=before)
+    rows = [[name, f"{median(own):.4f}", ratio(own, times["stock"])] for name, own in times.items()]
+    report.table(
+        f"resnet18-fpn, batch {IMAGES} of {WIDTH} x {HEIGHT}, fp32, forward and backward",
+        ["variant", "median s", "this / stock (quartiles)"],
+        rows,
+        f"{options.rounds} rounds.",
     )
-    print(f"{'variant':<24} {'median s':>9} {'ratio':>7}   quartiles of the ratio")
-    for name, taken in times.items():
-        ratios = [own / base for own, base in zip(taken, times["stock"], strict=True)]
-        low, middle, high = statistics.quantiles(ratios, n=4)
-        print(f"{name:<24} {statistics.median(taken):>9.4f} {middle:>7.3f}   {low:.3f} to {high:.3f}")
+    report.write(options.json)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python benchmarks/data_loading.py [--data FOLDER] [--images 100] [--rounds 5] [--json FILE]
 
-Ready is: decoded, mirrored or not, as floats, normalised, resized, boxes too; what is left is to put a batch together.
+Ready is: decoded, mirrored or not, as floats, normalised, resized, boxes too.
 The reference decodes and prepares every image in every epoch (`reference.py`, and torchvision's own transform).
 """
 

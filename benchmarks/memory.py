@@ -1,15 +1,10 @@
-"""The largest memory of a training: resident on a CPU, allocated on a GPU; ours against the reference loop.
+"""The largest memory of a training, resident on a CPU and allocated on a GPU, against the reference loop.
 
     python benchmarks/memory.py [--data FOLDER] [--device cpu] [--json FILE]
 
 Ten steps of `nano` by the recipe `bccd` on a data set (or on synthetic shapes), and two of resnet50-fpn on shapes of
-640 pixels, batch 2; each in a process of its own. Stated is what the training adds, at its largest, to what the process
-had when the data set had been looked through.
-
-Ours loads images as a run does, and is measured twice: as by default, when prepared images are kept up to
-`train.cache_mb`, with all of them kept that have room, as after some epochs; and with `train.cache_mb 0`, as the
-reference does, which decodes each image anew. The reference reads in the same process; its loader processes, which a
-user would have, would come on top. On a GPU, images that are kept lie in the host's memory and are not counted.
+640 pixels; each in a process of its own. Stated is what the training adds, at its largest, to what the process had once
+the data set was read: ours with every image in the cache, and with `train.cache_mb 0`; the reference keeps none.
 """
 
 from __future__ import annotations
@@ -22,7 +17,7 @@ from typing import Any
 from measuring import Report, arguments
 
 STEPS = {"nano": 10, "resnet50-fpn": 2}
-WAYS = ("reference", "kept", "not kept")
+VARIANTS = ("reference", "cached", "not cached")
 
 
 def settings(name: str, data: str, device: str) -> Any:
@@ -41,7 +36,7 @@ def settings(name: str, data: str, device: str) -> Any:
     )  # fmt: skip
 
 
-def peak(name: str, way: str, data: str, device: str) -> float:
+def peak(name: str, variant: str, data: str, device: str) -> float:
     """Train some steps and return the MiB that they needed."""
     import torch
     from reference import photo_batches, stock_nano, stock_resnet50
@@ -55,12 +50,12 @@ def peak(name: str, way: str, data: str, device: str) -> float:
     classes, sizes = len(images.classes), {"min_size": config.model.min_size, "max_size": config.model.max_size}
     forget_peak_memory(place)
     before = peak_memory_mb(place) or 0.0
-    if way == "reference":
+    if variant == "reference":
         model = stock_nano(classes, **sizes) if name == "nano" else stock_resnet50(classes, side=sizes["max_size"])
         coming = photo_batches(images, batch_size=config.train.batch_size, workers=0, seed=0)
         run = reference_training(model, config, coming, place)
     else:
-        own = config if way == "kept" else config.replace({"train.cache_mb": 0})
+        own = config if variant == "cached" else config.replace({"train.cache_mb": 0})
         run, _ = our_training(own, classes, batches_of_later_epochs(images, own))
     run(STEPS[name])
     return (peak_memory_mb(place) or 0.0) - before
@@ -71,11 +66,11 @@ def main() -> None:
     options = arguments(
         __doc__,
         data={"default": "shapes", "help": "a data set for nano"},
-        case={"default": "", "help": "NET:WAY, for that process"},
+        case={"default": "", "help": "NET:VARIANT, for that process"},
     )
     if options.case:
-        name, way = options.case.split(":")
-        print(peak(name, way, options.data, options.device))
+        name, variant = options.case.split(":")
+        print(peak(name, variant, options.data, options.device))
         return
     report = Report("Memory of a training", options.device)
     from smoothiou.engine.devices import choose_placement
@@ -86,8 +81,8 @@ def main() -> None:
     for name in STEPS:
         config, found = settings(name, options.data, options.device), []
         data, room = open_splits(config.data).train, config.train.cache_mb
-        for way in WAYS:
-            case = ["--case", f"{name}:{way}", "--data", options.data, "--device", options.device]
+        for variant in VARIANTS:
+            case = ["--case", f"{name}:{variant}", "--data", options.data, "--device", options.device]
             done = subprocess.run(
                 [sys.executable, str(Path(__file__)), *case], capture_output=True, text=True, check=True
             )
@@ -95,15 +90,10 @@ def main() -> None:
         what = f"{name}, batch {config.train.batch_size} of {len(data.records)} images of {data.name}"
         ratios = " and ".join(f"{found[0] / own:.2f}" for own in found[1:])
         rows.append([what, *(f"{value:.0f}" for value in found), ratios])
+    ours = f"smoothiou, {precision}"
     report.table(
         "Peak beyond the process before, MiB",
-        [
-            "net",
-            "reference, fp32",
-            f"smoothiou, {precision}, images kept",
-            f"smoothiou, {precision}, train.cache_mb 0",
-            "reference / smoothiou, kept and not",
-        ],
+        ["net", "reference, fp32", f"{ours}, cached", f"{ours}, train.cache_mb 0", "reference / cached, not cached"],
         rows,
         f"A run keeps images by default, up to {room} MiB; the reference keeps none.",
     )

@@ -1,9 +1,9 @@
-"""From `smoothiou compare` to its first training step: everything that a user waits for before anything is learnt.
+"""From `smoothiou compare` to its first training step: everything that a user waits for.
 
     python benchmarks/startup.py [--data FOLDER] [--rounds 3] [--json FILE]
 
-A process of its own each time: Python, imports, the data set read and looked through, the plan written, the detector
-built, the first batch decoded, one step taken and logged. The clock stops when metrics.csv holds its first row.
+A process of its own each time: Python, imports, the data set, the plan, the detector, the first batch, one step taken
+and logged. The clock stops when metrics.csv holds its first row.
 """
 
 from __future__ import annotations
@@ -26,19 +26,14 @@ def first_step(data: str, folder: Path, device: str) -> tuple[float, float]:
     ]  # fmt: skip
     began = time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            while True:
-                if process.poll() is not None:
-                    raise SystemExit(f"{' '.join(command)} has ended with {process.returncode}")
-                found = list(folder.rglob("metrics.csv"))
-                if found and len(found[0].read_text().splitlines()) > 1:
-                    break
-                time.sleep(0.01)
-            taken = time.monotonic() - began
-            ticks = Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-            return taken, (int(ticks[11]) + int(ticks[12])) / 100
-        finally:
-            process.kill()
+        while not any(len(path.read_text().splitlines()) > 1 for path in folder.rglob("metrics.csv")):
+            if process.poll() is not None:
+                raise SystemExit(f"{' '.join(command)} has ended with {process.returncode}")
+            time.sleep(0.01)
+        wall = time.monotonic() - began
+        user, system = Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
+        process.kill()
+    return wall, (int(user) + int(system)) / 100
 
 
 def main() -> None:
@@ -50,9 +45,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             times.append(first_step(options.data, Path(folder) / "study", options.device))
     rows = []
-    for name, part in (("first start after others", times[:1]), ("later starts", times[1:])):
-        low, middle, high = quartiles([wall for wall, _ in part])
-        cpu = quartiles([used for _, used in part])[1]
+    for name, part in (("first start", times[:1]), ("later starts", times[1:])):
+        (low, middle, high), cpu = quartiles([wall for wall, _ in part]), quartiles([used for _, used in part])[1]
         rows.append([name, f"{middle:.1f} ({low:.1f} to {high:.1f})", f"{cpu:.1f}"])
     report.table(Path(options.data).name, ["", "s to the first step", "CPU s"], rows)
     report.write(options.json)

@@ -25,7 +25,7 @@ from smoothiou.detectors.tf_import import load_tf_checkpoint
 
 AIM = 1e-4
 XYXY = [1, 0, 3, 2]
-"""Our order of TensorFlow's (y1, x1, y2, x2) and of its codes."""
+"""Our order of TensorFlow's (y1, x1, y2, x2) and of its deltas."""
 Pair = tuple[str, Tensor, Tensor]
 
 
@@ -47,11 +47,11 @@ def compare(model: Any, values: Any) -> Iterator[Pair]:
         yield name, x, maps(values[name])
     head = model.rpn.head
     yield "rpn_conv_relu6", head.activation(head.conv(x)), maps(values["rpn_conv_relu6"])
-    (logits,), (codes,) = head([x])
+    (logits,), (deltas,) = head([x])
     theirs = torch.from_numpy(values["rpn_class_logits"])[0]
     # A row is (y, x, anchor); of two logits ours is the difference, which has the same softmax.
     yield "rpn_class_logits", logits.permute(0, 2, 3, 1).flatten(), theirs[:, 1] - theirs[:, 0]
-    ours = codes.unflatten(1, (-1, 4)).permute(0, 3, 4, 1, 2).reshape(-1, 4)
+    ours = deltas.unflatten(1, (-1, 4)).permute(0, 3, 4, 1, 2).reshape(-1, 4)
     yield "rpn_box_encodings", ours, torch.from_numpy(values["rpn_box_encodings"])[0][:, XYXY]
     boxes = torch.from_numpy(values["boxes_normalised_y1x1y2x2"])[:, XYXY] * torch.tensor([width, height] * 2)
     x = model.roi_heads.box_roi_pool({"0": x}, [boxes], batch.image_sizes)
@@ -61,10 +61,10 @@ def compare(model: Any, values: Any) -> Iterator[Pair]:
         yield name, x, maps(values[name])
     pooled = x.mean(dim=(-2, -1))
     yield "roi_avgpool", pooled, torch.from_numpy(values["roi_avgpool"])
-    logits, codes = model.roi_heads.box_predictor(pooled)
+    logits, deltas = model.roi_heads.box_predictor(pooled)
     yield "class_logits", logits, torch.from_numpy(values["class_logits"])
     theirs = torch.from_numpy(values["refined_box_encodings"])[..., XYXY]
-    yield "refined_box_encodings", codes.unflatten(1, (-1, 4))[:, 1:], theirs
+    yield "refined_box_encodings", deltas.unflatten(1, (-1, 4))[:, 1:], theirs
 
 
 def main() -> int:

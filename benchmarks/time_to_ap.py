@@ -1,14 +1,12 @@
 """How long a training takes to reach an AP, and how far it gets: ours against torchvision's reference loop, by seed.
 
-    python benchmarks/time_to_ap.py --data FOLDER [--steps 400] [--target 0.45] [--seeds 0] [--only ours] [--json FILE]
+    python benchmarks/time_to_ap.py --data FOLDER [--steps 400] [--target 0.45] [--seeds 0] [--json FILE]
 
 The recipe `bccd`, shortened to `--steps`, with torchvision's own box loss (smooth L1, beta 1/9) on both sides: the same
 net, batch, optimizer and schedule, and the same weights at the start. What differs: the order of images and the draws
-of the sampler, bf16 in ours where the hardware has it, and that ours clips the gradient to a norm of 10 (`clip_norm`),
-which torchvision's loop does not. AP is COCO's on the test split, from the same code for both, after every eighth of
-the steps. The clock stands still while AP is measured. Which side trains first changes from seed to seed. One seed says
-nothing about which AP is higher; for that: `--steps 800 --seeds 0,1,2`, and the table holds every seed and the
-differences.
+of the sampler, bf16 in ours where the hardware has it, and that ours clips the gradient to a norm of 10 (`clip_norm`).
+AP is COCO's on the test split, from the same code for both, after every eighth of the steps, while the clock stands
+still. One seed says nothing about which AP is higher; for that: `--steps 800 --seeds 0,1,2`.
 """
 
 from __future__ import annotations
@@ -117,26 +115,17 @@ def reached(points: Trace, target: float) -> float | None:
     return next((seconds for _, seconds, value in points if value >= target), None)
 
 
-def compared(pairs: list[tuple[Trace, Trace]], target: float) -> str:
-    """Return in words how the reference and ours, which are paired by seed, differ."""
+def compare(pairs: list[tuple[Trace, Trace]], target: float) -> str:
+    """Return the ratio of times and the differences of AP, the reference and ours paired by seed."""
     times = [(reached(a, target), reached(b, target)) for a, b in pairs]
-    both = [a / b for a, b in times if a is not None and b is not None]
-    if both:
-        note = f"Reference / ours, time to AP {target}: {statistics.median(both):.2f}"
-        note += (
-            f" (median of {len(both)} of {len(times)} seeds, in which both reached it). " if len(times) > 1 else ". "
-        )
-    else:
-        only = [("the reference", "ours")[a is None] for a, b in times if (a is None) != (b is None)]
-        note = f"No seed in which both reached AP {target}: " + (
-            f"only {', '.join(only)} did. " if only else "none did. "
-        )
+    ratios = ", ".join("-" if a is None or b is None else f"{a / b:.2f}" for a, b in times)
     differences = [100 * (b[-1][2] - a[-1][2]) for a, b in pairs]
-    note += "AP of ours less the reference's at the end: " + ", ".join(f"{value:+.1f}" for value in differences)
+    note = f"By seed: reference / ours, time to AP {target}: {ratios}; AP of ours less the reference's at the end: "
+    note += ", ".join(f"{value:+.1f}" for value in differences)
     if len(differences) == 1:
-        return f"{note}; one seed says nothing about which of them is better, `--steps 800 --seeds 0,1,2` says more."
-    spread = statistics.stdev(differences) / len(differences) ** 0.5
-    return f"{note}; mean {statistics.mean(differences):+.1f}, standard error {spread:.1f}."
+        return note
+    error = statistics.stdev(differences) / len(differences) ** 0.5
+    return f"{note}, mean {statistics.mean(differences):+.1f}, standard error {error:.1f}."
 
 
 def main() -> None:
@@ -148,7 +137,6 @@ def main() -> None:
         target={"type": float, "default": 0.45},
         seeds={"default": "0"},
         workers={"type": int, "default": 2, "help": "loader processes of the reference"},
-        only={"default": "", "choices": ["", "ours", "theirs"]},
     )
     report = Report(f"Time to AP {options.target}", options.device)
     settings = {"data.path": options.data, "train.steps": options.steps, "train.device": options.device}
@@ -161,15 +149,13 @@ def main() -> None:
         config = build_config("bccd", {**settings, "train.seed": seed})
         start = first_weights(config, len(data.train.classes), seed)
         for name in list(sides) if number % 2 == 0 else list(sides)[::-1]:
-            if options.only in ("", name):
-                points = last[name, seed] = sides[name](config, data, seed, start)
-                curve = ", ".join(f"{steps}: {100 * value:.1f}" for steps, _, value in points)
-                needed = reached(points, options.target)
-                row = [name, seed, f"{points[-1][1]:.0f}", "not reached" if needed is None else f"{needed:.0f}"]
-                rows.append([*row, f"{100 * points[-1][2]:.1f}", curve])
-                print(*rows[-1], flush=True)
-    pairs = [] if options.only else [(last["theirs", seed], last["ours", seed]) for seed in seeds]
-    note = compared(pairs, options.target) if pairs else ""
+            points = last[name, seed] = sides[name](config, data, seed, start)
+            curve = ", ".join(f"{steps}: {100 * value:.1f}" for steps, _, value in points)
+            needed = reached(points, options.target)
+            row = [name, seed, f"{points[-1][1]:.0f}", "not reached" if needed is None else f"{needed:.0f}"]
+            rows.append([*row, f"{100 * points[-1][2]:.1f}", curve])
+            print(*rows[-1], flush=True)
+    note = compare([(last["theirs", seed], last["ours", seed]) for seed in seeds], options.target)
     columns = ["loop", "seed", "s in all", f"s to AP {options.target}", "AP at the end, %", "steps: AP"]
     report.table(f"{data.test.name}, {options.steps} steps", columns, rows, note)
     report.write(options.json)

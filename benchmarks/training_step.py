@@ -1,20 +1,14 @@
 """A training step, data included, against torchvision's reference loop with the same net: paired, in one run.
 
-    python benchmarks/training_step.py [--net nano] [--data FOLDER] [--device cpu] [--rounds 12] [--threads N]
+    python benchmarks/training_step.py [--net nano] [--data FOLDER] [--device cpu] [--rounds 8] [--threads N]
         [--json FILE]
 
-nano: the recipe `bccd` on a data set (or on synthetic shapes), whole loops: images, step, optimizer. resnet50-fpn:
-synthetic images of 640 x 640 pixels in memory, ten boxes each, the step alone.
-
-Both sides train the same net on the same images in the same number to a batch, on the same threads. The reference is
-stock torchvision in fp32 (`reference.py`). Ours runs as `smoothiou train` does by default: bf16 where the hardware has
-it, losses in fp32. A third row is ours in fp32, so that one sees what bf16 alone brings. Every round runs a block of
-steps of each, in an order that rotates; reported are medians, and the ratio within a round with its quartiles.
+nano: the recipe `bccd` on a data set (or on synthetic shapes), whole loops: images, step, optimizer. resnet50-fpn: two
+synthetic images of 640 x 640 pixels in memory, the step alone. The reference is stock torchvision in fp32
+(`reference.py`); ours runs as `smoothiou train` does by default (bf16 where the hardware has it), and in fp32.
 
 The reference's loader processes fetch up to four batches ahead. Read beforehand, these would be a present to the
-reference; read while ours is timed, a burden on ours. So each block begins with a few steps that are not timed: in
-them the reference uses up what lay ready, and its loaders come to rest before the clock of ours starts. The images of
-resnet50-fpn lie in memory and nothing is fetched; its blocks are shorter because its steps are longer.
+reference; read while ours is timed, a burden on ours. So each block begins with a few steps that are not timed.
 """
 
 from __future__ import annotations
@@ -46,6 +40,8 @@ UNTIMED, TIMED = {"nano": 4, "resnet50-fpn": 1}, {"nano": 16, "resnet50-fpn": 1}
 
 Training = Callable[[int], None]
 """Goes on training for so many steps."""
+Batches = Callable[[Any, Any], Iterator[Batch]]
+"""Returns the batches, given the detector and the device."""
 
 
 def our_training(
@@ -61,7 +57,7 @@ def our_training(
     Args:
         config: settings of the run.
         classes: without the background.
-        batches: gives the batches, from the detector and the place.
+        batches: what it trains on.
         steps: length of the whole run, for the learning rate.
         seed: for the weights and what is random in a step.
     """
@@ -100,11 +96,8 @@ def reference_training(model: Any, config: RunConfig, batches: Iterator[Any], de
     return run
 
 
-def batches_of_later_epochs(data: Dataset, config: RunConfig) -> Callable[[Any, Any], Iterator[Batch]]:
-    """Return what draws batches as a run does once every image has been read, both mirrored and not.
-
-    What the first epochs cost more stands in data_loading.py.
-    """
+def batches_of_later_epochs(data: Dataset, config: RunConfig) -> Batches:
+    """Return what draws batches as a run does once every image has been read, both mirrored and not."""
 
     def draw(model: Any, place: Placement) -> Iterator[Batch]:
         images = training_images(model, data, config, place)
@@ -143,8 +136,7 @@ def resnet50(options: Any) -> tuple[dict[str, Training], str, str]:
         "model.name": "resnet50-fpn", "model.min_size": side, "model.max_size": side, "train.batch_size": count,
         "train.device": options.device, "optim.lr": 1e-4,
     }  # fmt: skip
-    config = RunConfig().replace(flags)
-    generator = torch.Generator().manual_seed(0)
+    config, generator = RunConfig().replace(flags), torch.Generator().manual_seed(0)
     images, targets = [], []
     for _ in range(count):
         images.append(torch.randint(0, 256, (3, side, side), generator=generator, dtype=torch.uint8))
@@ -152,18 +144,11 @@ def resnet50(options: Any) -> tuple[dict[str, Training], str, str]:
         corner = torch.rand(boxes, 2, generator=generator) * (side - size)
         labels = torch.randint(1, 4, (boxes,), generator=generator)
         targets.append({"boxes": torch.cat([corner, corner + size], 1), "labels": labels})
-    batch = (images, targets)
-
-    def batches(model: Any, place: Any) -> Iterator[Batch]:
-        return itertools.repeat(batch)
-
-    ours, place = our_training(config, 3, batches)
+    ours, place = our_training(config, 3, lambda model, place: itertools.repeat((images, targets)))
     as_floats = ([image.float() / 255 for image in images], copy.deepcopy(targets))
     torch.manual_seed(0)
     theirs = reference_training(stock_resnet50(3, side=side), config, itertools.repeat(as_floats), place.device)
     trainings = {REFERENCE: theirs, OURS: ours}
-    if options.fp32:
-        trainings[FP32], _ = our_training(config.replace({"train.precision": "fp32"}), 3, batches)
     return trainings, f"synthetic, batch {count}, {side} x {side} pixels, {boxes} boxes an image", place.precision
 
 
@@ -174,17 +159,15 @@ def main() -> None:
         net={"default": "nano", "choices": ["nano", "resnet50-fpn"]},
         data={"default": "shapes", "help": "a data set for nano"},
         rounds={"type": int, "default": 8},
-        block={"type": int, "default": 0, "help": f"timed steps of a block; 0: {TIMED}"},
         workers={"type": int, "default": 2, "help": "loader processes of the reference"},
         threads={"type": int, "default": 0, "help": "of torch; 0: as many as cores"},
-        fp32={"action": "store_true", "help": "ours in fp32 as well, for resnet50-fpn"},
     )
     if options.threads:
         torch.set_num_threads(options.threads)
     report = Report(f"A training step of {options.net}", options.device)
     trainings, what, precision = (nano if options.net == "nano" else resnet50)(options)
     loaders = options.workers if options.net == "nano" else 0
-    untimed, steps = UNTIMED[options.net], options.block or TIMED[options.net]
+    untimed, steps = UNTIMED[options.net], TIMED[options.net]
     for warm_up in trainings.values():
         warm_up(1)
     times = interleaved(
@@ -202,9 +185,8 @@ def main() -> None:
         f"{options.net}: {what}",
         ["loop", "ms a step", "CPU ms a step", "reference / this, wall", "reference / this, CPU"],
         rows,
-        f"{options.rounds} rounds; each times {steps} steps, after {untimed} that are not timed; medians, in brackets "
-        "the quartiles of the ratio. "
-        + (f"CPU time is without the reference's {loaders} loader processes." if loaders else "No loader processes."),
+        f"{options.rounds} rounds of {steps} steps, after {untimed} that are not timed; medians, in brackets the "
+        f"quartiles of the ratio. CPU time is without the reference's {loaders} loader processes.",
     )
     report.write(options.json)
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+
+from smoothiou.cli import main
 
 Result = subprocess.CompletedProcess[str]
 
@@ -16,15 +23,57 @@ TINY = (
     "--data.images", "12", "--data.size", "64", "--model.min_size", "64", "--model.max_size", "64",
     "--steps", "2", "--train.batch_size", "2", "--train.log_every", "1", "--device", "cpu", "--train.precision", "fp32",
 )  # fmt: skip
+PLAIN = {"COLUMNS": "120", "NO_COLOR": "1"}
 
 
 @pytest.fixture
-def smoothiou(tmp_path) -> Callable[..., Result]:
-    """Run the command in an empty folder."""
+def smoothiou_process(tmp_path: Path) -> Callable[..., Result]:
+    """Run the command in an empty folder and a process of its own."""
 
-    def run(*words: object, **changes: str) -> Result:
-        environment = {**os.environ, "COLUMNS": "120", "NO_COLOR": "1", **changes}
+    def run(*words: object, **environment: str) -> Result:
         command = [sys.executable, "-m", "smoothiou", *map(str, words)]
+        environment = {**os.environ, **PLAIN, **environment}
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+
+    return run
+
+
+@pytest.fixture
+def smoothiou(tmp_path: Path, monkeypatch, smoothiou_process) -> Callable[..., Result]:
+    """Run the command in an empty folder: in this process, which spares the import of torch.
+
+    With another PYTHONPATH it is a process of its own, as in the tests of imports, streams and signals.
+    """
+
+    def run(*words: object, **environment: str) -> Result:
+        if "PYTHONPATH" in environment:
+            return smoothiou_process(*words, **environment)
+        texts, code = [str(word) for word in words], 0
+        out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        modules = set(sys.modules)
+        with (
+            monkeypatch.context() as patch,
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("default")  # as for users: a line on stderr
+            patch.chdir(tmp_path)
+            patch.setattr(sys, "argv", ["smoothiou", *texts])
+            patch.setattr(sys, "path", [*sys.path])
+            for name, value in {**PLAIN, **environment}.items():
+                patch.setenv(name, value)
+            try:
+                main(texts)
+            except SystemExit as end:
+                code = end.code if isinstance(end.code, int) else 1
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for name in set(sys.modules) - modules:  # the next test has another `mine.py`
+            if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+                del sys.modules[name]
+        written = [stream.buffer.getvalue().decode() for stream in (out, err)]
+        return subprocess.CompletedProcess(["smoothiou", *texts], code, *written)
 
     return run

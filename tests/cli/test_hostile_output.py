@@ -8,13 +8,13 @@ import os
 import pytest
 import tomli_w
 
-from smoothiou.cli import LONGEST, complain
-from smoothiou.cli.words import data_lines
+from smoothiou.cli import MAX_MESSAGE, print_error
+from smoothiou.cli.summary import data_lines
 from smoothiou.detectors import build_detector
 from smoothiou.engine.checkpoint import save_checkpoint
 from smoothiou.engine.config import RunConfig
 from smoothiou.engine.evaluate import open_run
-from smoothiou.errors import CheckpointError
+from smoothiou.errors import CheckpointError, DataError
 from smoothiou.files import printable
 from tests.cli.conftest import TINY
 
@@ -22,13 +22,13 @@ CLEAR = "\x1b[2J\x1b[31m"
 
 
 def test_a_message_cannot_steer_the_terminal_nor_fill_it(capsys):
-    complain(f"{CLEAR}: no such file\x9b.", hint="a\rb\u202e", code=3, as_json=True)
+    print_error(DataError(f"{CLEAR}: no such file\x9b.", hint="a\rb\u202e"), as_json=True)
     out, err = capsys.readouterr()
     assert err == "smoothiou: \\x1b[2J\\x1b[31m: no such file\\x9b.\n  a\\rb\\u202e\n"
     assert json.loads(out)["error"]["message"].startswith(CLEAR)  # JSON has its own way of saying it
     assert "\x1b" not in out
-    complain("x" * 10**6, hint="", code=3, as_json=False)
-    assert len(capsys.readouterr().err) < LONGEST + 100
+    print_error(DataError("x" * 10**6), as_json=False)
+    assert len(capsys.readouterr().err) < MAX_MESSAGE + 100
 
 
 def test_notes_and_places_of_faults_cannot_steer_the_terminal():
@@ -89,7 +89,6 @@ def test_classes_that_are_no_names_are_refused(stranger, classes, step):
 
 def test_images_to_predict_that_are_no_images_are_refused_and_never_hang(stranger, tmp_path):
     from smoothiou.engine.predict import predict_images
-    from smoothiou.errors import DataError
 
     (tmp_path / "photos").mkdir()
     os.mkfifo(tmp_path / "photos" / "a.jpg")

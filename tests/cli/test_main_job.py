@@ -135,18 +135,7 @@ def test_a_cell_that_fails_does_not_stop_the_others_and_is_shown(smoothiou, tmp_
         "def explode(pred, target, *, weights, anchors):\n"
         "    if len(pred) != 2:\n        raise RuntimeError('no such luck')\n    return pred.sum(1)\n"
     )
-    result = smoothiou(
-        "compare",
-        "shapes",
-        "--losses",
-        "huber,mine:explode",
-        "--seeds",
-        "0",
-        "--out",
-        "STUDY",
-        *TINY,
-        PYTHONPATH=str(tmp_path),
-    )
+    result = smoothiou("compare", "shapes", "--losses", "huber,mine:explode", "--seeds", "0", "--out", "STUDY", *TINY)
     assert result.returncode == 5
     assert "no such luck" in result.stderr
     assert "no such luck" in (tmp_path / "STUDY" / "report.html").read_text()
@@ -169,7 +158,7 @@ def test_a_loss_that_becomes_infinite_stops_the_run_and_names_the_images(smoothi
     (tmp_path / "mine.py").write_text(
         "def infinite(pred, target, *, weights, anchors):\n    return pred.sum(1) / 0.0\n"
     )
-    result = smoothiou("train", "shapes", "--loss", "mine:infinite", "--out", "RUN", *TINY, PYTHONPATH=str(tmp_path))
+    result = smoothiou("train", "shapes", "--loss", "mine:infinite", "--out", "RUN", *TINY)
     assert result.returncode == 1
     assert "diverged at step 1" in result.stderr
     assert "images: " in result.stderr

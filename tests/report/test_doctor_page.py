@@ -9,7 +9,6 @@ from smoothiou.data.doctor.pictures import example_pictures
 from smoothiou.report.doctor import doctor_lines, render_doctor
 from tests.data.doctor_sets import TRAINING, annotate, boxes_of, voc
 from tests.data.test_doctor import saved_again
-from tests.report.chromium import Page, find_chromium
 
 
 @pytest.fixture(scope="module")
@@ -24,43 +23,33 @@ def found(tmp_path_factory):
     return shown, example_pictures(report)
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory, found):
-    program = find_chromium()
-    if program is None:
-        pytest.skip("no Chromium or Chrome is installed")
-    folder = tmp_path_factory.mktemp("page")
-    (folder / "doctor.html").write_text(render_doctor(*found))
-    with Page(program, folder / "profile") as page:
-        page.file = folder / "doctor.html"
-        yield page
+@pytest.fixture
+def page(browser, found, tmp_path):
+    (tmp_path / "doctor.html").write_text(render_doctor(*found))
+    browser.goto((tmp_path / "doctor.html").as_uri())
+    return browser
 
 
-def test_every_finding_has_its_section_and_every_picture_its_boxes(browser, found):
-    browser.open(browser.file)
-    ids = browser.ask("[...document.querySelectorAll('section.finding')].map((s) => s.id)")
+def test_every_finding_has_its_section_and_every_picture_its_boxes(page, found):
+    ids = page.locator("section.finding").evaluate_all("sections => sections.map((s) => s.id)")
     assert ids == [finding["id"] for finding in found[0]["findings"]]
     assert {"outside-image", "point-box", "look-alike", "rare-class"} <= set(ids)
-    for check, count in (("outside-image", 1), ("look-alike", 2)):
-        assert browser.ask(f"document.querySelectorAll('#{check} svg image').length") == count
-    assert browser.ask("document.querySelectorAll('#outside-image .marked rect:not(.casing)').length") == 1
-    assert browser.ask("document.querySelectorAll('#point-box circle:not(.casing)').length") == 1
-    loaded = "Promise.all([...document.querySelectorAll('image')].map((i) => {"
-    loaded += "const p = new Image(); p.src = i.getAttribute('href'); return p.decode().then(() => p.naturalWidth)}))"
-    assert all(width == 100 or width == 200 for width in browser.ask(loaded))
-    assert browser.errors == []
-    assert all(url.startswith(("file:", "data:", "about:")) for url in browser.requests)
+    assert page.locator("#outside-image svg image").count() == 1
+    assert page.locator("#look-alike svg image").count() == 2
+    assert page.locator("#outside-image .marked rect:not(.casing)").count() == 1
+    assert page.locator("#point-box circle:not(.casing)").count() == 1
+    decode = "images => Promise.all(images.map((i) => { const p = new Image(); p.src = i.getAttribute('href');"
+    decode += "return p.decode().then(() => p.naturalWidth) }))"
+    assert all(width in (100, 200) for width in page.locator("image").evaluate_all(decode))
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1200, 400])
-def test_nothing_is_wider_than_the_window(browser, theme, width):
-    browser.theme(theme)
-    browser.resize(width, 900)
-    browser.open(browser.file)
-    assert browser.ask("document.documentElement.scrollWidth") == width
-    ground = browser.ask("getComputedStyle(document.body).backgroundColor")
-    assert (ground == "rgb(20, 23, 26)") == (theme == "dark")
+def test_nothing_is_wider_than_the_window_in_either_theme(page):
+    for theme, ground in (("light", "rgb(247, 247, 245)"), ("dark", "rgb(20, 23, 26)")):
+        page.emulate_media(color_scheme=theme)
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == ground
+        for width in (1200, 400):
+            page.set_viewport_size({"width": width, "height": 900})
+            assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
 def test_the_lines_say_the_same(found):

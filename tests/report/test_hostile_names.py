@@ -22,6 +22,9 @@ EVIL = (
 EVIL_MARKDOWN = ("[a](javascript:alert(4))", "| x | `y` |", r"\input{/etc/passwd}")
 
 
+pytestmark = pytest.mark.usefixtures("without_panels")
+
+
 class Attributes(HTMLParser):
     """Counts the names of attributes as a browser would see them."""
 
@@ -38,9 +41,9 @@ def attributes(text: str) -> Counter[str]:
     return Attributes(text).found
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = make_study(tmp_path_factory.mktemp("studies") / "evil", classes=(*EVIL, *EVIL_MARKDOWN))
+@pytest.fixture
+def folder(tmp_path):
+    folder = make_study(tmp_path / "evil", classes=(*EVIL, *EVIL_MARKDOWN))
     write_report(folder)
     return folder
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smoothiou.report.material import read_material
+from smoothiou.report.loaded_study import load_study
 from smoothiou.report.series import ap_panels, class_differences, forest, training_panels
 from smoothiou.report.training_curves import POINTS, moving_average, thin, window
 from tests.report.fake_study import make_study
@@ -47,7 +47,7 @@ def test_average_stays_between_the_extremes(values):
 
 
 def test_band_reaches_from_the_lowest_to_the_highest_seed(tmp_path):
-    material = read_material(make_study(tmp_path))
+    material = load_study(make_study(tmp_path))
     line = ap_panels(material)[0].lines[0]
     at_half = [100 * result["ap_by_iou"]["0.50"] for result in material.results("huber").values()]
     assert line.x[0] == 0.5
@@ -56,7 +56,7 @@ def test_band_reaches_from_the_lowest_to_the_highest_seed(tmp_path):
 
 
 def test_difference_at_each_threshold_is_paired_by_seed(tmp_path):
-    material = read_material(make_study(tmp_path, failed=["huber-seed0"]))
+    material = load_study(make_study(tmp_path, failed=["huber-seed0"]))
     line = ap_panels(material)[1].lines[0]
     base, other = material.results("huber"), material.results("smooth-iou")
     paired = [100 * (other[seed]["ap_by_iou"]["0.75"] - base[seed]["ap_by_iou"]["0.75"]) for seed in (1, 2)]
@@ -65,7 +65,7 @@ def test_difference_at_each_threshold_is_paired_by_seed(tmp_path):
 
 
 def test_stopped_run_is_a_line_of_its_own(tmp_path):
-    material = read_material(make_study(tmp_path, failed=["smooth-iou-seed1"]))
+    material = load_study(make_study(tmp_path, failed=["smooth-iou-seed1"]))
     lines = training_panels(material)[0].lines
     assert [(line.loss, line.seeds, line.stopped) for line in lines] == [
         ("huber", 3, None),
@@ -75,7 +75,7 @@ def test_stopped_run_is_a_line_of_its_own(tmp_path):
 
 
 def test_forest_is_in_points_and_all_candidates_share_an_axis(tmp_path):
-    material = read_material(make_study(tmp_path, losses=("huber", "smooth-iou", "giou")))
+    material = load_study(make_study(tmp_path, losses=("huber", "smooth-iou", "giou")))
     groups = forest(material)
     assert [group.key for group in groups] == ["difference_localization", "difference_detection"] * 2
     assert groups[0].limits == groups[2].limits
@@ -90,6 +90,6 @@ def test_forest_is_in_points_and_all_candidates_share_an_axis(tmp_path):
 
 def test_class_without_a_value_is_left_out_not_zero(tmp_path):
     # the sixth class of the fake study has no AP in any run
-    material = read_material(make_study(tmp_path, classes=[f"c{index}" for index in range(8)]))
+    material = load_study(make_study(tmp_path, classes=[f"c{index}" for index in range(8)]))
     names = {row.name for row in class_differences(material)[0].rows}
     assert names == {f"c{index}" for index in range(8) if index != 5}

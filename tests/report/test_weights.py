@@ -11,8 +11,9 @@ import pytest
 
 from smoothiou.errors import DataError
 from smoothiou.report import write_report
-from smoothiou.report.material import read_material
-from smoothiou.report.weights import weights_sentence, weights_table
+from smoothiou.report.loaded_study import load_study
+from smoothiou.report.provenance import weights_sentence
+from smoothiou.report.tables import weights_table
 from tests.report.fake_study import make_study
 
 WEIGHTS = {"huber": {"rpn": 1.0, "roi": 1.0}, "smooth-iou": {"rpn": 0.122, "roi": 2.7}}
@@ -20,6 +21,9 @@ SENTENCE = (
     "Calibrated: each stage of each loss has the weight with which it pulls at its boxes as strongly as huber does at "
     "weight 1, measured after 200 steps of training with huber on 8 batches."
 )
+
+
+pytestmark = pytest.mark.usefixtures("without_panels")
 
 
 def entry(mean: float, ratio: float) -> dict[str, Any]:
@@ -71,7 +75,7 @@ def test_common_weights_are_told_too(tmp_path: Path):
     plan = json.loads((folder / "plan.json").read_text())
     plan["settings"] |= {"loss.weight": 2.0, "loss.roi_weight": 5.0}
     (folder / "plan.json").write_text(json.dumps(plan))
-    said = weights_sentence(read_material(folder))
+    said = weights_sentence(load_study(folder))
     assert said == "Not calibrated: every loss at weight 2 in the first stage and 10 in the second."
 
 
@@ -94,7 +98,7 @@ def test_every_format_prints_weights_gradients_and_how_they_were_found(calibrate
 
 
 def test_the_table_has_a_row_for_each_stage_and_loss_and_names_the_literature(calibrated: Path):
-    table = weights_table(read_material(calibrated))
+    table = weights_table(load_study(calibrated))
     assert [row.head for row in table.rows] == [
         "huber, first stage", "smooth-iou, first stage", "huber, second stage", "smooth-iou, second stage",
     ]  # fmt: skip
@@ -115,7 +119,7 @@ def test_a_calibration_before_any_training(calibrated: Path):
     moments = [{"name": "start", "step": 0}]
     content = calibration(moments=moments, decides="start", steps=0)
     (calibrated / "calibration.json").write_text(json.dumps(content))
-    assert "measured before training on 8 batches" in weights_sentence(read_material(calibrated))
+    assert "measured before training on 8 batches" in weights_sentence(load_study(calibrated))
 
 
 @pytest.mark.parametrize(

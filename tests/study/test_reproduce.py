@@ -6,7 +6,7 @@ import pytest
 
 from smoothiou.engine.config import build_config
 from smoothiou.errors import ConfigError, DataError
-from smoothiou.report.paper import table_2
+from smoothiou.report.paper_tables import table_2
 from smoothiou.study.paper import LOSSES, TABLE_1, TABLE_2, TABLE_3, TITLES
 from smoothiou.study.reproduce import SETS, choose_sets, count_wins, deviations, find_data, recipe_of, settings_of
 

@@ -1,4 +1,4 @@
-"""The `smoothiou` command: words in, words out. Commands load on use, so `--help` never imports torch."""
+"""The `smoothiou` command. Commands load on use, so `--help` never imports torch."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import FrameType
-from typing import Any
 
 from cyclopts import App, CycloptsError
 
-from smoothiou.errors import InterruptedRun, SmoothIoUError
+from smoothiou.errors import ConfigError, InterruptedRun, SmoothIoUError
 from smoothiou.files import visible
 from smoothiou.manifest import version
 
@@ -29,8 +28,8 @@ Every setting can be given as a dotted option (`--optim.lr 0.002`); `smoothiou c
 With `--json` a command prints one JSON object to stdout. `--debug` shows tracebacks.
 """
 
-LONGEST = 4000
-"""Signs of a message on stderr; a broken file may be quoted in it."""
+MAX_MESSAGE = 4000
+"""Characters of a message on stderr; a broken file may be quoted in it."""
 
 COMMANDS = {
     "compare": ("compare:compare", "Train a detector with each loss on the same seeds, and report the differences."),
@@ -61,79 +60,78 @@ def build_app() -> App:
         version=version,
         suppress_keyboard_interrupt=False,  # `main` says how to go on
     )
-    for name, (home, help_) in COMMANDS.items():
-        app.command(f"smoothiou.cli.{home}", name=name, help=help_)
+    for name, (function, help_) in COMMANDS.items():
+        app.command(f"smoothiou.cli.{function}", name=name, help=help_)
     return app
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and leave with its exit code; a problem is one sentence and a way out, not a traceback."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in given
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
     sys.path.append(os.getcwd())  # for `--losses mine:loss` beside mine.py, as with `python -m`
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        build_app()(dotted_options(given), exit_on_error=False, print_error=False, result_action="return_value")
+        build_app()(dotted_options(arguments), exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
-    except CycloptsError as error:
-        from smoothiou.cli.usage import wrong_usage
-
-        sys.exit(complain(wrong_usage(error, given), hint="See --help.", code=2, as_json="--json" in given))
-    except SmoothIoUError as error:
-        if debug:
-            traceback.print_exc()
-        code, as_json = error.exit_code, "--json" in given
-        sys.exit(complain(error.message, hint=error.hint, code=code, as_json=as_json, details=error.details))
-    except KeyboardInterrupt:
-        hint = "Give the same command again to continue."
-        sys.exit(complain("Interrupted.", hint=hint, code=130, as_json="--json" in given))
     except BrokenPipeError:
         # The reader of our output has left (`smoothiou losses | head`): nothing is wrong. What is still buffered must
         # not be written when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except Exception as error:
-        if debug:
+    except (Exception, KeyboardInterrupt) as error:
+        if "--debug" in arguments:
             traceback.print_exc()
-        hint = "This is a fault of smoothiou: please report it, with the traceback that --debug shows."
-        sys.exit(complain(f"{type(error).__name__}: {error}", hint=hint, code=1, as_json="--json" in given))
+        sys.exit(print_error(user_error(error, arguments), as_json="--json" in arguments))
 
 
 def dotted_options(arguments: Sequence[str]) -> list[str]:
     """Rewrite `--optim.lr 0.002` and `--optim.lr=0.002` as `--set optim.lr=0.002`, and take `--debug` out."""
     rewritten: list[str] = []
-    words = iter(arguments)
-    for word in words:
-        found = re.fullmatch(r"--([a-z]+\.[a-z_-]+)(?:=(.*))?", word, re.DOTALL)
-        if word == "--debug":
-            continue
-        if not found:
-            rewritten.append(word)
-            continue
-        value = found[2] if found[2] is not None else next(words, "")
-        rewritten += ["--set", f"{found[1].replace('-', '_')}={value}"]
+    remaining = iter(argument for argument in arguments if argument != "--debug")
+    for argument in remaining:
+        dotted = re.fullmatch(r"--([a-z]+\.[a-z_-]+)(?:=(.*))?", argument, re.DOTALL)
+        if dotted:
+            value = dotted[2] if dotted[2] is not None else next(remaining, "")
+            rewritten += ["--set", f"{dotted[1].replace('-', '_')}={value}"]
+        else:
+            rewritten.append(argument)
     return rewritten
+
+
+def user_error(error: BaseException, arguments: Sequence[str]) -> SmoothIoUError:
+    """Return any error as one with a message, a way out and an exit code."""
+    if isinstance(error, SmoothIoUError):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        return InterruptedRun("Interrupted.", hint="Give the same command again to continue.")
+    if isinstance(error, CycloptsError):
+        from smoothiou.cli.suggestions import usage_message
+
+        return ConfigError(usage_message(error, arguments), hint="See --help.")
+    hint = "This is a fault of smoothiou: please report it, with the traceback that --debug shows."
+    return SmoothIoUError(f"{type(error).__name__}: {error}", hint=hint)
+
+
+def print_error(error: SmoothIoUError, *, as_json: bool) -> int:
+    """Print what went wrong, for people on stderr and for programs on stdout, and return the exit code."""
+    rank, code = int(os.environ.get("RANK", "0")), error.exit_code  # set by torchrun
+    if rank and isinstance(error, InterruptedRun):  # all processes stop together, and the first says so
+        return code
+    if as_json and not rank:
+        fields = {"message": error.message, "hint": error.hint, "exit_code": code}
+        print(json.dumps({"error": fields, **error.details}))
+    print(f"smoothiou{f', process {rank}' if rank else ''}: {_printable(error.message)}", file=sys.stderr)
+    if error.hint:
+        print(f"  {_printable(error.hint)}", file=sys.stderr)
+    return code
+
+
+def _printable(text: str) -> str:
+    """Return a text, which may hold names of strangers' files, that cannot steer the terminal, cut to one screen."""
+    text = visible(text, keep="\n")
+    more = len(text) - MAX_MESSAGE
+    return text if more <= 0 else f"{text[:MAX_MESSAGE]} ... ({more:,} more characters)"
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     # Outside the training loop, which saves first, SIGTERM ends the work as Ctrl-C does.
     raise KeyboardInterrupt
-
-
-def complain(message: str, *, hint: str, code: int, as_json: bool, details: Mapping[str, Any] | None = None) -> int:
-    """Say what went wrong, to people on stderr and to programs on stdout, and return the exit code."""
-    rank = int(os.environ.get("RANK", "0"))  # torchrun's number of this process
-    if rank and code == InterruptedRun.exit_code:  # all processes stop together, and the first says so
-        return code
-    if as_json and not rank:
-        print(json.dumps({"error": {"message": message, "hint": hint, "exit_code": code}, **(details or {})}))
-    who = f"smoothiou, process {rank}" if rank else "smoothiou"
-    print(f"{who}: {_shown(message)}", file=sys.stderr)
-    if hint:
-        print(f"  {_shown(hint)}", file=sys.stderr)
-    return code
-
-
-def _shown(text: str) -> str:
-    """Return a text that cannot steer the terminal, for names of strangers' files stand in it, cut to a page of it."""
-    text = visible(text, keep="\n")
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ... ({len(text) - LONGEST:,} more signs)"

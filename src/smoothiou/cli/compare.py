@@ -34,7 +34,7 @@ from smoothiou.cli.options import (
     parse_settings,
     run_config,
 )  # fmt: skip
-from smoothiou.cli.words import data_lines
+from smoothiou.cli.summary import data_lines
 from smoothiou.errors import ConfigError, IncompleteStudyError
 from smoothiou.loss_spec import split_losses
 

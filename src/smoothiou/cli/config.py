@@ -1,8 +1,9 @@
-"""`smoothiou config`: what can be set, what is set, and whether a file is right."""
+"""`smoothiou config`: show, check and explain settings."""
 
 from __future__ import annotations
 
 import json
+from itertools import groupby
 from typing import Any
 
 import tomli_w
@@ -26,14 +27,13 @@ def show(recipe: Recipe = None, *, set_: Settings = None, json_: Json = False) -
     if json_:
         print(json.dumps(config.nested(), indent=1))
         return
-    section = ""
-    for key, value in config.flat().items():
-        head, name = key.split(".")
-        if head != section:
-            print(f"{'' if not section else chr(10)}[{head}]")
-            section = head
-        origin = "option" if key in flags else "recipe" if key in given else "default"
-        print(f"{_line(name, value):40} # {origin}")
+    blank = ""
+    for section, values in groupby(config.flat().items(), key=lambda setting: setting[0].split(".")[0]):
+        print(f"{blank}[{section}]")
+        blank = "\n"
+        for key, value in values:
+            origin = "option" if key in flags else "recipe" if key in given else "default"
+            print(f"{_line(key.split('.')[1], value):40} # {origin}")
 
 
 def _line(name: str, value: Any) -> str:
@@ -74,13 +74,11 @@ def print_schema() -> None:
 @app.command(name="recipes")
 def list_recipes(*, json_: Json = False) -> None:
     """List the shipped recipes with the first line of each."""
-    found = {}
-    for name, path in recipes().items():
-        first = path.read_text(encoding="utf-8").splitlines()[0]
-        found[name] = first.removeprefix("#").strip()
+    texts = {name: path.read_text(encoding="utf-8") for name, path in recipes().items()}
+    summaries = {name: text.splitlines()[0].removeprefix("#").strip() for name, text in texts.items()}
     if json_:
-        print(json.dumps(found, indent=1))
+        print(json.dumps(summaries, indent=1))
         return
-    width = max(map(len, found))
-    for name, first in found.items():
-        print(f"{name:{width}}  {first}")
+    width = max(map(len, summaries))
+    for name, summary in summaries.items():
+        print(f"{name:{width}}  {summary}")

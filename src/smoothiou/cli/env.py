@@ -16,7 +16,5 @@ def env(*, json_: Json = False) -> None:
     if json_:
         print(json.dumps(facts, indent=1))
         return
-    for name, found in facts.pop("versions").items():
-        print(f"{name:14} {found}")
-    for name, found in facts.items():
-        print(f"{name:14} {found}")
+    for name, value in {**facts.pop("versions"), **facts}.items():
+        print(f"{name:14} {value}")

@@ -38,7 +38,7 @@ def evaluate(
     if json_:
         print(json.dumps(result))
     else:
-        from smoothiou.cli.words import result_lines
+        from smoothiou.cli.summary import result_lines
 
         print(result_lines(result), file=sys.stderr if out else sys.stdout)
         if out:

@@ -38,7 +38,7 @@ Device = Annotated[str | None, Parameter(help="auto, cpu, cuda or cuda:N.")]
 Deterministic = Annotated[
     bool, Parameter(negative="", help="Only operations that give the same bits each time, on a GPU too.")
 ]
-Format = Annotated[str | None, Parameter(name="--format", help="Format of DATA, where detection is not wanted.")]
+Format = Annotated[str | None, Parameter(name="--format", help="Format of DATA, instead of detecting it.")]
 Allow = Annotated[int | None, Parameter(help="Boxes without area or outside their image that may be left out.")]
 
 

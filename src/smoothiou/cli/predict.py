@@ -45,14 +45,14 @@ def predict(
     from smoothiou.engine.predict import predict_images
 
     with Progress("images", quiet=quiet, transient=True) as bar:
-        found = predict_images(
+        detections = predict_images(
             run, images, out=out or run / "predictions", score=score, checkpoint=checkpoint, device=device,
             progress=bar.update,
         )  # fmt: skip
     if json_:
-        print(json.dumps(found))
+        print(json.dumps(detections))
         return
-    for picture in found["images"]:
+    for picture in detections["images"]:
         boxes = (
             ", ".join(f"{box['label']} {box['score']:.2f}" for box in picture["boxes"])
             or f"nothing of score {score} or more (see --score)"

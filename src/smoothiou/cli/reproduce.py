@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from smoothiou.cli.compare import parse_seeds, report_study, run_plan, say_nothing, say_on_stderr
 from smoothiou.cli.options import Device, Json, Overwrite, Quiet, Settings, Weights, parse_settings
-from smoothiou.cli.words import data_lines
+from smoothiou.cli.summary import data_lines
 from smoothiou.engine.config import RunConfig, build_config
 from smoothiou.errors import DataError, IncompleteStudyError
 from smoothiou.study.paper import LOSSES, TABLE_1, TABLE_2, TABLE_3, TITLES
@@ -114,7 +114,7 @@ def _study(
 
 def _print_table(what: str, scale: str, studies: Mapping[str, Any], absent: Mapping[str, str], *, json_: bool) -> None:
     """Print the table, and fail where something is missing."""
-    from smoothiou.report.paper import table_2, table_3
+    from smoothiou.report.paper_tables import table_2, table_3
     from smoothiou.report.text_table import text_table
 
     sets = {}
@@ -152,7 +152,7 @@ def _deviations(studies: Mapping[str, Any]) -> str:
 
 
 def _table_1(names: tuple[str, ...], *, json_: bool) -> None:
-    from smoothiou.report.paper import table_1
+    from smoothiou.report.paper_tables import table_1
     from smoothiou.report.text_table import text_table
 
     recipes = {name: {loss: build_config(recipe_of(name, loss), {}) for loss in LOSSES} for name in names}

@@ -72,7 +72,7 @@ def train(
     folder = out or Path("runs") / stem
 
     from smoothiou.cli.doctor import quick_line
-    from smoothiou.cli.words import data_lines, result_lines
+    from smoothiou.cli.summary import data_lines, result_lines
     from smoothiou.engine.build import check
     from smoothiou.engine.open_data import describe_data, open_splits
     from smoothiou.engine.train import run

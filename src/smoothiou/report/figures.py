@@ -14,6 +14,15 @@ from smoothiou.report.svg import GROUND, INK, PALETTE_SIZE, drawing, inline, los
 
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (6, 2, 1.2, 2)), (0, (1.2, 1.6)), (0, (9, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LEGEND_MARKS = {
+    "o": '<circle cx="17" cy="6" r="4"/>',
+    "s": '<rect x="13.5" y="2.5" width="7" height="7"/>',
+    "^": '<path d="M17 1.5l4.5 8.5h-9z"/>',
+    "D": '<path d="M17 1l5 5-5 5-5-5z"/>',
+    "v": '<path d="M17 10.5l4.5-8.5h-9z"/>',
+    "P": '<path d="M15.5 1.5h3v3h3v3h-3v3h-3v-3h-3v-3h3z"/>',
+    "X": '<path d="M14 1l3 3 3-3 2 2-3 3 3 3-2 2-3-3-3 3-2-2 3-3-3-3z"/>',
+}
 
 
 def draw_panel(panel: Panel, losses: Sequence[str], *, size: tuple[float, float]) -> str:
@@ -21,7 +30,7 @@ def draw_panel(panel: Panel, losses: Sequence[str], *, size: tuple[float, float]
 
     Args:
         panel: its lines and axes.
-        losses: all losses of the study, baseline first; the place decides colour, dash and marker.
+        losses: all losses of the study, baseline first; the position decides colour, dash and marker.
         size: width and height in CSS pixels at scale 1.
     """
     name = f"figure-{panel.key.replace('_', '-')}".lower()
@@ -29,16 +38,15 @@ def draw_panel(panel: Panel, losses: Sequence[str], *, size: tuple[float, float]
         figure = new_figure(*size)
         axes = figure.add_subplot()
         for line in panel.lines:
-            order = losses.index(line.loss)
             if panel.edges is not None:
-                _histogram(axes, line, panel.edges, order)
+                _histogram(axes, line, panel.edges, losses.index(line.loss))
             else:
-                _line(axes, line, order, markers=panel.markers)
+                _line(axes, line, losses.index(line.loss), markers=panel.markers)
         if panel.zero_line:
             axes.axhline(0, color=INK, linewidth=1)
         if panel.edges is not None:
-            filled = [x for line in panel.lines for x, value in zip(line.x, line.high, strict=True) if value > 0.05]
-            axes.set_xlim(math.floor(10 * min(filled, default=0)) / 10, 1)
+            visible = [x for line in panel.lines for x, value in zip(line.x, line.high, strict=True) if value > 0.05]
+            axes.set_xlim(math.floor(10 * min(visible, default=0)) / 10, 1)
             axes.set_ylim(0)
         axes.xaxis.set_major_locator(MaxNLocator(5) if panel.edges is None else MaxNLocator(5, steps=[1, 2, 5, 10]))
         axes.yaxis.set_major_locator(MaxNLocator(5))
@@ -65,11 +73,9 @@ def draw_dots(dots: Dots, losses: Sequence[str], *, number: int, width: float) -
         axes.grid(visible=False, axis="y")
         axes.spines["left"].set_visible(False)
         axes.axvline(0, color=INK, linewidth=1)
-        for place, row in enumerate(dots.rows):
-            y = count - 1 - place
+        for y, row in zip(reversed(range(count)), dots.rows, strict=True):
             order = losses.index(row.loss or dots.candidate)
-            colour = loss_colour(order)
-            values = list(row.seeds.values())
+            colour, values = loss_colour(order), list(row.seeds.values())
             # Mean and interval a little above the line of the row, seeds a little below: none hides another.
             above, below = (y + 0.13, y - 0.2) if len(values) > 1 else (y, y)
             if row.low is not None and row.high is not None:
@@ -78,14 +84,8 @@ def draw_dots(dots: Dots, losses: Sequence[str], *, number: int, width: float) -
             seeds = {"marker": "o", "markersize": 4.5, "markerfacecolor": GROUND, "markeredgecolor": colour}
             axes.plot(values, [below] * len(values), linestyle="", **seeds)
             if len(values) > 1:
-                axes.plot(
-                    [row.mean],
-                    [above],
-                    linestyle="",
-                    marker=MARKERS[order % len(MARKERS)],
-                    markersize=7,
-                    color=colour,
-                )
+                mean = {"marker": MARKERS[order % len(MARKERS)], "markersize": 7, "color": colour}
+                axes.plot([row.mean], [above], linestyle="", **mean)
         axes.set_yticks(range(count), [_short(row.name) for row in reversed(dots.rows)], color=INK)
         axes.set_ylim(-0.6, count - 0.4)
         axes.set_xlim(*dots.limits)
@@ -95,64 +95,39 @@ def draw_dots(dots: Dots, losses: Sequence[str], *, number: int, width: float) -
 
 
 def swatch(order: int) -> str:
-    """Return the legend mark of the loss at this place: its colour, dash and marker, as a small SVG."""
+    """Return the legend mark of the loss at this position: its colour, dash and marker, as a small SVG."""
     dash = DASHES[order % len(DASHES)]
     pattern = "" if dash == "-" else f' stroke-dasharray="{" ".join(str(2 * part) for part in dash[1])}"'
-    marks = {
-        "o": '<circle cx="17" cy="6" r="4"/>',
-        "s": '<rect x="13.5" y="2.5" width="7" height="7"/>',
-        "^": '<path d="M17 1.5l4.5 8.5h-9z"/>',
-        "D": '<path d="M17 1l5 5-5 5-5-5z"/>',
-        "v": '<path d="M17 10.5l4.5-8.5h-9z"/>',
-        "P": '<path d="M15.5 1.5h3v3h3v3h-3v3h-3v-3h-3v-3h3z"/>',
-        "X": '<path d="M14 1l3 3 3-3 2 2-3 3 3 3-2 2-3-3-3 3-2-2 3-3-3-3z"/>',
-    }
     return (
         '<svg class="swatch" viewBox="0 0 34 12" width="34" height="12" aria-hidden="true" '
         f'style="color: var(--loss-{order % PALETTE_SIZE})">'
         f'<line x1="0" y1="6" x2="34" y2="6" stroke="currentColor" stroke-width="2"{pattern}/>'
-        f'<g fill="currentColor">{marks[MARKERS[order % len(MARKERS)]]}</g></svg>'
+        f'<g fill="currentColor">{LEGEND_MARKS[MARKERS[order % len(MARKERS)]]}</g></svg>'
     )
 
 
 def _line(axes: Axes, line: Line, order: int, *, markers: bool) -> None:
-    colour, marker = loss_colour(order), MARKERS[order % len(MARKERS)]
+    colour = loss_colour(order)
     if line.stopped is not None:
         axes.plot(line.x, line.mean, color=colour, linewidth=0.9, alpha=0.8)
-        axes.plot(
-            line.x[-1:],
-            line.mean[-1:],
-            linestyle="",
-            marker="x",
-            markersize=7,
-            markeredgewidth=2,
-            color=colour,
-        )
+        axes.plot(line.x[-1:], line.mean[-1:], linestyle="", marker="x", markersize=7, markeredgewidth=2, color=colour)
         return
     if line.seeds > 1:
         axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.18, linewidth=0)
     spacing = 1 if markers else max(1, len(line.x) // 5)
     # Marks of different losses stand at different steps, so that lines that coincide still show both.
     offset = 0 if markers else (order * spacing // 3) % spacing
-    axes.plot(
-        line.x,
-        line.mean,
-        color=colour,
-        linestyle=DASHES[order % len(DASHES)],
-        marker=marker,
-        markevery=(offset, spacing),
-        markeredgecolor=GROUND,
-        markeredgewidth=0.6,
-    )
+    style = {"linestyle": DASHES[order % len(DASHES)], "marker": MARKERS[order % len(MARKERS)]}
+    edge = {"markevery": (offset, spacing), "markeredgecolor": GROUND, "markeredgewidth": 0.6}
+    axes.plot(line.x, line.mean, color=colour, **style, **edge)
 
 
 def _histogram(axes: Axes, line: Line, edges: Sequence[float], order: int) -> None:
-    colour = loss_colour(order)
-    by_edge = {edge: place for place, edge in enumerate(line.x)}
-    place = [by_edge.get(edge) for edge in edges[:-1]]
     mean, low, high = (
-        [0.0 if at is None else values[at] for at in place] for values in (line.mean, line.low, line.high)
+        [dict(zip(line.x, values, strict=True)).get(edge, 0.0) for edge in edges[:-1]]
+        for values in (line.mean, line.low, line.high)
     )
+    colour = loss_colour(order)
     if line.seeds > 1:
         axes.stairs(high, edges, baseline=low, fill=True, color=colour, alpha=0.18, linewidth=0)
     axes.stairs(mean, edges, color=colour, linewidth=1.7, linestyle=DASHES[order % len(DASHES)], baseline=None)
@@ -168,8 +143,8 @@ def _describe_panel(panel: Panel) -> str:
         if line.stopped is not None:
             parts.append(f"{line.loss}, seed {line.stopped}, stopped at {panel.x_label} {line.x[-1]:g}")
         elif panel.edges is not None:
-            top = max(range(len(line.x)), key=lambda place: line.mean[place])
-            parts.append(f"{line.loss} peaks with {line.mean[top]:.1f}% at IoU {line.x[top]:g}")
+            x, top = max(zip(line.x, line.mean, strict=True), key=lambda point: point[1])
+            parts.append(f"{line.loss} peaks with {top:.1f}% at IoU {x:g}")
         else:
             ends = f"from {line.mean[0]:.4g} at {line.x[0]:g} to {line.mean[-1]:.4g} at {line.x[-1]:g}"
             parts.append(f"{line.loss} ({line.seeds} seed{'s' * (line.seeds != 1)}) {ends}")

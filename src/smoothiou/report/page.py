@@ -1,4 +1,4 @@
-"""Template and content in, one self-contained HTML page out. No network, and a name that is missing is an error."""
+"""Self-contained HTML pages from templates; a name that is missing is an error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(template: str, /, **content: Any) -> str:
-    """Return a page as text; words of others are escaped.
+    """Return a page as text, its content escaped.
 
     Args:
         template: name of a file in `templates`.

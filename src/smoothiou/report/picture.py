@@ -1,4 +1,4 @@
-"""A figure as files of its own: SVG that follows the reader's light or dark theme, and PNG."""
+"""A figure as files: SVG that follows the reader's light or dark theme, and PNG."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -26,7 +27,7 @@ PALETTE: dict[str, tuple[str, str]] = {
 FONTS = 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Liberation Sans", Arial, sans-serif'
 PNG_DPI = 160
 MARGIN = 0.11
-"""Inches of ground around what is drawn."""
+"""Inches around the drawing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,18 +48,10 @@ def light(name: str) -> str:
 @contextmanager
 def drawing_alone(name: str) -> Iterator[None]:
     """Draw with this project's settings, in the colours of the light theme."""
+    style: Any = {"text.color": light("ink"), "grid.color": light("grid")}
+    style |= dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), light("muted"))
     with drawing(name):
-        ink, muted, grid = light("ink"), light("muted"), light("grid")
-        mpl.rcParams.update(
-            {
-                "text.color": ink,
-                "axes.edgecolor": muted,
-                "axes.labelcolor": muted,
-                "grid.color": grid,
-                "xtick.color": muted,
-                "ytick.color": muted,
-            }
-        )
+        mpl.rcParams.update(style)
         yield
 
 
@@ -72,37 +65,31 @@ def picture(figure: Figure, name: str, *, title: str, description: str) -> Pictu
         figure: what was drawn inside `drawing_alone(name)`.
         name: letters, digits and hyphens.
         title: short, read aloud first.
-        description: what the figure shows, for who cannot see it.
+        description: what the figure shows, for a reader who cannot see it.
     """
-    pixels = io.BytesIO()
-    engine = figure.get_layout_engine()
+    engine, pixels = figure.get_layout_engine(), io.BytesIO()
     if engine is not None:
         engine.set(w_pad=MARGIN, h_pad=MARGIN)  # type: ignore[call-arg]
-    body = inline(figure, name, title=title, description=description)
+    svg = _standalone(inline(figure, name, title=title, description=description))
     figure.savefig(
-        pixels,
-        format="png",
-        dpi=PNG_DPI,
-        facecolor=light("card"),
+        pixels, format="png", dpi=PNG_DPI, facecolor=light("card"), pil_kwargs={"optimize": True},
         metadata={"Software": None, "Title": title, "Description": description},
-        pil_kwargs={"optimize": True},
-    )
-    return Picture(name=name, svg=_alone(body), png=pixels.getvalue())
+    )  # fmt: skip
+    return Picture(name=name, svg=svg, png=pixels.getvalue())
 
 
-def _alone(body: str) -> str:
+def _standalone(body: str) -> str:
     """Turn an `<svg>` for the inside of a page into a file: sizes, a ground, fonts and the dark theme."""
     box = re.search(r'viewBox="[\d.]+ [\d.]+ ([\d.]+) ([\d.]+)"', body)
     assert box, "an inline SVG has a viewBox"
     width, height = (f"{float(side):g}" for side in box.groups())
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" class="plot"'
     body = body.replace('<svg class="plot"', head, 1)
-    used = [(bright, dark) for bright, dark in dict(PALETTE.values()).items() if bright in body]
     rules = [
-        f'[style*="{what}: {bright}"]{{{what}:{dark}!important}}'
-        for bright, dark in used
-        for what in ("fill", "stroke")
-        if f"{what}: {bright}" in body
+        f'[style*="{paint}: {bright}"]{{{paint}:{dark}!important}}'
+        for bright, dark in dict(PALETTE.values()).items()
+        for paint in ("fill", "stroke")
+        if f"{paint}: {bright}" in body
     ]
     ground = PALETTE["card"]
     style = (

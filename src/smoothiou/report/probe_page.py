@@ -12,9 +12,7 @@ from markupsafe import Markup
 
 from smoothiou.files import write_json, write_text
 from smoothiou.manifest import version
-from smoothiou.report.cells import Cell, Row, Table, interval, write
 from smoothiou.report.figures import draw_dots, draw_panel, swatch
-from smoothiou.report.html import LARGE
 from smoothiou.report.page import render
 from smoothiou.report.refinement import (
     MAX_BANDS,
@@ -31,6 +29,8 @@ from smoothiou.report.refinement import (
     refinement_table,
     verdict,
 )
+from smoothiou.report.study_page import LARGE
+from smoothiou.report.table import Cell, Row, Table
 from smoothiou.report.text_table import text_table
 from smoothiou.study.stats import BETTER, WORSE
 
@@ -61,10 +61,10 @@ def probe_sentence(comparison: dict[str, Any]) -> str:
     if not compared:
         return f"{baseline} {subject} {fmean(run[MEAN.key] for run in runs):.4f}; nothing to compare with."
     best, entry = compared[0]
-    parts = [f"over images {interval(entry['images'], MEAN)}"]
+    parts = [f"over images {MEAN.interval(entry['images'])}"]
     if entry["n"] > 1:
-        parts.insert(0, f"over {entry['n']} paired seeds {interval(entry, MEAN)}")
-    gain = write(entry["mean"], MEAN, signed=True)
+        parts.insert(0, f"over {entry['n']} paired seeds {MEAN.interval(entry)}")
+    gain = MEAN.format(entry["mean"], signed=True)
     first = f"{best} minus {baseline} {subject} {gain} (95% {', '.join(parts)}), {verdict(entry)[0]}."
     if len(compared) == 1:
         return first
@@ -99,9 +99,9 @@ def _against_baseline(comparison: dict[str, Any], name: str) -> str:
     entry = difference(comparison, name, MEAN.key)
     if not entry:
         return "baseline" if name == comparison["baseline"] else ""
-    seeds = f" seeds {interval(entry, MEAN)}" if entry["n"] > 1 else ""
-    gain = write(entry["mean"], MEAN, signed=True)
-    return f"{gain} images {interval(entry['images'], MEAN)}{seeds} {verdict(entry)[0]}"
+    seeds = f" seeds {MEAN.interval(entry)}" if entry["n"] > 1 else ""
+    gain = MEAN.format(entry["mean"], signed=True)
+    return f"{gain} images {MEAN.interval(entry['images'])}{seeds} {verdict(entry)[0]}"
 
 
 def render_probe(comparison: dict[str, Any]) -> str:

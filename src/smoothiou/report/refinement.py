@@ -7,9 +7,9 @@ from dataclasses import replace
 from statistics import fmean, stdev
 from typing import Any
 
-from smoothiou.report.cells import KINDS, NOTHING, Cell, Row, Table, interval, write
-from smoothiou.report.material import LOCALIZATION, Metric
+from smoothiou.report.metric import KINDS, LOCALIZATION, NOTHING, Metric
 from smoothiou.report.series import Dots, Line, Panel, dot_row, line_of, with_shared_limits
+from smoothiou.report.table import Cell, Row, Table
 from smoothiou.study.stats import UNDECIDED, verdict_in_words
 
 Comparison = Mapping[str, Any]
@@ -58,9 +58,9 @@ def refined_table(comparison: Comparison) -> Table:
         cells = []
         for metric in REFINED:
             values = _values(comparison, name, metric.key)
-            spread = f"± {write(stdev(values), metric)}" if len(values) > 1 else ""
+            spread = f"± {metric.format(stdev(values))}" if len(values) > 1 else ""
             mean = fmean(values) if values else None
-            cells.append(Cell(write(mean, metric), spread, value=mean))
+            cells.append(Cell(metric.format(mean), spread, value=mean))
         rows.append(Row(name, cells, name, "loss"))
     note = (
         "Mean over seeds, its standard deviation beneath. Mean IoU of the refined boxes with their gt boxes, then the "
@@ -93,9 +93,9 @@ def refinement_table(comparison: Comparison) -> Table:
             continue
         text, kind = verdict(entry)
         cells = [
-            Cell(write(entry["mean"], MEAN, signed=True), value=entry["mean"]),
-            Cell(interval(entry, MEAN), value=entry["low"]),
-            Cell(interval(entry["images"], MEAN), value=entry["images"]["low"]),
+            Cell(MEAN.format(entry["mean"], signed=True), value=entry["mean"]),
+            Cell(MEAN.interval(entry), value=entry["low"]),
+            Cell(MEAN.interval(entry["images"]), value=entry["images"]["low"]),
             Cell(f"{entry['wins']} of {entry['n']}", value=entry["wins"]),
             Cell(text, kind=kind),
             *(_share(difference(comparison, name, metric.key), metric) for metric in REFINED[1:]),
@@ -116,8 +116,8 @@ def _share(entry: Mapping[str, Any] | None, metric: Metric) -> Cell:
     if entry is None:
         return Cell(NOTHING)
     kind = KINDS[entry["verdict"]] if entry["n"] > 1 else ""
-    text = write(entry["mean"], metric, signed=True)
-    return Cell(text, interval(dict(entry["images"]), metric), value=entry["mean"], kind=kind)
+    text = metric.format(entry["mean"], signed=True)
+    return Cell(text, metric.interval(entry["images"]), value=entry["mean"], kind=kind)
 
 
 def ranking_dots(comparison: Comparison) -> list[Dots]:

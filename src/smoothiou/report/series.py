@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from smoothiou.report.material import DETECTION, LOCALIZATION, Material, full_name
+from smoothiou.report.loaded_study import LoadedStudy
+from smoothiou.report.metric import DETECTION, LOCALIZATION
 from smoothiou.report.training_curves import moving_average, thin
 
 TRAINING = (
@@ -123,7 +124,7 @@ def with_shared_limits(groups: list[Dots]) -> list[Dots]:
     return shared
 
 
-def training_panels(material: Material) -> list[Panel]:
+def training_panels(material: LoadedStudy) -> list[Panel]:
     """Return one panel per column of metrics.csv that any run has."""
     panels = []
     for column, title in TRAINING:
@@ -141,7 +142,7 @@ def training_panels(material: Material) -> list[Panel]:
     return panels
 
 
-def ap_panels(material: Material) -> list[Panel]:
+def ap_panels(material: LoadedStudy) -> list[Panel]:
     """Return AP against the IoU threshold, and the same as paired differences to the baseline, in points."""
     absolute = [line_of(loss, map(_by_threshold, material.results(loss).values())) for loss in material.losses]
     relative = []
@@ -161,7 +162,7 @@ def ap_panels(material: Material) -> list[Panel]:
     ]  # fmt: skip
 
 
-def histogram_panels(material: Material) -> list[Panel]:
+def histogram_panels(material: LoadedStudy) -> list[Panel]:
     """Return the shares of boxes per IoU bin: matched detections, refined gt boxes, all proposed boxes."""
     panels = []
     for kind, title in HISTOGRAMS:
@@ -182,7 +183,7 @@ def histogram_panels(material: Material) -> list[Panel]:
     return panels
 
 
-def forest(material: Material) -> list[Dots]:
+def forest(material: LoadedStudy) -> list[Dots]:
     """Return the paired differences: per candidate one group of rows for IoU and one for AP and AR."""
     groups = []
     for candidate in material.candidates:
@@ -192,14 +193,14 @@ def forest(material: Material) -> list[Dots]:
                 entry = material.difference(candidate, metric.key)
                 seeds = material.seed_differences(candidate, metric.key)
                 if entry and seeds:
-                    rows.append(dot_row(full_name(metric), metric.key, seeds, entry))
+                    rows.append(dot_row(metric.full_name, metric.key, seeds, entry))
             if rows:
                 title = f"{candidate} minus {material.baseline}: {kind}"
                 groups.append(Dots(key=f"difference_{kind}", title=title, candidate=candidate, rows=rows))
     return with_shared_limits(groups)
 
 
-def class_differences(material: Material) -> list[Dots]:
+def class_differences(material: LoadedStudy) -> list[Dots]:
     """Return the paired differences of AP per class, largest gain first."""
     groups = []
     for candidate in material.candidates:

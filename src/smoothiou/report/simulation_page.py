@@ -14,10 +14,11 @@ from markupsafe import Markup
 
 from smoothiou.files import write_text
 from smoothiou.manifest import environment, version
-from smoothiou.report.cells import NOTHING, Cell, Row, Table
 from smoothiou.report.figures import draw_panel, swatch
+from smoothiou.report.metric import NOTHING
 from smoothiou.report.page import render
 from smoothiou.report.series import Line, Panel
+from smoothiou.report.table import Cell, Row, Table
 
 Result = Mapping[str, Any]
 

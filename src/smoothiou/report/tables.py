@@ -1,59 +1,75 @@
-"""The tables of a report, each built once; HTML, Markdown and LaTeX are spellings of the same cells."""
+"""The tables of a study's report, each built once for HTML, Markdown and LaTeX."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from smoothiou.report.cells import NOTHING, Cell, Row, Table, interval, verdict_words, write
-from smoothiou.report.material import DETECTION, LOCALIZATION, METRICS, Material, Metric, full_name
+from smoothiou.report.loaded_study import LoadedStudy
+from smoothiou.report.metric import DETECTION, LOCALIZATION, METRICS, NOTHING, Metric, verdict_words
+from smoothiou.report.provenance import weights_sentence
+from smoothiou.report.refinement import refinement_table
+from smoothiou.report.table import Cell, Row, Table
 
 BOOTSTRAPPED = ("AP", "AP50", "AP75", "mean_iou", "refined_mean_iou")
+STAGES = {"rpn": "first stage", "roi": "second stage"}
 
 
-def localization_table(material: Material) -> Table:
+def all_tables(study: LoadedStudy) -> dict[str, Table]:
+    """Return key -> table in the order of the report; what was not measured is a table without rows."""
+    tables = (
+        localization_table(study),
+        refinement_table(study.probe),
+        detection_table(study),
+        seeds_table(study),
+        images_table(study),
+        errors_table(study),
+        cost_table(study),
+        weights_table(study),
+        runs_table(study),
+        data_table(study),
+    )
+    return {table.key: table for table in tables}
+
+
+def localization_table(study: LoadedStudy) -> Table:
     """Return the paper's Table 2 for this study: mean IoU of all proposed boxes, its variants beside it."""
     notes = [
         "Mean IoU, all boxes: every second-stage box of every test image, with no score threshold and no "
-        "suppression, against the truth box it overlaps most; low values are expected (the paper's Table 2).",
-        "Positives only: those of them above IoU 0.5. Matched: detections matched to a truth box at IoU 0.5. "
-        "Refined: truth boxes, shifted and scaled at random, after one pass of the second stage; then the "
+        "suppression, against the ground-truth box it overlaps most; low values are expected (the paper's Table 2).",
+        "Positives only: those of them above IoU 0.5. Matched: detections matched to a ground-truth box at IoU 0.5. "
+        "Refined: ground-truth boxes, shifted and scaled at random, after one pass of the second stage; then the "
         "share of these above an IoU, in %.",
     ]
-    return _metric_table(material, LOCALIZATION, "localization", "Localization: how well boxes lie", notes, wins=False)
+    return _metric_table(study, LOCALIZATION, "localization", "Localization: how well boxes lie", notes)
 
 
-def detection_table(material: Material) -> Table:
+def detection_table(study: LoadedStudy) -> Table:
     """Return the paper's Table 3 for this study: COCO's AP and AR in %, with the row of wins first."""
-    notes = [
-        "COCO's metrics in %. Wins: on how many seeds, of those that every loss finished, a loss is the best; "
-        "a tie counts for none."
-        if material.candidates
-        else "COCO's metrics in %."
-    ]
-    return _metric_table(material, DETECTION, "detection", "Detection: what is found", notes, wins=True)
+    note, wins = "COCO's metrics in %.", []
+    if study.candidates:
+        note += (
+            " Wins: on how many seeds, of those that every loss finished, a loss is the best; a tie counts for none."
+        )
+        for loss in study.losses:
+            counts = [study.summary["wins"].get(metric.key, {}).get(loss, 0) for metric in DETECTION]
+            wins.append(Row(f"Wins: {loss}", [Cell(str(count), value=count) for count in counts], loss, "wins"))
+    return _metric_table(study, DETECTION, "detection", "Detection: what is found", [note], wins)
 
 
 def _metric_table(
-    material: Material, metrics: Sequence[Metric], key: str, caption: str, notes: list[str], *, wins: bool
+    study: LoadedStudy, metrics: Sequence[Metric], key: str, caption: str, notes: list[str], wins: Sequence[Row] = ()
 ) -> Table:
-    rows = []
-    if wins and material.candidates:
-        for loss in material.losses:
-            counts = [material.summary["wins"].get(metric.key, {}).get(loss, 0) for metric in metrics]
-            cells = [Cell(str(count), value=count) for count in counts]
-            rows.append(Row(f"Wins: {loss}", cells, loss, "wins"))
-    best = {metric.key: distinguishable_best(material, metric.key) for metric in metrics}
-    for loss in material.losses:
-        cells = []
-        for metric in metrics:
-            entry = material.summary["summary"].get(loss, {}).get(metric.key) or {}
-            cells.append(_mean_cell(entry, metric, strong=best[metric.key] == loss))
+    rows = [*wins]
+    best = {metric.key: distinguishable_best(study, metric.key) for metric in metrics}
+    for loss in study.losses:
+        entries = study.summary["summary"].get(loss, {})
+        cells = [_mean_cell(entries.get(m.key) or {}, m, strong=best[m.key] == loss) for m in metrics]
         rows.append(Row(loss, cells, loss, "loss"))
-    for candidate in material.candidates:
-        cells = [_difference_cell(material.difference(candidate, metric.key), metric) for metric in metrics]
-        rows.append(Row(f"{candidate} − {material.baseline}", cells, candidate, "difference"))
+    for candidate in study.candidates:
+        cells = [_difference_cell(study.difference(candidate, metric.key), metric) for metric in metrics]
+        rows.append(Row(f"{candidate} − {study.baseline}", cells, candidate, "difference"))
     notes = [
         *notes,
         "Mean over seeds, its standard deviation beneath; differences are paired by seed, their 95% t-interval "
@@ -62,88 +78,81 @@ def _metric_table(
     return Table(key, caption, "loss", [metric.name for metric in metrics], rows, notes)
 
 
-def seeds_table(material: Material) -> Table:
-    """Return the first source of doubt: would another seed tell another story?"""
-    several = len(material.candidates) > 1
+def distinguishable_best(study: LoadedStudy, key: str) -> str | None:
+    """Return the loss with the best mean, if its interval against the baseline leaves out 0."""
+    means = {loss: fmean(values.values()) for loss in study.losses if (values := study.seed_values(loss, key))}
+    if len(means) < 2:
+        return None
+    best = max(means, key=lambda loss: means[loss])
+    candidates = [best] if best != study.baseline else [loss for loss in means if loss != best]
+    kind = "better" if best != study.baseline else "worse"
+    entries = [study.difference(candidate, key) for candidate in candidates]
+    return best if all(entry and verdict_words(entry)[1] == kind for entry in entries) else None
+
+
+def seeds_table(study: LoadedStudy) -> Table:
+    """Return the paired differences with their intervals over seeds."""
+    several = len(study.candidates) > 1
     rows = []
-    for candidate in material.candidates:
+    for candidate in study.candidates:
         for metric in METRICS.values():
-            entry = material.difference(candidate, metric.key)
+            entry = study.difference(candidate, metric.key)
             if entry is None:
                 continue
             verdict, kind = verdict_words(entry)
-            rows.append(
-                Row(
-                    full_name(metric),
-                    [
-                        *([Cell(candidate)] if several else []),
-                        Cell(write(entry["mean"], metric, signed=True), value=entry["mean"]),
-                        Cell(interval(entry, metric), value=entry.get("low")),
-                        Cell(f"{entry['wins']} of {entry['n']}", value=entry["wins"]),
-                        Cell(verdict, kind=kind),
-                    ],
-                    candidate,
-                )
-            )
-    columns = [
-        *(["candidate"] if several else []),
-        "mean difference",
-        "95% interval over seeds",
-        "seeds won",
-        "verdict",
-    ]
+            cells = [
+                Cell(metric.format(entry["mean"], signed=True), value=entry["mean"]),
+                Cell(metric.interval(entry), value=entry.get("low")),
+                Cell(f"{entry['wins']} of {entry['n']}", value=entry["wins"]),
+                Cell(verdict, kind=kind),
+            ]
+            rows.append(Row(metric.full_name, [Cell(candidate), *cells] if several else cells, candidate))
+    columns = ["mean difference", "95% interval over seeds", "seeds won", "verdict"]
     note = (
         "Doubt from training: both losses of a pair share initial weights, data order and augmentation; the "
         "interval says how far the mean difference could move with other seeds. It knows nothing of the choice "
         "of test images."
     )
-    return Table("seeds", f"Other seeds: paired differences to {material.baseline}", "metric", columns, rows, [note])
+    columns = ["candidate", *columns] if several else columns
+    return Table("seeds", f"Other seeds: paired differences to {study.baseline}", "metric", columns, rows, [note])
 
 
-def images_table(material: Material) -> Table:
-    """Return the second source of doubt: would other test images tell another story?"""
-    found = {(row["candidate"], row["seed"], row["metric"]): row for row in material.summary.get("bootstrap") or []}
+def images_table(study: LoadedStudy) -> Table:
+    """Return the differences of single pairs of runs with their intervals over test images."""
+    bootstrap = study.summary.get("bootstrap") or []
+    entries = {(row["candidate"], row["seed"], row["metric"]): row for row in bootstrap}
     rows = []
-    for candidate, seed in dict.fromkeys((candidate, seed) for candidate, seed, _ in found):
+    for candidate, seed in dict.fromkeys((candidate, seed) for candidate, seed, _ in entries):
         cells = []
         for key in BOOTSTRAPPED:
-            entry = found.get((candidate, seed, key))
-            if entry is None or entry.get("difference") is None:
-                cells.append(Cell(NOTHING))
-                continue
-            metric = METRICS[key]
+            entry, metric = entries.get((candidate, seed, key)) or {}, METRICS[key]
+            mean = entry.get("difference")
             cells.append(
-                Cell(
-                    write(entry["difference"], metric, signed=True),
-                    interval(entry, metric),
-                    value=entry["difference"],
-                )
+                Cell(NOTHING)
+                if mean is None
+                else Cell(metric.format(mean, signed=True), metric.interval(entry), value=mean)
             )
         rows.append(Row(f"{candidate}, seed {seed}", cells, candidate))
-    resamples = sorted({row["resamples"] for row in found.values() if row.get("resamples")})
-    often = f" ({', '.join(map(str, resamples))} times)" if resamples else ""
+    resamples = sorted({row["resamples"] for row in bootstrap if row.get("resamples")})
+    times = f" ({', '.join(map(str, resamples))} times)" if resamples else ""
     note = (
-        f"Doubt from the test set: for each pair of runs the test images were drawn anew with "
-        f"replacement{often}; the interval says how far the difference of these two runs could move with "
-        "other images. It knows nothing of other seeds."
+        f"Doubt from the test set: for each pair of runs the test images were drawn anew with replacement{times}; the "
+        "interval says how far the difference of these two runs could move with other images. It knows nothing of "
+        "other seeds."
     )
-    columns = [full_name(METRICS[key]) for key in BOOTSTRAPPED]
+    columns = [METRICS[key].full_name for key in BOOTSTRAPPED]
     return Table("images", "Other test images: paired bootstrap, 95% intervals", "pair of runs", columns, rows, [note])
 
 
-def errors_table(material: Material) -> Table:
-    """Return what each kind of error costs, the localization error first; no rows where it was not computed."""
-    found = material.summary.get("errors") or []
-    kinds = list(found[0]["gains"]) if found else []
+def errors_table(study: LoadedStudy) -> Table:
+    """Return what each kind of error costs, the localization error first."""
+    errors = study.summary.get("errors") or []
+    kinds = list(errors[0]["gains"]) if errors else []
     rows = []
-    for loss in material.losses:
-        gains = [row["gains"] for row in found if row["loss"] == loss]
+    for loss in study.losses:
+        gains = [row["gains"] for row in errors if row["loss"] == loss]
+        cells = [_spread_cell([gain[kind] for gain in gains], "{:.2f}", 100) for kind in kinds]
         if gains:
-            cells = []
-            for kind in kinds:
-                values = [100 * gain[kind] for gain in gains if gain[kind] is not None]
-                spread = f"± {stdev(values):.2f}" if len(values) > 1 else ""
-                cells.append(Cell(f"{fmean(values):.2f}", detail=spread, value=fmean(values)) if values else NOTHING)
             rows.append(Row(loss, cells, loss, "loss"))
     note = (
         "How much AP50 would rise, in points, were one kind of error repaired (TIDE); mean over seeds. Localization: "
@@ -152,8 +161,8 @@ def errors_table(material: Material) -> Table:
     return Table("errors", "What errors cost", "loss", kinds, rows, [note])
 
 
-def cost_table(material: Material) -> Table:
-    """Return what each loss cost: time per step, training, evaluation, memory."""
+def cost_table(study: LoadedStudy) -> Table:
+    """Return the time per step, training, evaluation and memory of each loss."""
     kinds = (
         ("seconds_per_step", "seconds per step", "{:.3f}", 1.0),
         ("train_seconds", "training, minutes", "{:.2f}", 1 / 60),
@@ -162,100 +171,120 @@ def cost_table(material: Material) -> Table:
         ("steps", "steps", "{:.0f}", 1.0),
     )
     rows = []
-    for loss in material.losses:
-        costs = [result.get("cost") or {} for result in material.results(loss).values()]
+    for loss in study.losses:
+        costs = [result.get("cost") or {} for result in study.results(loss).values()]
         cells = []
         for key, _, form, scale in kinds:
-            values = [scale * cost[key] for cost in costs if cost.get(key) is not None]
-            spread = f" ± {form.format(stdev(values))}" if len(values) > 1 and key != "steps" else ""
-            cells.append(Cell(form.format(fmean(values)) + spread, value=fmean(values)) if values else Cell(NOTHING))
-        where = sorted({f"{cost.get('device', '?')}, {cost.get('precision', '?')}" for cost in costs})
-        rows.append(Row(loss, [*cells, Cell("; ".join(where) or NOTHING)], loss))
+            cell = _spread_cell([cost.get(key) for cost in costs], form, scale)
+            spread = f" {cell.detail}" if cell.detail and key != "steps" else ""
+            cells.append(Cell(cell.text + spread, value=cell.value))
+        devices = sorted({f"{cost.get('device', '?')}, {cost.get('precision', '?')}" for cost in costs})
+        rows.append(Row(loss, [*cells, Cell("; ".join(devices) or NOTHING)], loss))
     note = "Mean ± standard deviation over the finished runs; on a busy machine times say little."
     return Table("cost", "Cost of a run", "loss", [*(name for _, name, _, _ in kinds), "device"], rows, [note])
 
 
-def runs_table(material: Material) -> Table:
-    """Return every run of the plan, failed ones too."""
-    shown = ("AP", "mean_iou", "refined_mean_iou")
-    planned = {cell["id"]: cell["settings"] for cell in material.plan["cells"]}
+def weights_table(study: LoadedStudy) -> Table:
+    """Return the weight of each loss in each stage with the gradients it was derived from."""
+    weights: Mapping[str, Mapping[str, float]] = study.plan.get("weights") or {}
+    calibration = study.calibration
+    moments = [moment["name"] for moment in calibration["moments"]] if calibration else []
+    columns = ["weight", *(f"{word}, {name}" for name in moments for word in ("pull", "ratio"))]
+    published = calibration is not None and any(calibration["suggested"].values())
+    if published:
+        columns.append("in the literature")
     rows = []
-    for cell in material.summary["cells"]:
+    for stage in next(iter(weights.values()), {}):
+        for loss in study.losses:
+            weight = weights.get(loss, {}).get(stage)
+            cells = [Cell(NOTHING if weight is None else f"{weight:g}", value=weight, strong=True)]
+            if calibration:
+                entries = calibration["losses"].get(loss, {}).get(stage, {})
+                cells += [cell for name in moments for cell in _pull_cells(entries.get(name))]
+            if calibration and published:
+                source = calibration["suggested"].get(loss)
+                cells.append(
+                    Cell(f"{source['weight']:g}", str(source.get("source") or ""), value=source["weight"])
+                    if source
+                    else Cell(NOTHING)
+                )
+            rows.append(Row(f"{loss}, {STAGES[stage]}", cells, loss, stage))
+    notes = [
+        weights_sentence(study),
+        "Pull: the length of the gradient of a stage's box loss by the four deltas of one positive box, on average "
+        "over the positives of all measured batches.",
+        "Ratio: the reference's pull divided by the loss's, on the same boxes of the same detector; beneath, the "
+        "middle half over single batches. The weight is the last ratio, with three digits. As boxes get better Huber's "
+        "pull fades and an overlap loss's does not, so no weight fits a whole training.",
+    ]
+    return Table("weights", "Weights of the losses", "loss", columns, rows, notes)
+
+
+def runs_table(study: LoadedStudy) -> Table:
+    """Return every run of the plan, failed ones too."""
+    metrics = [METRICS[key] for key in ("AP", "mean_iou", "refined_mean_iou")]
+    planned = {cell["id"]: cell["settings"] for cell in study.plan["cells"]}
+    rows = []
+    for cell in study.summary["cells"]:
         result = cell.get("result") or {}
         values = {**(result.get("metrics") or {}), **(result.get("localization") or {})}
         rate = (result.get("optim") or {}).get("lr", planned[cell["id"]].get("optim.lr"))
-        rows.append(
-            Row(
-                cell["id"],
-                [
-                    Cell(str(cell["status"]), kind="" if result else "worse"),
-                    Cell(NOTHING if rate is None else f"{rate:g}", value=rate),
-                    *(Cell(write(values.get(key), METRICS[key]), value=values.get(key)) for key in shown),
-                ],
-                cell["loss"],
-            )
-        )
-    columns = ["status", "learning rate", *(full_name(METRICS[key]) for key in shown)]
+        cells = [
+            Cell(str(cell["status"]), kind="" if result else "worse"),
+            Cell(NOTHING if rate is None else f"{rate:g}", value=rate),
+            *(Cell(m.format(values.get(m.key)), value=values.get(m.key)) for m in metrics),
+        ]
+        rows.append(Row(cell["id"], cells, cell["loss"]))
+    columns = ["status", "learning rate", *(metric.full_name for metric in metrics)]
     return Table("runs", "Every run", "run", columns, rows)
 
 
-def data_table(material: Material) -> Table:
-    """Return what was learnt from and tested on, with everything that was left out."""
+def data_table(study: LoadedStudy) -> Table:
+    """Return what was trained and tested on, with everything that was left out."""
     rows = []
-    for role, split in (material.plan.get("data") or {}).items():
+    for role, split in (study.plan.get("data") or {}).items():
         if split:
             counts = split.get("counts") or {}
+            counts = {**counts, "clipped": (counts.get("faults") or {}).get("overhang", 0)}
+            keys = ("images", "images_without_boxes", "boxes", "dropped", "clipped", "difficult", "crowd")
             cells = [Cell(f"{split.get('name')}/{split.get('split')}"), Cell(str(split.get("fingerprint")))]
-            for key in ("images", "images_without_boxes", "boxes", "dropped"):
-                cells.append(Cell(str(counts.get(key, NOTHING)), value=counts.get(key)))
-            clipped = (counts.get("faults") or {}).get("overhang", 0)
-            cells.append(Cell(str(clipped), value=clipped))
-            for key in ("difficult", "crowd"):
-                cells.append(Cell(str(counts.get(key, NOTHING)), value=counts.get(key)))
-            rows.append(Row(role, cells))
-    columns = [
-        "set",
-        "fingerprint",
-        "images",
-        "without boxes",
-        "boxes",
-        "dropped",
-        "clipped",
-        "difficult",
-        "crowd",
-    ]
+            rows.append(Row(role, cells + [Cell(str(counts.get(k, NOTHING)), value=counts.get(k)) for k in keys]))
+    columns = ["set", "fingerprint", "images", "without boxes", "boxes", "dropped", "clipped", "difficult", "crowd"]
     note = (
         "Dropped: boxes or images that could not be used. Clipped: boxes that reached beyond their image. "
-        "Difficult and crowd boxes are neither learnt from nor counted."
+        "Difficult and crowd boxes are neither trained on nor counted."
     )
     return Table("data", "Images and boxes", "used for", columns, rows, [note])
 
 
-def distinguishable_best(material: Material, key: str) -> str | None:
-    """Return the loss with the best mean, if its interval against the baseline leaves out 0."""
-    means = {loss: fmean(values.values()) for loss in material.losses if (values := material.seed_values(loss, key))}
-    if len(means) < 2:
-        return None
-    best = max(means, key=lambda loss: means[loss])
-    rivals = [best] if best != material.baseline else [loss for loss in means if loss != best]
-    wanted = "better" if best != material.baseline else "worse"
-    entries = [material.difference(rival, key) for rival in rivals]
-    return best if all(entry and verdict_words(entry)[1] == wanted for entry in entries) else None
-
-
-def _mean_cell(entry: dict[str, Any], metric: Metric, *, strong: bool) -> Cell:
+def _mean_cell(entry: Mapping[str, Any], metric: Metric, *, strong: bool) -> Cell:
     if entry.get("mean") is None:
         return Cell(NOTHING)
-    spread = f"± {write(entry['sd'], metric)}" if entry.get("sd") is not None else ""
-    return Cell(write(entry["mean"], metric), spread, strong=strong, value=entry["mean"])
+    spread = f"± {metric.format(entry['sd'])}" if entry.get("sd") is not None else ""
+    return Cell(metric.format(entry["mean"]), spread, strong=strong, value=entry["mean"])
 
 
-def _difference_cell(entry: dict[str, Any] | None, metric: Metric) -> Cell:
+def _difference_cell(entry: Mapping[str, Any] | None, metric: Metric) -> Cell:
     if entry is None:
         return Cell(NOTHING)
-    return Cell(
-        write(entry["mean"], metric, signed=True),
-        interval(entry, metric).strip(NOTHING),
-        value=entry["mean"],
-        kind=verdict_words(entry)[1],
-    )
+    text, interval = metric.format(entry["mean"], signed=True), metric.interval(entry).strip(NOTHING)
+    return Cell(text, interval, value=entry["mean"], kind=verdict_words(entry)[1])
+
+
+def _spread_cell(values: Sequence[float | None], form: str, scale: float) -> Cell:
+    """Return mean and standard deviation of the values that are there."""
+    scaled = [scale * value for value in values if value is not None]
+    if not scaled:
+        return Cell(NOTHING)
+    spread = f"± {form.format(stdev(scaled))}" if len(scaled) > 1 else ""
+    return Cell(form.format(fmean(scaled)), spread, value=fmean(scaled))
+
+
+def _pull_cells(entry: Mapping[str, Any] | None) -> list[Cell]:
+    if entry is None:
+        return [Cell(NOTHING), Cell(NOTHING)]
+    spread = f"[{entry['low']:.3g}, {entry['high']:.3g}]"
+    return [
+        Cell(f"{entry['mean']:.3g}", value=entry["mean"]),
+        Cell(f"{entry['ratio']:.3g}", spread, value=entry["ratio"]),
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from smoothiou.report.cells import Table
+from smoothiou.report.table import Table
 
 
 def text_table(table: Table) -> str:

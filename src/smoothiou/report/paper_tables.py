@@ -1,13 +1,17 @@
-"""The paper's tables with ours beside them. No torch."""
+"""The paper's tables with ours beside them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from smoothiou.engine.config import RunConfig
-from smoothiou.report.cells import NOTHING, Cell, Row, Table
+from smoothiou.report.metric import NOTHING
+from smoothiou.report.table import Cell, Row, Table
 from smoothiou.study.paper import LOSSES, METRICS_3, TABLE_1, TABLE_2, TABLE_3, TITLES, WINS_3
 from smoothiou.study.reproduce import count_wins
+
+if TYPE_CHECKING:
+    from smoothiou.engine.config import RunConfig
 
 Ours = Mapping[str, Mapping[str, Mapping[str, float | None]]]
 """Data set -> metric -> loss -> number."""
@@ -37,16 +41,15 @@ def table_1(recipes: Mapping[str, Mapping[str, RunConfig]]) -> Table:
 
 def table_2(ours: Ours) -> Table:
     """Return Table 2, mean IoU of all proposed boxes, with ours beside it, and the data sets that each loss wins."""
-    names = list(ours)
     rows = []
-    for name in names:
-        printed, measured = TABLE_2[name], ours[name]["mean_iou"]
-        cells = [_cell(value, 3) for value in (*printed, *(measured[loss] for loss in LOSSES))]
-        cells += [_cell(gain, 3, signed=True) for gain in (_gain(printed), _gain([measured[loss] for loss in LOSSES]))]
-        rows.append(Row(TITLES[name], cells))
-    mine = count_wins([_as_shown(ours[name]["mean_iou"], 3) for name in names])
-    theirs = count_wins([TABLE_2[name] for name in names])
-    rows.append(Row("wins", [Cell(str(count)) for count in (*theirs, *mine)] + [Cell(""), Cell("")], kind="wins"))
+    for name, metrics in ours.items():
+        printed, measured = TABLE_2[name], [metrics["mean_iou"][loss] for loss in LOSSES]
+        cells = [_cell(value, 3) for value in (*printed, *measured)]
+        rows.append(Row(TITLES[name], cells + [_cell(_gain(pair), 3, signed=True) for pair in (printed, measured)]))
+    paper_wins = count_wins([TABLE_2[name] for name in ours])
+    our_wins = count_wins([_rounded(metrics["mean_iou"], 3) for metrics in ours.values()])
+    wins = [Cell(str(count)) for count in (*paper_wins, *our_wins)]
+    rows.append(Row("wins", [*wins, Cell(""), Cell("")], kind="wins"))
     columns = [f"{loss} {whose}" for whose in ("paper", "ours") for loss in LOSSES]
     columns += ["gain paper", "gain ours"]
     return Table("paper-2", "Table 2: mean IoU of all proposed boxes", "data", columns, rows)
@@ -55,26 +58,25 @@ def table_2(ours: Ours) -> Table:
 def table_3(ours: Ours) -> Table:
     """Return Table 3, COCO's metrics in %, with ours beside it, and first the data sets that each loss wins."""
     rows = []
-    for place, loss in enumerate(LOSSES):
+    for column, loss in enumerate(LOSSES):
         cells = []
         for metric in METRICS_3:
-            pairs = [_as_shown(ours[name][metric], 2) for name in ours]
-            theirs = count_wins([TABLE_3[name][metric] for name in ours])
-            assert len(ours) < len(TABLE_3) or theirs == WINS_3[metric]
-            cells += [Cell(str(theirs[place])), Cell(str(count_wins(pairs)[place]))]
+            paper_wins = count_wins([TABLE_3[name][metric] for name in ours])
+            our_wins = count_wins([_rounded(metrics[metric], 2) for metrics in ours.values()])
+            assert len(ours) < len(TABLE_3) or paper_wins == WINS_3[metric]
+            cells += [Cell(str(paper_wins[column])), Cell(str(our_wins[column]))]
         rows.append(Row(f"wins {loss}", cells, loss, "wins"))
-    for name in ours:
-        for place, loss in enumerate(LOSSES):
-            cells = []
-            for metric in METRICS_3:
-                cells += [_cell(TABLE_3[name][metric][place], 2), _cell(ours[name][metric][loss], 2)]
+    for name, metrics in ours.items():
+        for column, loss in enumerate(LOSSES):
+            pairs = [(TABLE_3[name][metric][column], metrics[metric][loss]) for metric in METRICS_3]
+            cells = [_cell(value, 2) for pair in pairs for value in pair]
             rows.append(Row(f"{TITLES[name]} {loss}", cells, loss, "loss"))
     columns = [f"{word} {whose}" for word in METRICS_3.values() for whose in ("paper", "ours")]
     return Table("paper-3", "Table 3: COCO's metrics in %", "data", columns, rows)
 
 
-def _as_shown(by_loss: Mapping[str, float | None], digits: int) -> list[float | None]:
-    """Return the numbers as the table shows them: what looks equal there is a tie, as in the paper's."""
+def _rounded(by_loss: Mapping[str, float | None], digits: int) -> list[float | None]:
+    """Return the numbers as printed: what looks equal in the table is a tie, as in the paper's."""
     return [None if (value := by_loss[loss]) is None else round(value, digits) for loss in LOSSES]
 
 
@@ -86,5 +88,5 @@ def _gain(pair: Sequence[float | None]) -> float | None:
 def _cell(value: float | None, digits: int, *, signed: bool = False) -> Cell:
     if value is None:
         return Cell(NOTHING)
-    shown = round(value, digits) + 0.0  # -0.0 is 0
-    return Cell(f"{shown:{'+' if signed else ''}.{digits}f}", value=value)
+    rounded = round(value, digits) + 0.0  # -0.0 is 0
+    return Cell(f"{rounded:{'+' if signed else ''}.{digits}f}", value=value)

@@ -1,4 +1,4 @@
-"""What a report is made of: the collected study, its training curves and machines."""
+"""A study as its files tell it: the collected results, training curves and manifests."""
 
 from __future__ import annotations
 
@@ -14,52 +14,13 @@ from smoothiou.study.weights import read_calibration
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Metric:
-    """One number per run, and how it is written.
-
-    Args:
-        key: its name in result.json.
-        name: its name in a table.
-        percent: written times 100 with two decimals (the paper's Table 3), else with four (its Table 2).
-    """
-
-    key: str
-    name: str
-    percent: bool = True
-
-
-LOCALIZATION = (
-    Metric(key="mean_iou", name="Mean IoU, all boxes", percent=False),
-    Metric(key="mean_iou_positive", name="positives only", percent=False),
-    Metric(key="mean_iou_matched", name="matched", percent=False),
-    Metric(key="refined_mean_iou", name="refined", percent=False),
-    Metric(key="refined_above_75", name="refined > .75"),
-    Metric(key="refined_above_85", name="refined > .85"),
-    Metric(key="refined_above_90", name="refined > .9"),
-)
-DETECTION = (
-    Metric(key="AP50", name="AP50"),
-    Metric(key="AP75", name="AP75"),
-    Metric(key="AP", name="AP"),
-    Metric(key="AR1", name="AR@1"),
-    Metric(key="AR10", name="AR@10"),
-)
-METRICS = {metric.key: metric for metric in (*LOCALIZATION, *DETECTION)}
-
-
-def full_name(metric: Metric) -> str:
-    """Return the name that a metric has outside the localization table."""
-    return f"Mean IoU, {metric.name}" if metric.name in ("positives only", "matched", "refined") else metric.name
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Material:
-    """A study as its files tell it.
+class LoadedStudy:
+    """Everything that a report shows of a study.
 
     Args:
         folder: the study folder.
-        summary: what `smoothiou.study.results.collect` says.
-        curves: cell id -> column of metrics.csv -> its measured points.
+        summary: what `smoothiou.study.results.collect` returns.
+        curves: cell id -> column of metrics.csv -> its points.
         manifests: cell id -> manifest.json.
         calibration: calibration.json, or None where the losses were not calibrated.
     """
@@ -72,48 +33,47 @@ class Material:
 
     @property
     def plan(self) -> dict[str, Any]:
-        """Return plan.json."""
+        """plan.json."""
         return self.summary["plan"]
 
     @property
-    def losses(self) -> list[str]:
-        """Return the names of the losses, baseline first."""
-        baseline = self.baseline
-        return [baseline, *(loss for loss in self.plan["losses"] if loss != baseline)]
-
-    @property
     def baseline(self) -> str:
-        """Return the loss that all others are compared to."""
+        """The loss that all others are compared with."""
         return self.plan.get("baseline") or self.plan["losses"][0]
 
     @property
+    def losses(self) -> list[str]:
+        """The names of the losses, baseline first."""
+        return [self.baseline, *(loss for loss in self.plan["losses"] if loss != self.baseline)]
+
+    @property
     def candidates(self) -> list[str]:
-        """Return every loss but the baseline."""
+        """Every loss but the baseline."""
         return self.losses[1:]
 
     @property
     def seeds(self) -> list[int]:
-        """Return the planned seeds."""
+        """The planned seeds."""
         return list(self.plan["seeds"])
 
     @property
     def finished(self) -> list[dict[str, Any]]:
-        """Return the cells that have a result."""
+        """The cells that have a result."""
         return [cell for cell in self.summary["cells"] if cell.get("result")]
 
     @property
     def unfinished(self) -> list[dict[str, Any]]:
-        """Return the cells that failed or never ran."""
+        """The cells that failed or never ran."""
         return [cell for cell in self.summary["cells"] if not cell.get("result")]
 
     @property
     def gallery(self) -> list[dict[str, Any]]:
-        """Return the images where the losses disagree most; empty when none were chosen."""
+        """The images where the losses disagree most; empty when none were chosen."""
         return self.summary["gallery"]
 
     @property
     def probe(self) -> dict[str, Any]:
-        """Return what the refinement probes of all cells say together; empty where a comparison holds none."""
+        """The refinement probes of all cells together; empty where there are none."""
         return self.summary.get("probe") or {}
 
     def results(self, loss: str) -> dict[int, dict[str, Any]]:
@@ -142,24 +102,22 @@ class Material:
         return None
 
 
-def read_material(folder: str | Path) -> Material:
-    """Read everything that a report shows of a study.
-
-    Args:
-        folder: a study folder, finished or not.
+def load_study(folder: str | Path) -> LoadedStudy:
+    """Read everything that a report shows of a study, finished or not.
 
     Raises:
-        SmoothIoUError: it holds no readable plan.json.
+        SmoothIoUError: the folder holds no readable plan.json.
     """
     folder = Path(folder)
     summary = collect(folder)
-    curves, manifests = {}, {}
-    for cell in summary["cells"]:
-        home = folder / "cells" / cell["id"]
-        curves[cell["id"]] = read_curves(home / "metrics.csv")
-        manifests[cell["id"]] = _optional_json(home / "manifest.json")
-    calibration = read_calibration(folder)
-    return Material(folder=folder, summary=summary, curves=curves, manifests=manifests, calibration=calibration)
+    cells = {cell["id"]: folder / "cells" / cell["id"] for cell in summary["cells"]}
+    return LoadedStudy(
+        folder=folder,
+        summary=summary,
+        curves={cell: read_curves(path / "metrics.csv") for cell, path in cells.items()},
+        manifests={cell: _optional_json(path / "manifest.json") for cell, path in cells.items()},
+        calibration=read_calibration(folder),
+    )
 
 
 def _optional_json(path: Path) -> dict[str, Any]:

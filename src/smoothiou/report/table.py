@@ -1,0 +1,124 @@
+"""A table, and its Markdown and LaTeX; HTML is the template's part."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import groupby
+
+_LATEX = str.maketrans(
+    {
+        "\n": " ", "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
+        "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+        "|": r"\textbar{}", "±": r"$\pm$", "−": r"$-$", "–": "--", "λ": r"$\lambda$", "Δ": r"$\Delta$",
+        "[": "{[}", "]": "{]}",  # after a line end LaTeX would read an option
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell of a table.
+
+    Args:
+        text: the number or word.
+        detail: its interval, written small beneath.
+        strong: in bold: the best, and distinguishable.
+        value: what a column is sorted by.
+        kind: a class for its look: "better", "worse", "same" or "unknown".
+    """
+
+    text: str
+    detail: str = ""
+    strong: bool = False
+    value: float | None = None
+    kind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of a table.
+
+    Args:
+        head: the row's name.
+        cells: one per column.
+        loss: the loss whose mark stands before the name, if any.
+        kind: "wins" | "loss" | "difference" | "".
+    """
+
+    head: str
+    cells: list[Cell]
+    loss: str = ""
+    kind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table with its caption and the sentences that say how to read it."""
+
+    key: str
+    caption: str
+    corner: str
+    columns: list[str]
+    rows: list[Row]
+    notes: list[str] = field(default_factory=list)
+
+    def markdown(self) -> str:
+        """Return the table in GitHub's Markdown, its caption above and its notes below."""
+        lines = [f"**{markdown(self.caption)}**", "", _markdown_row(map(markdown, (self.corner, *self.columns)))]
+        lines.append("|:--|" + "--:|" * len(self.columns))
+        for row in self.rows:
+            cells = (_spell(cell, markdown, "**{}**") for cell in row.cells)
+            lines.append(_markdown_row([markdown(row.head), *cells]))
+        for note in self.notes:
+            lines += ["", markdown(note)]
+        return "\n".join(lines) + "\n"
+
+    def latex(self) -> str:
+        """Return the table for the booktabs package, with the same numbers as the page."""
+        lines = []
+        for _, rows in groupby(self.rows, key=lambda row: row.kind):
+            lines.append(r"    \midrule")
+            for row in rows:
+                lines.append(_latex_row(latex(row.head), *(_spell(c, latex, r"\textbf{{{}}}") for c in row.cells)))
+        return "\n".join(
+            [
+                r"\begin{table}",
+                r"  \centering",
+                rf"  \caption{{{latex(self.caption)}. {latex(' '.join(self.notes))}}}",
+                rf"  \label{{tab:{self.key}}}",
+                rf"  \begin{{tabular}}{{l{'r' * len(self.columns)}}}",
+                r"    \toprule",
+                _latex_row(latex(self.corner), *map(latex, self.columns)),
+                *lines,
+                r"    \bottomrule",
+                r"  \end{tabular}",
+                r"\end{table}",
+                "",
+            ]
+        )
+
+
+def markdown(text: str) -> str:
+    """Return a text that Markdown shows as it is."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", text).replace("\n", " ")
+
+
+def latex(text: str) -> str:
+    """Return a text that LaTeX prints as it is."""
+    return text.translate(_LATEX)
+
+
+def _spell(cell: Cell, escape: Callable[[str], str], bold: str) -> str:
+    text = bold.format(escape(cell.text)) if cell.strong else escape(cell.text)
+    return f"{text} {escape(cell.detail)}" if cell.detail else text
+
+
+def _markdown_row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _latex_row(*cells: str) -> str:
+    return f"    {' & '.join(cells)} \\\\"

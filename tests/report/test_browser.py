@@ -1,0 +1,31 @@
+"""The page of a study in a browser: what its script does, and that it fits wide and narrow windows."""
+
+from __future__ import annotations
+
+import pytest
+
+from smoothiou.report import write_report
+from tests.report.fake_study import make_study
+
+
+@pytest.fixture
+def report(tmp_path, without_panels):
+    return write_report(make_study(tmp_path))[0]
+
+
+def test_tables_sort_and_the_theme_changes_and_nothing_overflows(browser, report):
+    browser.goto(report.as_uri())
+    seeds = browser.locator("#table-runs tbody th")
+    order = seeds.all_inner_texts()
+    browser.click("#table-runs thead th:nth-child(4)")  # AP
+    cells = browser.locator("#table-runs tbody tr td:nth-child(4)").all_inner_texts()
+    assert cells == sorted(cells, key=float, reverse=True)
+    assert sorted(seeds.all_inner_texts()) == sorted(order)
+
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = browser.evaluate(ground)
+    browser.click("#theme")
+    assert browser.evaluate(ground) != light
+    for width in (1280, 400):
+        browser.set_viewport_size({"width": width, "height": 900})
+        assert browser.evaluate("document.documentElement.scrollWidth") == width
