@@ -58,11 +58,11 @@ class StageLoss:
     loss: BoxLoss
     name: str
     weight: float = 1.0
-    _last: tuple[Tensor, Tensor, Weights, Tensor | None] | None = field(default=None, init=False)
+    last: tuple[Tensor, Tensor, Weights, Tensor | None] | None = field(default=None, init=False)
     """Deltas, weights and lambda of the last batch; statistics are computed only when asked for."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_last": None}
+        return {**self.__dict__, "last": None}
 
     def __call__(
         self,
@@ -102,7 +102,7 @@ class StageLoss:
             # Decoding clamps sizes, which would hide an infinite delta from an IoU loss; 0 * inf is NaN.
             nan_if_infinite = (pred_deltas.detach() * 0).sum()
             total = self.weight * (losses.sum() / (sampled or 1)) + nan_if_infinite
-        self._last = (pred_deltas.detach(), target_deltas.detach(), weights, getattr(self.loss, "last_lambda", None))
+        self.last = (pred_deltas.detach(), target_deltas.detach(), weights, getattr(self.loss, "last_lambda", None))
         return total
 
     def state(self) -> dict[str, Tensor]:
@@ -111,9 +111,9 @@ class StageLoss:
 
     def statistics(self) -> dict[str, Tensor]:
         """Return `mean_iou` (NaN without positives), `positives` and, if the loss has one, `lambda`."""
-        if self._last is None:
+        if self.last is None:
             return {}
-        pred, target, weights, lam = self._last
+        pred, target, weights, lam = self.last
         with torch.no_grad():
             values = {
                 "mean_iou": deltas_iou(pred, target, weights=weights).mean(),
