@@ -106,22 +106,22 @@ def test_that_many_proposals_can_be_had(proposals):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "noun"),
     [
         ({"name": "nanno"}, 'Did you mean "nano"'),
-        ({"name": "nano", "num_classes": 0}, "expected 1 or more, without the background, got 0"),
-        ({"name": "nano", "weights": "imagenet"}, "nano: there are no imagenet weights. There are: none"),
-        ({"name": "resnet18-fpn", "weights": "coco"}, "no coco weights. There are: none, imagenet"),
+        ({"name": "nano", "num_classes": 0}, "num_classes"),
+        ({"name": "nano", "weights": "imagenet"}, "imagenet"),
+        ({"name": "resnet18-fpn", "weights": "coco"}, "coco"),
         ({"name": "resnet50-fpn", "weights": "imagnet"}, 'Did you mean "imagenet"'),
-        ({"name": "nano", "weights": "tf:model.ckpt"}, "nano: it reads no TensorFlow checkpoints. The detector incep"),
-        ({"name": "inception-v2", "weights": "tf:"}, "weights: 'tf:' names no file"),
-        ({"name": "inception-v2", "weights": "coco"}, "no coco weights. There are: none, tf:PATH"),
+        ({"name": "nano", "weights": "tf:model.ckpt"}, "TensorFlow"),
+        ({"name": "inception-v2", "weights": "tf:"}, "tf:"),
+        ({"name": "inception-v2", "weights": "coco"}, "coco"),
         ({"name": "nano", "loss": "smoth-iou"}, "smooth-iou"),
-        ({"name": "nano", "stages": ("head",)}, "is no stage"),
+        ({"name": "nano", "stages": ("head",)}, "head"),
     ],
 )
-def test_wrong_settings_are_explained(arguments, message):
-    with pytest.raises(ConfigError, match=message):
+def test_wrong_settings_are_explained(arguments, noun):
+    with pytest.raises(ConfigError, match=noun):
         build_detector(arguments.pop("name"), **{"num_classes": 2, **arguments})
 
 

@@ -26,21 +26,21 @@ def variable(*, size: int, offset: int = 0, shape: tuple[int, ...] = (4,)) -> by
 
 
 @pytest.mark.parametrize(
-    ("shape", "size", "offset", "words"),
+    ("shape", "size", "offset", "noun"),
     [
-        ((2**38,), 2**40, 0, "cut off: a ends at byte 1,099,511,627,776, the file at 64"),
-        ((4,), 16, 2**63, "cut off: a ends at byte"),
-        ((4,), 16, 2**64 - 1, "cut off: a ends at byte"),
-        ((4,), 2**64 - 1, 0, "but 18446744073709551615 bytes"),
-        ((2**63, 2**63), 16, 0, "but 16 bytes"),
-        ((0, 2**64 - 1), 0, 0, "has the shape"),
-        ((1,) * 100, 4, 0, "has the shape"),
+        ((2**38,), 2**40, 0, "cut off"),
+        ((4,), 16, 2**63, "cut off"),
+        ((4,), 16, 2**64 - 1, "cut off"),
+        ((4,), 2**64 - 1, 0, "bytes"),
+        ((2**63, 2**63), 16, 0, "bytes"),
+        ((0, 2**64 - 1), 0, 0, "shape"),
+        ((1,) * 100, 4, 0, "shape"),
     ],
 )
-def test_sizes_and_places_beyond_the_file_are_refused(tmp_path, shape, size, offset, words):
+def test_sizes_and_places_beyond_the_file_are_refused(tmp_path, shape, size, offset, noun):
     entries = [(b"", header(shards=1)), (b"a", variable(size=size, offset=offset, shape=shape))]
     checkpoint = open_tf_checkpoint(write(tmp_path, table(entries, per_block=4)))
-    with pytest.raises(CheckpointError, match=words):
+    with pytest.raises(CheckpointError, match=noun):
         checkpoint.read("a")
 
 
@@ -48,14 +48,14 @@ def test_a_data_file_that_is_no_file_is_refused(tmp_path):
     path = write_tf_checkpoint(tmp_path / "m", {"a": np.zeros(4, np.float32)})
     (tmp_path / "m.data-00000-of-00001").unlink()
     os.mkfifo(tmp_path / "m.data-00000-of-00001")
-    with pytest.raises(CheckpointError, match="a pipe"):
+    with pytest.raises(CheckpointError, match="pipe"):
         open_tf_checkpoint(path).read("a")
 
 
 def test_an_index_of_a_terabyte_of_nothing_is_refused(tmp_path):
     with (tmp_path / "m.index").open("wb") as file:
         file.truncate(2**40)
-    with pytest.raises(CheckpointError, match=f"and at most {MAX_INDEX:,} are read"):
+    with pytest.raises(CheckpointError, match=f"{MAX_INDEX:,}"):
         open_tf_checkpoint(tmp_path / "m")
 
 
@@ -65,7 +65,7 @@ def test_names_that_grow_by_a_byte_each_are_refused(tmp_path):
     data = finished(content)
     handle = varint(0) + varint(len(data) - 5)
     index = data + finished(b"\0" + varint(1) + varint(len(handle)) + b"z" + handle)
-    with pytest.raises(CheckpointError, match="a name has 513 bytes, and at most 512 are read"):
+    with pytest.raises(CheckpointError, match="name"):
         open_tf_checkpoint(write(tmp_path, closed(index, at=len(data))))
 
 
@@ -74,7 +74,7 @@ def test_blocks_that_are_named_again_and_again_are_refused(tmp_path):
     data = block([(b"", header(shards=1)), *((b"%05d" % n, variable(size=16)) for n in range(1000))])
     handles = block([(b"%05d" % n, varint(0) + varint(len(data) - 5)) for n in range(1000)])
     start = time.process_time()
-    with pytest.raises(CheckpointError, match="its blocks overlap at byte 0"):
+    with pytest.raises(CheckpointError, match="overlap"):
         open_tf_checkpoint(write(tmp_path, closed(data + handles, at=len(data))))
     assert time.process_time() - start < 5
 

@@ -125,7 +125,7 @@ def test_build_detector_imports_by_name(tensorflow, monkeypatch, tmp_path):
 
 
 def test_build_detector_refuses_another_width(tensorflow):
-    with pytest.raises(CheckpointError, match=r"model\.ckpt\.index holds another model: of another shape or type"):
+    with pytest.raises(CheckpointError, match="shape"):
         build_detector("inception-v2", num_classes=3, weights=f"tf:{tensorflow}/model.ckpt")
 
 

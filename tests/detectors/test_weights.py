@@ -68,20 +68,20 @@ def test_a_misfit_is_named_and_nothing_is_half_loaded(trained):
     model = build_detector("nano", num_classes=2)
     before = copy.deepcopy(model.state_dict())
     for what, (state, key) in changes.items():
-        with pytest.raises(CheckpointError, match=f"run/best.ckpt holds another model: {what} {key}"):
+        with pytest.raises(CheckpointError, match=f"run/best.ckpt .*{what} {key}"):
             weights.load_checkpoint(model, state, source="run/best.ckpt")
         assert same(model.state_dict(), before)
 
 
 def test_another_number_of_classes_is_said_so(trained, tmp_path):
     torch.save({"model": trained.state_dict()}, tmp_path / "best.ckpt")
-    with pytest.raises(CheckpointError, match="trained on 2 classes, and 5 are asked for"):
+    with pytest.raises(CheckpointError, match="2 classes, and 5"):
         build_detector("nano", num_classes=5, weights=tmp_path / "best.ckpt")
 
 
 def test_another_detector_is_said_so(trained, tmp_path):
     torch.save({"model": trained.state_dict()}, tmp_path / "best.ckpt")
-    with pytest.raises(CheckpointError, match=r"missing .* \(\+\d+ more\); unexpected .*config\.toml"):
+    with pytest.raises(CheckpointError, match="missing .*unexpected"):
         build_detector("resnet18-fpn", num_classes=2, weights=tmp_path / "best.ckpt")
 
 
@@ -148,7 +148,7 @@ def test_offline_is_one_sentence_with_the_path_where_the_file_belongs(monkeypatc
     assert "https://download.pytorch.org/models/resnet18-f37072fd.pth" in error.value.message
     assert 'weights "none"' in error.value.hint
     expected.write_bytes(b"half a download")
-    with pytest.raises(CheckpointError, match=r"damaged.*Delete it"):
+    with pytest.raises(CheckpointError, match="damaged"):
         build_detector("resnet18-fpn", num_classes=2, weights="imagenet")
 
 

@@ -1,6 +1,7 @@
-"""The loss as a drop-in: torchvision's Faster R-CNN with another box loss, and unchanged otherwise.
+"""torchvision's Faster R-CNN with another box loss, and unchanged otherwise.
 
-A positive's deltas go from `compute_loss` of its stage to `StageLoss`, which calls the loss and divides its sum.
+`set_box_loss` puts a `StageLoss` into each stage. In training the stage's `forward` passes it the deltas of the
+positives; it calls the loss and divides the sum.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -28,13 +29,8 @@ from smoothiou.losses import load_loss
 Model = TypeVar("Model", bound=nn.Module)
 Targets = list[dict[str, Tensor]]
 
-
-class BoxLoss(Protocol):
-    """Maps predicted and target deltas of K positives to K losses."""
-
-    def __call__(self, pred_deltas: Tensor, target_deltas: Tensor, *, weights: Weights, anchors: Tensor) -> Tensor:
-        """Return (K,) losses, or (K, 4) when they are elementwise."""
-        ...
+BoxLoss = Callable[..., Tensor]
+"""loss(pred_deltas, target_deltas, *, weights, anchors) -> (K,), or (K, 4) where it is elementwise."""
 
 
 def torchvision_smooth_l1(
@@ -57,19 +53,16 @@ class StageLoss:
         loss: the loss of the positives.
         name: for error messages.
         weight: factor on the loss.
-        compile: whether `torch.compile` fuses the loss, at its first call.
     """
 
-    loss: BoxLoss | Callable[..., Tensor]
+    loss: BoxLoss
     name: str
     weight: float = 1.0
-    compile: bool = False
-    _compiled: Callable[..., Tensor] | None = field(default=None, init=False)
-    _last: tuple[Tensor, Tensor, Weights, Tensor | None] | None = field(default=None, init=False)
+    last: tuple[Tensor, Tensor, Weights, Tensor | None] | None = field(default=None, init=False)
     """Deltas, weights and lambda of the last batch; statistics are computed only when asked for."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_compiled": None, "_last": None}
+        return {**self.__dict__, "last": None}
 
     def __call__(
         self,
@@ -98,7 +91,7 @@ class StageLoss:
         target_deltas = target_deltas.to(pred_deltas.dtype)
         more = {"images": images} if getattr(self.loss, "needs_images", False) else {}
         with torch.autocast(pred_deltas.device.type, enabled=False):
-            losses: Any = self._function()(pred_deltas, target_deltas, weights=weights, anchors=anchors, **more)
+            losses: Any = self.loss(pred_deltas, target_deltas, weights=weights, anchors=anchors, **more)
             count = len(pred_deltas)
             if not isinstance(losses, Tensor) or losses.shape not in ((count,), (count, 4)):
                 got = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
@@ -109,18 +102,8 @@ class StageLoss:
             # Decoding clamps sizes, which would hide an infinite delta from an IoU loss; 0 * inf is NaN.
             nan_if_infinite = (pred_deltas.detach() * 0).sum()
             total = self.weight * (losses.sum() / (sampled or 1)) + nan_if_infinite
-        self._last = (pred_deltas.detach(), target_deltas.detach(), weights, getattr(self.loss, "last_lambda", None))
+        self.last = (pred_deltas.detach(), target_deltas.detach(), weights, getattr(self.loss, "last_lambda", None))
         return total
-
-    def _function(self) -> Callable[..., Tensor]:
-        if not self.compile:
-            return self.loss
-        if self._compiled is None:
-            from smoothiou.losses.compiled import compile_loss
-
-            self._compiled = compile_loss(self.loss)
-        assert self._compiled is not None
-        return self._compiled
 
     def state(self) -> dict[str, Tensor]:
         """Return what the loss keeps from step to step; empty for nearly all."""
@@ -128,9 +111,9 @@ class StageLoss:
 
     def statistics(self) -> dict[str, Tensor]:
         """Return `mean_iou` (NaN without positives), `positives` and, if the loss has one, `lambda`."""
-        if self._last is None:
+        if self.last is None:
             return {}
-        pred, target, weights, lam = self._last
+        pred, target, weights, lam = self.last
         with torch.no_grad():
             values = {
                 "mean_iou": deltas_iou(pred, target, weights=weights).mean(),
@@ -266,7 +249,7 @@ _REPLACEMENTS: Mapping[str, type[_BoxLossStage]] = {"rpn": BoxLossRPN, "roi": Bo
 
 def set_box_loss(
     model: Model,
-    loss: str | BoxLoss | Callable[..., Tensor] | None,
+    loss: str | BoxLoss | None,
     *,
     stages: Sequence[str] = STAGES,
     weight: float = 1.0,
@@ -287,7 +270,7 @@ def set_box_loss(
             its own loss; an object is shared, but for a `stateful` one, of which each stage gets a copy.
         stages: "rpn" (first stage), "roi" (second stage), or both.
         weight: factor on the box loss in these stages, above 0.
-        compile: whether `torch.compile` fuses the loss.
+        compile: whether `torch.compile` fuses the loss, at its first call.
 
     Returns:
         The same model.
@@ -309,7 +292,7 @@ def set_box_loss(
             if hasattr(module, "box_loss"):
                 del module.box_loss
                 module.__class__ = module.replaces
-        if not stage_losses(model):
+        if not box_losses(model):
             for key in [key for key, hook in hooks.items() if hook is prepare_targets]:
                 del hooks[key]
         return model
@@ -317,7 +300,7 @@ def set_box_loss(
     losses = {stage: _stage_loss(loss, weight=weight, compile=compile) for stage in stages}
     for stage, module in modules.items():
         if len(stages) > 1 and getattr(loss, "stateful", False):
-            losses[stage] = replace(losses[stage], loss=copy.deepcopy(loss))
+            losses[stage] = replace(losses[stage], loss=copy.deepcopy(losses[stage].loss))
         # The instance stays the same, with its weights, hooks and device; only its training code changes.
         module.__class__ = _REPLACEMENTS[stage]
         module.box_loss = losses[stage]
@@ -326,7 +309,7 @@ def set_box_loss(
     return model
 
 
-def stage_losses(model: nn.Module) -> dict[str, StageLoss]:
+def box_losses(model: nn.Module) -> dict[str, StageLoss]:
     """Return the box losses that `set_box_loss` has set, by stage."""
     modules = {stage: getattr(model, attribute, None) for stage, (attribute, _) in STAGE_MODULES.items()}
     return {stage: module.box_loss for stage, module in modules.items() if isinstance(module, _BoxLossStage)}
@@ -337,18 +320,18 @@ def box_loss_state(model: nn.Module) -> dict[str, dict[str, Tensor]]:
 
     Not part of the model's state_dict, so that weights are exchanged freely between losses.
     """
-    return {stage: loss.state() for stage, loss in stage_losses(model).items()}
+    return {stage: loss.state() for stage, loss in box_losses(model).items()}
 
 
 def load_box_loss_state(model: nn.Module, state: Mapping[str, Mapping[str, Tensor]]) -> None:
     """Restore what `box_loss_state` has returned."""
     for stage, values in state.items():
-        loss = stage_losses(model)[stage].loss
+        loss = box_losses(model)[stage].loss
         if isinstance(loss, nn.Module):
             loss.load_state_dict(values)
 
 
-def try_loss(loss: BoxLoss | Callable[..., Tensor], *, name: str) -> None:
+def try_loss(loss: BoxLoss, *, name: str) -> None:
     """Call a loss once with two boxes, so that a fault is met before a training.
 
     Raises:
@@ -368,16 +351,21 @@ def try_loss(loss: BoxLoss | Callable[..., Tensor], *, name: str) -> None:
         ) from error
 
 
-def _stage_loss(loss: str | BoxLoss | Callable[..., Tensor], *, weight: float, compile: bool) -> StageLoss:
+def _stage_loss(loss: str | BoxLoss, *, weight: float, compile: bool) -> StageLoss:
     if isinstance(loss, str):
         name, options = parse_loss(loss)
-        return StageLoss(loss=load_loss(name, **options), name=loss, weight=weight, compile=compile)
+        name, loss = loss, load_loss(name, **options)
+    else:
+        name = getattr(loss, "__name__", type(loss).__name__)
     if not callable(loss):
         raise ConfigError(f"loss: expected a name or a callable, got {type(loss).__name__}.")
-    name = getattr(loss, "__name__", type(loss).__name__)
     if isinstance(loss, nn.Module) and any(p.requires_grad for p in loss.parameters()):
         raise ConfigError(
             f"loss {name} has trainable parameters, which the model's optimizer would never see.",
             hint="Freeze them with `loss.requires_grad_(False)`, or train them yourself and pass a function.",
         )
-    return StageLoss(loss=loss, name=name, weight=weight, compile=compile)
+    if compile:
+        from smoothiou.losses.compiled import compile_loss
+
+        loss = compile_loss(loss)
+    return StageLoss(loss=loss, name=name, weight=weight)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from torchvision.models import get_weight
 
 from smoothiou.detectors.box_loss import BoxLoss, set_box_loss, torchvision_smooth_l1
@@ -32,7 +32,7 @@ def build_detector(
     name: str,
     *,
     num_classes: int,
-    loss: str | BoxLoss | Callable[..., Tensor] | None = "smooth-iou",
+    loss: str | BoxLoss | None = "smooth-iou",
     weights: str | Path | None = None,
     stages: Sequence[str] = STAGES,
     loss_weight: float = 1.0,

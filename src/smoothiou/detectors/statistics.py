@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from smoothiou.detectors.box_loss import stage_losses
+from smoothiou.detectors.box_loss import box_losses
 
 
 def box_statistics(model: nn.Module) -> dict[str, Tensor]:
@@ -18,7 +18,7 @@ def box_statistics(model: nn.Module) -> dict[str, Tensor]:
     "roi_lambda". Mean IoU is of the positives' predicted with their target boxes, NaN where there was none. Stages
     without `set_box_loss`, or not trained yet, have no keys.
     """
-    losses = stage_losses(model).items()
+    losses = box_losses(model).items()
     return {f"{stage}_{key}": value for stage, loss in losses for key, value in loss.statistics().items()}
 
 

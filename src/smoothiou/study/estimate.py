@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from smoothiou.detectors.registry import DETECTORS
 from smoothiou.study.cells import cell_folder, cell_state, read_result
 
 OPTIMIZER_STATES = {"adamw": 2, "sgd": 1, "rmsprop": 2, "tf-rmsprop": 2}
@@ -37,7 +38,7 @@ def estimate(plan: Mapping[str, Any], folder: str | Path | None = None, *, jobs:
     else:
         # best.ckpt holds weights of 4 bytes, last.ckpt weights and the optimizer's states; 5 MB for all else.
         copies = 2 + OPTIMIZER_STATES.get(settings["optim.name"], 2)
-        seconds, megabytes = None, 4 * _parameters_m(settings["model.name"]) * copies + 5
+        seconds, megabytes = None, 4 * DETECTORS[settings["model.name"]].parameters_m * copies + 5
         basis = "the size of the model; time is known after the first cell"
     return {
         "cells": len(cells),
@@ -49,15 +50,6 @@ def estimate(plan: Mapping[str, Any], folder: str | Path | None = None, *, jobs:
         "seconds": seconds,
         "basis": basis,
     }
-
-
-def _parameters_m(detector: str) -> float:
-    """Return the parameters of a detector in millions."""
-    known = {
-        "nano": 2.7, "resnet18-fpn": 28.3, "resnet50-fpn": 41.5, "mobilenet-v3-fpn": 19.4, "inception-v2": 13.3,
-        "vgg16": 136.9,
-    }  # fmt: skip
-    return known.get(detector, known["resnet50-fpn"])
 
 
 def _size(folder: Path) -> int:
