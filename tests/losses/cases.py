@@ -16,8 +16,9 @@ OVERLAP = [name for name in NAMES if INFO[name].space == "boxes"]
 OF_DELTAS = [name for name in NAMES if INFO[name].space == "deltas"]
 SYMMETRIC = [name for name in NAMES if INFO[name].symmetric]
 
-EXTREME_COORDINATES = (0.0, 1e-45, 1e-38, 1e-30, 1e-20, 1e-6, 1.0, 1 + 2**-23, 9.0, -9.0, 640.0, 1e10, 1e30, -1e30, 3e38,
-                       -3e38)  # fmt: skip
+EXTREME_COORDINATES = (
+    0.0, 1e-45, 1e-38, 1e-30, 1e-20, 1e-6, 1.0, 1 + 2**-23, 9.0, -9.0, 640.0, 1e10, 1e30, -1e30, 3e38, -3e38,
+)  # fmt: skip
 EXTREME_DELTAS = (0.0, 1e-45, 1e-38, 1e-20, 1.0, 1 + 2**-23, 20.0, -20.0, 700.0, -700.0, 1e10, 1e30, -1e30, 3e38, -3e38)
 EXTREME_SHAPES = (
     (0, 0, 9, 9),

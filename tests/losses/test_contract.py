@@ -18,8 +18,22 @@ from smoothiou import boxes, losses
 from smoothiou.errors import ConfigError
 from smoothiou.losses import LOSSES, SmoothIoU, load_loss, smooth_iou_loss
 from tests.losses.cases import (
-    EXTREME_COORDINATES, EXTREME_DELTAS, EXTREME_SHAPES, INFO, NAMES, OF_DELTAS, OVERLAP, SYMMETRIC, box_pair,
-    check_contract, deltas, function, of_each_box, random_boxes, run, some_anchors,
+    EXTREME_COORDINATES,
+    EXTREME_DELTAS,
+    EXTREME_SHAPES,
+    INFO,
+    NAMES,
+    OF_DELTAS,
+    OVERLAP,
+    SYMMETRIC,
+    box_pair,
+    check_contract,
+    deltas,
+    function,
+    of_each_box,
+    random_boxes,
+    run,
+    some_anchors,
 )  # fmt: skip
 
 each_loss = pytest.mark.parametrize("name", NAMES)
@@ -47,7 +61,7 @@ class TestEveryFiniteInput:
     """Value in the documented range and a finite gradient."""
 
     @given(numbers=st.lists(finite, min_size=24, max_size=24))
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=20, deadline=None)
     @each_loss
     def test_boxes_of_any_numbers(self, name, numbers):
         check_contract(name, function(name), *torch.tensor(numbers).view(2, 3, 4))
@@ -55,7 +69,7 @@ class TestEveryFiniteInput:
     @given(
         corner=st.tuples(*[st.floats(-1e4, 1e4, width=32)] * 2), sides=st.tuples(*[st.floats(-50, 50, width=32)] * 6)
     )
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=20, deadline=None)
     @each_loss
     def test_boxes_of_any_numbers_near_each_other(self, name, corner, sides):
         x, y = corner
@@ -75,7 +89,7 @@ class TestEveryFiniteInput:
         check_contract(name, function(name), rows.repeat(len(rows), 1), rows.repeat_interleave(len(rows), 0))
 
     @given(numbers=st.lists(finite, min_size=16, max_size=16))
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=20, deadline=None)
     @each_loss
     def test_any_deltas(self, name, numbers):
         check_contract(name, LOSSES[name](), *torch.tensor(numbers).view(2, 2, 4), anchors=some_anchors(2))
@@ -118,7 +132,7 @@ class TestEqualBoxes:
             assert torch.equal(gradient, torch.zeros_like(gradient))
 
     @given(numbers=st.lists(finite, min_size=16, max_size=16))
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=20, deadline=None)
     @each_loss
     def test_have_loss_and_gradient_zero_exactly(self, name, numbers):
         self.check(name, torch.tensor(numbers).view(4, 4))
@@ -475,8 +489,8 @@ class TestTheModule:
         rows = deltas(200)
         other = rows["anchors"].clone()
         other[:, 2] += 100
-        value, others_value = (LOSSES[name]()(rows["pred"], rows["target"], anchors=a) for a in (rows["anchors"], other))
-        assert torch.equal(value, others_value) == (INFO[name].frame == "any")
+        value, with_others = (LOSSES[name]()(rows["pred"], rows["target"], anchors=a) for a in (rows["anchors"], other))
+        assert torch.equal(value, with_others) == (INFO[name].frame == "any")
         square = torch.tensor([[0.0, 0.0, 7.0, 7.0]]).repeat(200, 1)
         without = LOSSES[name]()(rows["pred"], rows["target"])
         assert torch.equal(without, LOSSES[name]()(rows["pred"], rows["target"], anchors=square))
