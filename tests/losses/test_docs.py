@@ -14,7 +14,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
 
 @pytest.mark.parametrize(
-    "example", EXAMPLES, ids=["in place of torchvision", "on boxes and on deltas", "a loss of your own"]
+    "example", EXAMPLES, ids=["in place of torchvision", "on boxes and on deltas", "compiled", "a loss of your own"]
 )
 def test_examples_run(example):
     exec(compile(example, "docs/losses.md", "exec"), {"__name__": "example"})
