@@ -61,13 +61,13 @@ class TestOfEachImage:
         expected = torch.tensor([0.75 * 0.5 + 0.25 * 4.5, 0.0, 39.0], dtype=torch.float64)
         torch.testing.assert_close(value, expected)
 
-    def test_one_image_is_the_batch(self):
+    def test_one_image_is_lambda_of_the_batch(self):
         pred, target = random_pair(9)
         of_image = run(SmoothIoU(lam="image"), pred, target, images=torch.ones(1, 9))
         for ours, other in zip(of_image, run(SmoothIoU(lam="batch"), pred, target), strict=True):
             torch.testing.assert_close(ours, other)
 
-    def test_an_image_for_each_box_is_the_box(self):
+    def test_an_image_for_each_box_is_lambda_of_the_box(self):
         pred, target = random_pair(9)
         of_image = run(SmoothIoU(lam="image"), pred, target, images=torch.eye(9))
         for ours, other in zip(of_image, run(SmoothIoU(lam="box"), pred, target), strict=True):
@@ -80,9 +80,9 @@ class TestOfEachImage:
         assert gradient.shape == (0, 4)
         assert loss.last_lambda == 0
 
-    def test_without_images_it_says_so(self):
+    def test_images_are_required(self):
         for call in (SmoothIoU(lam="image"), SmoothIoU(lam="image").on_boxes):
-            with pytest.raises(ConfigError, match=r"needs to know which image each box is of, got no `images`\. In a"):
+            with pytest.raises(ConfigError, match="images"):
                 call(*random_pair(3))
 
     def test_the_others_need_none(self):
@@ -126,7 +126,7 @@ class TestMovingAverage:
             pair = random_pair(5, seed=seed)
             torch.testing.assert_close(loss(*pair), SmoothIoU()(*pair), rtol=1e-6, atol=1e-6)
 
-    def test_nothing_seen_is_lambda_0(self):
+    def test_without_any_box_yet_lambda_is_0(self):
         loss = SmoothIoU(lam="ema")
         loss(torch.zeros(0, 4), torch.zeros(0, 4))
         assert loss.last_lambda == 0
@@ -214,30 +214,30 @@ class TestByName:
         assert load_loss("smooth-iou", lam="image").needs_images  # type: ignore[attr-defined]
 
     @pytest.mark.parametrize("lam", [-0.1, 1.1, float("nan"), "often", True, None])
-    def test_lambda_is_a_word_or_a_number_from_0_to_1(self, lam):
-        with pytest.raises(ConfigError, match=r'lam: expected "batch", "box", "image", "ema" or a number from 0 to 1'):
+    def test_lambda_is_a_name_or_a_number_from_0_to_1(self, lam):
+        with pytest.raises(ConfigError, match="lam"):
             load_loss("smooth-iou", lam=lam)
 
     @pytest.mark.parametrize("lam", [-0.1, 1.1, float("nan"), "batch", True, None])
-    def test_so_is_that_of_mix_but_for_the_words(self, lam):
+    def test_so_is_that_of_mix_but_for_the_names(self, lam):
         for make in (Mix, lambda **options: mix_loss(*random_pair(2), **options)):
-            with pytest.raises(ConfigError, match=r"lam: expected a number from 0 to 1, got"):
+            with pytest.raises(ConfigError, match="lam"):
                 make(lam=lam)
-        with pytest.raises(ConfigError, match="The loss mix has no option 'memory'"):
+        with pytest.raises(ConfigError, match="memory"):
             load_loss("mix", memory=0.5)
 
     @pytest.mark.parametrize("memory", [-0.1, 1, 1.5, float("nan"), True, "0.9"])
     def test_memory_is_a_share_below_one(self, memory):
-        with pytest.raises(ConfigError, match="memory: expected a number of at least 0 and below 1, got"):
+        with pytest.raises(ConfigError, match="memory"):
             load_loss("smooth-iou", lam="ema", memory=memory)
 
     def test_a_moving_average_has_no_graph_to_keep(self):
-        with pytest.raises(ConfigError, match=r"no gradient can flow\. Keep detach=True\."):
+        with pytest.raises(ConfigError, match="detach=True"):
             load_loss("smooth-iou", lam="ema", detach=False)
 
 
-class TestMemoryThatLasts:
-    def test_one_broken_batch_is_seen_and_not_remembered(self):
+class TestTheAverageStaysSound:
+    def test_one_broken_batch_is_visible_and_leaves_no_trace(self):
         loss = SmoothIoU(lam="ema")
         pred, target = random_pair(4)
         loss(pred, target)
@@ -248,7 +248,7 @@ class TestMemoryThatLasts:
         assert (loss.rule.average[0] / loss.rule.average[1]).item() == pytest.approx((before[0] / before[1]).item())
         assert loss(pred, target).isfinite().all()
 
-    def test_looking_without_gradients_moves_nothing(self):
+    def test_a_call_without_gradients_moves_nothing(self):
         loss = SmoothIoU(lam="ema")
         pred, target = random_pair(4)
         loss(pred, target)

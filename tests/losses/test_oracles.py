@@ -1,7 +1,7 @@
 """Every loss of overlap against the formula of its paper, written down here once more and left to autograd.
 
 The formulas take corners in float64, on boxes with an area, away from kinks. Nothing here is shared with the code
-under test: neither shares of the hull nor slopes.
+under test.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from torchvision.ops import complete_box_iou_loss, distance_box_iou_loss, genera
 
 from smoothiou import losses
 from smoothiou.losses import LOSSES
+<<<<<<< HEAD
 
 CATALOGUE = {name: loss.info for name, loss in LOSSES.items()}
+=======
+>>>>>>> losses
 
 
-class Drawn:
+class Pair:
     """Two boxes as a reader draws them: corners, sides, centres, what they share and what holds both."""
 
     def __init__(self, pred: Tensor, target: Tensor) -> None:
@@ -31,24 +34,24 @@ class Drawn:
         self.target_width, self.target_height = self.u2 - self.u1, self.v2 - self.v1
         self.dx = (self.x1 + self.x2) / 2 - (self.u1 + self.u2) / 2
         self.dy = (self.y1 + self.y2) / 2 - (self.v1 + self.v2) / 2
-        self.hull_width = torch.maximum(self.x2, self.u2) - torch.minimum(self.x1, self.u1)
-        self.hull_height = torch.maximum(self.y2, self.v2) - torch.minimum(self.y1, self.v1)
+        self.enclosing_width = torch.maximum(self.x2, self.u2) - torch.minimum(self.x1, self.u1)
+        self.enclosing_height = torch.maximum(self.y2, self.v2) - torch.minimum(self.y1, self.v1)
         shared_width = (torch.minimum(self.x2, self.u2) - torch.maximum(self.x1, self.u1)).clamp(min=0)
         shared_height = (torch.minimum(self.y2, self.v2) - torch.maximum(self.y1, self.v1)).clamp(min=0)
         self.areas = self.width * self.height + self.target_width * self.target_height
         self.intersection = shared_width * shared_height
         self.union = self.areas - self.intersection
         self.iou = self.intersection / self.union
-        # The squared distance of the centres, as a share of the squared diagonal of the hull.
-        self.distance = (self.dx**2 + self.dy**2) / (self.hull_width**2 + self.hull_height**2)
+        # The squared distance of the centres, as a share of the squared diagonal of the enclosing box.
+        self.distance = (self.dx**2 + self.dy**2) / (self.enclosing_width**2 + self.enclosing_height**2)
 
 
-def giou(b: Drawn) -> Tensor:
-    hull = b.hull_width * b.hull_height
-    return 1 - b.iou + (hull - b.union) / hull
+def giou(b: Pair) -> Tensor:
+    enclosing = b.enclosing_width * b.enclosing_height
+    return 1 - b.iou + (enclosing - b.union) / enclosing
 
 
-def ciou(b: Drawn, *, gated: bool = False) -> Tensor:
+def ciou(b: Pair, *, gated: bool = False) -> Tensor:
     aspects = torch.atan(b.target_width / b.target_height) - torch.atan(b.width / b.height)
     v = 4 / math.pi**2 * aspects**2
     alpha = (v / (1 - b.iou + v)).detach()
@@ -57,16 +60,16 @@ def ciou(b: Drawn, *, gated: bool = False) -> Tensor:
     return 1 - b.iou + b.distance + alpha * v
 
 
-def efficient_iou(b: Drawn) -> Tensor:
-    of_width = ((b.width - b.target_width) / b.hull_width) ** 2
-    return 1 - b.iou + b.distance + of_width + ((b.height - b.target_height) / b.hull_height) ** 2
+def efficient_iou(b: Pair) -> Tensor:
+    of_width = ((b.width - b.target_width) / b.enclosing_width) ** 2
+    return 1 - b.iou + b.distance + of_width + ((b.height - b.target_height) / b.enclosing_height) ** 2
 
 
 def smooth(z: Tensor, beta: float) -> Tensor:
     return torch.where(z < beta, z**2 / (2 * beta), z - beta / 2)
 
 
-def extended_iou(b: Drawn, *, smooth_point: float = 0.1) -> Tensor:
+def extended_iou(b: Pair, *, smooth_point: float = 0.1) -> Tensor:
     # Steps of the published code, in its names.
     ex1, ey1 = torch.minimum(b.x1, b.u1), torch.minimum(b.y1, b.v1)
     ix1, iy1 = torch.maximum(b.x1, b.u1), torch.maximum(b.y1, b.v1)
@@ -82,26 +85,28 @@ def extended_iou(b: Drawn, *, smooth_point: float = 0.1) -> Tensor:
     return smooth(1 - intersection / (b.areas - intersection), smooth_point)
 
 
-def siou(b: Drawn) -> Tensor:
+def siou(b: Pair) -> Tensor:
     length = torch.sqrt(b.dx**2 + b.dy**2)
     angle = torch.arcsin(b.dy.abs() / length)
     angle_cost = 1 - 2 * torch.sin(angle - math.pi / 4) ** 2
     gamma = 2 - angle_cost
-    distance = 2 - torch.exp(-gamma * (b.dx / b.hull_width) ** 2) - torch.exp(-gamma * (b.dy / b.hull_height) ** 2)
+    distance = (
+        2 - torch.exp(-gamma * (b.dx / b.enclosing_width) ** 2) - torch.exp(-gamma * (b.dy / b.enclosing_height) ** 2)
+    )
     of_width = (b.width - b.target_width).abs() / torch.maximum(b.width, b.target_width)
     of_height = (b.height - b.target_height).abs() / torch.maximum(b.height, b.target_height)
     shape = (1 - torch.exp(-of_width)) ** 4 + (1 - torch.exp(-of_height)) ** 4
     return 1 - b.iou + (distance + shape) / 2
 
 
-def powerful_iou(b: Drawn) -> Tensor:
+def powerful_iou(b: Pair) -> Tensor:
     of_width = ((b.x1 - b.u1).abs() + (b.x2 - b.u2).abs()) / b.target_width
     of_height = ((b.y1 - b.v1).abs() + (b.y2 - b.v2).abs()) / b.target_height
     p = (of_width + of_height) / 4
     return 1 - b.iou + 1 - torch.exp(-(p**2))
 
 
-def bounded_iou(b: Drawn, *, beta: float = 0.2) -> Tensor:
+def bounded_iou(b: Pair, *, beta: float = 0.2) -> Tensor:
     bounds = (
         ((b.target_width - 2 * b.dx.abs()) / (b.target_width + 2 * b.dx.abs())).clamp(min=0),
         ((b.target_height - 2 * b.dy.abs()) / (b.target_height + 2 * b.dy.abs())).clamp(min=0),
@@ -111,7 +116,7 @@ def bounded_iou(b: Drawn, *, beta: float = 0.2) -> Tensor:
     return sum((smooth(1 - bound, beta) for bound in bounds), torch.zeros_like(b.iou))
 
 
-FORMULAS: dict[str, Callable[[Drawn], Tensor]] = {
+FORMULAS: dict[str, Callable[[Pair], Tensor]] = {
     "iou": lambda b: 1 - b.iou,
     "iou-log": lambda b: -torch.log(b.iou.clamp(min=1e-6)),
     "iou-squared": lambda b: 1 - b.iou**2,
@@ -175,81 +180,81 @@ def nearly_equal() -> tuple[Tensor, Tensor]:
     return target + random(300, 4, seed=6, low=-1.0, high=1.0), target
 
 
-PLACES = [overlapping, nested, disjoint, nearly_equal]
+KINDS = [overlapping, nested, disjoint, nearly_equal]
 
 
-def test_the_places_are_what_they_are_called():
-    for place, low, high in ((overlapping, 0.05, 0.99), (nested, 0.01, 0.85), (disjoint, 0, 0), (nearly_equal, 0.8, 1)):
-        b = Drawn(*place())
+def test_the_kinds_of_pairs_are_what_they_are_called():
+    for kind, low, high in ((overlapping, 0.05, 0.99), (nested, 0.01, 0.85), (disjoint, 0, 0), (nearly_equal, 0.8, 1)):
+        b = Pair(*kind())
         assert low <= b.iou.min()
         assert b.iou.max() <= high
         assert (b.width > 0).all()
         assert (b.height > 0).all()
-    b = Drawn(*nested())
-    assert torch.allclose(b.hull_width * b.hull_height, b.union)
+    b = Pair(*nested())
+    assert torch.allclose(b.enclosing_width * b.enclosing_height, b.union)
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("name", "options", "formula"), CASES, ids=[f"{row[0]}-{row[1]}" for row in CASES])
-def test_value_gradient_and_curvature_are_those_of_the_formula(name, options, formula, place):
-    pred, target = place()
+def test_value_gradient_and_curvature_are_those_of_the_formula(name, options, formula, kind):
+    pred, target = kind()
     direction = random(300, 4, seed=7, low=-1, high=1)
-    found = []
-    for loss in (lambda p, t: function(name)(p, t, **options), lambda p, t: formula(Drawn(p, t))):
+    results = []
+    for loss in (lambda p, t: function(name)(p, t, **options), lambda p, t: formula(Pair(p, t))):
         p = pred.clone().requires_grad_()
         value = loss(p, target)
         gradient = torch.autograd.grad(value.sum(), p, create_graph=True)[0]
         curvature = torch.zeros_like(gradient)
         if gradient.requires_grad:
             curvature = torch.autograd.grad(gradient, p, direction, allow_unused=True)[0]
-        found.append((value, gradient, torch.zeros_like(p) if curvature is None else curvature))
-    for ours, theirs in zip(*found, strict=True):
+        results.append((value, gradient, torch.zeros_like(p) if curvature is None else curvature))
+    for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-10)
     # Something was compared: losses that vanish for disjoint boxes are flat there, all others are not.
-    assert (found[0][1] != 0).any() == (place is not disjoint or name == "bounded-iou" or not vanishes(name))
+    assert (results[0][1] != 0).any() == (kind is not disjoint or name == "bounded-iou" or not vanishes(name))
 
 
 def vanishes(name: str) -> bool:
-    return CATALOGUE[name].vanishes_when_disjoint
+    return LOSSES[name].info.vanishes_when_disjoint
 
 
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("name", [name for name in FORMULAS if CATALOGUE[name].symmetric])
-def test_so_is_the_gradient_to_the_target(name, place):
-    pred, target = place()
-    found = []
-    for loss in (function(name), lambda p, t: FORMULAS[name](Drawn(p, t))):
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", [name for name in FORMULAS if LOSSES[name].info.symmetric])
+def test_so_is_the_gradient_to_the_target(name, kind):
+    pred, target = kind()
+    results = []
+    for loss in (function(name), lambda p, t: FORMULAS[name](Pair(p, t))):
         t = target.clone().requires_grad_()
-        found.append(torch.autograd.grad(loss(pred, t).sum(), t)[0])
-    torch.testing.assert_close(found[0], found[1], rtol=1e-8, atol=1e-10)
+        results.append(torch.autograd.grad(loss(pred, t).sum(), t)[0])
+    torch.testing.assert_close(results[0], results[1], rtol=1e-8, atol=1e-10)
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("name", "theirs"),
     [("giou", generalized_box_iou_loss), ("diou", distance_box_iou_loss), ("ciou", complete_box_iou_loss)],
 )
-def test_torchvision_agrees_on_boxes_with_an_area(name, theirs, place):
-    found = []
+def test_torchvision_agrees_on_boxes_with_an_area(name, theirs, kind):
+    results = []
     for loss in (function(name), theirs):
-        pred, target = (rows.clone().requires_grad_() for rows in place())
+        pred, target = (rows.clone().requires_grad_() for rows in kind())
         value = loss(pred, target, reduction="none")
-        found.append((value, *torch.autograd.grad(value.sum(), (pred, target))))
+        results.append((value, *torch.autograd.grad(value.sum(), (pred, target))))
         means = [loss(pred, target, reduction=reduction) for reduction in ("mean", "sum")]
         torch.testing.assert_close(means[0] * 300, means[1])
-    for ours, other in zip(*found, strict=True):
+    for ours, other in zip(*results, strict=True):
         torch.testing.assert_close(ours, other, rtol=1e-6, atol=1e-9)  # they add 1e-7 to areas of 100 and more
 
 
 E3 = math.exp(3)
 MOVED = ((0, 0, 10, 10), (5, 0, 15, 10))
-"""A square, moved by half its side: they share 50 of 150, and the hull is 15 x 10."""
+"""A square, moved by half its side: they share 50 of 150, and the enclosing box is 15 x 10."""
 NARROW = ((3, 0, 7, 10), (0, 0, 10, 10))
 """Too narrow by 3 on either side: it covers 40 of 100, centred."""
 CROSSED = ((0, 4, 10, 6), (4, 0, 6, 10))
-"""Bars of 10 x 2 and 2 x 10, crossed: they share 4 of 36, and the hull is 10 x 10."""
+"""Bars of 10 x 2 and 2 x 10, crossed: they share 4 of 36, and the enclosing box is 10 x 10."""
 APART = ((0, 0, 10, 10), (30, 40, 40, 50))
-"""A square, moved by 30 and 40, so by 50: the hull is 40 x 50."""
+"""A square, moved by 30 and 40, so by 50: the enclosing box is 40 x 50."""
 
 V_NARROW = 4 / math.pi**2 * (math.atan(0.4) - math.pi / 4) ** 2
 V_CROSSED = 4 / math.pi**2 * (math.atan(5) - math.atan(0.2)) ** 2
@@ -270,9 +275,9 @@ BY_HAND = [
     ("bounded-iou", NARROW, 0.5, "the best IoU with this width is .4: .6 - .2/2"),
     ("bounded-iou", CROSSED, 1.4, "with this width .2, with this height .2: twice .8 - .2/2"),
     ("bounded-iou", APART, 1.8, "x and y are hopeless, the sides right"),
-    ("giou", MOVED, 2 / 3, "the hull has no hole"),
-    ("giou", CROSSED, 8 / 9 + 0.64, "64 of the hull's 100 are empty"),
-    ("giou", APART, 1.9, "1800 of the hull's 2000 are empty"),
+    ("giou", MOVED, 2 / 3, "the enclosing box has no hole"),
+    ("giou", CROSSED, 8 / 9 + 0.64, "64 of the enclosing box's 100 are empty"),
+    ("giou", APART, 1.9, "1800 of the enclosing box's 2000 are empty"),
     ("diou", MOVED, 2 / 3 + 1 / 13, "centres 5 apart, diagonal^2 = 15^2 + 10^2: 25/325"),
     ("diou", CROSSED, 8 / 9, "one centre"),
     ("diou", APART, 1 + 25 / 41, "50^2 / (40^2 + 50^2)"),
@@ -281,7 +286,7 @@ BY_HAND = [
     ("ciou", CROSSED, 8 / 9 + V_CROSSED**2 / (8 / 9 + V_CROSSED), "5 : 1 beside 1 : 5"),
     ("efficient-iou", MOVED, 2 / 3 + 1 / 13, "DIoU, as the sides are equal"),
     ("efficient-iou", NARROW, 0.96, ".6 + (6/10)^2"),
-    ("efficient-iou", CROSSED, 8 / 9 + 2 * 0.64, "both sides are off by 8 of the hull's 10"),
+    ("efficient-iou", CROSSED, 8 / 9 + 2 * 0.64, "both sides are off by 8 of the enclosing box's 10"),
     ("extended-iou", MOVED, 2 / 3 - 0.05, "linear: 1 - IoU - .1/2"),
     ("extended-iou", NARROW, 0.55, ".6 - .05"),
     ("extended-iou", APART, 1 + 2200 / 2400 - 0.05, "I = 10 10 + 10 10 - 30 40 - 40 30 = -2200, U = 200 + 2200"),
@@ -292,7 +297,7 @@ BY_HAND = [
         "siou",
         APART,
         2 - math.exp(-1.04 * 0.75**2) / 2 - math.exp(-1.04 * 0.8**2) / 2,
-        "sine .8 and cosine .6: sin(2 angle) = .96, gamma = 1.04; 30/40 and 40/50 of the hull",
+        "sine .8 and cosine .6: sin(2 angle) = .96, gamma = 1.04; 30/40 and 40/50 of the enclosing box",
     ),
     ("powerful-iou", MOVED, 2 / 3 + 1 - math.exp(-1 / 16), "two edges off by half a side: P = (1/2 + 1/2) / 4"),
     ("powerful-iou", NARROW, 1.6 - math.exp(-(0.15**2)), "P = (.3 + .3) / 4"),
@@ -324,7 +329,7 @@ def test_by_hand(name, pair, expected, why):
 
 def test_every_loss_was_worked_by_hand_and_every_loss_of_overlap_has_a_formula():
     assert {row[0] for row in BY_HAND} == set(LOSSES)
-    assert set(FORMULAS) == {name for name in LOSSES if CATALOGUE[name].space == "boxes"}
+    assert set(FORMULAS) == {name for name in LOSSES if LOSSES[name].info.space == "boxes"}
 
 
 DISTANCES = [0.0, 1.0, 5.0, 9.0, 11.0, 20.0, 50.0, 200.0]
@@ -338,7 +343,7 @@ def moved_away(name: str, direction: tuple[float, float]) -> list[float]:
 
 
 @pytest.mark.parametrize("direction", [(1.0, 0.0), (0.0, -1.0), (-0.6, 0.8), (0.7, 0.7)])
-@pytest.mark.parametrize("name", [name for name in sorted(FORMULAS) if not CATALOGUE[name].vanishes_when_disjoint])
+@pytest.mark.parametrize("name", [name for name in sorted(FORMULAS) if not LOSSES[name].info.vanishes_when_disjoint])
 def test_grows_with_the_distance_also_beyond_the_overlap(name, direction):
     """So does SIoU, whose distance cost has the wrong sign in MMDetection 3.3: there 50 apart costs nothing."""
     value = moved_away(name, direction)
@@ -411,12 +416,12 @@ class TestAlphaOfCiou:
 @pytest.mark.parametrize("threshold", [1 / 9, 1.0, 3.0])
 def test_huber_is_smooth_l1_times_its_threshold_in_value_and_gradient(threshold):
     pred, target = (torch.cat(rows) for rows in zip(nearly_equal(), overlapping(), strict=True))
-    found = []
+    results = []
     for loss, options in ((losses.huber_loss, {"delta": threshold}), (losses.smooth_l1_loss, {"beta": threshold})):
         p = pred.clone().requires_grad_()
         value = loss(p, target, **options)
-        found.append((value, torch.autograd.grad(value.sum(), p)[0]))
-    for ours, other in zip(*found, strict=True):
+        results.append((value, torch.autograd.grad(value.sum(), p)[0]))
+    for ours, other in zip(*results, strict=True):
         torch.testing.assert_close(ours, other * threshold)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from smoothiou.errors import SmoothIoUError
+from smoothiou.errors import ConfigError, SmoothIoUError
 from smoothiou.losses.base import BoxLoss
 from smoothiou.losses.lam import world_size
 
@@ -20,8 +20,8 @@ def compile_loss(loss: BoxLoss) -> BoxLoss:
 
     The first call takes seconds (up to a minute with a cold cache). Fewer than two boxes are computed eagerly, since
     torch makes a graph of its own for one box and one for none. A loss that cannot be compiled, for example without
-    a C compiler, runs eagerly after a warning. Gradients can be differentiated once: for a second time use the loss
-    itself (torch raises RuntimeError here).
+    a C compiler, runs eagerly after a warning. A compiled gradient cannot be differentiated again: that raises a
+    ConfigError in the backward pass.
 
     Args:
         loss: any callable (pred_deltas, target_deltas, *, weights, anchors) -> (K,).
@@ -52,6 +52,12 @@ class CompiledLoss(nn.Module):
         """Loss (K,) of deltas (K, 4)."""
         if pred_deltas.ndim != 2 or pred_deltas.shape[0] < 2:
             return self.loss(pred_deltas, target_deltas, **arguments)
+        value = self._compiled(pred_deltas, target_deltas, **arguments)
+        if value.requires_grad:
+            value.register_hook(_refuse_double_backward)
+        return value
+
+    def _compiled(self, pred_deltas: Tensor, target_deltas: Tensor, **arguments: Any) -> Tensor:
         # Whether lambda is reduced is decided while the graph is made: one that was made before the process group
         # would go on with each rank's own lambda.
         world = world_size()
@@ -85,6 +91,13 @@ class CompiledLoss(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_graphs": {}}
+
+
+def _refuse_double_backward(grad: Tensor) -> None:
+    if torch.is_grad_enabled():  # create_graph=True
+        raise ConfigError(
+            "A compiled box loss cannot be differentiated twice.", hint="Use the loss itself, without compile_loss."
+        )
 
 
 def _own_code(loss: BoxLoss) -> Callable[..., Tensor]:

@@ -21,8 +21,8 @@ def pair(count: int = 200) -> tuple[Tensor, Tensor]:
     return (torch.randn(count, 4, generator=generator, dtype=torch.float64) * 3 for _ in range(2))  # type: ignore[return-value]
 
 
-def code(z: float) -> tuple[Tensor, Tensor]:
-    """A box that is off by z in its second code only."""
+def delta(z: float) -> tuple[Tensor, Tensor]:
+    """A box that is off by z in its second delta only."""
     return torch.tensor([[1.0, z, 2.0, 3.0]]), torch.tensor([[1.0, 0.0, 2.0, 3.0]])
 
 
@@ -44,11 +44,11 @@ BY_HAND = [
 
 
 @pytest.mark.parametrize(("why", "loss", "z", "expected"), BY_HAND, ids=[row[0] for row in BY_HAND])
-def test_one_code_by_hand(why, loss, z, expected):
-    torch.testing.assert_close(loss(*code(z)), torch.tensor([expected]))
+def test_one_delta_by_hand(why, loss, z, expected):
+    torch.testing.assert_close(loss(*delta(z)), torch.tensor([expected]))
 
 
-def test_codes_are_summed():
+def test_deltas_are_summed():
     # 0.5 * 0.5^2 + (2 - 0.5) + 0 + (3 - 0.5)
     value = Huber()(torch.tensor([[0.5, -2.0, 0.0, 3.0]]), torch.zeros(1, 4))
     assert value.item() == 0.125 + 1.5 + 2.5
@@ -87,8 +87,8 @@ def test_l2_is_half_of_torchs_squared_error():
     torch.testing.assert_close(L2()(pred, target), 0.5 * F.mse_loss(pred, target, reduction="none").sum(1))
 
 
-def test_iou_knows_the_weights_of_the_codes():
-    # One anchor width to the right for weight 10 is a tenth of it for weight 1's code of 1.
+def test_iou_takes_the_weights_of_the_deltas():
+    # One anchor width to the right for weight 10 is a tenth of it for a delta of 1 with weight 1.
     pred, target = torch.tensor([[5.0, 0, 0, 0]]), torch.zeros(1, 4)
     # Half a width apart: 0.5 / 1.5.
     torch.testing.assert_close(IoU()(pred, target), torch.tensor([2 / 3]))
@@ -98,9 +98,9 @@ def test_iou_knows_the_weights_of_the_codes():
 
 @pytest.mark.parametrize("wrong", [0, -1.0, float("nan"), float("inf"), "1", True, None])
 def test_a_threshold_is_a_number_above_zero(wrong):
-    with pytest.raises(ConfigError, match="delta: expected a number above 0, got"):
+    with pytest.raises(ConfigError, match="delta"):
         Huber(delta=wrong)
-    with pytest.raises(ConfigError, match="beta: expected a number above 0, got"):
+    with pytest.raises(ConfigError, match="beta"):
         SmoothL1(beta=wrong)
 
 
@@ -109,11 +109,11 @@ def test_options_are_printed():
     assert repr(SmoothL1()) == "SmoothL1(beta=0.111111)"
 
 
-def test_balanced_l1_stays_a_number_near_0_and_says_when_its_options_overflow():
+def test_balanced_l1_stays_a_number_near_0_and_refuses_options_that_overflow():
     z = torch.logspace(-45, 0, 400)[:, None].repeat(1, 4)
     value = BalancedL1()(z, torch.zeros_like(z))
     assert (value >= 0).all()
     assert value[z[:, 0] > 1e-6].diff().gt(0).all()
     for options in ({"alpha": 0.01}, {"alpha": 0.001}, {"gamma": 1000.0}):
-        with pytest.raises(ConfigError, match="gamma / alpha: expected at most 80"):
+        with pytest.raises(ConfigError, match="gamma / alpha"):
             BalancedL1(**options)(z, z)
