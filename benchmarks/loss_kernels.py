@@ -2,8 +2,8 @@
 
     python benchmarks/loss_kernels.py [--code]
 
-Nothing runs on a GPU: the graphs are traced on a CPU and moved to fake tensors of a CUDA device, and the Triton code that inductor would compile
-is counted (and printed with `--code`).
+Nothing runs on a GPU: the graphs are traced on a CPU and moved to fake tensors of a CUDA device, and the Triton code
+that inductor would compile is counted (and printed with `--code`).
 """
 
 from __future__ import annotations

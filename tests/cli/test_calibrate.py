@@ -8,11 +8,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from smoothiou.losses.catalogue import CATALOGUE
 
 from smoothiou.cli.calibration import Calibration
 from smoothiou.engine.config import RunConfig
 from smoothiou.errors import ConfigError
-from smoothiou.losses.catalogue import CATALOGUE
 from smoothiou.study import make_plan, write_or_continue
 from smoothiou.study.weights import SEED
 

@@ -7,13 +7,7 @@ from pathlib import Path
 
 import pytest
 
-<<<<<<< HEAD
-from smoothiou.losses import LOSSES
-
-CATALOGUE = {name: loss.info for name, loss in LOSSES.items()}
-=======
 from smoothiou.losses import LOSSES, options_of
->>>>>>> losses
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "losses.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)

@@ -17,11 +17,6 @@ from torchvision.ops import complete_box_iou_loss, distance_box_iou_loss, genera
 
 from smoothiou import losses
 from smoothiou.losses import LOSSES
-<<<<<<< HEAD
-
-CATALOGUE = {name: loss.info for name, loss in LOSSES.items()}
-=======
->>>>>>> losses
 
 
 class Pair:
