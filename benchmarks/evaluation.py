@@ -120,9 +120,7 @@ def seconds_per_image(device: str, images: int = 24) -> float:
     probes = [(np.zeros((0, 4)), np.zeros(0, dtype=np.int64))] * images
 
     def run() -> None:
-        list(
-            run_detector(model, pictures, probes=probes, batch_size=8, placement=place)
-        )
+        list(run_detector(model, pictures, probes=probes, batch_size=8, placement=place))
 
     run()
     began = time.perf_counter()

@@ -113,7 +113,7 @@ class TestCrops:
         whole = detect(
             opened.model, [image.float() / 255], probes=[(test.proposals[rows], test.labels[rows])]
         )[0]["probe_boxes"]  # fmt: skip
-        kept = refined_boxes(regressor, test[rows], place=opened.place)
+        kept = refined_boxes(regressor, test[rows], place=opened.placement)
         assert torch.allclose(kept, whole, atol=0.05)  # pixels; crops are kept in half precision
 
     def test_enough_is_enough(self, opened, splits):
@@ -131,7 +131,7 @@ class TestRegressor:
     def learnt(self, opened, crops, test, loss: StageLoss, *, seed: int = 0, steps: int = 3, depth: str = "head"):
         regressor = Regressor(opened.model.roi_heads, depth=depth)
         curve = learn(
-            regressor, crops, test, loss, seed=seed, steps=steps, batch=16, rate=0.001, place=opened.place,
+            regressor, crops, test, loss, seed=seed, steps=steps, batch=16, rate=0.001, place=opened.placement,
             tell=lambda step, iou: None,
         )  # fmt: skip
         return regressor, curve
@@ -174,7 +174,7 @@ class TestRegressor:
         regressor, curve = self.learnt(opened, crops, test, loss_of("iou"), steps=60)
         assert curve[-1]["step"] == 60
         assert curve[-1]["train"] > curve[1]["train"] + 0.008
-        assert curve[-1]["test"] == pytest.approx(mean_iou(regressor, test, place=opened.place))
+        assert curve[-1]["test"] == pytest.approx(mean_iou(regressor, test, place=opened.placement))
         assert all(torch.equal(value, before[key]) for key, value in opened.model.state_dict().items())
 
     @pytest.mark.parametrize("name", ["iou", "huber"])
@@ -190,9 +190,9 @@ class TestRegressor:
 
     def test_the_last_layer_alone_learns_on_the_trained_head(self, opened, crops, test):
         heads = opened.model.roi_heads
-        hidden = hidden_crops(test, heads.box_head, opened.place)
+        hidden = hidden_crops(test, heads.box_head, opened.placement)
         assert hidden.features.shape == (len(test), 256)
-        kept = hidden_crops(crops, heads.box_head, opened.place)
+        kept = hidden_crops(crops, heads.box_head, opened.placement)
         regressor, _ = self.learnt(opened, kept, hidden, loss_of("huber"), depth="last")
         assert sum(p.numel() for p in regressor.parameters()) == 256 * 24 + 24  # 6 classes with the background
 
