@@ -7,7 +7,7 @@ import tomllib
 
 import pytest
 import tomli_w
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smoothiou.engine.config import (
@@ -151,6 +151,7 @@ def test_every_shipped_recipe_is_right_and_states_cost_result_and_command(name):
     assert re.search(r"command:", text), f"{name} states no command"
 
 
+@settings(max_examples=50)
 @given(st.dictionaries(st.sampled_from(KEYS), st.text(max_size=12), max_size=3))
 def test_any_text_for_any_setting_is_read_or_refused_in_words(changes):
     try:

@@ -78,9 +78,9 @@ def evaluate_run(
 
     Args:
         folder: the run.
-        data, split: instead of the run's own data and test split.
+        data, split: in place of the run's data and test split.
         checkpoint: "last" or "best".
-        device: instead of the run's own.
+        device: in place of the run's.
         out: folder for truth.json, predictions.json and result.json; nothing is written without it.
         quiet: no progress.
 
@@ -90,7 +90,7 @@ def evaluate_run(
     """
     folder = Path(folder)
     if out and any((Path(out) / name).exists() for name in ("manifest.json", "plan.json")):
-        raise ConfigError(f"{out} is a run or a study, whose own results must stay.", hint="Choose another --out.")
+        raise ConfigError(f"{out} is a run or a study, whose results must stay.", hint="Choose another --out.")
     opened = open_run(folder, checkpoint=checkpoint, device=device)
     config = opened.config.data
     if data:

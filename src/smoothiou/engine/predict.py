@@ -40,7 +40,7 @@ def predict_images(
         out: folder for one picture per image.
         score: least score of a box.
         checkpoint: "last" or "best".
-        device: instead of the run's own.
+        device: in place of the run's.
         progress: called with how many of how many images are done, after each.
 
     Returns:

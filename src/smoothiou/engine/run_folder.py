@@ -38,7 +38,7 @@ def prepare_folder(
         folder: of the run.
         config: its settings.
         identity: of the run (see identity.py).
-        overwrite: delete the run that lies here (its own files, nothing else) and start anew.
+        overwrite: delete the run in the folder (its files, nothing else) and start anew.
 
     Raises:
         ConfigError: the folder holds another run, with the differing settings named, or other files.

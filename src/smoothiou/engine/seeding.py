@@ -28,7 +28,7 @@ def seed_weights(seed: int) -> None:
 def seed_step(seed: int, step: int, *, rank: int = 0) -> None:
     """Set every generator for what is random inside one step of one process.
 
-    The detectors draw from torch's alone; a loss of one's own may draw from the others.
+    The detectors draw from torch's only; a user's loss may draw from the others.
     """
     _seed_all(_STEP, seed, step, rank)
 

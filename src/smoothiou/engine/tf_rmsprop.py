@@ -20,7 +20,7 @@ class TensorFlowRMSprop(torch.optim.Optimizer):
 
     `torch.optim.RMSprop` starts with s = 0, so that its first step is 3.2 lr however small the gradient; adds eps to
     the root and not inside it; and multiplies by the rate outside of v, so that a lower rate brakes at once, where
-    here what was gained under the old one runs out. With TensorFlow's default, eps = 1, and gradients well below 1
+    here the velocity gained under the old one runs out. With TensorFlow's default, eps = 1, and gradients well below 1
     this is close to SGD with momentum.
 
     Args:
