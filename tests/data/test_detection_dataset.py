@@ -154,7 +154,7 @@ class Asked(torch.utils.data.Dataset):
 
     def __getitem__(self, index):
         image, target = self.kept.example(0, flip=False)
-        own, facts = self.kept._kept[0, False]
+        own, facts = self.kept._cache[0, False]
         return image, {**target, "shared": sum(tensor.is_shared() for tensor in (own, facts["boxes"], facts["labels"]))}
 
 
