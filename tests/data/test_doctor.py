@@ -380,9 +380,9 @@ def test_checks_can_be_chosen_and_left_out(tmp_path):
     point(root)
     assert ids(look(root, only=["point-box", "same-photo"])) == ["point-box"]
     assert "point-box" not in ids(look(root, skip=["point-box"]))
-    with pytest.raises(ConfigError, match="--only: no check is called 'point-bxo'. Did you mean \"point-box\""):
+    with pytest.raises(ConfigError, match="--only.*point-box"):
         look(root, only=["point-bxo"])
-    with pytest.raises(ConfigError, match="leave no check"):
+    with pytest.raises(ConfigError, match="no check"):
         look(root, only=["point-box"], skip=["point-box"])
 
 

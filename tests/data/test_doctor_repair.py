@@ -149,9 +149,9 @@ def test_a_folder_that_holds_something_is_refused_and_left_alone(tmp_path):
     root = voc(tmp_path / "voc")
     (tmp_path / "copy").mkdir()
     (tmp_path / "copy" / "mine.txt").write_text("x")
-    with pytest.raises(ConfigError, match="not an empty folder"):
+    with pytest.raises(ConfigError, match="empty folder"):
         repair(examine(root, training=TRAINING), tmp_path / "copy")
-    with pytest.raises(ConfigError, match="not an empty folder"):
+    with pytest.raises(ConfigError, match="empty folder"):
         repair(examine(root, training=TRAINING), root)
     with pytest.raises(ConfigError, match="lies in"):
         refuse_taken(root / "fixed", data=f"{root}+shapes")
@@ -165,7 +165,7 @@ def test_where_nothing_is_left_nothing_is_written(tmp_path):
     root = voc(tmp_path / "voc")
     for path in (root / "JPEGImages").iterdir():
         path.unlink()
-    with pytest.raises(DataError, match="no image with a readable annotation"):
+    with pytest.raises(DataError, match="no image"):
         repair(examine(root, training=TRAINING), tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
 

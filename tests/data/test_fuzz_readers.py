@@ -30,6 +30,7 @@ def test_a_good_file_is_read(reader: Reader, tmp_path):
     assert refused == {"checkpoint": 2, "image": 1}.get(reader.name, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.name)
 def test_a_spoilt_file_is_read_or_refused_in_words(reader: Reader, tmp_path):
     seeds = prepare(reader, tmp_path)
@@ -46,6 +47,7 @@ def test_a_spoilt_file_is_read_or_refused_in_words(reader: Reader, tmp_path):
     one()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.name)
 @given(content=st.binary(max_size=200))
 @settings(max_examples=15, deadline=None, database=None, suppress_health_check=list(HealthCheck))

@@ -37,7 +37,7 @@ PARAMETER = '<!DOCTYPE l [<!ENTITY % a SYSTEM "file:///etc/passwd"> %a;]><annota
 @pytest.mark.parametrize("text", [LAUGHS, OUTSIDE, PARAMETER])
 def test_xml_with_entities_is_refused(tmp_path, text):
     (tmp_path / "a.xml").write_text(text)
-    with pytest.raises(DataError, match=r"a.xml: the XML declares entities, which are not read"):
+    with pytest.raises(DataError, match="a.xml.*entities"):
         read_annotation(tmp_path / "a.xml", root=tmp_path)
 
 
@@ -47,7 +47,7 @@ def test_xml_that_is_too_large_or_no_file_is_refused(tmp_path):
     os.mkfifo(tmp_path / "b.xml")
     (tmp_path / "c.xml").mkdir()
     for name, words in (("a", "at most 16,777,216 are read"), ("b", "a pipe"), ("c", "directory"), ("d", "No such")):
-        with pytest.raises(DataError, match=rf"{name}.xml: cannot be read as XML: .*{words}"):
+        with pytest.raises(DataError, match=rf"{name}.xml: .*{words}"):
             read_annotation(tmp_path / f"{name}.xml", root=tmp_path)
 
 
@@ -101,7 +101,7 @@ def test_image_names_that_lead_away_or_steer_are_refused_in_every_format(tmp_pat
 def test_a_path_that_is_too_long_for_the_system_is_a_missing_image(tmp_path, coco_dict):
     content = coco_dict({"a/" * 2500 + "a.jpg": [("dog", (1, 2, 3, 4))]}, ["dog"])
     (tmp_path / "train.json").write_text(json.dumps(content))
-    with pytest.raises(DataError, match="1 annotated image is missing"):
+    with pytest.raises(DataError, match="missing"):
         load_dataset(tmp_path)
     for way_in in (detect_format, list_splits, load_dataset):
         with pytest.raises(DataError):
@@ -120,7 +120,7 @@ def test_what_a_voc_folder_links_to_must_lie_in_it(tmp_path, make_voc, kind):
     }[kind]
     (root / moved).rename(tmp_path / "away")
     (root / moved).symlink_to(tmp_path / "away")
-    with pytest.raises(DataError, match=r"is a link that leads out of the data folder, to .*away.*follow_links true"):
+    with pytest.raises(DataError, match="link .*away.*follow_links true"):
         load_dataset(root)
     assert len(load_dataset(root, follow_links=True).records) == 1
     (tmp_path / "linked").symlink_to(root)
@@ -138,7 +138,7 @@ def test_annotation_files_of_coco_and_udacity_that_are_links_out_are_refused(tmp
     (tmp_path / "away.csv").write_text("1,2,3,4,a.jpg,car,x\n")
     (tmp_path / "csv" / "labels.csv").symlink_to(tmp_path / "away.csv")
     for folder in (root, tmp_path / "csv"):
-        with pytest.raises(DataError, match="is a link that leads out of the data folder"):
+        with pytest.raises(DataError, match="link"):
             load_dataset(folder)
 
 
@@ -169,16 +169,16 @@ def test_names_of_files_that_steer_or_are_no_utf_8_are_refused(tmp_path, image_f
             xml_file(root / f"{letter}.xml", [("dog", (1, 1, 9, 9))])
             os.rename(root / f"{letter}.xml", os.fsencode(root / letter) + name + b".xml")
             os.rename(root / f"{letter}.png", os.fsencode(root / letter) + name + b".png")
-        with pytest.raises(DataError, match="the name of the image holds signs") as caught:
+        with pytest.raises(DataError, match="name of the image") as caught:
             load_dataset(root)
         assert printable(str(caught.value))
 
 
 def test_no_data_set_can_be_made_whose_names_steer_a_terminal():
     record = Record(name="\x1b[2J", source=None, width=1, height=1)  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="the name of the image holds"):
+    with pytest.raises(DataError, match="name of the image"):
         Dataset(name="d", format="voc", split="train", classes=("a",), records=(record,))
-    with pytest.raises(DataError, match="the name of the class holds"):
+    with pytest.raises(DataError, match="name of the class"):
         Dataset(name="d", format="voc", split="train", classes=("a\nb",), records=())
 
 
@@ -210,11 +210,11 @@ def test_the_settings_allow_more_or_fewer_pixels(tmp_path, make_voc):
     with allowing(Limits(pixels=8193 * 8192)):
         assert image_size(tmp_path / "a.png") == (8193, 8192)
     root = make_voc({"train": {"a": [("dog", (1, 1, 9, 9))]}})
-    with pytest.raises(DataError, match=r"would have 100 x 80 pixels, and at most 7,999 .* --data.max_pixels 8000"):
+    with pytest.raises(DataError, match="100 x 80 .*--data.max_pixels 8000"):
         load_dataset(root, max_pixels=7999)
     dataset = load_dataset(root, max_pixels=8000)
     Image.new("RGB", (101, 80)).save(root / "JPEGImages" / "a.jpg")  # it grew after it was read
-    with pytest.raises(DataError, match="at most 8,000 are decoded"):
+    with pytest.raises(DataError, match="8,000"):
         dataset.records[0].source.read()
 
 
@@ -223,7 +223,7 @@ def test_a_type_of_image_that_starts_other_programs_is_not_opened(tmp_path):
     Image.new("RGB", (4, 4)).save(buffer, "EPS")
     (tmp_path / "a.jpg").write_bytes(buffer.getvalue())
     for read in (image_size, read_image):
-        with pytest.raises(DataError, match="a.jpg: not an image of a known type"):
+        with pytest.raises(DataError, match="a.jpg: not an image"):
             read(tmp_path / "a.jpg")
 
 
@@ -247,7 +247,7 @@ def test_broken_images_raise_one_kind_of_error_whatever_the_decoder_meets(tmp_pa
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     for error in (struct.error("x"), IndexError(), TypeError("x"), MemoryError(), AssertionError()):
         monkeypatch.setattr(Image.Image, "convert", lambda *_, error=error: (_ for _ in ()).throw(error))
-        with pytest.raises(DataError, match="a.png: the image cannot be read"):
+        with pytest.raises(DataError, match="a.png"):
             read_image(tmp_path / "a.png")
 
 
@@ -304,7 +304,7 @@ def test_json_that_means_harm_is_refused_with_its_place(tmp_path, text, words):
 def test_numbers_beyond_all_bounds_are_boxes_without_area(tmp_path, image_file, number):
     image_file(tmp_path / "a.jpg")
     coco_file(tmp_path, GOOD % (BOX % number))
-    with pytest.raises(DataError, match="1 box without area or outside"):
+    with pytest.raises(DataError, match="1 box"):
         load_dataset(tmp_path)
     assert load_dataset(tmp_path, allow_dropped=1).counts()["dropped"] == 1
 
@@ -324,7 +324,7 @@ def test_json_with_a_byte_order_mark_or_of_two_bytes_is_read(tmp_path, encoding)
 def test_an_object_of_many_keys_and_one_twice_takes_no_time(tmp_path):
     keys = ", ".join(f'"{number}": 1' for number in range(100_000))
     start = time.process_time()
-    with pytest.raises(DataError, match="has the key '5' twice"):
+    with pytest.raises(DataError, match="key '5' twice"):
         read_json(coco_file(tmp_path, f'{{{keys}, "5": 2}}'))
     assert time.process_time() - start < 5
 
@@ -340,11 +340,11 @@ def test_a_gzipped_bomb_is_refused(tmp_path):
     (tmp_path / "a.json.gz").write_bytes(gzip.compress(b" " * 2**28, 1))
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"\n" * 2**22, 1))
     (tmp_path / "b.csv.gz").write_bytes(gzip.compress(b"x" * 2**22, 1))
-    with pytest.raises(DataError, match=r"a.json.gz: cannot be read as gzipped JSON: it unpacks to more than"):
+    with pytest.raises(DataError, match="a.json.gz: .*unpacks"):
         read_box_list(tmp_path / "a.json.gz")
-    with pytest.raises(DataError, match=r"a.csv.gz: it has more than 1,000,000 lines"):
+    with pytest.raises(DataError, match="a.csv.gz: .*1,000,000 lines"):
         read_labels(tmp_path / "a.csv.gz")
-    with pytest.raises(DataError, match=r"b.csv.gz, line 1: it has more than 4,096 characters"):
+    with pytest.raises(DataError, match="b.csv.gz, line 1: .*4,096"):
         read_labels(tmp_path / "b.csv.gz")
 
 
@@ -357,7 +357,7 @@ def test_a_csv_of_more_lines_than_are_read_is_refused(tmp_path, monkeypatch):
     (tmp_path / "a.csv").write_text(row * 1000)
     assert sum(map(len, read_labels(tmp_path / "a.csv").boxes.values())) == 1000
     (tmp_path / "b.csv").write_text(row * 1001)
-    with pytest.raises(DataError, match="it has more than 1,000 lines, and every box is kept in memory"):
+    with pytest.raises(DataError, match="1,000 lines"):
         read_labels(tmp_path / "b.csv")
     assert MAX_LINES == 1_000_000
 

@@ -55,7 +55,7 @@ def test_a_file_that_is_cut_off_names_itself(tmp_path, image_file):
     whole = image_file(tmp_path / "whole.jpg", (200, 200)).read_bytes()
     (tmp_path / "half.jpg").write_bytes(whole[: len(whole) // 2])
     assert image_size(tmp_path / "half.jpg") == (200, 200)
-    with pytest.raises(DataError, match="half.jpg: the image cannot be read"):
+    with pytest.raises(DataError, match="half.jpg"):
         read_image(tmp_path / "half.jpg")
 
 
@@ -68,7 +68,7 @@ def test_a_file_that_is_no_image_names_itself(tmp_path, content):
 
 
 def test_a_missing_file_names_itself(tmp_path):
-    with pytest.raises(DataError, match="gone.jpg: no such image"):
+    with pytest.raises(DataError, match="gone.jpg"):
         read_image(tmp_path / "gone.jpg")
 
 
@@ -76,7 +76,7 @@ def test_a_missing_file_names_itself(tmp_path):
     "name", ["../a.jpg", "a/../../b.jpg", "/etc/a.jpg", "..\\a.jpg", "C:\\a.jpg", "C:/a.jpg", "", "\\a"]
 )
 def test_names_that_lead_away_are_refused(name):
-    with pytest.raises(DataError, match=r"here: the image name .* must be a relative path"):
+    with pytest.raises(DataError, match="here: the image name"):
         check_file_name(name, where="here")
 
 
@@ -101,7 +101,7 @@ def test_a_link_out_of_the_folder_is_refused_and_one_inside_is_followed(tmp_path
         lambda: finder.by_path("bad.jpg", where="a.xml"),
         lambda: finder.by_path("sub/secret.jpg", where="a.xml"),
     ):
-        with pytest.raises(DataError, match=r"a\.xml: .* leads out of the data folder"):
+        with pytest.raises(DataError, match=r"a\.xml: .*data folder"):
             find()
 
 
@@ -110,7 +110,7 @@ def test_an_image_folder_may_be_a_link_as_large_sets_often_are_where_links_are_a
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "images").symlink_to(tmp_path / "disk")
     finder = ImageFinder(tmp_path / "data", [tmp_path / "data" / "images"])
-    with pytest.raises(DataError, match=r"a.xml: .* is a link that leads out .* --data.follow_links true"):
+    with pytest.raises(DataError, match="a.xml: .*link .*--data.follow_links true"):
         finder.by_path("a.jpg", where="a.xml")
     with allowing(Limits(links=True)):
         assert finder.by_path("a.jpg", where="") == tmp_path / "data" / "images" / "a.jpg"

@@ -67,7 +67,7 @@ def test_07_plus_plus_12_learns_from_2007_test_and_needs_boxes_of_2012_test(two_
     found = load_dataset(two_years, split="07++12")
     assert "VOC2007/000004" in names(found)
     assert len(found.records) == 6
-    with pytest.raises(DataError, match=r"07\+\+12 is tested on VOC2012:test, which has no boxes: .*--data\.test"):
+    with pytest.raises(DataError, match=r"VOC2012:test.*no boxes.*--data\.test"):
         choose_splits(two_years, train="07++12")
     assert choose_splits(two_years, train="07++12", test="VOC2012:val")[2] == "VOC2012:val"
 
@@ -94,7 +94,7 @@ def test_data_may_say_what_train_means(two_years):
     assert names(load_dataset(data))[:3] == ["VOC2007/000001", "VOC2007/000002", "VOC2007/000003"]
     assert len(load_dataset(data).records) == 4
     # Of 2007, val is learnt from, so val of both cannot be what is tested on.
-    with pytest.raises(DataError, match="no split with boxes to test on"):
+    with pytest.raises(DataError, match="no split"):
         choose_splits(data)
     assert choose_splits(data, test="VOC2012:val") == ("train", "", "VOC2012:val")
 
@@ -131,17 +131,17 @@ def test_the_fingerprint_covers_all_parts(two_years, xml_file):
 def test_faults_of_all_parts_count_against_what_is_allowed(two_years, xml_file):
     for folder, image in zip(two_years.split("+"), ("000002", "2008_000001"), strict=True):
         xml_file(Path(folder) / "Annotations" / f"{image}.xml", [("cat", (30, 30, 10, 10)), ("cat", (1, 1, 50, 60))])
-    with pytest.raises(DataError, match=r"VOC2007\+VOC2012: 2 boxes without area .*--allow-dropped 2"):
+    with pytest.raises(DataError, match=r"2 boxes .*--allow-dropped 2"):
         load_dataset(two_years, allow_dropped=1)
     assert load_dataset(two_years, allow_dropped=2).counts()["dropped"] == 2
 
 
 def test_classes_must_agree(two_years, make_voc, make_coco, coco_dict):
     cells = make_voc({"train": {"c": [("cell", (1, 1, 9, 9))]}, "val": {"d": [("cell", (1, 1, 9, 9))]}}, name="cells")
-    with pytest.raises(DataError, match=r"VOC2007 and cells have different classes .*aeroplane, bicycle, bird and 18"):
+    with pytest.raises(DataError, match="VOC2007 and cells .*classes.*aeroplane, bicycle"):
         load_dataset(f"{two_years.split('+')[0]}+{cells}")
     # Also where one is learnt from and the other tested on.
-    with pytest.raises(DataError, match="different classes and cannot be used together"):
+    with pytest.raises(DataError, match="different classes"):
         open_splits(DataConfig(path=f"{two_years}+{cells}", train="VOC2007:train", test="cells:val"))
     content = coco_dict({"a.jpg": [("cell", (1, 1, 5, 5))]}, ["cell"])
     other = make_coco(content, content)
@@ -151,7 +151,7 @@ def test_classes_must_agree(two_years, make_voc, make_coco, coco_dict):
 def test_the_same_classes_in_another_order_are_refused(make_coco, coco_dict):
     boxes = {"a.jpg": [("dog", (1, 1, 5, 5)), ("cat", (1, 1, 5, 5))]}
     one, two = (make_coco(coco_dict(boxes, order), name=order[0]) for order in (["dog", "cat"], ["cat", "dog"]))
-    with pytest.raises(DataError, match="the same ones in another order"):
+    with pytest.raises(DataError, match="another order"):
         load_dataset(f"{one}+{two}")
 
 
@@ -159,23 +159,23 @@ def test_folders_of_one_name_are_told_by_their_paths(make_voc):
     one, two = (make_voc({"train": {"a": DOG}, "val": {"b": DOG}}, name=f"{home}/set") for home in ("x", "y"))
     found = load_dataset(f"{one}+{two}")
     assert names(found) == [f"{one}/a", f"{two}/a"]
-    with pytest.raises(DataError, match='split "set:val": several folders are called set'):
+    with pytest.raises(DataError, match='"set:val": several folders'):
         load_dataset(f"{one}+{two}", split="set:val")
     assert len(load_dataset(f"{one}+{two}", split=f"{two}:val").records) == 1
 
 
 def test_mistakes_are_named(two_years, tmp_path):
-    with pytest.raises(DataError, match=r'split "VOC2013:train": DATA has no folder VOC2013; it names .*VOC2007, '):
+    with pytest.raises(DataError, match="VOC2013.*VOC2007"):
         load_dataset(two_years, split="VOC2013:train")
-    with pytest.raises(DataError, match=r'VOC2012: no split is called "trian".* Did you mean "train"'):
+    with pytest.raises(DataError, match='VOC2012: .*trian.* Did you mean "train"'):
         choose_splits(two_years, train="VOC2007:train+VOC2012:trian")
-    with pytest.raises(DataError, match=r'VOC2017: no such folder\. Did you mean "VOC20'):
+    with pytest.raises(DataError, match='VOC2017: .*Did you mean "VOC20'):
         load_dataset(f"{tmp_path}/VOC2012+{tmp_path}/VOC2017")
-    with pytest.raises(DataError, match=r"a folder beside a \+ has no name\. Write FOLDER\+FOLDER"):
+    with pytest.raises(DataError, match=r"FOLDER\+FOLDER"):
         load_dataset(f"{tmp_path}/VOC2007+")
     with pytest.raises(DataError, match=r"VOC2007:train: no such folder"):
         load_dataset(f"{tmp_path}/VOC2007:train:val")
-    with pytest.raises(DataError, match=r"07\+12 needs the folders of PASCAL VOC 2007 and 2012.*with 0 of 2012"):
+    with pytest.raises(DataError, match=r"07\+12 .*0 of 2012"):
         load_dataset(two_years.split("+")[0], split="07+12")
 
 

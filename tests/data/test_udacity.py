@@ -88,9 +88,7 @@ def test_one_file_per_split_is_read_as_shipped(make):
 def test_of_several_sets_the_one_called_labels_is_read_and_others_must_be_named(make):
     two = {"labels_crowdai.csv": rows("a.jpg"), "labels_autti.csv": rows("b.jpg")}
     root = make(two)
-    with pytest.raises(
-        DataError, match=r"2 sets of labels: labels_autti, labels_crowdai\. Pass a file of one .*labels_autti\.csv"
-    ):
+    with pytest.raises(DataError, match=r"2 sets of labels: labels_autti, labels_crowdai\..*labels_autti\.csv"):
         list_splits(root)
     make({"labels.csv": rows("a.jpg", "b.jpg")})
     train = load_dataset(root)
@@ -101,7 +99,7 @@ def test_of_several_sets_the_one_called_labels_is_read_and_others_must_be_named(
 
 def test_two_files_for_one_split_are_refused(make):
     root = make({"labels_train.csv": rows("a.jpg"), "train_labels.csv": rows("a.jpg")})
-    with pytest.raises(DataError, match=r"labels_train\.csv and train_labels\.csv hold the same"):
+    with pytest.raises(DataError, match=r"labels_train\.csv and train_labels\.csv"):
         load_dataset(root)
 
 
@@ -109,10 +107,10 @@ def test_other_csv_files_are_no_labels(make, tmp_path):
     root = make({"labels_train.csv": rows("a.jpg"), "labels_val.csv": rows("b.jpg")})
     (root / "readme.csv").write_text("what,why\nthis,that\n")
     assert list_splits(root) == ("train", "val")
-    with pytest.raises(DataError, match=r"readme\.csv: the first row is in no known layout"):
+    with pytest.raises(DataError, match=r"readme\.csv: the first row"):
         load_dataset(root / "readme.csv", format="udacity")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"no label file found; looked for \*\.csv and \*\.csv\.gz"):
+    with pytest.raises(DataError, match="no label file"):
         load_dataset(tmp_path / "empty", format="udacity")
 
 
@@ -131,7 +129,7 @@ def test_boxes_without_area_and_beyond_the_frame(make):
 def test_a_frame_name_that_leads_out_is_refused(make):
     root = make({"labels_train.csv": rows("a.jpg")})
     (root / "labels_train.csv").write_text('../../secret.jpg 1 2 3 4 0 "car"\n')
-    with pytest.raises(DataError, match=r"labels_train\.csv, line 1: the image name .* must be a relative path"):
+    with pytest.raises(DataError, match=r"labels_train\.csv, line 1: the image name"):
         load_dataset(root)
 
 

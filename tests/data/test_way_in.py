@@ -40,7 +40,7 @@ def test_val_is_not_watched_when_it_was_learnt_from(make_voc):
     root = make_voc({split: {split: ONE} for split in ("val", "trainval", "test")})
     assert choose_splits(root, train="trainval") == ("trainval", "", "test")
     root = make_voc({split: {split: ONE} for split in ("val", "trainval")}, name="no_test")
-    with pytest.raises(DataError, match=r"no split with boxes to test on; .*: val, trainval\. .*--data\.test"):
+    with pytest.raises(DataError, match=r"no split .*: val, trainval\. .*--data\.test"):
         choose_splits(root, train="trainval")
 
 
@@ -51,25 +51,25 @@ def test_a_test_split_without_boxes_is_not_chosen(make_voc):
 
 
 def test_one_split_is_not_enough(make_voc):
-    with pytest.raises(DataError, match=r"no split with boxes to test on; with boxes: train\."):
+    with pytest.raises(DataError, match=r"no split .*: train\."):
         choose_splits(make_voc({"train": {"a": ONE}}))
 
 
 def test_unknown_places_say_what_was_looked_for_and_found(tmp_path, make_voc):
     (tmp_path / "bccd").mkdir()
-    with pytest.raises(DataError, match=r'bccx: no such folder\. Did you mean "bccd"'):
+    with pytest.raises(DataError, match='bccx: .*Did you mean "bccd"'):
         detect_format(tmp_path / "bccx")
     with pytest.raises(DataError, match=r"\(pets\).*\(voc\).*\(coco\).*\(udacity\)\. Found: an empty folder"):
         detect_format(tmp_path / "bccd")
     (tmp_path / "bccd" / "labels.csv").write_text("frame,xmin")
     with pytest.raises(DataError, match=r"Found: labels\.csv"):
         detect_format(tmp_path / "bccd")
-    with pytest.raises(DataError, match=r"labels\.csv: the header lacks ymin, xmax, ymax, label"):
+    with pytest.raises(DataError, match=r"labels\.csv: .*ymin, xmax, ymax, label"):
         detect_format(tmp_path / "bccd" / "labels.csv")
     (tmp_path / "bccd" / "labels.txt").write_text("a 1")
-    with pytest.raises(DataError, match=r"expected a folder, a COCO file \(\.json\) or a file of Udacity's labels"):
+    with pytest.raises(DataError, match="expected a folder"):
         detect_format(tmp_path / "bccd" / "labels.txt")
-    with pytest.raises(DataError, match=r"no such folder\. Name the folder of a data set, or `shapes`"):
+    with pytest.raises(DataError, match="no such folder"):
         load_dataset(tmp_path / "gone", format="voc")
 
 
@@ -84,9 +84,9 @@ def test_the_format_can_be_said(make_voc):
     assert load_dataset(root, format="voc").format == "voc"
     with pytest.raises(ConfigError, match='Did you mean "voc"'):
         load_dataset(root, format="vok")
-    with pytest.raises(DataError, match="no COCO file found"):
+    with pytest.raises(DataError, match="no COCO file"):
         load_dataset(root, format="coco")
-    with pytest.raises(ConfigError, match=r"data\.labels: 'breed'"):
+    with pytest.raises(ConfigError, match=r"data\.labels"):
         load_dataset(root, labels="breed")
 
 

@@ -1,4 +1,4 @@
-"""Records to tensors: the only file of this room that needs torch."""
+"""Records to tensors: the only file of `data` that needs torch."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class DetectionDataset(torch.utils.data.Dataset[tuple[Tensor, Target]]):
 
     Args:
         dataset: the records of one split.
-        cache_mb: decoded images are kept if those of the whole split fit into so many MiB; 0 never keeps any.
-        mirror: where `example` mirrors pixels: `here`, or `later`, by whoever finds `mirror` in the target.
+        cache_mb: decoded images are cached if those of the whole split fit into so many MiB; 0 never caches any.
+        mirror: when `example` mirrors pixels: `here`, or `later`, by the consumer, for whom `mirror` is in the target.
 
     Attributes:
         pixel_bytes: memory that the decoded images of the split need.
-        cached: whether they are kept, each after its first use. Every loader process keeps its own.
+        cached: whether they are cached, each after its first use. Every loader process has a cache of its own.
     """
 
     def __init__(self, dataset: Dataset, *, cache_mb: int, mirror: Literal["here", "later"] = "here") -> None:
@@ -49,10 +49,10 @@ class DetectionDataset(torch.utils.data.Dataset[tuple[Tensor, Target]]):
             image = _pixels(record)
             if self.cached:
                 self._images[index] = image
-        wanted = [box for box in record.boxes if not box.ignored]
+        boxes = [box for box in record.boxes if not box.ignored]
         target: Target = {
-            "boxes": _corners([box.xyxy for box in wanted]),
-            "labels": torch.tensor([self._numbers[box.label] for box in wanted], dtype=torch.int64),
+            "boxes": _corners([box.xyxy for box in boxes]),
+            "labels": torch.tensor([self._numbers[box.label] for box in boxes], dtype=torch.int64),
             "ignore": _corners([box.xyxy for box in record.boxes if box.ignored]),
             "image_index": index,
             "image_id": index + 1,
@@ -71,12 +71,12 @@ class DetectionDataset(torch.utils.data.Dataset[tuple[Tensor, Target]]):
 
 
 class PreparedDataset:
-    """Images as a detector takes them, made once and kept while memory lasts, each mirrored one apart.
+    """Images as a detector takes them, prepared once and cached while memory lasts; mirrored ones separately.
 
     Args:
-        images: what they are made of; it need keep none itself.
+        images: the source, which need not cache any.
         prepare: makes the detector's image and target of an image and its target.
-        cache_mb: those that are made first are kept, up to so many MiB. Every loader process keeps its own.
+        cache_mb: the first prepared images are cached, up to so many MiB. Every loader process has its own cache.
     """
 
     def __init__(
@@ -85,24 +85,24 @@ class PreparedDataset:
         self.images = images
         self.prepare = prepare
         self.bytes_left = cache_mb * 2**20
-        self._kept: dict[tuple[int, bool], tuple[Tensor, Target]] = {}
+        self._cache: dict[tuple[int, bool], tuple[Tensor, Target]] = {}
 
     def __len__(self) -> int:
         return len(self.images)
 
     def example(self, index: int, *, flip: bool) -> tuple[Tensor, Target]:
-        """Return an image and its target, mirrored left to right or not; the image is not to be written to."""
-        kept = self._kept.get((index, flip))
-        if kept is None:
-            kept = self.prepare(*self.images.example(index, flip=flip))
-            size = kept[0].nbytes
+        """Return an image and its target, mirrored left to right or not; do not write to the image."""
+        prepared = self._cache.get((index, flip))
+        if prepared is None:
+            prepared = self.prepare(*self.images.example(index, flip=flip))
+            size = prepared[0].nbytes
             if size <= self.bytes_left:
                 self.bytes_left -= size
-                self._kept[index, flip] = kept
-        image, target = kept
+                self._cache[index, flip] = prepared
+        image, target = prepared
         if torch.utils.data.get_worker_info() is None:
             return image, dict(target)
-        # What a loader process sends lies in shared memory, with an open file for each tensor: not what it keeps.
+        # What a loader process sends lies in shared memory, with an open file for each tensor: so not the cache itself.
         return image.clone(), {k: v.clone() if isinstance(v, Tensor) else v for k, v in target.items()}
 
 
@@ -119,7 +119,7 @@ def flip_horizontal(image: Tensor, target: Target) -> tuple[Tensor, Target]:
 
     Args:
         image: (C, H, W).
-        target: with `boxes` and `ignore`; other entries are kept.
+        target: with `boxes` and `ignore`; other entries stay as they are.
     """
     return image.flip(-1), _mirrored(target, image.shape[-1])
 
@@ -149,6 +149,6 @@ def _pixels(record: Record) -> Tensor:
         raise DataError(
             f"{record.name}: the image is now {width} x {height} pixels, but was "
             f"{record.width} x {record.height} when the data set was read.",
-            hint="Start again.",
+            hint="Start the command again.",
         )
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()

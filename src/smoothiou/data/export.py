@@ -1,4 +1,4 @@
-"""Records as a COCO dictionary, the one form of truth that evaluation knows. No torch."""
+"""Records as a COCO dictionary, the ground truth of an evaluation. No torch."""
 
 from __future__ import annotations
 

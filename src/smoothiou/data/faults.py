@@ -115,5 +115,5 @@ def first_names(names: Sequence[str]) -> str:
 
 def bare_message(error: DataError, where: str) -> str:
     """Return an error's message without the place that stands before it."""
-    before, found, after = error.message.partition(where)
-    return (after if found else before).lstrip(":, ").rstrip(".")
+    before, separator, after = error.message.partition(where)
+    return (after if separator else before).lstrip(":, ").rstrip(".")

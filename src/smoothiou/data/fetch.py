@@ -6,6 +6,7 @@ Downloads are torchvision's own, checked by their MD5 sums; where it has none, t
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import shutil
 import socket
@@ -27,10 +28,10 @@ class Source:
 
     Args:
         title: its full name.
-        archives: address and size in bytes of each file, as its server has told it.
+        archives: address and size in bytes of each file, from its server.
         folder: the data folder below the target folder, once it is unpacked.
         page: where it is described, with its terms of use.
-        splits: what can be learnt from and measured on.
+        splits: what can be trained and measured on.
         fetch: downloads and unpacks into a folder; None where torchvision has no download.
     """
 
@@ -43,7 +44,7 @@ class Source:
 
     @property
     def bytes(self) -> int:
-        """All archives together."""
+        """Size of all archives together."""
         return sum(size for _, size in self.archives)
 
 
@@ -53,17 +54,11 @@ def _pets(target: Path) -> None:
     OxfordIIITPet(str(target), split="trainval", download=True)
 
 
-def _voc2007(target: Path) -> None:
+def _voc(target: Path, *, year: str, parts: tuple[str, ...]) -> None:
     from torchvision.datasets import VOCDetection
 
-    for part in ("trainval", "test"):
-        VOCDetection(str(target), year="2007", image_set=part, download=True)
-
-
-def _voc2012(target: Path) -> None:
-    from torchvision.datasets import VOCDetection
-
-    VOCDetection(str(target), year="2012", image_set="trainval", download=True)
+    for part in parts:
+        VOCDetection(str(target), year=year, image_set=part, download=True)
 
 
 _VOC = "https://thor.robots.ox.ac.uk/pascal/VOC"
@@ -89,7 +84,7 @@ SOURCES = {
         folder="VOCdevkit/VOC2007",
         page="http://host.robots.ox.ac.uk/pascal/VOC/voc2007/",
         splits="train, val, trainval, test",
-        fetch=_voc2007,
+        fetch=functools.partial(_voc, year="2007", parts=("trainval", "test")),
     ),
     "voc2012": Source(
         title="PASCAL VOC 2012",
@@ -97,7 +92,7 @@ SOURCES = {
         folder="VOCdevkit/VOC2012",
         page="http://host.robots.ox.ac.uk/pascal/VOC/voc2012/",
         splits="train, val, trainval; test has no public boxes",
-        fetch=_voc2012,
+        fetch=functools.partial(_voc, year="2012", parts=("trainval",)),
     ),
     "udacity": Source(
         title="Udacity self-driving car, annotated by CrowdAI and by Autti",
@@ -124,7 +119,7 @@ SOURCES = {
 
 
 def find_source(name: str) -> Source:
-    """Return what is known of a public data set.
+    """Return the entry of a public data set.
 
     Raises:
         ConfigError: no such name, with a suggestion.
@@ -135,11 +130,11 @@ def find_source(name: str) -> Source:
 
 
 def fetch(name: str, target: Path) -> Path:
-    """Download a data set, unpack it, and return its data folder; what is there and complete is not fetched again.
+    """Download a data set, unpack it, and return its data folder; complete archives are not fetched again.
 
     Args:
         name: a key of `SOURCES`.
-        target: the folder that archives and data go to; made if it is not there.
+        target: the folder that archives and data go to; made if it does not exist.
 
     Raises:
         ConfigError: no such name, or torchvision has no download of it.
@@ -169,11 +164,11 @@ def fetch(name: str, target: Path) -> Path:
 def _check_disk(source: Source, target: Path) -> None:
     """Stop before a download that cannot fit: archives stay beside what is unpacked from them."""
     folder = next((path for path in (target, *target.absolute().parents) if path.is_dir()), None)
-    free = shutil.disk_usage(folder).free if folder else None
-    if free is not None and free < 2 * source.bytes:
+    free, needed = shutil.disk_usage(folder).free if folder else None, 2 * source.bytes
+    if free is not None and free < needed:
         raise DataError(
-            f"fetch-data: {source.title} needs about {2 * source.bytes / 1e9:.1f} GB in {target}, archives and content;"
-            f" {free / 1e9:.1f} GB are free there.",
+            f"fetch-data: {source.title} needs about {needed / 1e9:.1f} GB in {target}, archives and content; "
+            f"{free / 1e9:.1f} GB are free there.",
             hint="Free some space or choose another folder with --out.",
         )
 

@@ -89,14 +89,14 @@ def parts(path: str | Path, split: str) -> tuple[Part, ...]:
     protocol = protocol_name(split)
     if protocol:
         return tuple(_of_year(homes, year, part, protocol) for year, part in PROTOCOLS[protocol].train)
-    found: list[Part] = []
+    chosen: list[Part] = []
     for piece in split.split("+"):
         name, colon, part = piece.rpartition(":")
         if colon:
-            found.append(Part(_pick(homes, name, split).folder, part))
+            chosen.append(Part(_pick(homes, name, split).folder, part))
         else:
-            found += [Part(home.folder, home.split if home.split and part == "train" else part) for home in homes]
-    return tuple(dict.fromkeys(found))
+            chosen += [Part(home.folder, home.split if home.split and part == "train" else part) for home in homes]
+    return tuple(dict.fromkeys(chosen))
 
 
 def protocol_name(split: str) -> str:

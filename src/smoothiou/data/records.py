@@ -21,7 +21,7 @@ class Box:
         label: class name.
         difficult: PASCAL's flag: neither a training target nor counted in evaluation.
         crowd: COCO's `iscrowd`: a region of many objects, an ignore region in evaluation.
-        where: the place in the annotation file, for messages ("a.xml: object 2").
+        where: position in the annotation files, for messages ("a.xml: object 2").
     """
 
     xyxy: tuple[float, float, float, float]
@@ -61,7 +61,7 @@ class Fault:
 
     Args:
         kind: "no-area" | "outside" (both drop the box) | "overhang" (the box was clipped to its image)
-            | "missing-image" | "missing-annotation" | "size-mismatch" (`message` says whether the record is kept)
+            | "missing-image" | "missing-annotation" | "size-mismatch" (the file's size counts)
             | "same-photo" (the image is in the training split, too).
         where: file and object.
         message: one sentence.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -40,20 +41,21 @@ class Check:
 
 
 class Checks(list[Check]):
-    """The checks of one file, in order; each is added by a decorator of the function that finds it."""
+    """The checks of one file, in order.
 
-    def add(self, id: str, severity: Literal["error", "warning"], means: str, fix: str, **flags: Any) -> Callable:
+    Each is a function that is named like the check, with what it means and "Fix: ..." as its docstring.
+    """
+
+    def add(self, severity: Literal["error", "warning"], **flags: Any) -> Callable[[Find], Find]:
         """Return a decorator that adds a function as a check."""
 
         def decorate(find: Find) -> Find:
+            means, _, fix = inspect.cleandoc(find.__doc__ or "").partition("\n\nFix: ")
+            id = find.__name__.replace("_", "-")
             self.append(Check(id=id, severity=severity, means=means, fix=fix, find=find, **flags))
             return find
 
         return decorate
-
-    def add_scanned(self, id: str, means: str, fix: str, mends: str) -> None:
-        """Add an error that reading the annotations finds."""
-        self.add(id, "error", means, fix, mends=mends)(lambda survey: ())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,81 +21,64 @@ THIN = 10.0
 CHECKS = Checks()
 
 
-@CHECKS.add(
-    "no-area",
-    "error",
-    "A box has no width, no height or no finite corners; its loss would be NaN.",
-    "Draw it again, or pass --allow-dropped to train without it.",
-    mends="leaves the box out",
-    quick=True,
-)
-def _no_area(data: Survey) -> list[Example]:
+@CHECKS.add("error", mends="leaves the box out", quick=True)
+def no_area(data: Survey) -> list[Example]:
+    """A box has no width, no height or no finite corners; its loss would be NaN.
+
+    Fix: Draw it again, or pass --allow-dropped to train without it.
+    """
     flat = ~data.boxes.usable & ~_inverted(data.boxes)
     return _examples(data.boxes, flat, np.zeros(len(flat)), lambda box, _: f"has no area ({describe_corners(box)})")
 
 
-@CHECKS.add(
-    "inverted-box",
-    "error",
-    "A box ends before it begins: its corners, or the columns of its file, are mixed up.",
-    "Exchange the corners.",
-    mends="puts the corners in order",
-    quick=True,
-)
-def _inverted_box(data: Survey) -> list[Example]:
+@CHECKS.add("error", mends="puts the corners in order", quick=True)
+def inverted_box(data: Survey) -> list[Example]:
+    """A box ends before it begins: its corners, or the columns of its file, are mixed up.
+
+    Fix: Exchange the corners.
+    """
     depth = data.boxes.sides.min(axis=1, initial=np.inf)
     words = "has its corners in the wrong order"
     return _examples(data.boxes, _inverted(data.boxes), depth, lambda box, _: f"{words} ({describe_corners(box)})")
 
 
-@CHECKS.add(
-    "outside-image",
-    "error",
-    "A box leaves its image by more than a pixel: readers clip it, or drop it if half of it is outside.",
-    "Draw it again; if there are many, the image was resized and the boxes were not.",
-    mends="clips the box; leaves it out if more than half of it is outside",
-    quick=True,
-)
-def _outside_image(data: Survey) -> list[Example]:
+@CHECKS.add("error", mends="clips the box; leaves it out if more than half of it is outside", quick=True)
+def outside_image(data: Survey) -> list[Example]:
+    """A box leaves its image by more than a pixel: readers clip it, or drop it if half of it is outside.
+
+    Fix: Draw it again; if there are many, the image was resized and the boxes were not.
+    """
     over = _overhang(data.boxes)
     return _examples(data.boxes, data.boxes.usable & (over > FAR), -over, _leaves)
 
 
-@CHECKS.add(
-    "overhang",
-    "warning",
-    "A box leaves its image by at most a pixel, as exporters that round make it; readers clip it.",
-    "Nothing need be done.",
-    mends="clips the box",
-    quick=True,
-)
-def _small_overhang(data: Survey) -> list[Example]:
+@CHECKS.add("warning", mends="clips the box", quick=True)
+def overhang(data: Survey) -> list[Example]:
+    """A box leaves its image by at most a pixel, as exporters that round make it; readers clip it.
+
+    Fix: Nothing need be done.
+    """
     over = _overhang(data.boxes)
     return _examples(data.boxes, data.boxes.usable & (over > SMALLEST) & (over <= FAR), -over, _leaves)
 
 
-@CHECKS.add(
-    "point-box",
-    "warning",
-    "A box is a pixel wide and high at most: a click by mistake.",
-    "Remove it, or draw it.",
-    mends="leaves the box out",
-    quick=True,
-)
-def _point_box(data: Survey) -> list[Example]:
+@CHECKS.add("warning", mends="leaves the box out", quick=True)
+def point_box(data: Survey) -> list[Example]:
+    """A box is a pixel wide and high at most: a click by mistake.
+
+    Fix: Remove it, or draw it.
+    """
     longest = data.boxes.sides.max(axis=1, initial=0.0)
     point = data.boxes.usable & (longest <= 1.0)
     return _examples(data.boxes, point, longest, lambda box, _: f"is {_sides(box)} pixels ({describe_corners(box)})")
 
 
-@CHECKS.add(
-    "tiny-box",
-    "warning",
-    "A side of a box is shorter than 4 pixels at training resolution, a quarter of a cell of the features.",
-    "Train at a higher resolution (--model.min_size, --model.max_size), or do without these boxes.",
-    quick=True,
-)
-def _tiny_box(data: Survey) -> list[Example]:
+@CHECKS.add("warning", quick=True)
+def tiny_box(data: Survey) -> list[Example]:
+    """A side of a box is shorter than 4 pixels at training resolution, a quarter of a cell of the features.
+
+    Fix: Train at a higher resolution (--model.min_size, --model.max_size), or do without these boxes.
+    """
     boxes = data.boxes
     scale = data.scales(boxes.image_size) if len(boxes.owners) else np.zeros(0)
     shortest = boxes.sides.min(axis=1, initial=np.inf) * scale
@@ -106,15 +89,12 @@ def _tiny_box(data: Survey) -> list[Example]:
     )
 
 
-@CHECKS.add(
-    "duplicate-box",
-    "warning",
-    "A box has class and corners of another of the same image: one of two detections would count as missing.",
-    "Remove one of them.",
-    mends="removes all but one",
-    quick=True,
-)
-def _duplicate_box(data: Survey) -> list[Example]:
+@CHECKS.add("warning", mends="removes all but one", quick=True)
+def duplicate_box(data: Survey) -> list[Example]:
+    """A box has class and corners of another of the same image: one of two detections would count as missing.
+
+    Fix: Remove one of them.
+    """
     examples = []
     for entry in data.entries:
         seen: dict[tuple, str] = {}
@@ -128,14 +108,12 @@ def _duplicate_box(data: Survey) -> list[Example]:
     return examples
 
 
-@CHECKS.add(
-    "extreme-ratio",
-    "warning",
-    "A box is ten times as long as wide, or more, as no anchor is.",
-    "Look whether it is meant; for many such boxes a detector needs anchors of other ratios.",
-    quick=True,
-)
-def _extreme_ratio(data: Survey) -> list[Example]:
+@CHECKS.add("warning", quick=True)
+def extreme_ratio(data: Survey) -> list[Example]:
+    """A box is ten times as long as wide, or more, as no anchor is.
+
+    Fix: Look whether it is meant; for many such boxes a detector needs anchors of other ratios.
+    """
     boxes = data.boxes
     ratio = boxes.sides.max(axis=1, initial=0.0) / boxes.sides.min(axis=1, initial=np.inf)
     thin = boxes.usable & (ratio >= THIN) & ~boxes.ignored

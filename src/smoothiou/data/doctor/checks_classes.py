@@ -17,15 +17,12 @@ FEW = 5
 CHECKS = Checks()
 
 
-@CHECKS.add(
-    "class-spelling",
-    "warning",
-    "Class names differ only in capitals, spaces, hyphens or underscores, and count as several classes.",
-    "Spell the class in one way.",
-    mends="takes the most frequent spelling",
-    quick=True,
-)
-def _class_spelling(data: Survey) -> list[Example]:
+@CHECKS.add("warning", mends="takes the most frequent spelling", quick=True)
+def class_spelling(data: Survey) -> list[Example]:
+    """Class names differ only in capitals, spaces, hyphens or underscores, and count as several classes.
+
+    Fix: Spell the class in one way.
+    """
     counts = Counter(box.label for entry in data.entries for box in entry.boxes)
     examples = []
     for names in spellings({*counts, *data.listed}):
@@ -43,29 +40,24 @@ def spellings(names: set[str]) -> list[list[str]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-@CHECKS.add(
-    "unused-class",
-    "warning",
-    "A class of the list has no box in any split; it is left out.",
-    "Nothing need be done; take it out of the list if it is a super-category.",
-    mends="takes it out of the list",
-)
+@CHECKS.add("warning", mends="takes it out of the list")
 def unused_class(data: Survey) -> list[Example]:
-    """Return the listed classes without a box; none where the list is PASCAL's own."""
+    """A class of the list has no box in any split; it is left out.
+
+    Fix: Nothing need be done; take it out of the list if it is a super-category.
+    """
     if data.format in ("voc", "shapes"):
         return []
     used = {box.label for entry in data.entries for box in entry.boxes}
     return [Example(where=name, message="has no box in any split") for name in data.listed if name not in used]
 
 
-@CHECKS.add(
-    "unlearnt-class",
-    "warning",
-    "A class is measured, but the training split has no box of it: its AP can only be 0.",
-    "Cut the splits so that every class is in the training split.",
-    quick=True,
-)
-def _class_not_in_train(data: Survey) -> list[Example]:
+@CHECKS.add("warning", quick=True)
+def unlearnt_class(data: Survey) -> list[Example]:
+    """A class is measured, but the training split has no box of it: its AP can only be 0.
+
+    Fix: Cut the splits so that every class is in the training split.
+    """
     train = data.train_split
     known = {box.label for entry in data.splits.get(train, ()) for box in entry.boxes}
     others = [split for split in data.parts if train and split != train and usual_name(split) != "trainval"]
@@ -77,14 +69,12 @@ def _class_not_in_train(data: Survey) -> list[Example]:
     ]
 
 
-@CHECKS.add(
-    "unmeasured-class",
-    "warning",
-    "A class is trained, but a split that is measured on has no box of it: its AP is undefined on that split.",
-    "Cut the splits so that every class is in each of them.",
-    quick=True,
-)
-def _unmeasured_class(data: Survey) -> list[Example]:
+@CHECKS.add("warning", quick=True)
+def unmeasured_class(data: Survey) -> list[Example]:
+    """A class is trained, but a split that is measured on has no box of it: its AP is undefined on that split.
+
+    Fix: Cut the splits so that every class is in each of them.
+    """
     train = data.train_split
     others = ((split, data.counts(split)) for split in data.parts if train and split != train)
     return [
@@ -95,27 +85,23 @@ def _unmeasured_class(data: Survey) -> list[Example]:
     ]
 
 
-@CHECKS.add(
-    "rare-class",
-    "warning",
-    "A class has fewer than 5 boxes in the training split; its AP is a matter of luck.",
-    "Add examples, or merge it with another class.",
-    quick=True,
-)
-def _rare_class(data: Survey) -> list[Example]:
+@CHECKS.add("warning", quick=True)
+def rare_class(data: Survey) -> list[Example]:
+    """A class has fewer than 5 boxes in the training split; its AP is a matter of luck.
+
+    Fix: Add examples, or merge it with another class.
+    """
     train = data.train_split
     ranked = sorted(data.counts(train).items(), key=lambda item: item[1])
     return [_example(data, name, f'has {_boxes(count)} in "{train}"') for name, count in ranked if count < FEW]
 
 
-@CHECKS.add(
-    "long-tail",
-    "warning",
-    "One class has 20 times the boxes of another, or more: a mean over classes depends on few boxes.",
-    "Read AP per class, and the mean IoU of boxes beside AP.",
-    quick=True,
-)
-def _long_tail(data: Survey) -> list[Example]:
+@CHECKS.add("warning", quick=True)
+def long_tail(data: Survey) -> list[Example]:
+    """One class has 20 times the boxes of another, or more: a mean over classes depends on few boxes.
+
+    Fix: Read AP per class, and the mean IoU of boxes beside AP.
+    """
     notes = tail_note(data.counts(data.train_split))
     return [Example(where=data.train_split, message=note.removeprefix("long tail: ")) for note in notes]
 

@@ -37,24 +37,25 @@ ENDINGS = {
 }
 """Right endings of each type, the usual one first."""
 CHECKS = Checks()
-
-CHECKS.add_scanned(
-    "unreadable-annotation",
-    "An annotation file, or an entry of it, cannot be read, so its boxes are lost.",
-    "Repair the file at the place named.",
-    mends="leaves its image, or the entry, out",
-)
+SCANNED: list[Example] = []
+"""Result of a check whose examples are all met in reading the annotations: `Survey.problems`."""
 
 
-@CHECKS.add(
-    "unreadable-image",
-    "error",
-    "A file is no image, is cut off, or lies outside the data folder; training would stop at it.",
-    "Fetch the file again, or remove its entry.",
-    mends="leaves the image out",
-    pixels=True,
-)
-def _unreadable_image(data: Survey) -> list[Example]:
+@CHECKS.add("error", mends="leaves its image, or the entry, out")
+def unreadable_annotation(data: Survey) -> list[Example]:
+    """An annotation file, or an entry of it, cannot be read, so its boxes are lost.
+
+    Fix: Repair the file at the place named.
+    """
+    return SCANNED
+
+
+@CHECKS.add("error", mends="leaves the image out", pixels=True)
+def unreadable_image(data: Survey) -> list[Example]:
+    """A file is no image, is cut off, or lies outside the data folder; training would stop at it.
+
+    Fix: Fetch the file again, or remove its entry.
+    """
     problems = ((entry, image_problem(entry, data)) for entry in data.entries)
     return [Example(where=_name(entry), message=problem, entry=entry) for entry, problem in problems if problem]
 
@@ -66,27 +67,22 @@ def image_problem(entry: Entry, data: Survey) -> str:
     return data.decoded[entry.path].problem if entry.path in data.decoded else ""
 
 
-@CHECKS.add(
-    "missing-image",
-    "error",
-    "An annotation names an image that does not exist.",
-    "Add the image, or remove its annotation.",
-    mends="leaves the annotation out",
-)
-def _missing_image(data: Survey) -> list[Example]:
+@CHECKS.add("error", mends="leaves the annotation out")
+def missing_image(data: Survey) -> list[Example]:
+    """An annotation names an image that does not exist.
+
+    Fix: Add the image, or remove its annotation.
+    """
     missing = (entry for entry in data.entries if entry.photo is None)
     return [Example(where=e.where, message=f"the image {e.name} does not exist", entry=e) for e in missing]
 
 
-@CHECKS.add(
-    "missing-annotation",
-    "error",
-    "A list names an image that has no annotation, so nobody knows whether it is empty.",
-    "Add the annotation (without objects, if the image has none), or take the name out of the list.",
-    mends="leaves the image out",
-    quick=True,
-)
-def _missing_annotation(data: Survey) -> list[Example]:
+@CHECKS.add("error", mends="leaves the image out", quick=True)
+def missing_annotation(data: Survey) -> list[Example]:
+    """A list names an image that has no annotation, so nobody knows whether it is empty.
+
+    Fix: Add the annotation (without objects, if the image has none), or take the name out of the list.
+    """
     # In splits where others have one.
     bare = _bare_splits(data)
     examples: dict[str, Example] = {}
@@ -98,14 +94,12 @@ def _missing_annotation(data: Survey) -> list[Example]:
     return list(examples.values())
 
 
-@CHECKS.add(
-    "empty-split",
-    "error",
-    "A split has no image, or none with a box: it can be neither trained nor measured on.",
-    "Use another split, or add its annotations.",
-    mends="leaves the split out",
-)
-def _empty_split(data: Survey) -> list[Example]:
+@CHECKS.add("error", mends="leaves the split out")
+def empty_split(data: Survey) -> list[Example]:
+    """A split has no image, or none with a box: it can be neither trained nor measured on.
+
+    Fix: Use another split, or add its annotations.
+    """
     examples = []
     for split in in_usual_order(set(data.splits) - set(withheld(data))):
         entries = data.splits[split]
@@ -127,47 +121,57 @@ def _bare_splits(data: Survey) -> list[str]:
     return [s for s, entries in data.splits.items() if entries and all(e.annotation == "missing" for e in entries)]
 
 
-CHECKS.add_scanned(
-    "unknown-image",
-    "A box belongs to an image that the file does not list.",
-    "Add the image to the file, or remove the box.",
-    mends="leaves the box out",
-)
-CHECKS.add_scanned(
-    "unknown-label",
-    "A box has a class that is not in the list of classes.",
-    "Add the class to the list, or correct the box.",
-    mends="leaves the box out",
-)
-CHECKS.add_scanned(
-    "duplicate-id",
-    "Two images, or two boxes, have one id, so that it is not certain which of them is meant.",
-    "Number them anew.",
-    mends="numbers boxes anew, and leaves out images whose boxes cannot be told apart",
-)
-CHECKS.add_scanned(
-    "duplicate-name",
-    "A file is listed as two images, each with a part of its boxes; the others count as background.",
-    "Merge the entries into one, with all boxes.",
-    mends="makes one image of them, with all boxes",
-)
-CHECKS.add_scanned(
-    "column-order",
-    "The numbers of a label file stand in another order than its header says: other readers get other boxes.",
-    "Correct the header.",
-    mends="writes the boxes as they were meant",
-)
+@CHECKS.add("error", mends="leaves the box out")
+def unknown_image(data: Survey) -> list[Example]:
+    """A box belongs to an image that the file does not list.
+
+    Fix: Add the image to the file, or remove the box.
+    """
+    return SCANNED
 
 
-@CHECKS.add(
-    "same-photo",
-    "error",
-    "A photo is in two splits, so that the test has been trained on; the numbers are too good.",
-    "Take it out of one of them, and cut copies of one photo together.",
-    mends="leaves it in the split that is measured on",
-)
+@CHECKS.add("error", mends="leaves the box out")
+def unknown_label(data: Survey) -> list[Example]:
+    """A box has a class that is not in the list of classes.
+
+    Fix: Add the class to the list, or correct the box.
+    """
+    return SCANNED
+
+
+@CHECKS.add("error", mends="numbers boxes anew, and leaves out images whose boxes cannot be told apart")
+def duplicate_id(data: Survey) -> list[Example]:
+    """Two images, or two boxes, have one id, so that it is not certain which of them is meant.
+
+    Fix: Number them anew.
+    """
+    return SCANNED
+
+
+@CHECKS.add("error", mends="makes one image of them, with all boxes")
+def duplicate_name(data: Survey) -> list[Example]:
+    """A file is listed as two images, each with a part of its boxes; the others count as background.
+
+    Fix: Merge the entries into one, with all boxes.
+    """
+    return SCANNED
+
+
+@CHECKS.add("error", mends="writes the boxes as they were meant")
+def column_order(data: Survey) -> list[Example]:
+    """The numbers of a label file stand in another order than its header says: other readers get other boxes.
+
+    Fix: Correct the header.
+    """
+    return SCANNED
+
+
+@CHECKS.add("error", mends="leaves it in the split that is measured on")
 def same_photo(data: Survey) -> list[Example]:
-    """Return photos in two splits: one file in two lists, equal bytes, or names that say so (see `leaks`)."""
+    """A photo is in two splits, so that the test has been trained on; the numbers are too good.
+
+    Fix: Take it out of one of them, and cut copies of one photo together.
+    """
     examples = []
     for (_, one), (_, other) in combinations(data.parts.items(), 2):
         find_twin, exported = _twin_finder(one), {photo(e.name): e for e in one if photo(e.name) != e.name}
@@ -178,13 +182,13 @@ def same_photo(data: Survey) -> list[Example]:
 
 
 @CHECKS.add(
-    "size-mismatch",
-    "error",
-    "The annotation has another size than the image: the boxes may belong to another version of it.",
-    "Look at the boxes; correct the size, or scale the boxes.",
-    mends="writes the file's size; turns the picture, or scales the boxes, where only that makes them fit",
+    "error", mends="writes the file's size; turns the picture, or scales the boxes, where only that makes them fit"
 )
-def _size_mismatch(data: Survey) -> list[Example]:
+def size_mismatch(data: Survey) -> list[Example]:
+    """The annotation has another size than the image: the boxes may belong to another version of it.
+
+    Fix: Look at the boxes; correct the size, or scale the boxes.
+    """
     examples = []
     for entry in data.entries:
         photo, annotated = entry.photo, entry.annotated
@@ -206,13 +210,12 @@ def is_turned(entry: Entry) -> bool:
     return entry.annotated == (photo.height, photo.width) != (photo.width, photo.height)
 
 
-@CHECKS.add(
-    "duplicate-image",
-    "warning",
-    "Two files of a split have the same bytes; the photo counts twice, perhaps with other boxes.",
-    "Remove one of them.",
-)
-def _duplicate_image(data: Survey) -> list[Example]:
+@CHECKS.add("warning")
+def duplicate_image(data: Survey) -> list[Example]:
+    """Two files of a split have the same bytes; the photo counts twice, perhaps with other boxes.
+
+    Fix: Remove one of them.
+    """
     examples = []
     for entries in data.parts.values():
         for group in (group for group in _by_length(entries).values() if len(group) > 1):
@@ -224,14 +227,12 @@ def _duplicate_image(data: Survey) -> list[Example]:
     return examples
 
 
-@CHECKS.add(
-    "look-alike",
-    "warning",
-    "Two pictures in two splits show the same in other bytes: another quality, another size, the next frame.",
-    "Look at both; if they are one photo, take it out of one split.",
-    pixels=True,
-)
-def _look_alike(data: Survey) -> list[Example]:
+@CHECKS.add("warning", pixels=True)
+def look_alike(data: Survey) -> list[Example]:
+    """Two pictures in two splits show the same in other bytes: another quality, another size, the next frame.
+
+    Fix: Look at both; if they are one photo, take it out of one split.
+    """
     same = {(e.where, e.other.name if e.other else "") for e in same_photo(data)}
     bands: dict[tuple[int, int], list[tuple[Entry, int, np.ndarray]]] = {}
     examples = []
@@ -259,14 +260,12 @@ def _look_alike(data: Survey) -> list[Example]:
     return _sorted(examples)
 
 
-@CHECKS.add(
-    "exif-rotation",
-    "warning",
-    "Viewers turn an image, as EXIF says; it is read as stored, with boxes as annotated.",
-    "Turn the pixels and remove the mark, unless the boxes were drawn on the picture as it is stored.",
-    mends="writes the pixels as they are read, without the mark",
-)
-def _exif_rotation(data: Survey) -> list[Example]:
+@CHECKS.add("warning", mends="writes the pixels as they are read, without the mark")
+def exif_rotation(data: Survey) -> list[Example]:
+    """Viewers turn an image, as EXIF says; it is read as stored, with boxes as annotated.
+
+    Fix: Turn the pixels and remove the mark, unless the boxes were drawn on the picture as it is stored.
+    """
     return [
         Example(where=_name(entry), message=f"has the EXIF orientation {photo.orientation}", entry=entry)
         for entry, photo in data.files()
@@ -274,14 +273,12 @@ def _exif_rotation(data: Survey) -> list[Example]:
     ]
 
 
-@CHECKS.add(
-    "wrong-ending",
-    "warning",
-    "The ending of a file's name is that of another type than its content; some programs refuse it.",
-    "Rename the file.",
-    mends="gives the copy the right ending",
-)
-def _wrong_ending(data: Survey) -> list[Example]:
+@CHECKS.add("warning", mends="gives the copy the right ending")
+def wrong_ending(data: Survey) -> list[Example]:
+    """The ending of a file's name is that of another type than its content; some programs refuse it.
+
+    Fix: Rename the file.
+    """
     return [
         Example(where=path.name, message=f"holds {photo.kind} data", entry=entry)
         for entry, photo, path in _all_photos(data)
@@ -289,14 +286,12 @@ def _wrong_ending(data: Survey) -> list[Example]:
     ]
 
 
-@CHECKS.add(
-    "not-rgb",
-    "warning",
-    "An image is grey, has a palette, alpha, or other channels than red, green and blue; it is read as RGB.",
-    "Nothing need be done if the colours carry no information.",
-    mends="writes images with alpha, a palette, CMYK or 16 bits as RGB",
-)
-def _not_rgb(data: Survey) -> list[Example]:
+@CHECKS.add("warning", mends="writes images with alpha, a palette, CMYK or 16 bits as RGB")
+def not_rgb(data: Survey) -> list[Example]:
+    """An image is grey, has a palette, alpha, or other channels than red, green and blue; it is read as RGB.
+
+    Fix: Nothing need be done if the colours carry no information.
+    """
     words = {"L": "grey", "1": "black and white", "P": "of a palette", "RGBA": "with alpha", "LA": "grey with alpha"}
     examples = [
         Example(where=path.name, message=f"is {words.get(photo.mode, photo.mode)} ({photo.kind})", entry=entry)
@@ -306,14 +301,12 @@ def _not_rgb(data: Survey) -> list[Example]:
     return sorted(examples, key=lambda example: "alpha" not in example.message)
 
 
-@CHECKS.add(
-    "unlisted-image",
-    "warning",
-    "An image lies beside the others, and no split names it.",
-    "Add it to a split, or know why it is not in one.",
-    mends="does not copy it",
-)
-def _unlisted_image(data: Survey) -> list[Example]:
+@CHECKS.add("warning", mends="does not copy it")
+def unlisted_image(data: Survey) -> list[Example]:
+    """An image lies beside the others, and no split names it.
+
+    Fix: Add it to a split, or know why it is not in one.
+    """
     return [Example(where=photo.path.name, message="is in no split") for photo in data.unlisted if photo.path]
 
 

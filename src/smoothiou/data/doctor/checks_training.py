@@ -21,14 +21,12 @@ STRICT = 0.7
 CHECKS = Checks()
 
 
-@CHECKS.add(
-    "few-boxes",
-    "warning",
-    "A batch has fewer than 8 boxes on average: lambda, the mean IoU of its positives, jumps between steps.",
-    "Raise --train.batch_size, or smooth lambda with --loss 'smooth-iou[lam=ema]'.",
-    quick=True,
-)
-def _few_boxes(data: Survey) -> list[Example]:
+@CHECKS.add("warning", quick=True)
+def few_boxes(data: Survey) -> list[Example]:
+    """A batch has fewer than 8 boxes on average: lambda, the mean IoU of its positives, jumps between steps.
+
+    Fix: Raise --train.batch_size, or smooth lambda with --loss 'smooth-iou[lam=ema]'.
+    """
     facts = _boxes_in_batch(data)
     if not facts or facts["boxes_per_batch"] >= LEAST:
         return []
@@ -39,14 +37,12 @@ def _few_boxes(data: Survey) -> list[Example]:
     return [Example(where=data.train_split, message=message)]
 
 
-@CHECKS.add(
-    "anchor-coverage",
-    "warning",
-    "Fewer than four in five boxes have an anchor with an IoU of .5 at training resolution.",
-    "Change the resolution (--model.min_size, --model.max_size) or the detector (--model).",
-    quick=True,
-)
-def _anchor_coverage(data: Survey) -> list[Example]:
+@CHECKS.add("warning", quick=True)
+def anchor_coverage(data: Survey) -> list[Example]:
+    """Fewer than four in five boxes have an anchor with an IoU of .5 at training resolution.
+
+    Fix: Change the resolution (--model.min_size, --model.max_size) or the detector (--model).
+    """
     indices, ious = _best_anchors(data)
     if not len(ious) or (ious >= COVERED).mean() >= SHARE:
         return []
@@ -63,14 +59,12 @@ def _anchor_coverage(data: Survey) -> list[Example]:
     ]
 
 
-@CHECKS.add(
-    "no-boxes",
-    "warning",
-    "An image has no box: it is trained as background.",
-    "Make sure that nothing was forgotten in it.",
-    quick=True,
-)
-def _no_boxes(data: Survey) -> list[Example]:
+@CHECKS.add("warning", quick=True)
+def no_boxes(data: Survey) -> list[Example]:
+    """An image has no box: it is trained as background.
+
+    Fix: Make sure that nothing was forgotten in it.
+    """
     return [
         Example(where=f"{entry.split}: {entry.name}", message="has no box", entry=entry)
         for entry in data.entries
@@ -78,13 +72,12 @@ def _no_boxes(data: Survey) -> list[Example]:
     ]
 
 
-@CHECKS.add(
-    "head-boxes",
-    "warning",
-    "The boxes of Oxford-IIIT Pet are the heads of the animals, not their bodies, which surprises people.",
-    "Know it.",
-)
-def _head_boxes(data: Survey) -> list[Example]:
+@CHECKS.add("warning")
+def head_boxes(data: Survey) -> list[Example]:
+    """The boxes of Oxford-IIIT Pet are the heads of the animals, not their bodies, which surprises people.
+
+    Fix: Know it.
+    """
     if "pets" not in data.format.split("+"):
         return []
     owners = ((entry, box) for entry in data.entries for box in entry.boxes)

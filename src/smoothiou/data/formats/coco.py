@@ -11,6 +11,8 @@ Several files can also be cut 80/20 together, as `cut-train` and `cut-val`: by a
 Reference: Lin et al., Microsoft COCO, ECCV 2014; https://cocodataset.org/#format-data
 """
 
+# ruff: noqa: D102 (methods of a format are documented in its base class)
+
 from __future__ import annotations
 
 import functools
@@ -65,21 +67,17 @@ class Coco(Format):
 
     @classmethod
     def fits(cls, path: Path) -> bool:
-        """Return whether a folder or file is in one of the layouts read here."""
         return path.suffix.lower() == ".json" if path.is_file() else bool(_candidates(path)[1])
 
     def files_splits(self) -> tuple[str, ...]:
-        """Return the splits in the order of their files."""
         if self.whole:
             return self.splits if self._entries_of(self.whole, "", "") else ()
         return tuple(self.files)
 
     def has_boxes(self, split: str) -> bool:
-        """Return whether the file of a split has a box."""
         return bool(self.whole) or split in CUTS or bool(summary(self.files[split]).labels)
 
     def entries(self, split: str) -> list[Entry]:
-        """Return the images of a split, in the order of its file."""
         if self.whole:
             entries = self._entries_of(self.whole, split, "")
             names = set(seeded_cut([entry.name for entry in entries], seed=self.options.split_seed)[split])
@@ -93,7 +91,6 @@ class Coco(Format):
         return [entry for entry in entries if entry.name in names]
 
     def classes(self) -> tuple[str, ...]:
-        """Return the class names of all splits, in the order of the category ids, without those of no box."""
         parts = [summary(self.files[split]) for split in in_usual_order(self.files)]
         names = tuple(dict.fromkeys(name for part in parts for name in part.categories))
         boxed = frozenset[str]().union(*(part.labels for part in parts))
@@ -109,7 +106,6 @@ class Coco(Format):
         return tuple(name for name in names if name in boxed)
 
     def listed_classes(self) -> tuple[str, ...]:
-        """Return the names of the categories of all files read."""
         return tuple(self._listed)
 
     def labels(self, split: str) -> dict[str, set[str]]:

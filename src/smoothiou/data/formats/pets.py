@@ -9,6 +9,8 @@ TensorFlow Object Detection API makes, which the paper's system came from.
 Reference: Parkhi et al., Cats and Dogs, CVPR 2012.
 """
 
+# ruff: noqa: D102 (methods of a format are documented in its base class)
+
 from __future__ import annotations
 
 import dataclasses
@@ -55,7 +57,6 @@ class Pets(Voc):
 
     @classmethod
     def fits(cls, path: Path) -> bool:
-        """Return whether a folder has the layout read here."""
         lists = path / "annotations"
         return (lists / "xmls").is_dir() and any((lists / name).is_file() for name in ("trainval.txt", "our_train.txt"))
 
@@ -84,11 +85,9 @@ class Pets(Voc):
         return [Item(stem, self.path / "annotations" / "xmls" / f"{stem}.xml", finder) for stem in stems]
 
     def files_splits(self) -> tuple[str, ...]:
-        """Return the splits but for `tf-train` and `tf-val`, a second cut of the same images."""
         return tuple(split for split in self.items if not split.startswith("tf-"))
 
     def entries(self, split: str) -> list[Entry]:
-        """Return the images of a split, with the labels that were asked for."""
         if split.startswith("tf-"):
             count = len(self.items["trainval"])
             other = "" if count == OFFICIAL else f" (the official list has {OFFICIAL}, and its cut is another)"
@@ -111,17 +110,14 @@ class Pets(Voc):
         return dataclasses.replace(box, label=breed(entry.name) if self.kind == "breed" else "head")
 
     def classes(self) -> tuple[str, ...]:
-        """Return the classes; breeds by name, capital letters (cats) beside small ones, as officially numbered."""
         names = {breed(item.name) for items in self.items.values() for item in items}
         breeds = tuple(sorted(names, key=str.casefold))
         return {"head": ("head",), "species": SPECIES, "breed": breeds}[self.kind]
 
     def listed_classes(self) -> tuple[str, ...]:
-        """Return nothing: no file lists the classes."""
         return ()
 
     def labels(self, split: str) -> dict[str, set[str]]:
-        """Return the breeds of the training split, which depends on the cut, and of this one."""
         if self.kind != "breed":
             return {}
         train = self.items.get("tf-train" if split.startswith("tf-") else "train", [])

@@ -5,6 +5,8 @@ to a quarter of a pixel, however objects overlap. With `loose`, edges of trainin
 paper says of its own data; `long_tail` makes classes rare.
 """
 
+# ruff: noqa: D102 (methods of a format are documented in its base class)
+
 from __future__ import annotations
 
 import colorsys
@@ -121,23 +123,18 @@ class Shapes(Format):
 
     @classmethod
     def fits(cls, path: Path) -> bool:
-        """Return whether DATA is the word `shapes`."""
         return str(path) == "shapes"
 
     def has_boxes(self, split: str) -> bool:
-        """Return True: every image has a shape."""
         return True
 
     def classes(self) -> tuple[str, ...]:
-        """Return all classes, also those that chance has not drawn."""
         return CLASSES
 
     def listed_classes(self) -> tuple[str, ...]:
-        """Return all classes."""
         return CLASSES
 
     def entries(self, split: str) -> list[Entry]:
-        """Return the images of a split, whose sizes and boxes are known without a file."""
         return [
             Entry(
                 name=record.name,

@@ -17,6 +17,8 @@ a header begins with a box. Corners are 0-based with an open end.
 Reference: https://github.com/udacity/self-driving-car/tree/master/annotations
 """
 
+# ruff: noqa: D102 (methods of a format are documented in its base class)
+
 from __future__ import annotations
 
 import csv
@@ -30,7 +32,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from smoothiou.data.faults import counted, refuse_missing_images
 from smoothiou.data.formats.base import Entry, Format, Options, Problems
@@ -85,9 +87,7 @@ class Udacity(Format):
             return [find_set(self.path)]
         except DataError:
             files = [] if self.path.is_file() or not self.problems.lenient else _candidates(self.path)
-            sets = {
-                label_set.name: label_set for file in files if is_label_file(file) for label_set in [find_set(file)]
-            }
+            sets = {found.name: found for found in (find_set(file) for file in files if is_label_file(file))}
             if not sets:
                 raise
             return list(sets.values())
@@ -104,11 +104,9 @@ class Udacity(Format):
         return any(is_label_file(file) for file in _candidates(path))
 
     def files_splits(self) -> tuple[str, ...]:
-        """Return the splits in the order of their files; of several sets, SET-SPLIT."""
         return tuple(self._frames)
 
     def has_boxes(self, split: str) -> bool:
-        """Return True, without parsing: a frame without boxes is in no row."""
         return True
 
     @functools.cached_property
@@ -136,7 +134,6 @@ class Udacity(Format):
         return {part: {name: frames[name] for name in names} for part, names in cut.items()}
 
     def entries(self, split: str) -> list[Entry]:
-        """Return the frames of a split, in the order of its file."""
         return [
             Entry(
                 name=frame,
@@ -149,18 +146,15 @@ class Udacity(Format):
         ]
 
     def refuse_incomplete(self) -> None:
-        """Stop where a frame of any split is missing."""
         missing = [e.name for part in self._frames for e in self.entries(part) if e.locate() is None]
         refuse_missing_images(missing, data=self.name, looked_in=self.images_in)
 
     def labels(self, split: str) -> dict[str, set[str]]:
-        """Return the class names of the boxes of each split."""
         return {
             part: {box.label for boxes in frames.values() for box in boxes} for part, frames in self._frames.items()
         }
 
     def classes(self) -> tuple[str, ...]:
-        """Return all class names, in the order of `class_order`."""
         return class_order(set().union(*self.labels("").values()))
 
 
@@ -311,87 +305,66 @@ def is_label_file(file: Path) -> bool:
     """Return whether the first row of a file is in one of the layouts read here."""
     try:
         _, first = next(_rows(file), (0, ""))
-        _columns(_fields(first, _delimiter(first), file, 1), _delimiter(first), file)
+        _columns(_fields(first, _delimiter(first), f"{file}, line 1"), _delimiter(first), file)
     except DataError:
         return False
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class _Columns:
-    """Where in a row everything stands.
-
-    Args:
-        layout: as in `Labels`.
-        frame, label: indices of the frame's name and of the class.
-        corners: indices of the four numbers, in the order in which they stand.
-        names: what the header, or else the layout, calls these four numbers.
-        header: whether the first row is one.
-    """
+class _Columns(NamedTuple):
+    """Layout of a file, indices of frame, label and the four numbers in a row, and names of these four."""
 
     layout: str
     frame: int
     label: int
     corners: tuple[int, ...]
     names: tuple[str, ...]
-    header: bool
+    has_header: bool = False
 
 
 @functools.lru_cache(maxsize=8)
 def _read_labels(file: Path, _modified: int, _size: int) -> Labels:
-    # Every split of a file cut in two asks for all of it. Of each row only what is needed is kept: numbers in an
-    # array, each label and frame once.
-    _refuse_too_many(file)
+    # Every split of a file cut in two asks for all of it. Of each row only what is needed stays in memory: numbers in
+    # an array, each label and frame once.
     rows = _rows(file)
-    number, line = next(rows, (0, ""))
-    if not line:
+    first = next(rows, None)
+    if first is None:
         raise DataError(f"{file}: the label file is empty.", hint=f"Expected rows of {_EXPECTED}.")
-    delimiter = _delimiter(line)
-    columns = _columns(_fields(line, delimiter, file, number), delimiter, file)
-    if not columns.header:
-        rows = itertools.chain([(number, line)], rows)
-    needed = 1 + max(columns.frame, columns.label, *columns.corners)
-    corners, lines = array("d"), array("q")
-    frames: list[str] = []
-    labels: list[str] = []
+    delimiter = _delimiter(first[1])
+    columns = _columns(_fields(first[1], delimiter, f"{file}, line {first[0]}"), delimiter, file)
+    numbers = array("d")
+    frames: list[tuple[str, str, int]] = []
     known: dict[str, str] = {}
-    seen: set[int] = set()
-    for number, line in rows:
-        fields = _fields(line, delimiter, file, number)
-        if len(fields) < needed or not fields[columns.frame] or not fields[columns.label]:
-            raise DataError(
-                f"{file}, line {number}: expected at least {needed} fields with a frame and a label, "
-                f"got {short(fields)}.",
-                hint=f"A row is one of {_EXPECTED}.",
-            )
+    distinct: set[int] = set()
+    for number, line in rows if columns.has_header else itertools.chain([first], rows):
         where = f"{file}, line {number}"
+        fields = _fields(line, delimiter, where)
         try:
-            corners.extend([float(fields[index]) for index in columns.corners])
-        except ValueError:
-            texts = ", ".join(fields[index] for index in columns.corners)
-            message = f"{where}: expected four numbers, got {short(texts)}."
-            raise DataError(message, hint="Repair the row.") from None
-        label = fields[columns.label]
+            frame, label = fields[columns.frame], fields[columns.label]
+            numbers.extend([float(fields[index]) for index in columns.corners])
+        except (IndexError, ValueError):
+            frame = label = ""
+        if not frame or not label:
+            message = f"{where}: expected a frame, a label and four numbers, got {short(fields)}."
+            raise DataError(message, hint=f"A row is one of {_EXPECTED}.")
         if label not in known:
             check_word(label, what="class", where=where)
-        labels.append(known.setdefault(label, _SPELT.get(label.casefold(), label)))
-        frames.append(known.setdefault(fields[columns.frame], fields[columns.frame]))
-        lines.append(number)
-        seen.add(hash(line))
-    names, reordered = _order([corners[index::4] for index in range(4)], columns, file)
+            known[label] = _SPELT.get(label.casefold(), label)
+        frames.append((known.setdefault(frame, frame), known[label], number))
+        distinct.add(hash(line))
+    names, reordered = _order([numbers[index::4] for index in range(4)], columns, file)
     order = [names.index(corner) for corner in _CORNERS]
     boxes: dict[str, list[Box]] = {}
-    for row, (frame, label, number) in enumerate(zip(frames, labels, lines, strict=True)):
-        x1, y1, x2, y2 = (corners[4 * row + index] for index in order)
+    for row, (frame, label, number) in enumerate(frames):
+        x1, y1, x2, y2 = (numbers[4 * row + index] for index in order)
         box = Box(xyxy=(x1, y1, x2, y2), label=label, where=f"{file.name}, line {number}")
         boxes.setdefault(frame, []).append(box)
     notes = [reordered] if reordered else []
     if columns.layout == "ids":
         notes.append(f"{file.name}: class ids serve as names, for the layout tells none")
-    if twice := len(frames) - len(seen):
-        notes.append(
-            f"{file.name}: {counted(twice, 'row stands', 'rows stand')} in it twice, word for word, and each was kept"
-        )
+    if twice := len(frames) - len(distinct):
+        rows_stand = counted(twice, "row stands", "rows stand")
+        notes.append(f"{file.name}: {rows_stand} in it twice, word for word, and each was kept")
     return Labels(columns.layout, {frame: tuple(items) for frame, items in boxes.items()}, tuple(notes), reordered)
 
 
@@ -408,60 +381,36 @@ def _rows(file: Path) -> Iterator[tuple[int, str]]:
             # The two have no type in common that says it.
             unpacked: Any = gzip.GzipFile(fileobj=content) if packed else content
             text = io.TextIOWrapper(unpacked, encoding="utf-8-sig")
-            for number in range(1, MAX_LINES + 1):
+            for number in range(1, MAX_LINES + 2):
                 line = text.readline(MAX_LINE + 1)
                 if not line:
                     return
                 if len(line) > MAX_LINE:
                     raise DataError(f"{file}, line {number}: it has more than {MAX_LINE:,} characters, as no row has.")
+                if number > MAX_LINES:
+                    raise DataError(
+                        f"{file}: it has more than {MAX_LINES:,} lines, and every box is kept in memory.",
+                        hint="Cut it into several.",
+                    )
                 if row := line.strip():
                     yield number, row
-            if not text.read(1):
-                return
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{file}: the label file cannot be read: {reason}.", hint="Fetch it again.") from None
-    raise _too_many(file)
-
-
-def _refuse_too_many(file: Path) -> None:
-    """Raise where a plain file has too many lines, which is known long before they are read as rows."""
-    count = 0
-    try:
-        with open_regular(file) as content:
-            if content.read(2) == b"\x1f\x8b":
-                return
-            while count <= MAX_LINES and (part := content.read(2**20)):
-                lines = part.count(b"\n")
-                if not lines and len(part) == 2**20:
-                    return  # a line longer than any row, at which reading stops
-                count += lines
-    except OSError as error:
-        raise DataError(f"{file}: the label file cannot be read: {error.strerror}.", hint="Fetch it again.") from None
-    if count > MAX_LINES:
-        raise _too_many(file)
-
-
-def _too_many(file: Path) -> DataError:
-    return DataError(
-        f"{file}: it has more than {MAX_LINES:,} lines, and every box is kept in memory.", hint="Cut it into several."
-    )
 
 
 def _delimiter(line: str) -> str:
     return "," if "," in line.split('"')[0] else " "
 
 
-def _fields(line: str, delimiter: str, file: Path, number: int) -> list[str]:
+def _fields(line: str, delimiter: str, where: str) -> list[str]:
     if '"' not in line:  # as nearly all are, and then this is the same and faster
         return [field.strip() for field in line.split(delimiter) if field or delimiter == ","]
     # One line at a time: a quote that is never closed must not swallow the rows after it.
     try:
         row = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True, strict=True), [])
     except csv.Error as error:
-        raise DataError(
-            f"{file}, line {number}: not a row of fields: {error}: {short(line)}.", hint="Repair it."
-        ) from None
+        raise DataError(f"{where}: not a row of fields: {error}: {short(line)}.", hint="Repair it.") from None
     return [field.strip() for field in row]
 
 
@@ -480,15 +429,14 @@ def _columns(first: Sequence[str], delimiter: str, file: Path) -> _Columns:
         corners = tuple(sorted(names.index(corner) for corner in _CORNERS))
         layout = "ids" if label == "class_id" else "crowdai" if delimiter == "," else "autti"
         order = tuple(names[index] for index in corners)
-        return _Columns(layout, names.index("frame"), names.index(label), corners, order, header=True)
-    numeric = [_is_number(field) for field in first]
-    if delimiter == "," and len(first) >= 6 and numeric[:5] == [True] * 4 + [False]:
-        return _Columns("crowdai", 4, 5, (0, 1, 2, 3), _CORNERS, header=False)
-    if len(first) >= 6 and numeric[:5] == [False] + [True] * 4:
-        if delimiter == ",":
-            return _Columns("ids", 0, 5, (1, 2, 3, 4), _ORDERS[1], header=False)
-        if len(first) >= 7:
-            return _Columns("autti", 0, 6, (1, 2, 3, 4), _CORNERS, header=False)
+        return _Columns(layout, names.index("frame"), names.index(label), corners, order, has_header=True)
+    kinds = delimiter + "".join("n" if _is_number(field) else "t" for field in first)
+    if kinds.startswith(",nnnnt") and len(first) >= 6:
+        return _Columns("crowdai", 4, 5, (0, 1, 2, 3), _CORNERS)
+    if kinds.startswith(",tnnnn") and len(first) >= 6:
+        return _Columns("ids", 0, 5, (1, 2, 3, 4), _ORDERS[1])
+    if kinds.startswith(" tnnnn") and len(first) >= 7:
+        return _Columns("autti", 0, 6, (1, 2, 3, 4), _CORNERS)
     raise DataError(
         f"{file}: the first row is in no known layout: {short(list(first))}.", hint=f"Expected {_EXPECTED}."
     )
@@ -519,6 +467,6 @@ def _order(numbers: Sequence[array[float]], columns: _Columns, file: Path) -> tu
         return best, ""
     return best, (
         f"{file.name}: the numbers stand in the order {','.join(best)}, not in the "
-        f"{'header' if columns.header else 'layout'}'s {','.join(columns.names)}, by which {counts[columns.names]} of "
-        f"{len(numbers[0])} boxes would be impossible"
+        f"{'header' if columns.has_header else 'layout'}'s {','.join(columns.names)}, by which {counts[columns.names]} "
+        f"of {len(numbers[0])} boxes would be impossible"
     )

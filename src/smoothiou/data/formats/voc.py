@@ -10,6 +10,8 @@ Corners are 1-based and inclusive, so (xmin, ymin, xmax, ymax) becomes (xmin - 1
 Reference: Everingham et al., The PASCAL Visual Object Classes Challenge, IJCV 2010; development kit 2007.
 """
 
+# ruff: noqa: D102 (methods of a format are documented in its base class)
+
 from __future__ import annotations
 
 import functools
@@ -79,11 +81,9 @@ class Voc(Format):
 
     @classmethod
     def fits(cls, path: Path) -> bool:
-        """Return whether a folder is in one of the layouts read here."""
         return path.is_dir() and bool(_listed(path) or _split_folders(path) or _flat(path, path))
 
     def find_items(self) -> Items:
-        """Return the images of every split, found by lists, folders or a cut."""
         if listed := _listed(self.path):
             items, notes = listed
             self.notes += notes
@@ -102,26 +102,21 @@ class Voc(Format):
         return {name: [by_name[stem] for stem in stems] for name, stems in cut.items()}
 
     def files_splits(self) -> tuple[str, ...]:
-        """Return the splits in the order of their lists."""
         return tuple(self.items)
 
     def has_boxes(self, split: str) -> bool:
-        """Return whether any image of a split has a box."""
         self.refuse_incomplete()
         return any((annotation := self.annotation(item)) and annotation.boxes for item in self.items[split])
 
     def entries(self, split: str) -> list[Entry]:
-        """Return the images of a split, in the order of its list."""
         return [self._entry(item, split) for item in self.items[split]]
 
     def refuse_incomplete(self) -> None:
-        """Stop before XML without an image is cut into splits."""
         if self.cut:
             missing = [e.name for part in self.items for e in self.entries(part) if e.locate() is None]
             refuse_missing_images(sorted(missing), data=self.name, looked_in=self.images_in)
 
     def labels(self, split: str) -> dict[str, set[str]]:
-        """Return the class names of the boxes of each split."""
         return {
             part: {box.label for item in items if (a := self.annotation(item)) for box in a.boxes}
             for part, items in self.items.items()
@@ -139,7 +134,6 @@ class Voc(Format):
         return tuple(sorted(labels))
 
     def listed_classes(self) -> tuple[str, ...]:
-        """Return VOC's classes where the folder has VOC's lists and no other name."""
         labels = set().union(*self.labels("").values())
         return CLASSES if self._is_official and labels and labels <= set(CLASSES) else ()
 
