@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smoothiou.report.training_curves import POINTS, moving_average, thin, window
 from smoothiou.report.material import read_material
 from smoothiou.report.series import ap_panels, class_differences, forest, training_panels
+from smoothiou.report.training_curves import POINTS, moving_average, thin, window
 from tests.report.fake_study import make_study
 
 
