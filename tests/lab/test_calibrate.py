@@ -126,7 +126,7 @@ class TestCapture:
         place = choose_placement("cpu", "fp32")
         images = DetectionDataset(splits.train, cache_mb=64)
         batches = draw_batches(images, CONFIG, place, start=0, steps=steps)
-        return capture_positives(model, batches, stages=("rpn", "roi"), seed=5, start=0, place=place)
+        return capture_positives(model, batches, stages=("rpn", "roi"), seed=5, start=0, placement=place)
 
     @pytest.mark.parametrize("loss", ["huber", "smooth-iou", "iou"])
     def test_the_gradient_is_that_of_a_training_step(self, splits: Splits, model, loss: str):
@@ -192,7 +192,7 @@ class TestProposal:
         model, place = build(config, classes=len(splits.train.classes)), choose_placement("cpu", "fp32")
         images = DetectionDataset(splits.train, cache_mb=64)
         batches = draw_batches(images, config, place, start=0, steps=3)
-        captured = capture_positives(model, batches, stages=("rpn", "roi"), seed=5, start=0, place=place)
+        captured = capture_positives(model, batches, stages=("rpn", "roi"), seed=5, start=0, placement=place)
         at_start = propose_weights(
             CONFIG, losses=["l1", "iou", "smooth-iou"], batches=3, steps=0, seed=5, splits=splits, quiet=True
         )

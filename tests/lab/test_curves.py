@@ -182,10 +182,10 @@ def test_a_loss_of_ones_own_that_looks_at_its_mini_batch_is_computed_pair_by_pai
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ("hubert", 'Did you mean "huber"'),
-        ("huber[beta=1]", "no option 'beta'"),
+        ("hubert", "huber"),
+        ("huber[beta=1]", "beta"),
         (f"{HERE}:DeltasOnly", "has no on_boxes"),
-        (f"{HERE}:OneNumber", "expected one number for each of the 1 boxes, got shape ()"),
+        (f"{HERE}:OneNumber", "shape ()"),
     ],
 )
 def test_what_cannot_be_drawn_is_said(spec, said):

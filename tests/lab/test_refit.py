@@ -115,7 +115,7 @@ class TestCrops:
         whole = detect(
             opened.model, [image.float() / 255], probes=[(test.proposals[rows], test.labels[rows])]
         )[0]["probe_boxes"]  # fmt: skip
-        kept = refined_boxes(regressor, test[rows], place=opened.placement)
+        kept = refined_boxes(regressor, test[rows], placement=opened.placement)
         assert torch.allclose(kept, whole, atol=0.05)  # pixels; crops are kept in half precision
 
     def test_enough_is_enough(self, opened, splits):
@@ -133,7 +133,7 @@ class TestRegressor:
     def trained(self, opened, crops, test, loss: StageLoss, *, seed: int = 0, steps: int = 3, depth: str = "head"):
         regressor = Regressor(opened.model.roi_heads, depth=depth)
         curve = train_regressor(
-            regressor, crops, test, loss, Refit(steps=steps, batch=16), seed=seed, place=opened.placement,
+            regressor, crops, test, loss, Refit(steps=steps, batch=16), seed=seed, placement=opened.placement,
             on_evaluation=lambda step, iou: None,
         )  # fmt: skip
         return regressor, curve
@@ -176,7 +176,7 @@ class TestRegressor:
         regressor, curve = self.trained(opened, crops, test, loss_of("iou"), steps=60)
         assert curve[-1]["step"] == 60
         assert curve[-1]["train"] > curve[1]["train"] + 0.008
-        assert curve[-1]["test"] == pytest.approx(mean_iou(regressor, test, place=opened.placement))
+        assert curve[-1]["test"] == pytest.approx(mean_iou(regressor, test, placement=opened.placement))
         assert all(torch.equal(value, before[key]) for key, value in opened.model.state_dict().items())
 
     @pytest.mark.parametrize("name", ["iou", "huber"])

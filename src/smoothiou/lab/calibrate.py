@@ -96,7 +96,7 @@ def propose_weights(
     names = list(dict.fromkeys([reference, *losses]))
     config = config.replace({"loss.name": reference, "train.seed": seed, "train.eval_every": 0})
     splits = splits or open_splits(config.data)
-    place = choose_placement(config.train.device, config.train.precision)
+    placement = choose_placement(config.train.device, config.train.precision)
     images = DetectionDataset(splits.train, cache_mb=config.train.cache_mb)
     moments: list[dict[str, Any]] = []
     by_loss: dict[str, dict[str, dict[str, Any]]] = {
@@ -104,11 +104,13 @@ def propose_weights(
     }
 
     def measure(model: nn.Module, step: int, moment: str) -> None:
-        with closing(draw_batches(images, config, place, start=step, steps=step + batches)) as drawn:
-            captured = capture_positives(model, drawn, stages=config.loss.stages, seed=seed, start=step, place=place)
+        with closing(draw_batches(images, config, placement, start=step, steps=step + batches)) as drawn:
+            captured = capture_positives(
+                model, drawn, stages=config.loss.stages, seed=seed, start=step, placement=placement
+            )
         moments.append({"name": moment, "step": step, "positives": _count(captured, config, batches)})
         for stage, positives in captured.items():
-            sizes = {loss: _pulls_of(stage_losses(loss)[stage], positives, place) for loss in names}
+            sizes = {loss: _pulls_of(stage_losses(loss)[stage], positives, placement) for loss in names}
             for loss in names:
                 if not 0 < (mean := np.concatenate(sizes[loss]).mean()) < float("inf"):
                     raise ConfigError(
@@ -128,10 +130,10 @@ def propose_weights(
         measure(opened.model, opened.step, f"{Path(run).name}, step {opened.step}")
     else:
         seed_weights(seed)
-        model = build(config, classes=len(splits.train.classes)).to(place.device)
+        model = build(config, classes=len(splits.train.classes)).to(placement.device)
         measure(model, 0, "start")
         if steps:
-            _train(model, config, splits, place, steps, quiet=quiet)
+            _train(model, config, splits, placement, steps, quiet=quiet)
             measure(model, steps, f"after {steps} step{'s' if steps > 1 else ''}")
     last = moments[-1]["name"]
     return {
@@ -153,8 +155,8 @@ def propose_weights(
         "losses": by_loss,
         "suggested": {loss: suggested_weight(loss) for loss in names},
         "settings": config.flat(),
-        "device": str(place.device),
-        "precision": place.precision,
+        "device": str(placement.device),
+        "precision": placement.precision,
         "seconds": time.monotonic() - began,
         "made_by": {key: manifest()[key] for key in ("command", "started", "versions")},
     }
@@ -192,20 +194,22 @@ def _count(captured: Mapping[str, Sequence[Positives]], config: RunConfig, batch
     return counts
 
 
-def _train(model: nn.Module, config: RunConfig, splits: Splits, place: Placement, steps: int, *, quiet: bool) -> None:
+def _train(
+    model: nn.Module, config: RunConfig, splits: Splits, placement: Placement, steps: int, *, quiet: bool
+) -> None:
     """Take the first steps of a training with the reference; its files are thrown away."""
     with tempfile.TemporaryDirectory() as folder:
         try:
-            train_detector(model, config, Path(folder), splits, place, quiet=quiet, until=steps)
+            train_detector(model, config, Path(folder), splits, placement, quiet=quiet, until=steps)
         except InterruptedRun:  # nothing was kept that could be continued
             raise KeyboardInterrupt from None
 
 
-def _pulls_of(loss: str, batches: Sequence[Positives], place: Placement) -> list[np.ndarray]:
+def _pulls_of(loss: str, batches: Sequence[Positives], placement: Placement) -> list[np.ndarray]:
     """Return the pulls of a loss on each batch; every stage has a loss of its own, as in a detector."""
     module = load(loss)
     if isinstance(module, nn.Module):
-        module.to(place.device)
+        module.to(placement.device)
     stage_loss = StageLoss(loss=module, name=loss)
     return [pulls(stage_loss, positives).numpy() for positives in batches]
 

@@ -133,11 +133,11 @@ def _training_batches(opened: OpenedRun, data: Dataset, views: list[tuple[int, b
     for batch in _batched(views):
         samples = [flip_horizontal(*images[index]) if mirrored else images[index] for index, mirrored in batch]
         with _inference(opened):
-            seen = extract_features(
+            features = extract_features(
                 opened.model, [image.to(opened.placement.device).float().div_(255) for image, _ in samples]
             )
-            gt_boxes = seen.resize([target["boxes"] for _, target in samples])
-            proposals = [each.float() for each in propose(opened.model, seen)]
+            gt_boxes = features.resize([target["boxes"] for _, target in samples])
+            proposals = [each.float() for each in propose(opened.model, features)]
             boxes, owners = [], []
             for n, ((index, mirrored), (image, target)) in enumerate(zip(batch, samples, strict=True)):
                 random = np.random.default_rng((_STREAM, 2, index, mirrored))
@@ -147,12 +147,12 @@ def _training_batches(opened: OpenedRun, data: Dataset, views: list[tuple[int, b
                 # A column of zeros, because an image without gt boxes has no best one.
                 best = functional.pad(box_iou(proposals[n], gt_boxes[n]), (0, 1)).max(dim=1)
                 positive = _some(torch.where(best.values >= PROBE_IOU[0])[0], random)
-                jittered = seen.resize_one(torch.from_numpy(probes)[chosen], image=n)
+                jittered = features.resize_one(torch.from_numpy(probes)[chosen], image=n)
                 boxes.append(torch.cat([jittered, proposals[n][positive]]))
                 owners.append(torch.cat([(chosen // PROBES_PER_BOX).to(positive.device), best.indices[positive]]))
             labels = [target["labels"].to(own.device)[own] for (_, target), own in zip(samples, owners, strict=True)]
             gt_boxes = [each[own] for each, own in zip(gt_boxes, owners, strict=True)]
-            part = _crops(opened, seen, boxes, gt_boxes, labels, [index + 1 for index, _ in batch])
+            part = _crops(opened, features, boxes, gt_boxes, labels, [index + 1 for index, _ in batch])
         yield part
 
 
@@ -163,12 +163,12 @@ def _probe_batches(opened: OpenedRun, data: Dataset, order: list[int]) -> Iterat
             *(map(torch.from_numpy, probes_of(data.records[n], n + 1, data.classes)) for n in batch), strict=True
         )
         with _inference(opened):
-            seen = extract_features(
+            features = extract_features(
                 opened.model, [images[n][0].to(opened.placement.device).float().div_(255) for n in batch]
             )
-            boxes = seen.resize(probes)
+            boxes = features.resize(probes)
             labels = [each.to(boxes[0].device) for each in labels]
-            part = _crops(opened, seen, boxes, seen.resize(gt_boxes), labels, [n + 1 for n in batch])
+            part = _crops(opened, features, boxes, features.resize(gt_boxes), labels, [n + 1 for n in batch])
         yield part
 
 
@@ -183,7 +183,7 @@ def _batched(items: list[Any]) -> Iterator[list[Any]]:
 
 def _crops(
     opened: OpenedRun,
-    seen: ImageFeatures,
+    features: ImageFeatures,
     boxes: list[Tensor],
     gt_boxes: list[Tensor],
     labels: Sequence[Tensor],
@@ -191,9 +191,9 @@ def _crops(
 ) -> Crops:
     """Return the crops of the boxes (N, 4) of each image of a batch."""
     half = torch.bfloat16 if opened.placement.precision == "bf16" else torch.float16
-    sizes = [each.new_tensor([w, h, w, h]).expand_as(each) for each, (h, w) in zip(boxes, seen.sizes, strict=True)]
+    sizes = [each.new_tensor([w, h, w, h]).expand_as(each) for each, (h, w) in zip(boxes, features.sizes, strict=True)]
     return Crops(
-        features=crop(opened.model, seen, boxes).to(half),
+        features=crop(opened.model, features, boxes).to(half),
         proposals=torch.cat(boxes),
         gt_boxes=torch.cat(gt_boxes),
         labels=torch.cat(tuple(labels)),

@@ -162,17 +162,17 @@ def probe(opened: OpenedRun, data: Dataset, *, label: str, quiet: bool = False) 
     return list(track(entries, total=len(data.records), label=f"{label}  image", quiet=quiet))
 
 
-def _entries(model: nn.Module, data: Dataset, config: RunConfig, place: Placement) -> Iterator[dict[str, Any]]:
+def _entries(model: nn.Module, data: Dataset, config: RunConfig, placement: Placement) -> Iterator[dict[str, Any]]:
     images, size = DetectionDataset(data, cache_mb=0), config.eval.batch_size
     for start in range(0, len(images), size):
         batch = range(start, min(start + size, len(images)))
         probes = [probes_of(data.records[n], n + 1, data.classes) for n in batch]
-        pixels = [images[n][0].to(place.device).float().div_(255) for n in batch]
+        pixels = [images[n][0].to(placement.device).float().div_(255) for n in batch]
         boxes = [
-            (torch.from_numpy(before).float().to(place.device), torch.from_numpy(labels))
+            (torch.from_numpy(before).float().to(placement.device), torch.from_numpy(labels))
             for before, labels, _ in probes
         ]
-        autocast = torch.autocast(place.device.type, torch.bfloat16, enabled=place.precision == "bf16")
+        autocast = torch.autocast(placement.device.type, torch.bfloat16, enabled=placement.precision == "bf16")
         with torch.inference_mode(), autocast:
             refined = refine(model, pixels, boxes)
         for n, (before, _, gt_boxes), after in zip(batch, probes, refined, strict=True):

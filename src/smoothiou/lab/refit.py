@@ -200,20 +200,20 @@ def _train_cell(
     on_evaluation: Callable[[int, float], object],
 ) -> dict[str, Any]:
     """Train with one loss and seed, and return the curve and the IoU of every probe before and after."""
-    began, place = time.monotonic(), opened.placement
+    began, placement = time.monotonic(), opened.placement
     content = {"schema_version": SCHEMA_VERSION, "loss": loss, "seed": seed}
     stage = StageLoss(loss=load(loss), name=loss)
     if isinstance(stage.loss, nn.Module):
-        stage.loss.to(place.device)
+        stage.loss.to(placement.device)
     try:
         curve = train_regressor(
-            regressor, crops, test, stage, settings, seed=seed, place=place, on_evaluation=on_evaluation
+            regressor, crops, test, stage, settings, seed=seed, placement=placement, on_evaluation=on_evaluation
         )
     except DivergedError as error:
         return {**content, "error": str(error)}
     after, before, gt_boxes = (
         boxes.double().cpu().numpy()
-        for boxes in (refined_boxes(regressor, test, place=place), test.proposals, test.gt_boxes)
+        for boxes in (refined_boxes(regressor, test, placement=placement), test.proposals, test.gt_boxes)
     )
     ids = test.image_ids.cpu().numpy()
     images = [

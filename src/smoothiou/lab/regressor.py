@@ -101,10 +101,10 @@ class Regressor(nn.Module):
         return deltas[torch.arange(len(labels), device=labels.device), labels]
 
 
-def hidden_crops(crops: Crops, head: nn.Module, place: Placement) -> Crops:
+def hidden_crops(crops: Crops, head: nn.Module, placement: Placement) -> Crops:
     """Return the crops after a trained box head, for a regressor of depth "last"."""
-    with torch.no_grad(), _autocast(place):
-        parts = [head(_input(part, place)) for part in crops.features.split(CHUNK)]
+    with torch.no_grad(), _autocast(placement):
+        parts = [head(_input(part, placement)) for part in crops.features.split(CHUNK)]
     return replace(crops, features=torch.cat(parts).to(crops.features.dtype))
 
 
@@ -116,7 +116,7 @@ def train_regressor(
     settings: Refit,
     *,
     seed: int,
-    place: Placement,
+    placement: Placement,
     on_evaluation: Callable[[int, float], object],
 ) -> list[dict[str, float]]:
     """Train a regressor from random weights to its end, and return its curve.
@@ -132,7 +132,7 @@ def train_regressor(
         loss: of the second stage.
         settings: steps, batch and learning rate.
         seed: of weights and batches.
-        place: device and precision.
+        placement: device and precision.
         on_evaluation: called with step and mean IoU of the test boxes at each point.
 
     Returns:
@@ -156,7 +156,7 @@ def train_regressor(
     train_iou: list[Tensor] = []
 
     def evaluate(step: int) -> None:
-        iou = mean_iou(regressor, test, place=place)
+        iou = mean_iou(regressor, test, placement=placement)
         train = float(torch.stack(train_iou).mean()) if train_iou else None
         if not math.isfinite(iou) or (train is not None and not math.isfinite(train)):
             raise DivergedError(f"{loss.name} seed {seed}: the prediction became NaN or infinite by step {step}.")
@@ -168,8 +168,8 @@ def train_regressor(
     every = max(1, steps // POINTS)
     for step, rows in zip(range(steps), _batches(len(crops), size=settings.batch, seed=seed), strict=False):
         rows = rows.to(crops.labels.device)
-        with _autocast(place):
-            deltas = regressor(_input(crops.features[rows], place), crops.labels[rows])
+        with _autocast(placement):
+            deltas = regressor(_input(crops.features[rows], placement), crops.labels[rows])
         total = loss(deltas, targets[rows], weights=coder.weights, anchors=crops.proposals[rows], sampled=len(rows))
         optimizer.zero_grad()
         total.backward()
@@ -193,25 +193,25 @@ def _batches(boxes: int, *, size: int, seed: int) -> Iterator[Tensor]:
 
 
 @torch.no_grad()
-def refined_boxes(regressor: Regressor, crops: Crops, *, place: Placement) -> Tensor:
+def refined_boxes(regressor: Regressor, crops: Crops, *, placement: Placement) -> Tensor:
     """Return the boxes (N, 4) that a regressor makes of the proposals, clipped, in pixels of the resized image."""
     regressor.eval()
     chunks = zip(crops.features.split(CHUNK), crops.labels.split(CHUNK), strict=True)
-    with _autocast(place):
-        deltas = torch.cat([regressor(_input(features, place), labels) for features, labels in chunks])
+    with _autocast(placement):
+        deltas = torch.cat([regressor(_input(features, placement), labels) for features, labels in chunks])
     regressor.train()
     return torch.minimum(regressor.box_coder.decode_single(deltas, crops.proposals).clamp(min=0), crops.limits)
 
 
-def mean_iou(regressor: Regressor, crops: Crops, *, place: Placement) -> float:
+def mean_iou(regressor: Regressor, crops: Crops, *, placement: Placement) -> float:
     """Return the mean IoU of the refined boxes with their gt boxes."""
-    return float(aligned_iou(refined_boxes(regressor, crops, place=place), crops.gt_boxes).mean())
+    return float(aligned_iou(refined_boxes(regressor, crops, placement=placement), crops.gt_boxes).mean())
 
 
-def _input(features: Tensor, place: Placement) -> Tensor:
+def _input(features: Tensor, placement: Placement) -> Tensor:
     # Autocast takes bfloat16 as it is; float16 is only how crops are stored.
-    return features if place.precision == "bf16" else features.float()
+    return features if placement.precision == "bf16" else features.float()
 
 
-def _autocast(place: Placement) -> torch.autocast:
-    return torch.autocast(place.device.type, torch.bfloat16, enabled=place.precision == "bf16")
+def _autocast(placement: Placement) -> torch.autocast:
+    return torch.autocast(placement.device.type, torch.bfloat16, enabled=placement.precision == "bf16")

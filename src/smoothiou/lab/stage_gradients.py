@@ -42,7 +42,7 @@ class Positives:
 
 
 def capture_positives(
-    model: nn.Module, batches: Iterable[Batch], *, stages: Sequence[str], seed: int, start: int, place: Placement
+    model: nn.Module, batches: Iterable[Batch], *, stages: Sequence[str], seed: int, start: int, placement: Placement
 ) -> dict[str, list[Positives]]:
     """Return what a training step would hand to each stage's box loss, without taking the step.
 
@@ -54,7 +54,7 @@ def capture_positives(
         stages: "rpn", "roi" or both.
         seed: of the run; decides what is sampled.
         start: step of the run that the first batch belongs to; decides what is sampled.
-        place: device and precision.
+        placement: device and precision.
 
     Returns:
         By stage, one entry per batch.
@@ -66,8 +66,8 @@ def capture_positives(
     with torch.no_grad():
         for step, (images, targets) in enumerate(batches, start):
             seed_step(seed, step)
-            with torch.autocast(place.device.type, torch.bfloat16, enabled=place.precision == "bf16"):
-                model_copy(*to_device(images, targets, place.device))
+            with torch.autocast(placement.device.type, torch.bfloat16, enabled=placement.precision == "bf16"):
+                model_copy(*to_device(images, targets, placement.device))
     return {stage: recorder.calls for stage, recorder in recorders.items()}
 
 

@@ -73,11 +73,11 @@ def refined_table(comparison: Comparison) -> Table:
 def describe_probes(comparison: Comparison) -> str:
     """Return what the probes are, in a sentence."""
     first = next(iter(next(iter(comparison["groups"].values())).values()))
-    low, high = comparison["probe"]["iou"]
+    (low, high), per_box = comparison["probe"]["iou"], comparison["probe"]["per_box"]
     return (
-        f"{first['probes']} boxes, {comparison['probe']['per_box']} for each gt box: it is shifted and scaled at "
-        f"random to an IoU of {low:g} to {high:g}, spread evenly (mean {first['mean_before']:.4f}), and refined once "
-        "by the second stage with the true class. All runs get the same boxes."
+        f"{first['probes']} boxes, {per_box} for each gt box: it is shifted and scaled at random to an IoU of {low:g} "
+        f"to {high:g}, spread evenly (mean {first['mean_before']:.4f}), and refined once by the second stage with the "
+        "true class. All runs get the same boxes."
     )
 
 

@@ -18,7 +18,7 @@ async function unpack(text) {
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
   const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
   const count = bytes.length / 2, numbers = new Float32Array(count);
-  for (let place = 0; place < count; place++) numbers[place] = fromHalf(bytes[place] | (bytes[count + place] << 8));
+  for (let index = 0; index < count; index++) numbers[index] = fromHalf(bytes[index] | (bytes[count + index] << 8));
   return numbers;
 }
 
@@ -42,8 +42,8 @@ const valueAt = (loss, x, y) => loss.numbers[indexOf(loss, x, y)];
 
 // By centre and size; in a mirror, a centre is pulled the other way and a size as before.
 function gradientAt(loss, x, y) {
-  const place = indexOf(loss, x, y), block = blockOf(loss);
-  const [gx, gy, w, h] = [1, 2, 3, 4].map((part) => loss.numbers[part * block + place]);
+  const index = indexOf(loss, x, y), block = blockOf(loss);
+  const [gx, gy, w, h] = [1, 2, 3, 4].map((part) => loss.numbers[part * block + index]);
   if (loss.whole) return { x: gx, y: gy, w, h };
   return { x: x < centre ? -gx : gx, y: y < centre ? -gy : gy, w, h };
 }
@@ -56,11 +56,11 @@ function rangeOf(loss) {
   const plane = planeOf(loss), block = blockOf(loss), n = loss.numbers;
   const start = (state.w * sides.length + state.h) * plane;
   let pull = 0, low = Infinity, high = -Infinity;
-  for (let place = start; place < start + plane; place++) {
-    low = Math.min(low, n[place]);
-    high = Math.max(high, n[place]);
+  for (let index = start; index < start + plane; index++) {
+    low = Math.min(low, n[index]);
+    high = Math.max(high, n[index]);
     for (const part of [1, 2])
-      pull = Math.max(pull, Math.abs(n[part * block + place]) / 2 + Math.abs(n[(part + 2) * block + place]));
+      pull = Math.max(pull, Math.abs(n[part * block + index]) / 2 + Math.abs(n[(part + 2) * block + index]));
   }
   return { pull, low, high };
 }
@@ -174,11 +174,11 @@ function drawMap() {
     Math.floor(share[Math.min(row, size - 1) * size + Math.min(column, size - 1)] * BANDS * 0.9999);
   for (let row = 0; row < size; row++)
     for (let column = 0; column < size; column++) {
-      const place = row * size + column, level = band(row, column);
+      const index = row * size + column, level = band(row, column);
       const line = band(row, column + 2) !== level || band(row + 2, column) !== level;
       for (let part = 0; part < 3; part++)
-        image.data[4 * place + part] = line ? edge[part] : near[part] + (far[part] - near[part]) * share[place];
-      image.data[4 * place + 3] = 255;
+        image.data[4 * index + part] = line ? edge[part] : near[part] + (far[part] - near[part]) * share[index];
+      image.data[4 * index + 3] = 255;
     }
   context.putImageData(image, 0, 0);
   byId("low").textContent = format(low);
@@ -203,7 +203,7 @@ function drawNumbers() {
     cells[0].children[0].checked = state.arrows.has(loss.name);
     cells[0].children[1].checked = loss.name === state.map;
     fill(cells[2], valueAt(loss, state.x, state.y), 3);
-    [g.x, g.y, g.w, g.h].forEach((part, place) => fill(cells[3 + place], 0 - part, 2));
+    [g.x, g.y, g.w, g.h].forEach((part, index) => fill(cells[3 + index], 0 - part, 2));
   });
   byId("iou").textContent = valueAt(data.overlap, state.x, state.y).toFixed(3);
   byId("centre").textContent = `(${state.x}, ${state.y})`;
@@ -248,9 +248,9 @@ function draw({ size = false, map = false } = {}) {
   drawNumbers();
   speak();
   const { x, y, w, h } = state;
-  const place = `#x=${x}&y=${y}&w=${sides[w]}&h=${sides[h]}&map=${encodeURIComponent(state.map)}`;
+  const address = `#x=${x}&y=${y}&w=${sides[w]}&h=${sides[h]}&map=${encodeURIComponent(state.map)}`;
   clearTimeout(draw.timer);
-  draw.timer = setTimeout(() => history.replaceState(null, "", place), 200);
+  draw.timer = setTimeout(() => history.replaceState(null, "", address), 200);
 }
 
 // --- input ---------------------------------------------------------------------------------------------------------
@@ -265,11 +265,11 @@ function moveTo(x, y) {
 
 function listen() {
   const scene = byId("scene"), box = byId("box"), picture = scene.querySelector("svg");
-  const place = (event) => new DOMPoint(event.clientX, event.clientY).matrixTransform(picture.getScreenCTM().inverse());
+  const toScene = (event) => new DOMPoint(event.clientX, event.clientY).matrixTransform(picture.getScreenCTM().inverse());
   let held = null;
   scene.addEventListener("pointerdown", (event) => {
     if (event.button) return;
-    const { x, y } = place(event);
+    const { x, y } = toScene(event);
     const inside = Math.abs(x - state.x) <= sides[state.w] / 2 && Math.abs(y - state.y) <= sides[state.h] / 2;
     held = inside ? { x: x - state.x, y: y - state.y } : { x: 0, y: 0 };
     scene.setPointerCapture(event.pointerId);
@@ -279,7 +279,7 @@ function listen() {
   });
   scene.addEventListener("pointermove", (event) => {
     if (!held) return;
-    const { x, y } = place(event);
+    const { x, y } = toScene(event);
     moveTo(x - held.x, y - held.y);
   });
   for (const end of ["pointerup", "pointercancel"]) scene.addEventListener(end, () => (held = null));
