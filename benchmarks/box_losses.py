@@ -10,12 +10,15 @@ up to a minute for each loss.
 
 from __future__ import annotations
 
+import argparse
+import json
+import os
 import statistics
 import time
 from collections.abc import Callable
 
 import torch
-from measuring import Report, arguments
+import torchvision
 from torch import Tensor
 from torchvision.ops import complete_box_iou_loss, distance_box_iou_loss, generalized_box_iou_loss
 
@@ -75,32 +78,38 @@ def measure(losses: dict[str, Loss], count: int, *, rounds: int, device: str) ->
 
 def main() -> None:
     """Measure and print one table per number of boxes."""
-    options = arguments(
-        __doc__,
-        counts={"default": "64,512,8192", "help": "numbers of boxes"},
-        rounds={"type": int, "default": 21, "help": "rounds of each table"},
-        losses={"default": ",".join(PAIRS), "help": "which of them"},
-    )
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--counts", default="64,512,8192", help="numbers of boxes")
+    parser.add_argument("--rounds", type=int, default=21, help="rounds of each table")
+    parser.add_argument("--losses", default=",".join(PAIRS), help="which of them")
+    parser.add_argument("--json", metavar="FILE", help="write the numbers there too")
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    report = Report("What does a box loss cost, forward and backward, beside torchvision's?", options.device)
+    load = round(os.getloadavg()[0], 1)
+    print(
+        f"torch {torch.__version__}, torchvision {torchvision.__version__}, {options.device}, load {load} at the start"
+    )
     losses: dict[str, Loss] = {}
     named = options.losses.split(",")
     for name in named:
         ours, theirs = PAIRS[name]
         losses |= {f"torchvision {name}": theirs, name: ours, f"{name} compiled": torch.compile(ours, dynamic=True)}
+    tables = {}
     for count in map(int, options.counts.split(",")):
-        times = measure(losses, count, rounds=options.rounds, device=options.device)
-        rows = []
+        times = tables[count] = measure(losses, count, rounds=options.rounds, device=options.device)
+        print(f"\n{count} boxes: median us, and its ratio to torchvision's (of smooth-iou: to torchvision's CIoU)")
+        print(f"{'loss':<12} {'torchvision':>11} {'eager':>8} {'ratio':>6} {'compiled':>8} {'ratio':>6}")
         for name in named:
             base = times[f"torchvision {name}"]
-            row = [name, f"{statistics.median(base) * 1e6:.0f}"]
+            row = f"{name:<12} {statistics.median(base) * 1e6:>11.0f}"
             for own in (times[name], times[f"{name} compiled"]):
                 ratio = statistics.median(a / b for a, b in zip(own, base, strict=True))
-                row += [f"{statistics.median(own) * 1e6:.0f}", f"{ratio:.2f}"]
-            rows.append(row)
-        columns = ["loss", "torchvision us", "eager us", "ratio", "compiled us", "ratio"]
-        report.table(f"{count} boxes", columns, rows, "smooth-iou is set against torchvision's CIoU")
-    report.write(options.json)
+                row += f" {statistics.median(own) * 1e6:>8.0f} {ratio:>6.2f}"
+            print(row, flush=True)
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump({"torch": torch.__version__, "load": load, "seconds": tables}, file, indent=1)
 
 
 if __name__ == "__main__":

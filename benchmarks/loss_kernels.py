@@ -16,8 +16,9 @@ from unittest import mock
 
 import torch
 from torch import Tensor
-from torch._functorch.aot_autograd import aot_function
+from torch._functorch.aot_autograd import aot_function, make_boxed_func
 from torch._functorch.partitioners import min_cut_rematerialization_partition
+from torch._inductor.debug import DebugContext
 from torch._inductor.decomposition import select_decomp_table
 from torch._inductor.graph import GraphLowering
 from torch._inductor.runtime.hints import DeviceProperties
@@ -35,7 +36,7 @@ def kernels_of(loss: Callable[..., Tensor]) -> tuple[list[int], list[str]]:
     """Return the launches of the forward and of the backward graph, and the code of both."""
     counts, codes = [], []
 
-    def lower(traced: torch.fx.GraphModule, cpu_inputs: list[Tensor]) -> torch.fx.GraphModule:
+    def lower(traced: torch.fx.GraphModule, cpu_inputs: list[Tensor]) -> Callable[..., list[Tensor]]:
         graph, mode = copy.deepcopy(traced), FakeTensorMode()
         for node in graph.graph.nodes:
             if "device" in node.kwargs:
@@ -45,18 +46,20 @@ def kernels_of(loss: Callable[..., Tensor]) -> tuple[list[int], list[str]]:
         FakeTensorProp(graph, mode).propagate(*inputs)
         lowering = GraphLowering(graph, example_inputs=inputs, is_inference=False)
         with (
-            mock.patch.object(DeviceProperties, "create", lambda device: GPU),
-            mock.patch("torch.cuda.get_device_properties", lambda device=None: GPU),
-            mock.patch("torch.cuda.get_device_capability", lambda device=None: (9, 0)),
-            mock.patch("torch._inductor.scheduler.has_triton", lambda: True),
+            mock.patch.object(DeviceProperties, "create", return_value=GPU),
+            mock.patch("torch.cuda.get_device_properties", return_value=GPU),
+            mock.patch("torch.cuda.get_device_capability", return_value=(9, 0)),
+            mock.patch("torch._inductor.scheduler.has_triton", return_value=True),
+            mock.patch("torch.utils._triton.triton_hash_with_backend", return_value=""),
             V.set_graph_handler(lowering),
             V.set_extern_kernel_nodes([]),
+            V.set_debug_handler(DebugContext()),
         ):
             lowering.run(*inputs)
             code = lowering.codegen()[0].value
         counts.append(len(re.findall(r"^ +\w+\.run\(", code, re.MULTILINE)) + code.count("extern_kernels."))
         codes.append(code)
-        return traced
+        return make_boxed_func(traced)
 
     compiled = aot_function(
         lambda pred, target: loss(pred, target).sum(),
