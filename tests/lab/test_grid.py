@@ -11,7 +11,7 @@ from smoothiou.boxes import aligned_iou, to_xyxy
 from smoothiou.errors import ConfigError
 from smoothiou.lab.grid import NUMBERS, REACH, SIDES, loss_grid, unpack
 from smoothiou.lab.pairs import SinglePairLoss
-from smoothiou.losses.catalogue import CATALOGUE
+from smoothiou.losses import LOSSES
 
 TRUTH = torch.tensor([[30.0, 30.0, 50.0, 50.0]], dtype=torch.float64)
 HERE = "tests.lab.test_grid"
@@ -67,8 +67,8 @@ def test_overlap_is_kept_too():
 
 
 def test_the_whole_shelf_fits_into_a_few_megabytes():
-    grid = loss_grid(tuple(CATALOGUE))
-    assert [loss.loss for loss in grid.losses] == list(CATALOGUE)
+    grid = loss_grid(tuple(LOSSES))
+    assert [loss.loss for loss in grid.losses] == list(LOSSES)
     assert all(loss.summary and loss.formula for loss in grid.losses)
     # As text, four signs stand for three bytes.
     assert sum(len(loss.packed) for loss in grid.losses) * 4 / 3 < 4e6

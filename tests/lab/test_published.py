@@ -1,4 +1,4 @@
-"""The published code's gradients: values it was seen to give, values by hand, and how they depart from the truth."""
+"""The published code's gradients: values it was seen to give, by hand, and against autograd."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from smoothiou.lab.published import PUBLISHED, diou_gradient, giou_gradient, iou
 
 
 def box(*numbers: float) -> torch.Tensor:
-    return torch.tensor(numbers, dtype=torch.float64)[:, None]
+    return torch.tensor([numbers], dtype=torch.float64)
 
 
 def values(gradient: torch.Tensor) -> list[float]:
-    return gradient[:, 0].tolist()
+    return gradient[0].tolist()
 
 
 def exact(function, pred, target) -> torch.Tensor:
-    """Return the true derivative of a similarity of boxes (4, K)."""
+    """Return the true derivative of a similarity of boxes (N, 4)."""
     leaf = pred.detach().requires_grad_()
     return torch.autograd.grad(function(leaf, target).sum(), leaf)[0]
 
 
 def corners(boxes):
-    x, y, w, h = boxes.unbind()
+    x, y, w, h = boxes.unbind(1)
     return x - w / 2, y - h / 2, x + w / 2, y + h / 2
 
 
@@ -31,31 +31,32 @@ def plain_iou(pred, target):
     a, b = corners(pred), corners(target)
     overlap = [(torch.minimum(a[k + 2], b[k + 2]) - torch.maximum(a[k], b[k])).clamp(min=0) for k in (0, 1)]
     intersection = overlap[0] * overlap[1]
-    union = pred[2] * pred[3] + target[2] * target[3] - intersection
+    union = pred[:, 2:].prod(1) + target[:, 2:].prod(1) - intersection
     return intersection / union, union
 
 
-def hull(pred, target):
+def enclosing(pred, target):
     a, b = corners(pred), corners(target)
     return [torch.maximum(a[k + 2], b[k + 2]) - torch.minimum(a[k], b[k]) for k in (0, 1)]
 
 
 def plain_giou(pred, target):
     iou, union = plain_iou(pred, target)
-    width, height = hull(pred, target)
+    width, height = enclosing(pred, target)
     return iou - 1 + union / (width * height)
 
 
 def distance_term(pred, target):
-    width, height = hull(pred, target)
-    return -((pred[:2] - target[:2]).square().sum(0)) / (width.square() + height.square())
+    width, height = enclosing(pred, target)
+    return -((pred[:, :2] - target[:, :2]).square().sum(1)) / (width.square() + height.square())
 
 
 def random_pairs(count: int = 2000) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    uniform = torch.rand((6, count), generator=generator, dtype=torch.float64)
-    centre, zero = 4 * uniform[:2] - 2, torch.zeros(count, dtype=torch.float64)
-    return torch.cat((centre, uniform[2:4] * 2 + 0.2)), torch.stack((zero, zero, *(uniform[4:] * 2 + 0.2)))
+    uniform = torch.rand((count, 6), generator=generator, dtype=torch.float64)
+    centre, sides, target_sides = uniform.split(2, dim=1)
+    pred = torch.cat((4 * centre - 2, sides * 2 + 0.2), dim=1)
+    return pred, torch.cat((torch.zeros_like(centre), target_sides * 2 + 0.2), dim=1)
 
 
 def test_values_that_the_code_was_seen_to_give():
@@ -82,47 +83,48 @@ def test_diou_that_encloses_its_target_by_hand():
     term = diou_gradient(pred, target) - iou_gradient(pred, target)
     # Both ends stand out, so the (wrong) x derivative of the hull cancels; w: (-1 * 4 + 1 * 2) 2 d / D^2.
     assert values(term) == pytest.approx([-1 / 20, 0, -2 * 0.5 / 400, 0])
-    assert exact(distance_term, pred, target)[2].item() == pytest.approx(4 * 0.5 / 400)
+    assert exact(distance_term, pred, target)[0, 2].item() == pytest.approx(4 * 0.5 / 400)
 
 
 def test_iou_is_exact_in_place_and_doubled_in_size():
     pred, target = random_pairs()
     true = exact(lambda a, b: plain_iou(a, b)[0], pred, target)
-    assert torch.allclose(iou_gradient(pred, target)[:2], true[:2], atol=1e-12)
-    assert torch.allclose(iou_gradient(pred, target)[2:], 2 * true[2:], atol=1e-12)
+    assert torch.allclose(iou_gradient(pred, target)[:, :2], true[:, :2], atol=1e-12)
+    assert torch.allclose(iou_gradient(pred, target)[:, 2:], 2 * true[:, 2:], atol=1e-12)
     assert torch.allclose(similarity(pred, target), plain_iou(pred, target)[0], atol=1e-12)
 
 
-def test_clamping_mends_giou_but_for_the_doubled_sizes():
+def test_clamping_corrects_giou_but_for_the_doubled_sizes():
     pred, target = random_pairs()
     true, code = exact(plain_giou, pred, target), giou_gradient(pred, target)
-    mended = giou_gradient(pred, target, clamped=True)
-    assert torch.allclose(mended[:2], true[:2], atol=1e-12)
-    assert torch.allclose(mended[2:], 2 * true[2:], atol=1e-12)
+    corrected = giou_gradient(pred, target, clamped=True)
+    assert torch.allclose(corrected[:, :2], true[:, :2], atol=1e-12)
+    assert torch.allclose(corrected[:, 2:], 2 * true[:, 2:], atol=1e-12)
     apart = similarity(pred, target) == 0
-    assert torch.equal(code[:, ~apart], mended[:, ~apart])
-    assert (code - mended)[:, apart].abs().amax(0).gt(1e-3).float().mean() > 0.9
+    assert torch.equal(code[~apart], corrected[~apart])
+    assert (code - corrected)[apart].abs().amax(1).gt(1e-3).float().mean() > 0.9
 
 
 def test_ciou_adds_the_aspect_term_without_its_factor():
     pred, target = random_pairs()
     added = PUBLISHED["ciou"](pred, target) - diou_gradient(pred, target)
-    assert torch.equal(added[:2], torch.zeros_like(added[:2]))
+    assert not added[:, :2].any()
 
     def aspect(boxes, targets):
-        angle = torch.atan(targets[2] / targets[3]) - torch.atan(boxes[2] / boxes[3])
+        angle = torch.atan(targets[:, 2] / targets[:, 3]) - torch.atan(boxes[:, 2] / boxes[:, 3])
         term = 4 / torch.pi**2 * angle.square()
         alpha = (term / (1 - similarity(boxes, targets) + term + 1e-7)).detach()
         return -alpha * term
 
-    factor = pred[2].square() + pred[3].square()
+    factor = pred[:, 2:].square().sum(1, keepdim=True)
     assert torch.allclose(added, exact(aspect, pred, target) * factor, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_every_gradient_is_finite_for_inverted_boxes(name):
     pred, target = random_pairs()
-    pred[2:] -= 0.6
-    assert (pred[2:] < 0).any()
+    pred[:, 2:] -= 0.6
+    inverted = (pred[:, 2:] < 0).any(1)
+    assert inverted.any()
     assert PUBLISHED[name](pred, target).isfinite().all()
-    assert torch.equal(iou_gradient(pred, target)[:, (pred[2:] < 0).any(0)].abs().sum(), torch.tensor(0.0).double())
+    assert not iou_gradient(pred, target)[inverted].any()

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from smoothiou.lab import slide, slides
-from smoothiou.lab.curves import FIGURE_1, FIGURE_2_LEFT, FIGURE_3, MISMATCH, PAPER
+from smoothiou.lab.curves import FIGURE_1, FIGURE_2_LEFT, FIGURE_3, MISMATCH, PAPER, slide, slides
 from smoothiou.report.curve_figures import (
     differs,
     figure_1,
@@ -58,7 +57,8 @@ def test_a_picture_is_svg_and_png_and_says_what_it_shows(name):
 
 def test_the_same_drawing_is_the_same_bytes_in_another_process():
     code = (
-        "import sys; from smoothiou.lab import slide; from smoothiou.report.curve_figures import gallery_picture;"
+        "import sys; from smoothiou.lab.curves import slide\n"
+        "from smoothiou.report.curve_figures import gallery_picture\n"
         "p = gallery_picture(slide('smooth-iou'), 'x'); sys.stdout.buffer.write(p.svg.encode() + p.png)"
     )
     first, second = (subprocess.run([sys.executable, "-c", code], capture_output=True, check=True) for _ in range(2))

@@ -1,4 +1,4 @@
-"""The page of `smoothiou probe`, drawn from numbers that nobody measured: what it says is what they are."""
+"""The page of `smoothiou probe`, drawn from made-up numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from smoothiou.files import finite
-from smoothiou.report.probe import probe_lines, probe_sentence, render_probe, write_probe
+from smoothiou.report.probe_page import probe_lines, probe_sentence, render_probe, write_probe
 from smoothiou.report.refinement import ranked, refined_table, refinement_panels, refinement_table
 from smoothiou.study.probes import compare_probes
 from tests.report.test_report import Page
@@ -20,7 +20,7 @@ DATA = {"name": "bccd", "split": "test", "fingerprint": "3c1f9a2b", "images": 40
 GAINS = {"huber": 0.0, "giou": 0.01, "iou <b>": 0.0004, "l2": -0.02}
 
 
-def found_of(
+def comparison_of(
     gains: dict[str, float], *, seeds: tuple[int, ...] = (0, 1, 2), refit: bool = False, images: int = 40
 ) -> dict[str, Any]:
     """Return what `compare_probes` makes of images of 20 probes each, where a loss gains about so much."""
@@ -37,7 +37,7 @@ def found_of(
             groups.setdefault(loss, {})[seed] = [
                 {"image_id": number, "before": before, "refined": after} for number, after in enumerate(refined, 1)
             ]
-    found = {**compare_probes(groups, baseline="huber", resamples=200), "data": DATA}
+    comparison = {**compare_probes(groups, baseline="huber", resamples=200), "data": DATA}
     if refit:
         curve = [{"step": step, "train": 0.8 if step else None, "test": 0.5 + 0.03 * step} for step in range(0, 11, 2)]
         cells = [{"loss": loss, "seed": seed, "seconds": 7.0, "curve": curve} for loss in gains for seed in seeds]
@@ -47,17 +47,17 @@ def found_of(
             "crops_mb": 889.2, "crops_seconds": 27.4,
             "manifest": {"command": ["smoothiou"], "versions": {"torch": "2.15.0"}, "started": "2026-11-25T04:00"},
         }  # fmt: skip
-        found |= {"refit": facts, "cells": cells, "failed": [], "train_data": {**DATA, "split": "train"}}
-    return finite(found)
+        comparison |= {"refit": facts, "cells": cells, "failed": [], "train_data": {**DATA, "split": "train"}}
+    return finite(comparison)
 
 
 @pytest.fixture(scope="module")
-def found() -> dict[str, Any]:
-    return found_of(GAINS, refit=True)
+def comparison() -> dict[str, Any]:
+    return comparison_of(GAINS, refit=True)
 
 
-def test_the_sentence_counts_verdicts_and_gives_both_intervals(found):
-    sentence = probe_sentence(found)
+def test_the_sentence_counts_verdicts_and_gives_both_intervals(comparison):
+    sentence = probe_sentence(comparison)
     assert "Of 3 against huber: 1 better, 1 worse, 1 not distinguishable." in sentence
     assert "giou minus huber on 800 boxes of bccd/test: mean IoU after refinement +0.0" in sentence
     assert "over 3 paired seeds [+" in sentence
@@ -65,7 +65,7 @@ def test_the_sentence_counts_verdicts_and_gives_both_intervals(found):
 
 
 def test_one_pair_is_said_to_prove_nothing_of_seeds():
-    one = found_of({"huber": 0.0, "giou": 0.01}, seeds=(0,))
+    one = comparison_of({"huber": 0.0, "giou": 0.01}, seeds=(0,))
     assert "better on these boxes, but one seed proves nothing" in probe_sentence(one)
     assert "paired seeds" not in probe_sentence(one)
     assert "one seed proves nothing" in Page(render_probe(one)).text
@@ -73,18 +73,18 @@ def test_one_pair_is_said_to_prove_nothing_of_seeds():
 
 def test_one_pair_that_decides_nothing_says_why():
     # 5 images: each gains about .01, so the interval over images leaves out 0, and still nothing is decided.
-    one = found_of({"huber": 0.0, "giou": 0.01}, seeds=(0,), images=5)
+    one = comparison_of({"huber": 0.0, "giou": 0.01}, seeds=(0,), images=5)
     (entry,) = [row for row in one["differences"] if row["metric"] == "refined_mean_iou"]
     assert entry["images"]["low"] > 0
-    wanted = "not distinguishable (one seed: no interval over seeds; fewer than 10 images)"
-    for said in (probe_sentence(one), probe_lines(one), Page(render_probe(one)).text):
-        assert wanted in said
-    none = found_of({"huber": 0.0, "giou": 0.0}, seeds=(0,))
+    reason = "not distinguishable (one seed: no interval over seeds; fewer than 10 images)"
+    for text in (probe_sentence(one), probe_lines(one), Page(render_probe(one)).text):
+        assert reason in text
+    none = comparison_of({"huber": 0.0, "giou": 0.0}, seeds=(0,))
     assert probe_sentence(none).endswith("not distinguishable (one seed: no interval over seeds).")
 
 
 def test_a_single_group_has_its_number_and_no_difference():
-    alone = found_of({"huber": 0.0})
+    alone = comparison_of({"huber": 0.0})
     assert "nothing to compare with" in probe_sentence(alone)
     page = Page(render_probe(alone))
     assert "table-refined" in page.ids
@@ -98,33 +98,33 @@ def test_without_any_result_the_page_says_what_failed():
     assert "became NaN" in text
 
 
-def test_tables_are_ranked_and_hold_the_numbers(found):
-    assert ranked(found) == ["giou", "iou <b>", "huber", "l2"]
-    table = refined_table(found)
-    assert [row.head for row in table.rows] == ranked(found)
-    values = [run["refined_mean_iou"] for run in found["groups"]["giou"].values()]
+def test_tables_are_ranked_and_hold_the_numbers(comparison):
+    assert ranked(comparison) == ["giou", "iou <b>", "huber", "l2"]
+    table = refined_table(comparison)
+    assert [row.head for row in table.rows] == ranked(comparison)
+    values = [run["refined_mean_iou"] for run in comparison["groups"]["giou"].values()]
     assert table.rows[0].cells[0].text == f"{sum(values) / 3:.4f}"
-    against = refinement_table(found)
+    against = refinement_table(comparison)
     assert [row.head for row in against.rows] == ["giou", "iou <b>", "l2"]
     assert [row.cells[4].text for row in against.rows] == ["better", "not distinguishable", "worse"]
     assert refinement_table({}).rows == []
 
 
-def test_curves_are_means_over_seeds_at_the_middle_of_each_bin(found):
-    absolute, relative, shares = refinement_panels(found)
+def test_curves_are_means_over_seeds_at_the_middle_of_each_bin(comparison):
+    absolute, relative, shares = refinement_panels(comparison)
     line = next(line for line in absolute.lines if line.loss == "giou")
     assert line.x == pytest.approx([0.525 + 0.05 * step for step in range(10)])
-    values = [run["refined_from_70"] for run in found["groups"]["giou"].values()]
+    values = [run["refined_from_70"] for run in comparison["groups"]["giou"].values()]
     assert line.mean[4] == pytest.approx(sum(values) / 3)
     assert (line.low[4], line.high[4]) == (min(values), max(values))
     gain = next(line for line in relative.lines if line.loss == "giou")
-    below = [run["refined_from_70"] for run in found["groups"]["huber"].values()]
+    below = [run["refined_from_70"] for run in comparison["groups"]["huber"].values()]
     assert gain.mean[4] == pytest.approx(100 * (sum(values) - sum(below)) / 3)
     assert shares.lines[0].x == pytest.approx([0.5 + 0.05 * step for step in range(10)])
 
 
-def test_the_page_is_whole_loads_nothing_and_escapes_names(found, tmp_path):
-    page = write_probe(found, tmp_path)
+def test_the_page_is_whole_loads_nothing_and_escapes_names(comparison, tmp_path):
+    page = write_probe(comparison, tmp_path)
     text = page.read_text()
     read = Page(text)
     assert len(read.ids) == len(set(read.ids))
@@ -133,30 +133,25 @@ def test_the_page_is_whole_loads_nothing_and_escapes_names(found, tmp_path):
     assert read.tags["svg"] > 5
     assert "iou <b>" not in text
     assert "iou <b>" in read.text
-    for words in (
-        "64000 crops of 205 images",
-        "IoU after, against IoU before",
-        "Test boxes",
-        "change over the last tenth",
-    ):
-        assert words in read.text
-    assert json.loads((tmp_path / "probe.json").read_text())["groups"] == found["groups"]
-    assert text == render_probe(found)
+    for part in ("64000 crops of 205 images", "IoU after, against IoU before", "change over the last tenth"):
+        assert part in read.text
+    assert json.loads((tmp_path / "probe.json").read_text())["groups"] == comparison["groups"]
+    assert text == render_probe(comparison)
 
 
-def test_a_terminal_gets_the_same_numbers(found):
-    lines = probe_lines(found)
+def test_a_terminal_gets_the_same_numbers(comparison):
+    lines = probe_lines(comparison)
     assert lines.count("\n") < 25
-    values = [run["refined_mean_iou"] for run in found["groups"]["giou"].values()]
+    values = [run["refined_mean_iou"] for run in comparison["groups"]["giou"].values()]
     assert f"{sum(values) / 3:.4f}" in lines
     assert ".95-" in lines
 
 
-def test_drawing_needs_no_torch(found, tmp_path):
-    (tmp_path / "found.json").write_text(json.dumps(found))
+def test_drawing_needs_no_torch(comparison, tmp_path):
+    (tmp_path / "comparison.json").write_text(json.dumps(comparison))
     script = (
-        "import json, sys; from smoothiou.report.probe import write_probe; "
-        f"write_probe(json.load(open({str(tmp_path / 'found.json')!r})), {str(tmp_path)!r}); "
+        "import json, sys; from smoothiou.report.probe_page import write_probe; "
+        f"write_probe(json.load(open({str(tmp_path / 'comparison.json')!r})), {str(tmp_path)!r}); "
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True)

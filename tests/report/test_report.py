@@ -15,10 +15,10 @@ import pytest
 
 from smoothiou.errors import DataError
 from smoothiou.report import write_report
-from smoothiou.report.curves import read_curves
 from smoothiou.report.loaded_study import load_study
 from smoothiou.report.metric import METRICS
 from smoothiou.report.tables import detection_table, images_table, localization_table, seeds_table
+from smoothiou.report.training_curves import read_curves
 from tests.report.fake_study import make_study
 
 NAMES = ["report.html", "report.md", "tables.tex", "results.csv", "results.json"]

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smoothiou.report.curves import POINTS, moving_average, thin, window
 from smoothiou.report.loaded_study import load_study
 from smoothiou.report.series import ap_panels, class_differences, forest, training_panels
+from smoothiou.report.training_curves import POINTS, moving_average, thin, window
 from tests.report.fake_study import make_study
 
 

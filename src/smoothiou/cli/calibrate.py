@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -28,14 +28,17 @@ from smoothiou.engine.config import RunConfig
 from smoothiou.errors import CheckpointError, ConfigError
 from smoothiou.loss_spec import split_losses
 
+if TYPE_CHECKING:
+    from smoothiou.report.table import Table
+
 
 def calibrate(
     data: str = "",
     *,
-    losses: Annotated[str, Parameter(help="Box losses, options in brackets; `all`: the whole shelf.")] = "all",
+    losses: Annotated[str, Parameter(help="Box losses, options in brackets; `all`: every one.")] = "all",
     reference: Annotated[str, Parameter(help="The loss with weight 1.")] = "huber",
     recipe: Recipe = None,
-    batches: Annotated[int, Parameter(help="Batches of the training split that are measured.")] = 8,
+    batches: Annotated[int, Parameter(help="Batches of the training split to measure on.")] = 8,
     steps: Annotated[
         int | None,
         Parameter(
@@ -45,7 +48,7 @@ def calibrate(
     ] = None,
     run: Annotated[Path | None, Parameter(help="Measure the weights of this run, with its settings, instead.")] = None,
     seed: Annotated[int, Parameter(help="Decides initial weights, batches and sampling.")] = 0,
-    out: Annotated[Path | None, Parameter(help="Write everything that was measured into this JSON file.")] = None,
+    out: Annotated[Path | None, Parameter(help="JSON file for all results.")] = None,
     model: Model = None,
     weights: Weights = None,
     device: Device = None,
@@ -69,10 +72,10 @@ def calibrate(
     Args:
         data: folder of a data set (PASCAL VOC, COCO, Oxford Pets), or `shapes`; may stand in the recipe or the run.
     """
-    from smoothiou.losses.catalogue import CATALOGUE
+    from smoothiou.losses import LOSSES
 
-    named = tuple(CATALOGUE) if losses == "all" else split_losses(losses)
-    check_names(named)
+    names = tuple(LOSSES) if losses == "all" else split_losses(losses)
+    check_names(names)
     check_names((reference,), option="--reference")
     if run and steps is not None:
         raise ConfigError("--run measures weights as they are: --steps is not for it.", hint="Leave one of them out.")
@@ -90,16 +93,16 @@ def calibrate(
     from smoothiou.files import finite, write_json
     from smoothiou.lab.calibrate import propose_weights
 
-    check(config, losses=(reference, *named))
-    found = propose_weights(
-        config, losses=named, reference=reference, batches=batches, steps=steps, seed=seed, run=run, quiet=quiet
+    check(config, losses=(reference, *names))
+    content = propose_weights(
+        config, losses=names, reference=reference, batches=batches, steps=steps, seed=seed, run=run, quiet=quiet
     )
     if out:
-        write_json(out, found)
+        write_json(out, content)
     if json_:
-        print(json.dumps(finite(found)))
+        print(json.dumps(finite(content)))
         return
-    print(calibration_lines(found), file=sys.stderr if out else sys.stdout)
+    print(calibration_lines(content), file=sys.stderr if out else sys.stdout)
     if out:
         print(out)
 
@@ -122,40 +125,41 @@ def _of_run(run: Path, recipe: str | None, set_: list[str] | None, flags: Mappin
     return run_config(str(run / "config.toml"), set_, {**whole, **given})
 
 
-def calibration_lines(found: Mapping[str, Any]) -> str:
+def calibration_lines(content: Mapping[str, Any]) -> str:
     """Return a calibration as one table for each stage, with the sentences that say how to read it."""
-    data, moments = found["data"], found["moments"]
-    where = f"{data['name']}/{data['split']}, {data['counts']['images']} images"
+    from smoothiou.report.text_table import text_table
+
+    data = content["data"]
     lines = [
-        f"{where}; {found['detector']}; {found['batches']} batches of {found['batch_size']} images",
+        f"{data['name']}/{data['split']}, {data['counts']['images']} images; {content['detector']}; "
+        f"{content['batches']} batches of {content['batch_size']} images",
         "pull: mean length of the gradient by the four deltas of a positive box.",
-        f"ratio: pull of {found['reference']} / pull of the loss; in brackets the middle half of the batches.",
-        f"weight: the ratio {_in_words(found['decides'])}, with three digits.",
+        f"ratio: pull of {content['reference']} / pull of the loss; in brackets the middle half of the batches.",
+        f"weight: the ratio {_when(content['decides'])}, with three digits.",
         "literature: what authors and frameworks use, most of them beside L1 and in the second stage.",
     ]
-    for stage in next(iter(found["weights"].values())):
-        counts = ", ".join(f"{m['positives'][stage]} positives {_in_words(m['name'])}" for m in moments)
-        lines += ["", f"{stage}: {counts}", *_table(found, stage)]
+    for stage in next(iter(content["weights"].values())):
+        counts = ", ".join(f"{m['positives'][stage]} positives {_when(m['name'])}" for m in content["moments"])
+        lines += ["", f"{stage}: {counts}", text_table(_table(content, stage))]
     return "\n".join(lines)
 
 
-def _in_words(moment: str) -> str:
+def _when(moment: str) -> str:
     return "at the start" if moment == "start" else moment if moment.startswith("after") else f"of {moment}"
 
 
-def _table(found: Mapping[str, Any], stage: str) -> list[str]:
-    names = [moment["name"] for moment in found["moments"]]
-    rows = [["loss", *(word for name in names for word in (f"pull, {name}", "ratio")), "weight", "literature"]]
-    for loss, weights in found["weights"].items():
-        row = [loss]
-        for name in names:
-            entry = found["losses"][loss][stage][name]
-            row += [f"{entry['mean']:.3g}", f"{entry['ratio']:.3g} [{entry['low']:.3g}, {entry['high']:.3g}]"]
-        suggested = found["suggested"][loss]
-        rows.append([*row, f"{weights[stage]:g}", "-" if suggested is None else f"{suggested['weight']:g}"])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(f"{cell:<{width}}" if place == 0 else f"{cell:>{width}}" for place, (cell, width) in pairs).rstrip()
-        for row in rows
-        for pairs in [list(enumerate(zip(row, widths, strict=True)))]
-    ]
+def _table(content: Mapping[str, Any], stage: str) -> Table:
+    from smoothiou.report.table import Cell, Row, Table
+
+    moments = [moment["name"] for moment in content["moments"]]
+    rows = []
+    for loss, weights in content["weights"].items():
+        texts = []
+        for moment in moments:
+            entry = content["losses"][loss][stage][moment]
+            texts += [f"{entry['mean']:.3g}", f"{entry['ratio']:.3g} [{entry['low']:.3g}, {entry['high']:.3g}]"]
+        suggested = content["suggested"][loss]
+        texts += [f"{weights[stage]:g}", "-" if suggested is None else f"{suggested['weight']:g}"]
+        rows.append(Row(loss, list(map(Cell, texts))))
+    columns = [name for moment in moments for name in (f"pull, {moment}", "ratio")]
+    return Table(stage, "", "loss", [*columns, "weight", "literature"], rows)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from smoothiou.report.picture import Picture
 
 Figure = Literal["1", "2", "3", "all"]
-Drawn = tuple["Picture", Sequence["Slide"]]
 
 
 def curves(
@@ -32,7 +31,7 @@ def curves(
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Draw losses while a predicted box slides over the truth, as SVG, PNG and CSV.
+    """Draw losses while a predicted box slides over its target, as SVG, PNG and CSV.
 
     Without options: Figures 1, 2 and 3 of the paper, and the gradients of its losses. With `--losses`: value, gradient
     and value under a size mismatch of any loss, options in brackets.
@@ -42,82 +41,66 @@ def curves(
         smoothiou curves --losses 'huber[delta=0.5],giou,smooth-iou' --html
         smoothiou curves --gallery --out docs/images/losses
     """
-    named = None if losses is None else split_losses(losses)
+    chosen = None if losses is None else split_losses(losses)
     if gallery and (figure or html):
         raise ConfigError("--gallery draws nothing but its small pictures.", hint="Leave out --figure and --html.")
 
     from smoothiou.files import write_bytes, write_text
-    from smoothiou.lab import SinglePairLoss
-    from smoothiou.losses.catalogue import CATALOGUE
+    from smoothiou.lab.curves import slide, slides_csv
+    from smoothiou.lab.grid import loss_grid
+    from smoothiou.lab.pairs import SinglePairLoss
+    from smoothiou.losses import LOSSES
+    from smoothiou.report.curve_figures import gallery_picture
+    from smoothiou.report.explorer import render_explorer
 
-    for spec in named or ():
-        SinglePairLoss(spec)  # what cannot be drawn is said before anything is written
+    for spec in chosen or ():
+        SinglePairLoss(spec)  # a loss that cannot be drawn is reported before anything is written
     written = []
     if gallery:
-        for name, picture in _gallery(named or tuple(CATALOGUE)):
-            written.append(out / f"{name}.svg")
-            write_text(written[-1], picture.svg)
+        for spec in chosen or tuple(LOSSES):
+            written.append(out / f"{folder_name(spec)}.svg")
+            write_text(written[-1], gallery_picture(slide(spec), folder_name(spec)).svg)
     else:
-        from smoothiou.lab import slides_csv
-
-        for picture, slides in _pictures(figure, named):
+        for picture, slides in _pictures(figure, chosen):
             files = [out / f"{picture.name}.{ending}" for ending in ("svg", "png", "csv")]
             write_text(files[0], picture.svg)
             write_bytes(files[1], picture.png)
             write_text(files[2], slides_csv(slides))
             written += files
     if html:
-        written.append(_page(named or tuple(CATALOGUE), out, quiet=quiet))
+        specs = chosen or tuple(LOSSES)
+        if not quiet:
+            print(f"Computing {len(specs)} losses on a grid of boxes ...", file=sys.stderr)
+        written.append(out / "explorer.html")
+        write_text(written[-1], render_explorer(loss_grid(specs)))
     if json_:
         print(json.dumps({"written": [str(path) for path in written]}))
     else:
         print("\n".join(map(str, written)))
 
 
-def _pictures(figure: Figure | None, named: tuple[str, ...] | None) -> Iterator[Drawn]:
+def _pictures(figure: Figure | None, chosen: tuple[str, ...] | None) -> Iterator[tuple[Picture, Sequence[Slide]]]:
     from smoothiou.lab import curves as lab
     from smoothiou.report import curve_figures as draw
 
-    wanted = figure or ("all" if named is None else None)
-    if wanted in ("1", "all"):
+    figure = figure or ("all" if chosen is None else None)
+    if figure in ("1", "all"):
         slides = lab.slides(lab.FIGURE_1)
         yield draw.figure_1(slides), slides
-    if wanted in ("2", "all"):
+    if figure in ("2", "all"):
         slides = lab.slides(lab.FIGURE_2_LEFT)
         yield draw.figure_2_left(slides), slides
         slides = lab.slides(lab.FIGURE_2_RIGHT)
         title = "Figure 2 (right): Huber, squared and Smooth IoU loss, each scaled to 1"
         yield draw.overlaid(slides, "figure2-right", title=title, scaled=True), slides
-    if wanted in ("3", "all"):
+    if figure in ("3", "all"):
         slides = lab.slides(lab.FIGURE_3, size=lab.MISMATCH)
-        title = "Figure 3: the prediction is larger than the truth"
-        yield draw.overlaid(slides, "figure3", title=title), slides
-    if named is not None:
-        slides, mismatch = lab.slides(named), lab.slides(named, size=lab.MISMATCH)
+        yield draw.overlaid(slides, "figure3", title="Figure 3: the prediction is larger than the target"), slides
+    if chosen is not None:
+        slides, mismatch = lab.slides(chosen), lab.slides(chosen, size=lab.MISMATCH)
         yield draw.value_panels(slides, "slide", title="Each loss along the slide"), slides
         title = "Each loss along the slide of a larger prediction"
         yield draw.value_panels(mismatch, "mismatch", title=title), mismatch
-    if named is not None or wanted == "all":
-        slides = lab.slides(named or lab.PAPER)
+    if chosen is not None or figure == "all":
+        slides = lab.slides(chosen or lab.PAPER)
         yield draw.gradient_panels(slides), slides
-
-
-def _gallery(named: tuple[str, ...]) -> Iterator[tuple[str, Picture]]:
-    from smoothiou.lab import slide
-    from smoothiou.report.curve_figures import gallery_picture
-
-    for spec in named:
-        name = folder_name(spec)
-        yield name, gallery_picture(slide(spec), name)
-
-
-def _page(named: tuple[str, ...], out: Path, *, quiet: bool) -> Path:
-    from smoothiou.files import write_text
-    from smoothiou.lab import loss_grid
-    from smoothiou.report.explorer import render_explorer
-
-    if not quiet:
-        print(f"Computing {len(named)} losses on a grid of boxes ...", file=sys.stderr)
-    path = out / "explorer.html"
-    write_text(path, render_explorer(loss_grid(named)))
-    return path

@@ -115,7 +115,7 @@ def _study(
 def _show(what: str, scale: str, found: Mapping[str, Any], absent: Mapping[str, str], *, json_: bool) -> None:
     """Print the table, and fail where something is missing."""
     from smoothiou.report.paper_tables import table_2, table_3
-    from smoothiou.report.simulation_tables import text_table
+    from smoothiou.report.text_table import text_table
 
     printed = {name: {"mean_iou": TABLE_2[name], **TABLE_3[name]} for name in found}
     sets = {
@@ -154,7 +154,7 @@ def _deviations(found: Mapping[str, Any]) -> str:
 
 def _table_1(names: tuple[str, ...], *, json_: bool) -> None:
     from smoothiou.report.paper_tables import table_1
-    from smoothiou.report.simulation_tables import text_table
+    from smoothiou.report.text_table import text_table
 
     recipes = {name: {loss: build_config(recipe_of(name, loss), {}) for loss in LOSSES} for name in names}
     if not json_:

@@ -17,16 +17,15 @@ from smoothiou.loss_spec import split_losses
 def simulate(
     *,
     losses: Annotated[
-        str | None,
-        Parameter(help="Box losses, `all` for the shelf; default iou,giou,diou,ciou,smooth-iou,huber."),
+        str | None, Parameter(help="Box losses, `all` for every one; default iou,giou,diou,ciou,smooth-iou,huber.")
     ] = None,
     gradients: Annotated[
         Literal["exact", "published", "both"],
         Parameter(help="The losses' own, what the DIoU paper's code has in their place, or both."),
     ] = "both",
     cases: Annotated[
-        str, Parameter(help="`full` (1,715,000; 20,000 on real boxes) or a number; sums are scaled.")
-    ] = "full",
+        int, Parameter(help="Pairs of boxes in each simulation (the paper: 1715000); sums are scaled to the paper's.")
+    ] = 13720,
     seed: Annotated[int, Parameter(help="Of where anchors stand.")] = 0,
     boxes: Annotated[
         Path | None,
@@ -35,41 +34,36 @@ def simulate(
     match_gradient: Annotated[
         bool, Parameter(help="On real boxes, scale each loss to Huber's first gradient, not by its usual weight.")
     ] = True,
-    out: Annotated[Path, Parameter(help="Folder for results and the page.")] = Path("runs/simulate"),
+    out: Annotated[Path, Parameter(help="Folder for the page and the table.")] = Path("runs/simulate"),
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
     """Let boxes run down each loss by plain gradient descent: the DIoU paper's experiment, and a fairer one.
 
-    What was computed before is not computed again: the same command draws its page from the results that lie there.
-
     Examples:
         smoothiou simulate
-        smoothiou simulate --losses all --gradients exact --cases 50000
+        smoothiou simulate --losses all --gradients exact
         smoothiou simulate --losses giou,smooth-iou,huber --boxes instances_train.json
     """
     if not 0 <= seed < 2**32:
         raise ConfigError(f"--seed: expected 0 to 2**32 - 1, got {seed}.")
     chosen = None if losses is None else split_losses(losses)
 
-    from smoothiou.lab.page_data import simulate as run
-    from smoothiou.report.simulation import write_simulation
-    from smoothiou.report.simulation_tables import boxes_table, of_kind, regression_table, sentence, text_table
+    from smoothiou.lab.simulation import simulate_all
+    from smoothiou.report.simulation_page import boxes_table, of_kind, regression_table, sentence, write_simulation
+    from smoothiou.report.text_table import text_table
 
-    kept = run(
-        chosen, gradients=gradients, cases=cases, seed=seed, boxes=boxes, match_gradient=match_gradient, out=out,
-        quiet=quiet,
-    )  # fmt: skip
-    results = [one.result for one in kept]
-    page, table = write_simulation([one.folder for one in kept], out, command=["smoothiou", *sys.argv[1:]])
+    results = simulate_all(
+        chosen, gradients=gradients, cases=cases, seed=seed, boxes=boxes, match_gradient=match_gradient, quiet=quiet
+    )
+    page, table = write_simulation(results, out, command=["smoothiou", *sys.argv[1:]])
     if not quiet:
-        for kind, draw in (("regression", regression_table), ("boxes", boxes_table)):
+        for kind, tabulate in (("regression", regression_table), ("boxes", boxes_table)):
             if of_kind(results, kind):
-                drawn = draw(results)
-                print("\n".join(["", text_table(drawn), *drawn.notes]), file=sys.stderr)
+                content = tabulate(results)
+                print("\n".join(["", text_table(content), *content.notes]), file=sys.stderr)
         print(f"\n{sentence(results)}\n", file=sys.stderr)
     if json_:
-        shown = [{"folder": str(one.folder), "computed": one.fresh, **one.result} for one in kept]
-        print(json.dumps({"page": str(page), "table": str(table), "results": shown}))
+        print(json.dumps({"page": str(page), "table": str(table), "results": results}))
     else:
         print(page)

@@ -1,10 +1,10 @@
 """Which weight makes a box loss pull as strongly as the reference does: measured, for each stage, on real batches.
 
-Losses have gradients of other sizes, and at equal weights such losses are compared at other balances between boxes and
-classes. Here all are measured on the same positives of the same detector; the weight is what makes their pulls equal.
+Losses have gradients of different sizes, so at equal weights they are compared at different balances between boxes and
+classes. Here all are measured on the same positives of the same detector; the weight makes their pulls equal.
 
 It is measured at two moments: before training, and after a quarter of a training with the reference. The later one
-decides. Before training two thirds of the second stage's positives are the truth boxes themselves, which torchvision
+decides. Before training two thirds of the second stage's positives are the gt boxes themselves, which torchvision
 adds to the proposals, and which need no correction; and the start is soon over. Later the ratio changes slowly: Huber's
 pull fades as boxes get better, that of an overlap loss does not. Ratio of Huber to 1 - IoU on blood cells (recipe bccd,
 800 steps, seed 0) after so many steps:
@@ -13,20 +13,20 @@ pull fades as boxes get better, that of an overlap loss does not. Ratio of Huber
     rpn   .339   .207   .188   .095   .075   .060
     roi   2.98   8.21   5.35   4.49   3.82   3.11
 
-So no weight fits a whole training, and none fits both stages: where codes are not scaled (rpn), Huber is the weaker.
+So no weight fits a whole training, and none fits both stages: where deltas are not scaled (rpn), Huber is the weaker.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from smoothiou.data.dataset import DetectionDataset
 from smoothiou.detectors.stage_loss import StageLoss
@@ -39,10 +39,9 @@ from smoothiou.engine.open_data import Splits, describe_split, open_splits
 from smoothiou.engine.seeding import seed_weights
 from smoothiou.engine.train import train_detector
 from smoothiou.errors import ConfigError, DataError, InterruptedRun
+from smoothiou.lab.pairs import info_of, load
 from smoothiou.lab.stage_gradients import Positives, capture_positives, pulls
 from smoothiou.loss_spec import parse_loss, stage_losses
-from smoothiou.losses import load_loss
-from smoothiou.losses.catalogue import CATALOGUE
 from smoothiou.manifest import SCHEMA_VERSION, manifest
 
 DIGITS = 3
@@ -63,10 +62,10 @@ def propose_weights(
 ) -> dict[str, Any]:
     """Measure each loss's gradient on the same batches and return the weights that match the reference's.
 
-    The size of a gradient is the mean over all positives of all batches of `experiment.gradients.pulls`: each box
-    counts once, where a root mean square (which is returned beside it) would be ruled by the few that are far off.
-
         weight = mean pull of the reference / mean pull of the loss, in each stage
+
+    The mean runs over all positives of all batches (`stage_gradients.pulls`): each box counts once, where a root mean
+    square (which is returned beside it) would be ruled by the few that are far off.
 
     Args:
         config: detector, recipe and data; its own loss and seed are replaced.
@@ -81,8 +80,8 @@ def propose_weights(
         quiet: no progress.
 
     Returns:
-        What calibration.json holds. "weights": loss -> stage -> weight; "losses": loss -> stage -> moment -> "mean",
-        "rms", "ratio" and its quartiles over batches, "low" and "high"; and how it was found.
+        The content of calibration.json. "weights": loss -> stage -> weight; "losses": loss -> stage -> moment ->
+        "mean", "rms", "ratio" and its quartiles over batches, "low" and "high"; and how it was measured.
 
     Raises:
         ConfigError: an unknown loss, a number out of range, or a loss whose gradient is 0 or not finite.
@@ -94,31 +93,30 @@ def propose_weights(
     if not 0 <= steps <= config.train.steps:
         raise ConfigError(f"--steps: expected 0 to {config.train.steps}, the steps of a whole training, got {steps}.")
     began = time.monotonic()
-    named = list(dict.fromkeys([reference, *losses]))
+    names = list(dict.fromkeys([reference, *losses]))
     config = config.replace({"loss.name": reference, "train.seed": seed, "train.eval_every": 0})
     splits = splits or open_splits(config.data)
     place = choose_place(config.train.device, config.train.precision)
     images = DetectionDataset(splits.train, cache_mb=config.train.cache_mb)
     moments: list[dict[str, Any]] = []
-    found: dict[str, dict[str, dict[str, Any]]] = {}
+    by_loss: dict[str, dict[str, dict[str, Any]]] = {
+        loss: {stage: {} for stage in config.loss.stages} for loss in names
+    }
 
-    def look(model: nn.Module, step: int, name: str) -> None:
-        with closing(draw_batches(images, config, place, start=step, steps=step + batches)) as coming:
-            captured = capture_positives(model, coming, stages=config.loss.stages, seed=seed, start=step, place=place)
-        counts = {stage: sum(len(p.pred_deltas) for p in taken) for stage, taken in captured.items()}
-        if not all(counts.values()):
-            without = ", ".join(stage for stage, count in counts.items() if not count)
-            raise DataError(
-                f"No box of {batches} batches of {config.train.batch_size} images is a positive ({without}): there is "
-                "no gradient to measure.",
-                hint="Raise --batches, and look at the boxes of the training split.",
-            )
-        moments.append({"name": name, "step": step, "positives": counts})
-        for stage, taken in captured.items():
-            sizes = {loss: _measured(stage_losses(loss)[stage], taken, place) for loss in named}
-            for loss in named:
-                entry = _compared(sizes[reference], sizes[loss], loss=loss, stage=stage, moment=name)
-                found.setdefault(loss, {}).setdefault(stage, {})[name] = entry
+    def measure(model: nn.Module, step: int, moment: str) -> None:
+        with closing(draw_batches(images, config, place, start=step, steps=step + batches)) as drawn:
+            captured = capture_positives(model, drawn, stages=config.loss.stages, seed=seed, start=step, place=place)
+        moments.append({"name": moment, "step": step, "positives": _count(captured, config, batches)})
+        for stage, positives in captured.items():
+            sizes = {loss: _pulls_of(stage_losses(loss)[stage], positives, place) for loss in names}
+            for loss in names:
+                if not 0 < (mean := np.concatenate(sizes[loss]).mean()) < float("inf"):
+                    raise ConfigError(
+                        f"{loss}: expected a gradient above 0 by the positives of the {stage} stage ({moment}), got a "
+                        f"mean length of {mean:g}: no weight can match the reference."
+                    )
+            for loss in names:
+                by_loss[loss][stage][moment] = _comparison(sizes[reference], sizes[loss])
 
     if run is not None:
         opened = open_run(Path(run), checkpoint="last", device=config.train.device)
@@ -127,14 +125,14 @@ def propose_weights(
                 f"{run}: expected the classes of the data ({', '.join(splits.train.classes)}), got "
                 f"{', '.join(opened.classes)}."
             )
-        look(opened.model, opened.step, f"{Path(run).name}, step {opened.step}")
+        measure(opened.model, opened.step, f"{Path(run).name}, step {opened.step}")
     else:
         seed_weights(seed)
         model = build(config, classes=len(splits.train.classes)).to(place.device)
-        look(model, 0, "start")
+        measure(model, 0, "start")
         if steps:
-            _warm_up(model, config, splits, place, steps, quiet=quiet)
-            look(model, steps, f"after {steps} step{'s' if steps > 1 else ''}")
+            _train(model, config, splits, place, steps, quiet=quiet)
+            measure(model, steps, f"after {steps} step{'s' if steps > 1 else ''}")
     last = moments[-1]["name"]
     return {
         "schema_version": SCHEMA_VERSION,
@@ -149,10 +147,11 @@ def propose_weights(
         "detector": config.model.name,
         "data": describe_split(splits.train),
         "weights": {
-            loss: {stage: rounded(found[loss][stage][last]["ratio"]) for stage in config.loss.stages} for loss in named
+            loss: {stage: rounded(entries[last]["ratio"]) for stage, entries in stages.items()}
+            for loss, stages in by_loss.items()
         },
-        "losses": found,
-        "suggested": {loss: _suggested(loss) for loss in named},
+        "losses": by_loss,
+        "suggested": {loss: suggested_weight(loss) for loss in names},
         "settings": config.flat(),
         "device": str(place.device),
         "precision": place.precision,
@@ -171,7 +170,29 @@ def rounded(weight: float) -> float:
     return float(f"{weight:.{DIGITS}g}")
 
 
-def _warm_up(model: nn.Module, config: RunConfig, splits: Splits, place: Place, steps: int, *, quiet: bool) -> None:
+def suggested_weight(loss: str) -> dict[str, Any] | None:
+    """Return the weight that the literature gives this loss, with its source; None with options, or for one's own."""
+    first, second = stage_losses(loss).values()
+    info = info_of(first)
+    if info is None or first != second or parse_loss(first)[1]:
+        return None
+    return {"weight": info.weight, "source": info.weight_source}
+
+
+def _count(captured: Mapping[str, Sequence[Positives]], config: RunConfig, batches: int) -> dict[str, int]:
+    """Return the number of positives of each stage."""
+    counts = {stage: sum(len(each.pred_deltas) for each in positives) for stage, positives in captured.items()}
+    if not all(counts.values()):
+        without = ", ".join(stage for stage, count in counts.items() if not count)
+        raise DataError(
+            f"No box of {batches} batches of {config.train.batch_size} images is a positive ({without}): there is "
+            "no gradient to measure.",
+            hint="Raise --batches, and look at the boxes of the training split.",
+        )
+    return counts
+
+
+def _train(model: nn.Module, config: RunConfig, splits: Splits, place: Place, steps: int, *, quiet: bool) -> None:
     """Take the first steps of a training with the reference; its files are thrown away."""
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -180,43 +201,25 @@ def _warm_up(model: nn.Module, config: RunConfig, splits: Splits, place: Place, 
             raise KeyboardInterrupt from None
 
 
-def _measured(loss: str, taken: Sequence[Positives], place: Place) -> list[Tensor]:
+def _pulls_of(loss: str, batches: Sequence[Positives], place: Place) -> list[np.ndarray]:
     """Return the pulls of a loss on each batch; every stage has a loss of its own, as in a detector."""
-    name, options = parse_loss(loss)
-    module = load_loss(name, **options)
+    module = load(loss)
     if isinstance(module, nn.Module):
         module.to(place.device)
     stage_loss = StageLoss(loss=module, name=loss)
-    return [pulls(stage_loss, positives) for positives in taken]
+    return [pulls(stage_loss, positives).numpy() for positives in batches]
 
 
-def _compared(
-    reference: Sequence[Tensor], own: Sequence[Tensor], *, loss: str, stage: str, moment: str
-) -> dict[str, Any]:
+def _comparison(reference: Sequence[np.ndarray], loss: Sequence[np.ndarray]) -> dict[str, Any]:
     """Return size and ratio of a loss's gradient, with the quartiles of the ratio over batches."""
-    theirs, ours = (np.concatenate([pull.numpy() for pull in of]) for of in (reference, own))
-    mean = float(ours.mean())
-    if not np.isfinite(mean) or mean <= 0 or not np.isfinite(theirs.mean()):
-        raise ConfigError(
-            f"{loss}: expected a gradient above 0 by the positives of the {stage} stage ({moment}), got a mean length "
-            f"of {mean:g}: no weight can match the reference."
-        )
-    pairs = [(float(a.mean()), float(b.mean())) for a, b in zip(reference, own, strict=True) if len(a)]
-    ratios = [a / b for a, b in pairs if b > 0]
+    every = np.concatenate(loss)
+    ratios = [a.mean() / b.mean() for a, b in zip(reference, loss, strict=True) if len(b) and b.mean() > 0]
     low, high = np.percentile(ratios, [25, 75])
     return {
-        "mean": mean,
-        "rms": float(np.sqrt(np.mean(ours**2))),
-        "ratio": float(theirs.mean()) / mean,
+        "mean": float(every.mean()),
+        "rms": float(np.sqrt(np.mean(every**2))),
+        "ratio": float(np.concatenate(reference).mean() / every.mean()),
         "low": float(low),
         "high": float(high),
         "batches": len(ratios),
     }
-
-
-def _suggested(loss: str) -> dict[str, Any] | None:
-    """Return the weight that the literature gives this loss, with its source; None with options, or for one's own."""
-    first, second = stage_losses(loss).values()
-    name, options = parse_loss(first)
-    card = CATALOGUE.get(name) if first == second else None
-    return None if card is None or options else {"weight": card.weight, "source": card.weight_source}

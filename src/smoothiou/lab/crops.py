@@ -1,8 +1,8 @@
-"""What a second stage sees of many boxes, computed once and kept: crops, proposals and the truths they belong to."""
+"""What a second stage works on, computed once: crops of features, proposals and the gt boxes they belong to."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -23,33 +23,33 @@ from smoothiou.metrics import jittered_probes
 from smoothiou.metrics.refinement import PROBE_IOU, PROBES_PER_BOX
 
 PER_VIEW = 96
-"""Most proposals of the first stage, and most jittered truths, that one image (or its mirror image) gives."""
+"""Most proposals, and most jittered gt boxes, that one image (or its mirror image) gives: crowds do not dominate."""
 TRAINING_PROBES = 1
-"""Seed of the jittered truths that are learnt from; those that are tested on have seed 0, and other images."""
+"""Seed of the jittered gt boxes of training; those of the test have seed 0, and other images."""
 BATCH = 8
 """Images that go through the trunk together."""
-_VIEWS = 3
+_STREAM = 3  # of random numbers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Crops:
-    """N boxes as the second stage sees them; rows belong together.
+    """N boxes as the second stage gets them; rows belong together.
 
     Args:
-        features: (N, channels, cells, cells) crops of the trunk's features, in half precision.
+        features: (N, channels, cells, cells) crops of the feature maps, in half precision.
         proposals: (N, 4) float32, xyxy in pixels of the resized image.
-        truths: (N, 4) float32, the truth each is to be refined to.
+        gt_boxes: (N, 4) float32, the box each is to be refined to.
         labels: (N,) its class, from 1.
         limits: (N, 4) width, height, width, height of the resized image.
-        numbers: (N,) of the image in its split, from 1.
+        image_ids: (N,) number of the image in its split, from 1.
     """
 
     features: Tensor
     proposals: Tensor
-    truths: Tensor
+    gt_boxes: Tensor
     labels: Tensor
     limits: Tensor
-    numbers: Tensor
+    image_ids: Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -59,41 +59,39 @@ class Crops:
 
     @property
     def megabytes(self) -> float:
-        """Return the memory that all of it takes."""
+        """Memory of all tensors."""
         return sum(getattr(self, field.name).nbytes for field in fields(self)) / 2**20
 
     @property
     def images(self) -> int:
-        """Return how many images the boxes come from."""
-        return len(self.numbers.unique())
+        """Number of images the boxes come from."""
+        return len(self.image_ids.unique())
 
 
 def training_crops(opened: OpenedRun, data: Dataset, *, boxes: int, flip: bool, quiet: bool) -> Crops:
-    """Return boxes to learn from: proposals of the first stage that lie on a truth, and jittered truths.
+    """Return boxes to train on: proposals of the first stage with an IoU of 0.5 or more, and jittered gt boxes.
 
-    A proposal lies on a truth where their IoU is 0.5 or more (torchvision's positives). Images are taken in a random
-    order that is always the same, each as it is and then mirrored, until there are enough boxes; one view gives at
-    most 96 proposals and 96 jittered truths, chosen at random, so that crowded images do not rule.
+    Images are taken in a fixed random order, each as it is and then mirrored, until there are enough boxes.
 
     Args:
         opened: the run whose trunk is used.
         data: the training split.
         boxes: how many boxes are enough.
-        flip: whether mirrored images are learnt from, too.
+        flip: use mirrored images, too.
         quiet: no progress.
 
     Raises:
         DataError: the split has no box.
     """
-    order = np.random.default_rng((_VIEWS, 0)).permutation(len(data.records)).tolist()
-    views = [(index, mirrored) for mirrored in ((False, True) if flip else (False,)) for index in order]
     require_boxes(data)
-    most = min(boxes + 2 * PER_VIEW * BATCH, 2 * PER_VIEW * len(views))
-    crops = _views(opened, data, views)
-    return _until(boxes, crops, most=most, total=len(views), label="learning crops", quiet=quiet)
+    order = np.random.default_rng((_STREAM, 0)).permutation(len(data.records)).tolist()
+    views = [(index, mirrored) for mirrored in ((False, True) if flip else (False,)) for index in order]
+    capacity = min(boxes + 2 * PER_VIEW * BATCH, 2 * PER_VIEW * len(views))
+    batches = _training_batches(opened, data, views)
+    return _collect(batches, boxes, capacity=capacity, images=len(views), label="training crops", quiet=quiet)
 
 
-def test_crops(opened: OpenedRun, data: Dataset, *, boxes: int, quiet: bool) -> Crops:
+def probe_crops(opened: OpenedRun, data: Dataset, *, boxes: int, quiet: bool) -> Crops:
     """Return the probes of a split (`measure.probes_of`), those of a random part of its images where it has more.
 
     Args:
@@ -105,30 +103,21 @@ def test_crops(opened: OpenedRun, data: Dataset, *, boxes: int, quiet: bool) -> 
     Raises:
         DataError: the split has no box.
     """
-    order = np.random.default_rng((_VIEWS, 1)).permutation(len(data.records)).tolist()
     require_boxes(data)
+    order = np.random.default_rng((_STREAM, 1)).permutation(len(data.records)).tolist()
     counts = [PROBES_PER_BOX * sum(not box.ignored for box in record.boxes) for record in data.records]
-    most = min(boxes + BATCH * max(counts), sum(counts))
-    crops = _probes(opened, data, order)
-    return _until(boxes, crops, most=most, total=len(order), label="test crops", quiet=quiet)
+    capacity = min(boxes + BATCH * max(counts), sum(counts))
+    batches = _probe_batches(opened, data, order)
+    return _collect(batches, boxes, capacity=capacity, images=len(order), label="test crops", quiet=quiet)
 
 
-def _until(boxes: int, batches: Iterator[Crops], *, most: int, total: int, label: str, quiet: bool) -> Crops:
-    """Collect batches until there are enough boxes.
-
-    Args:
-        boxes: how many are enough.
-        batches: crops, batch by batch.
-        most: more rows than this cannot come.
-        total: images.
-        label: what is computed, for the progress line.
-        quiet: no progress.
-    """
+def _collect(batches: Iterator[Crops], boxes: int, *, capacity: int, images: int, label: str, quiet: bool) -> Crops:
+    """Join batches until there are enough boxes; never more than `capacity`."""
     parts: list[Crops] = []
     features, count = torch.empty(0), 0
-    for part in with_progress(batches, total=-(-total // BATCH), label=label, quiet=quiet, noun="batch"):
-        if not parts:  # filled as they come: joined at the end, they would need their memory twice
-            features = part.features.new_empty((most, *part.features.shape[1:]))
+    for part in with_progress(batches, total=-(-images // BATCH), label=label, quiet=quiet, noun="batch"):
+        if not parts:  # filled batch by batch: joined at the end, features would need their memory twice
+            features = part.features.new_empty((capacity, *part.features.shape[1:]))
         features[count : count + len(part)] = part.features
         count += len(part)
         parts.append(replace(part, features=features[:0]))
@@ -138,36 +127,44 @@ def _until(boxes: int, batches: Iterator[Crops], *, most: int, total: int, label
     return Crops(**{**joined, "features": features[:count]})
 
 
-def _views(opened: OpenedRun, data: Dataset, views: list[tuple[int, bool]]) -> Iterator[Crops]:
+def _training_batches(opened: OpenedRun, data: Dataset, views: list[tuple[int, bool]]) -> Iterator[Crops]:
     images = DetectionDataset(data, cache_mb=0)
-    for batch in _batches(views):
-        drawn = [flip_horizontal(*images[index]) if mirrored else images[index] for index, mirrored in batch]
-        with _computing(opened):
-            seen = see(opened.model, [image.to(opened.place.device).float().div_(255) for image, _ in drawn])
-            truths = seen.resized([target["boxes"] for _, target in drawn])
-            proposals = [own.float() for own in propose(opened.model, seen)]
+    for batch in _batched(views):
+        samples = [flip_horizontal(*images[index]) if mirrored else images[index] for index, mirrored in batch]
+        with _inference(opened):
+            seen = see(opened.model, [image.to(opened.place.device).float().div_(255) for image, _ in samples])
+            gt_boxes = seen.resized([target["boxes"] for _, target in samples])
+            proposals = [each.float() for each in propose(opened.model, seen)]
             boxes, owners = [], []
-            for place, ((index, mirrored), (image, target)) in enumerate(zip(batch, drawn, strict=True)):
-                random = np.random.default_rng((_VIEWS, 2, index, mirrored))
-                probes, owner = _jittered(image, target, 2 * index + mirrored, random)
-                # A column of zeros, because an image without truths has no best one.
-                overlap = functional.pad(box_iou(proposals[place], truths[place]), (0, 1))
-                best = overlap.max(dim=1)
-                on_truth = _some(torch.where(best.values >= PROBE_IOU[0])[0], random)
-                boxes.append(torch.cat([seen.resized_one(probes, image=place), proposals[place][on_truth]]))
-                owners.append(torch.cat([owner.to(on_truth.device), best.indices[on_truth]]))
-            labels = [target["labels"].to(own.device)[own] for (_, target), own in zip(drawn, owners, strict=True)]
-            wanted = [own[owner] for own, owner in zip(truths, owners, strict=True)]
-            part = _crops(opened, seen, boxes, wanted, labels, [index + 1 for index, _ in batch])
+            for n, ((index, mirrored), (image, target)) in enumerate(zip(batch, samples, strict=True)):
+                random = np.random.default_rng((_STREAM, 2, index, mirrored))
+                size, view = (image.shape[-1], image.shape[-2]), 2 * index + mirrored
+                probes = jittered_probes(target["boxes"].numpy(), image_id=view, image_size=size, seed=TRAINING_PROBES)
+                chosen = _some(torch.arange(len(probes)), random)
+                # A column of zeros, because an image without gt boxes has no best one.
+                best = functional.pad(box_iou(proposals[n], gt_boxes[n]), (0, 1)).max(dim=1)
+                positive = _some(torch.where(best.values >= PROBE_IOU[0])[0], random)
+                jittered = seen.resized_one(torch.from_numpy(probes)[chosen], image=n)
+                boxes.append(torch.cat([jittered, proposals[n][positive]]))
+                owners.append(torch.cat([(chosen // PROBES_PER_BOX).to(positive.device), best.indices[positive]]))
+            labels = [target["labels"].to(own.device)[own] for (_, target), own in zip(samples, owners, strict=True)]
+            gt_boxes = [each[own] for each, own in zip(gt_boxes, owners, strict=True)]
+            part = _crops(opened, seen, boxes, gt_boxes, labels, [index + 1 for index, _ in batch])
         yield part
 
 
-def _jittered(image: Tensor, target: dict[str, Any], number: int, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Return some jittered truths of a view, and the truth that each belongs to."""
-    size = (image.shape[-1], image.shape[-2])
-    probes = jittered_probes(target["boxes"].numpy(), image_id=number, image_size=size, seed=TRAINING_PROBES)
-    kept = _some(torch.arange(len(probes)), random)
-    return torch.from_numpy(probes)[kept], kept // PROBES_PER_BOX
+def _probe_batches(opened: OpenedRun, data: Dataset, order: list[int]) -> Iterator[Crops]:
+    images = DetectionDataset(data, cache_mb=0)
+    for batch in _batched(order):
+        probes, labels, gt_boxes = zip(
+            *(map(torch.from_numpy, probes_of(data.records[n], n + 1, data.classes)) for n in batch), strict=True
+        )
+        with _inference(opened):
+            seen = see(opened.model, [images[n][0].to(opened.place.device).float().div_(255) for n in batch])
+            boxes = seen.resized(probes)
+            labels = [each.to(boxes[0].device) for each in labels]
+            part = _crops(opened, seen, boxes, seen.resized(gt_boxes), labels, [n + 1 for n in batch])
+        yield part
 
 
 def _some(rows: Tensor, random: np.random.Generator) -> Tensor:
@@ -175,20 +172,7 @@ def _some(rows: Tensor, random: np.random.Generator) -> Tensor:
     return rows[torch.from_numpy(np.sort(random.permutation(len(rows))[:PER_VIEW])).to(rows.device)]
 
 
-def _probes(opened: OpenedRun, data: Dataset, order: list[int]) -> Iterator[Crops]:
-    images = DetectionDataset(data, cache_mb=0)
-    for batch in _batches(order):
-        probes = [probes_of(data.records[index], index + 1, data.classes) for index in batch]
-        with _computing(opened):
-            seen = see(opened.model, [images[index][0].to(opened.place.device).float().div_(255) for index in batch])
-            boxes = seen.resized([torch.from_numpy(own) for own, _, _ in probes])
-            truths = seen.resized([torch.from_numpy(own) for _, _, own in probes])
-            labels = [torch.from_numpy(own).to(boxes[0].device) for _, own, _ in probes]
-            part = _crops(opened, seen, boxes, truths, labels, [index + 1 for index in batch])
-        yield part
-
-
-def _batches(items: list[Any]) -> Iterator[list[Any]]:
+def _batched(items: list[Any]) -> Iterator[list[Any]]:
     return (items[start : start + BATCH] for start in range(0, len(items), BATCH))
 
 
@@ -196,32 +180,27 @@ def _crops(
     opened: OpenedRun,
     seen: Seen,
     boxes: list[Tensor],
-    truths: list[Tensor],
-    labels: list[Tensor],
-    numbers: list[int],
+    gt_boxes: list[Tensor],
+    labels: Sequence[Tensor],
+    image_ids: list[int],
 ) -> Crops:
-    """Return the crops of the boxes (N, 4) of each image of a batch, with their truths and labels."""
+    """Return the crops of the boxes (N, 4) of each image of a batch."""
     half = torch.bfloat16 if opened.place.precision == "bf16" else torch.float16
-    limits = [
-        own.new_tensor([*size[::-1], *size[::-1]]).expand_as(own) for own, size in zip(boxes, seen.sizes, strict=True)
-    ]
+    sizes = [each.new_tensor([w, h, w, h]).expand_as(each) for each, (h, w) in zip(boxes, seen.sizes, strict=True)]
     return Crops(
         features=crop(opened.model, seen, boxes).to(half),
         proposals=torch.cat(boxes),
-        truths=torch.cat(truths),
-        labels=torch.cat(labels),
-        limits=torch.cat(limits),
-        numbers=torch.cat([torch.full_like(own, number) for own, number in zip(labels, numbers, strict=True)]),
+        gt_boxes=torch.cat(gt_boxes),
+        labels=torch.cat(tuple(labels)),
+        limits=torch.cat(sizes),
+        image_ids=torch.cat([torch.full_like(each, n) for each, n in zip(labels, image_ids, strict=True)]),
     )
 
 
 @contextmanager
-def _computing(opened: OpenedRun) -> Iterator[None]:
-    """Look through the run's detector as an evaluation does: eval mode, no gradients, its own precision."""
+def _inference(opened: OpenedRun) -> Iterator[None]:
+    """Run the detector as an evaluation does: eval mode, no gradients, the run's own precision."""
     bf16 = opened.place.precision == "bf16"
-    with (
-        evaluating(opened.model),
-        torch.no_grad(),
-        torch.autocast(opened.place.device.type, torch.bfloat16, enabled=bf16),
-    ):
+    autocast = torch.autocast(opened.place.device.type, torch.bfloat16, enabled=bf16)
+    with evaluating(opened.model), torch.no_grad(), autocast:
         yield

@@ -1,13 +1,13 @@
-"""The paper's example, a box that slides over another, and what each loss says along the way (Figures 1 to 3).
+"""The paper's example, a box that slides over another, and each loss along the way (Figures 1 to 3).
 
 The paper states: the boxes touch when the prediction is at (20, 40), cover each other at (40, 40), and lose touch at
-(60, 40); only x changes. Our reading: the points are centres, the truth's centre is (40, 40), and both boxes are
+(60, 40); only x changes. Our reading: the points are centres, the target's centre is (40, 40), and both boxes are
 20 wide, which the distance of 20 between contact and full overlap fixes for boxes of equal size. The height is not
 given and changes nothing, as the boxes stand at equal height; we take 20. Were the points corners, Figures 1 and 2
 would be the same. Figure 3 has "an introduced size mismatch" without a size: we take a prediction of 30 x 30 with
 the same centres, which touches at 15 and 65.
 
-Boxes are in pixels, and losses of codes act on the corners, as in Algorithm 1: Huber is the sum over four corners.
+Boxes are in pixels, and losses of deltas act on the corners, as in Algorithm 1: Huber is the sum over four corners.
 A mini-batch is one pair, so that lambda is the pair's own IoU.
 """
 
@@ -27,9 +27,9 @@ from smoothiou.lab.pairs import SinglePairLoss
 SCENE = 80.0
 """Side of the square that the example lives in, in pixels."""
 CENTRE = 40.0
-"""x and y of the truth's centre."""
+"""x and y of the target's centre."""
 SIDE = 20.0
-"""Width and height of the truth, and of the prediction where the sizes match."""
+"""Width and height of the target, and of the prediction where the sizes match."""
 MISMATCH = (30.0, 30.0)
 """Width and height of the prediction in Figure 3."""
 DELTAS = (1.0, 1.25, 1.5, 1.75, 2.0)
@@ -44,30 +44,33 @@ FIGURE_3 = ("huber", "smooth-iou")
 PAPER = ("huber", "l2", "iou", "smooth-iou")
 """All losses that the paper draws."""
 
-# Half the distance over which the slope of a drawn curve is taken, in pixels.
 STEP = 1e-4
+"""Pixels to either side over which the slope of a curve is taken."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Slide:
-    """One loss along the slide; every tuple has one number for each position."""
+    """One loss along the slide; every tuple has one number for each position.
+
+    Args:
+        loss: specification of the loss.
+        size: width and height of the predicted box, in pixels.
+        x: centre of the predicted box, in pixels.
+        iou: with the target.
+        lam: lambda, for losses that have one.
+        value: the loss.
+        gradient: derivative by x as training computes it: by autograd, where lambda is a constant.
+        slope: of the drawn curve, by central differences; at a kink the mean of both sides.
+    """
 
     loss: str
-    """The loss as it was asked for."""
     size: tuple[float, float]
-    """Width and height of the predicted box, in pixels."""
     x: tuple[float, ...]
-    """Centre of the predicted box, in pixels."""
     iou: tuple[float, ...]
-    """Overlap with the truth."""
     lam: tuple[float, ...] | None
-    """Lambda, for losses that have one."""
     value: tuple[float, ...]
-    """The loss."""
     gradient: tuple[float, ...]
-    """Its derivative by x as training sees it: by autograd, where lambda is a constant. Descent goes against it."""
     slope: tuple[float, ...]
-    """The slope of the drawn curve, by central differences; a kink gives the mean of both sides, a leap no number."""
 
     @property
     def scaled(self) -> tuple[float, ...]:
@@ -88,7 +91,7 @@ def positions() -> tuple[float, ...]:
 
 
 def slide(spec: str, *, size: tuple[float, float] = (SIDE, SIDE), x: Sequence[float] | None = None) -> Slide:
-    """Return value, gradient and slope of a loss while the predicted box slides over the truth from left to right.
+    """Return value, gradient and slope of a loss while the predicted box slides over the target from left to right.
 
     Args:
         spec: a loss with its options (see `SinglePairLoss`).
@@ -102,18 +105,18 @@ def slide(spec: str, *, size: tuple[float, float] = (SIDE, SIDE), x: Sequence[fl
         ConfigError: no such loss or option, or the loss cannot be called on boxes.
     """
     loss = SinglePairLoss(spec)
-    places = torch.tensor(positions() if x is None else tuple(x), dtype=torch.float64)
-    truth = predicted_boxes(torch.full_like(places, CENTRE), (SIDE, SIDE))
-    pred = predicted_boxes(places, size)
-    value, by_corner = loss(pred, truth)
-    ahead, _ = loss(predicted_boxes(places + STEP, size), truth)
-    behind, _ = loss(predicted_boxes(places - STEP, size), truth)
-    iou = aligned_iou(pred, truth)
+    centres = torch.tensor(positions() if x is None else tuple(x), dtype=torch.float64)
+    target = boxes_at(torch.full_like(centres, CENTRE), (SIDE, SIDE))
+    pred = boxes_at(centres, size)
+    value, by_corner = loss(pred, target)
+    ahead, _ = loss(boxes_at(centres + STEP, size), target)
+    behind, _ = loss(boxes_at(centres - STEP, size), target)
+    iou = aligned_iou(pred, target)
     lam = iou if loss.lam == "iou" else None if loss.lam is None else torch.full_like(iou, loss.lam)
     return Slide(
         loss=spec,
         size=size,
-        x=_numbers(places),
+        x=_numbers(centres),
         iou=_numbers(iou),
         lam=None if lam is None else _numbers(lam),
         value=_numbers(value),
@@ -127,8 +130,8 @@ def slides(specs: Sequence[str], *, size: tuple[float, float] = (SIDE, SIDE)) ->
     return [slide(spec, size=size) for spec in specs]
 
 
-def predicted_boxes(x: Tensor, size: tuple[float, float]) -> Tensor:
-    """Return boxes (K, 4) as corners, with centres (x, 40) for x (K,) and one size (width, height)."""
+def boxes_at(x: Tensor, size: tuple[float, float]) -> Tensor:
+    """Return boxes (K, 4) xyxy with centres (x, 40) for x (K,) and one size (width, height)."""
     width, height = (torch.full_like(x, side) for side in size)
     return to_xyxy(torch.stack((x, torch.full_like(x, CENTRE), width, height), -1), box_format="cxcywh")
 

@@ -1,7 +1,8 @@
-"""A loss on single pairs of boxes: value, and the gradient that a descent would follow."""
+"""A loss on pairs of boxes, without a detector: value, and the gradient that descent would follow."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -9,10 +10,49 @@ from torch import Tensor
 
 from smoothiou.errors import ConfigError
 from smoothiou.loss_spec import parse_loss
-from smoothiou.losses import load_loss
+from smoothiou.losses import LOSSES, load_loss
 
-# So many rows are also computed alone, to see whether the others change them.
-ROWS_CHECKED = 7
+PROBED_ROWS = 7
+"""Rows that are also computed alone, to see whether the other rows change them."""
+
+
+def load(spec: str) -> Any:
+    """Return the loss of a specification such as `huber[delta=0.5]`.
+
+    Raises:
+        ConfigError: no such loss or option.
+    """
+    name, options = parse_loss(spec)
+    return load_loss(name, **options)
+
+
+def info_of(spec: str) -> Any:
+    """Return the `LossInfo` of a built-in loss; None for a loss of one's own."""
+    loss = LOSSES.get(parse_loss(spec)[0])
+    return getattr(loss, "info", None) or getattr(loss, "card", None)
+
+
+def function_of_boxes(spec: str, loss: Any) -> Callable[..., Tensor]:
+    """Return a loss as a function of boxes without anchors.
+
+    Raises:
+        ConfigError: it has no method `on_boxes`.
+    """
+    if not callable(getattr(loss, "on_boxes", None)):
+        raise ConfigError(
+            f"{spec}: has no on_boxes; a loss of a detector's deltas alone cannot be computed on boxes.",
+            hint="Give the class a method on_boxes(pred, target, *, box_format) -> (K,).",
+        )
+    return loss.on_boxes
+
+
+def value_and_gradient(function: Callable[[Tensor], Tensor], pred: Tensor) -> tuple[Tensor, Tensor]:
+    """Return function(pred) (K,) and the gradient (K, 4) of its sum; 0 where it has no graph."""
+    leaf = pred.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        value = function(leaf)
+        gradient = torch.autograd.grad(value.sum(), leaf, allow_unused=True)[0] if value.requires_grad else None
+    return value.detach(), torch.zeros_like(pred) if gradient is None else gradient
 
 
 class SinglePairLoss:
@@ -40,53 +80,39 @@ class SinglePairLoss:
             self.lam = "iou"
         elif isinstance(lam, int | float):
             self.lam = float(lam)
-        on_boxes = getattr(loss, "on_boxes", None)
-        if not callable(on_boxes):
-            raise ConfigError(
-                f"{spec}: has no on_boxes, so it is known on a detector's codes only and cannot be drawn for boxes.",
-                hint="Give the class a method on_boxes(pred, target, *, box_format) -> (K,).",
-            )
-        self._on_boxes: Any = on_boxes
-        self._together: bool | None = None
+        self._on_boxes = function_of_boxes(spec, loss)
+        self._batched: bool | None = None
 
     def __call__(self, pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the loss of each pair alone, and its gradient.
+        """Return the loss of each pair, and its gradient.
 
         Args:
             pred: (K, 4) boxes as x1, y1, x2, y2 in pixels.
             target: (K, 4) boxes, row by row.
 
         Returns:
-            Values (K,), and (K, 4) derivatives by the four corners of the predicted box, by autograd: what the
-            loss treats as a constant (lambda, CIoU's alpha) counts as one.
+            Values (K,), and (K, 4) derivatives by the corners of the predicted box. What the loss treats as a
+            constant (lambda, CIoU's alpha) counts as one.
         """
-        if self._together is None:
-            self._together = self._rows_are_independent(pred, target)
-        if self._together:
-            return self._all(pred, target)
-        rows = [self._all(pred[k : k + 1], target[k : k + 1]) for k in range(len(pred))]
+        if self._batched is None:
+            self._batched = self._rows_are_independent(pred, target)
+        if self._batched:
+            return self._batch(pred, target)
+        rows = [self._batch(pred[row : row + 1], target[row : row + 1]) for row in range(len(pred))]
         return torch.cat([value for value, _ in rows]), torch.cat([gradient for _, gradient in rows])
 
-    def _all(self, pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        pred = pred.detach().clone().requires_grad_()
-        with torch.enable_grad():
-            value = self._on_boxes(pred, target)
-            if value.shape != pred.shape[:1]:
-                shapes = f"expected one number for each of the {len(pred)} boxes, got shape {tuple(value.shape)}"
-                raise ConfigError(f"{self.spec}: on_boxes: {shapes}.")
-            gradient = torch.zeros_like(pred)
-            if value.requires_grad:
-                (found,) = torch.autograd.grad(value.sum(), pred, allow_unused=True)
-                gradient = gradient if found is None else found
-        return value.detach(), gradient
+    def _batch(self, pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        value, gradient = value_and_gradient(lambda boxes: self._on_boxes(boxes, target), pred)
+        if value.shape != pred.shape[:1]:
+            expected = f"expected one number for each of the {len(pred)} boxes"
+            raise ConfigError(f"{self.spec}: on_boxes: {expected}, got shape {tuple(value.shape)}.")
+        return value, gradient
 
     def _rows_are_independent(self, pred: Tensor, target: Tensor) -> bool:
-        """Compare some rows alone with the same rows among all: a loss of one's own may look at its mini-batch."""
-        together = self._all(pred, target)
-        rows = torch.linspace(0, len(pred) - 1, min(ROWS_CHECKED, len(pred))).long().tolist()
-        for row in rows:
-            alone = self._all(pred[row : row + 1], target[row : row + 1])
-            same = (torch.allclose(a[0], t[row], rtol=1e-9, atol=1e-12) for a, t in zip(alone, together, strict=True))
-            if not all(same):
+        """Compare some rows alone with the same rows in the batch: a loss of one's own may look at its mini-batch."""
+        batch = self._batch(pred, target)
+        for row in torch.linspace(0, len(pred) - 1, min(PROBED_ROWS, len(pred))).long().tolist():
+            single = self._batch(pred[row : row + 1], target[row : row + 1])
+            if not all(torch.allclose(a[0], b[row], rtol=1e-9, atol=1e-12) for a, b in zip(single, batch, strict=True)):
                 return False
         return True

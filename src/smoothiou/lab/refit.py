@@ -1,8 +1,8 @@
 """The quickest honest ranking of box losses: one trained trunk, and only the box regressor trained anew with each.
 
 A training with each loss changes everything at once: features, proposals, classification, and the noise of all three.
-Here the trunk is frozen, what its second stage sees of many boxes is computed once (`experiment.crops`), and the
-regressor, from random weights, is trained to its end with each loss and seed (`experiment.regressor`). For one seed all
+Here the trunk is frozen, the input of its second stage for many boxes is computed once (`lab.crops`), and the
+regressor, from random weights, is trained to its end with each loss and seed (`lab.regressor`). For one seed all
 losses share the initial weights and every batch, so what is left between them is the loss.
 """
 
@@ -13,9 +13,9 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,43 +27,15 @@ from smoothiou.engine.open_data import Splits, open_splits
 from smoothiou.engine.run_folder import claim_folder
 from smoothiou.errors import ConfigError, DivergedError, InterruptedRun
 from smoothiou.files import file_digest, finite, read_json, write_json
-from smoothiou.lab.crops import Crops, test_crops, training_crops
-from smoothiou.lab.probe import entry, require_boxes, require_classes
-from smoothiou.lab.regressor import Regressor, hidden_crops, learn, refined_boxes
-from smoothiou.loss_spec import parse_loss
-from smoothiou.losses import load_loss
+from smoothiou.lab.crops import Crops, probe_crops, training_crops
+from smoothiou.lab.pairs import load
+from smoothiou.lab.probe import image_entry, require_boxes, require_classes
+from smoothiou.lab.regressor import Refit, Regressor, hidden_crops, refined_boxes, train_regressor
 from smoothiou.manifest import SCHEMA_VERSION, manifest, refuse_other_plan
 from smoothiou.metrics.refinement import DEFINITION
 from smoothiou.progress import LiveLine, clock
 from smoothiou.study.plan import cell_ids
 from smoothiou.study.probes import compare_probes
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Refit:
-    """How the regressors are trained; equal for all losses and seeds.
-
-    Args:
-        depth: "head": box head and last layer from random weights; "last": the last layer on the trained box head.
-        steps, batch, rate: of each training; `batch` boxes a step, the peak of the learning rate.
-        boxes: crops to learn from.
-        test_boxes: probes to test on, where the split has more.
-    """
-
-    depth: Literal["head", "last"] = "head"
-    steps: int = 600
-    batch: int = 256
-    rate: float = 0.001
-    boxes: int = 64_000
-    test_boxes: int = 20_000
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch", "boxes", "test_boxes"):
-            if getattr(self, name) < 1:
-                option = name.replace("_", "-")
-                raise ConfigError(f"--{option}: expected 1 or more, got {getattr(self, name)}.")
-        if not 0 < self.rate < float("inf"):
-            raise ConfigError(f"--rate: expected a number above 0, got {self.rate}.")
 
 
 def refit(
@@ -78,9 +50,9 @@ def refit(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Rank losses by the box regressors that they train on the crops of one run, and keep every result in a folder.
+    """Rank losses by the box regressors that they train on the crops of one run.
 
-    A loss and seed that is done is not done again; more losses and seeds extend what lies there.
+    Results are kept in a folder: a finished loss and seed is not trained again, more losses and seeds extend it.
 
     Args:
         run: folder of a trained run.
@@ -94,8 +66,8 @@ def refit(
         quiet: no progress.
 
     Returns:
-        What `compare_probes` gives of all results in the folder, with "data", "refit" (how, on what, and the time it
-        took), "cells" (loss, seed, seconds, curve) and "failed" (loss, seed, error).
+        What `compare_probes` gives of all results in the folder, with "data", "train_data", "refit" (settings and
+        facts), "cells" (loss, seed, seconds, curve) and "failed" (loss, seed, error).
 
     Raises:
         CheckpointError: no run, or weights that do not fit.
@@ -105,13 +77,13 @@ def refit(
     """
     settings, folder, out = settings or Refit(), Path(run), Path(out)
     for loss in losses:
-        loaded = _load(loss)
-        if getattr(loaded, "needs_images", False):
+        module = load(loss)
+        if getattr(module, "needs_images", False):
             raise ConfigError(
-                f"--losses: {loss}: here batches are drawn from the crops of all images, and no image is whole.",
+                f"--losses: {loss}: batches are drawn from the crops of all images, and no image is whole.",
                 hint="Name another lambda.",
             )
-        try_loss(loaded, name=loss)
+        try_loss(module, name=loss)
     opened = open_run(folder, checkpoint=checkpoint, device=device)
     splits = open_splits(opened.config.data)
     for data in (splits.train, splits.test):
@@ -129,132 +101,24 @@ def refit(
     with claim_folder(out):
         _prepare(out, identity, overwrite=overwrite)
         stored = read_json(out / "refit.json") if (out / "refit.json").is_file() else {}
-        asked = [(loss, seed) for seed in seeds for loss in losses]
-        paths = _paths(out, [*stored.get("losses", []), *losses])
-        todo = [(loss, seed) for loss, seed in asked if not _done(paths[loss], seed)]
+        known = tuple(dict.fromkeys([*stored.get("losses", []), *losses]))
+        paths = {loss: out / "cells" / name for loss, name in cell_ids(known).items()}
+        missing = [(loss, seed) for seed in seeds for loss in losses if not _is_done(paths[loss], seed)]
         facts = stored.get("facts", {})
-        content = {"schema_version": SCHEMA_VERSION, "identity": identity, "losses": list(paths), "facts": facts}
+        content = {"schema_version": SCHEMA_VERSION, "identity": identity, "losses": list(known), "facts": facts}
         write_json(out / "refit.json", content)
-        if todo:
-            facts = _train(opened, splits, settings, todo, paths, quiet=quiet)
+        if missing:
+            facts = _train_all(opened, splits, settings, missing, paths, quiet=quiet)
             content["facts"] = {**facts, "run": str(folder), "checkpoint": checkpoint, "manifest": manifest()}
             write_json(out / "refit.json", content)
-        return _collected(content, paths, splits, baseline=losses[0])
-
-
-def _train(
-    opened: OpenedRun,
-    splits: Splits,
-    settings: Refit,
-    todo: list[tuple[str, int]],
-    paths: Mapping[str, Path],
-    *,
-    quiet: bool,
-) -> dict[str, Any]:
-    """Compute the crops, train what is to be done, and return what was learnt from and what it cost."""
-    began = time.monotonic()
-    flip = opened.config.train.flip > 0
-    crops = training_crops(opened, splits.train, boxes=settings.boxes, flip=flip, quiet=quiet)
-    test = test_crops(opened, splits.test, boxes=settings.test_boxes, quiet=quiet)
-    facts = {
-        "train_boxes": len(crops), "train_images": crops.images, "test_boxes": len(test), "test_images": test.images,
-        "crops_mb": crops.megabytes + test.megabytes, "crops_seconds": time.monotonic() - began,
-        "detector": opened.config.model.name, "device": str(opened.place.device), "precision": opened.place.precision,
-        "threads": torch.get_num_threads(), "run_loss": opened.config.loss.name, "run_step": opened.step,
-    }  # fmt: skip
-    if not quiet:
-        print(
-            f"{facts['train_boxes']} crops to learn from ({facts['train_images']} images), {facts['test_boxes']} to "
-            f"test on ({facts['test_images']}): {facts['crops_mb']:.0f} MB in {clock(facts['crops_seconds'])}",
-            file=sys.stderr,
-        )
-    model: Any = opened.model
-    heads = model.roi_heads
-    if settings.depth == "last":
-        crops, test = (hidden_crops(some, heads.box_head, opened.place) for some in (crops, test))
-    regressor = Regressor(heads, depth=settings.depth).to(opened.place.device)
-    place = 0
-    try:
-        with _Progress(len(todo), settings.steps, quiet=quiet) as progress:
-            for place, (loss, seed) in enumerate(todo):
-                cell = _cell(loss, seed, regressor, crops, test, settings, opened, progress.of_cell(place, loss, seed))
-                write_json(paths[loss] / f"seed{seed}.json", cell)
-    except KeyboardInterrupt:
-        raise InterruptedRun(
-            f"Interrupted: {place} of {len(todo)} trainings are kept.", hint="Give the same command again to continue."
-        ) from None
-    return facts
-
-
-def _cell(
-    loss: str,
-    seed: int,
-    regressor: Regressor,
-    crops: Crops,
-    test: Crops,
-    settings: Refit,
-    opened: OpenedRun,
-    tell: Callable[[int, float], object],
-) -> dict[str, Any]:
-    """Train with one loss and seed, and return its curve and what it makes of every probe."""
-    began = time.monotonic()
-    content = {"schema_version": SCHEMA_VERSION, "loss": loss, "seed": seed}
-    stage = StageLoss(loss=_load(loss), name=loss)
-    if isinstance(stage.loss, nn.Module):
-        stage.loss.to(opened.place.device)
-    try:
-        curve = learn(
-            regressor, crops, test, stage, seed=seed, steps=settings.steps, batch=settings.batch, rate=settings.rate,
-            place=opened.place, tell=tell,
-        )  # fmt: skip
-    except DivergedError as error:
-        return {**content, "error": str(error)}
-    after = refined_boxes(regressor, test, place=opened.place).double().cpu().numpy()
-    before, truths = (boxes.double().cpu().numpy() for boxes in (test.proposals, test.truths))
-    numbers = test.numbers.cpu().numpy()
-    images = [
-        entry(int(number), before[rows], after[rows], truths[rows])
-        for number in sorted(set(numbers.tolist()))
-        for rows in [numbers == number]
-    ]
-    return {**content, "seconds": time.monotonic() - began, "curve": curve, "images": images}
-
-
-def _collected(
-    content: Mapping[str, Any], paths: Mapping[str, Path], splits: Splits, *, baseline: str
-) -> dict[str, Any]:
-    """Return what all results in the folder say together; the files are read, so that old and new count alike."""
-    cells = [read_json(file) for path in paths.values() for file in sorted(path.glob("seed*.json"))]
-    done = [cell for cell in cells if "images" in cell]
-    groups: dict[str, dict[int, list[dict[str, Any]]]] = {}
-    for loss in dict.fromkeys([baseline, *paths]):
-        seeds = {cell["seed"]: cell["images"] for cell in done if cell["loss"] == loss}
-        groups |= {loss: dict(sorted(seeds.items()))} if seeds else {}
-    found = compare_probes(groups, baseline=baseline) if baseline in groups else {}
-    return finite(
-        {
-            "schema_version": SCHEMA_VERSION,
-            **found,
-            "data": facts_of(splits.test),
-            "train_data": facts_of(splits.train),
-            "refit": {**content["identity"], **content["facts"]},
-            "cells": [{key: cell[key] for key in ("loss", "seed", "seconds", "curve")} for cell in done],
-            "failed": [{key: cell[key] for key in ("loss", "seed", "error")} for cell in cells if "images" not in cell],
-        }
-    )
-
-
-def _load(loss: str) -> Any:
-    name, options = parse_loss(loss)
-    return load_loss(name, **options)
+        return _collect(content, paths, splits, baseline=losses[0])
 
 
 def _prepare(out: Path, identity: Mapping[str, Any], *, overwrite: bool) -> None:
     """Make the folder ready, or refuse one that holds something else."""
     if (out / "refit.json").is_file():
         if not overwrite:
-            found = read_json(out / "refit.json").get("identity", {})
-            refuse_other_plan(out, found, identity, what="refit")
+            refuse_other_plan(out, read_json(out / "refit.json").get("identity", {}), identity, what="refit")
             return
         shutil.rmtree(out / "cells", ignore_errors=True)
         for name in ("refit.json", "probe.json", "probe.html"):
@@ -263,33 +127,119 @@ def _prepare(out: Path, identity: Mapping[str, Any], *, overwrite: bool) -> None
         raise ConfigError(f"{out} holds files that are no refit.", hint="Choose another folder with --out.")
 
 
-def _paths(out: Path, losses: list[str]) -> dict[str, Path]:
-    """Return the folder of each loss's results, those that lie there first."""
-    known = list(dict.fromkeys(losses))
-    return {loss: out / "cells" / name for loss, name in cell_ids(known).items()}
-
-
-def _done(path: Path, seed: int) -> bool:
+def _is_done(path: Path, seed: int) -> bool:
     file = path / f"seed{seed}.json"
     return file.is_file() and "images" in read_json(file)
 
 
-class _Progress(LiveLine):
-    """A live line over all trainings; in a log, a line for each that is done."""
+def _train_all(
+    opened: OpenedRun,
+    splits: Splits,
+    settings: Refit,
+    missing: list[tuple[str, int]],
+    paths: Mapping[str, Path],
+    *,
+    quiet: bool,
+) -> dict[str, Any]:
+    """Compute the crops, run the missing trainings, and return facts about crops and machine."""
+    began = time.monotonic()
+    flip = opened.config.train.flip > 0
+    crops = training_crops(opened, splits.train, boxes=settings.boxes, flip=flip, quiet=quiet)
+    test = probe_crops(opened, splits.test, boxes=settings.test_boxes, quiet=quiet)
+    facts = {
+        "train_boxes": len(crops), "train_images": crops.images, "test_boxes": len(test), "test_images": test.images,
+        "crops_mb": crops.megabytes + test.megabytes, "crops_seconds": time.monotonic() - began,
+        "detector": opened.config.model.name, "device": str(opened.place.device), "precision": opened.place.precision,
+        "threads": torch.get_num_threads(), "run_loss": opened.config.loss.name, "run_step": opened.step,
+    }  # fmt: skip
+    if not quiet:
+        print(
+            f"{len(crops)} crops of {crops.images} images to train on, {len(test)} of {test.images} to test on: "
+            f"{facts['crops_mb']:.0f} MB in {clock(facts['crops_seconds'])}",
+            file=sys.stderr,
+        )
+    heads: Any = opened.model.roi_heads
+    if settings.depth == "last":
+        crops, test = (hidden_crops(part, heads.box_head, opened.place) for part in (crops, test))
+    regressor = Regressor(heads, depth=settings.depth).to(opened.place.device)
+    done = 0
+    try:
+        with LiveLine(seconds=math.inf, quiet=quiet) as line:
+            for done, (loss, seed) in enumerate(missing):
+                show = _progress(line, settings.steps, done, len(missing), f"{loss} seed {seed}")
+                cell = _train_cell(loss, seed, regressor, crops, test, settings, opened, show)
+                write_json(paths[loss] / f"seed{seed}.json", cell)
+    except KeyboardInterrupt:
+        raise InterruptedRun(
+            f"Interrupted: {done} of {len(missing)} trainings are kept.",
+            hint="Give the same command again to continue.",
+        ) from None
+    return facts
 
-    def __init__(self, cells: int, steps: int, *, quiet: bool) -> None:
-        super().__init__(seconds=math.inf, quiet=quiet)
-        self.cells, self.steps = cells, steps
 
-    def of_cell(self, place: int, loss: str, seed: int) -> Callable[[int, float], object]:
-        """Return what a training tells its step and mean IoU."""
+def _progress(line: LiveLine, steps: int, done: int, total: int, name: str) -> Callable[[int, float], object]:
+    """Return a callback that shows step and mean IoU of one training; in a log, a line for each that is done."""
 
-        def tell(step: int, iou: float) -> None:
-            if not self.is_due(forced=step == self.steps):
-                return
-            share = (place + step / self.steps) / self.cells
-            eta = f"  ETA {clock(self.spent * (1 - share) / share)}" if share else ""
-            text = f"[{place + 1}/{self.cells}] {loss} seed {seed}  step {step}/{self.steps}  IoU {iou:.4f}{eta}"
-            self.show(text, share=share)
+    def show(step: int, iou: float) -> None:
+        if line.is_due(forced=step == steps):
+            share = (done + step / steps) / total
+            eta = f"  ETA {clock(line.spent * (1 - share) / share)}" if share else ""
+            line.show(f"[{done + 1}/{total}] {name}  step {step}/{steps}  IoU {iou:.4f}{eta}", share=share)
 
-        return tell
+    return show
+
+
+def _train_cell(
+    loss: str,
+    seed: int,
+    regressor: Regressor,
+    crops: Crops,
+    test: Crops,
+    settings: Refit,
+    opened: OpenedRun,
+    on_evaluation: Callable[[int, float], object],
+) -> dict[str, Any]:
+    """Train with one loss and seed, and return the curve and the IoU of every probe before and after."""
+    began, place = time.monotonic(), opened.place
+    content = {"schema_version": SCHEMA_VERSION, "loss": loss, "seed": seed}
+    stage = StageLoss(loss=load(loss), name=loss)
+    if isinstance(stage.loss, nn.Module):
+        stage.loss.to(place.device)
+    try:
+        curve = train_regressor(
+            regressor, crops, test, stage, settings, seed=seed, place=place, on_evaluation=on_evaluation
+        )
+    except DivergedError as error:
+        return {**content, "error": str(error)}
+    after, before, gt_boxes = (
+        boxes.double().cpu().numpy()
+        for boxes in (refined_boxes(regressor, test, place=place), test.proposals, test.gt_boxes)
+    )
+    ids = test.image_ids.cpu().numpy()
+    images = [
+        image_entry(image_id, before[ids == image_id], after[ids == image_id], gt_boxes[ids == image_id])
+        for image_id in sorted(set(ids.tolist()))
+    ]
+    return {**content, "seconds": time.monotonic() - began, "curve": curve, "images": images}
+
+
+def _collect(content: Mapping[str, Any], paths: Mapping[str, Path], splits: Splits, *, baseline: str) -> dict[str, Any]:
+    """Return the comparison of all results in the folder, old and new."""
+    cells = [read_json(file) for path in paths.values() for file in sorted(path.glob("seed*.json"))]
+    done = [cell for cell in cells if "images" in cell]
+    groups: dict[str, dict[int, list[dict[str, Any]]]] = {}
+    for loss in dict.fromkeys([baseline, *paths]):
+        seeds = {cell["seed"]: cell["images"] for cell in done if cell["loss"] == loss}
+        groups |= {loss: dict(sorted(seeds.items()))} if seeds else {}
+    comparison = compare_probes(groups, baseline=baseline) if baseline in groups else {}
+    return finite(
+        {
+            "schema_version": SCHEMA_VERSION,
+            **comparison,
+            "data": facts_of(splits.test),
+            "train_data": facts_of(splits.train),
+            "refit": {**content["identity"], **content["facts"]},
+            "cells": [{key: cell[key] for key in ("loss", "seed", "seconds", "curve")} for cell in done],
+            "failed": [{key: cell[key] for key in ("loss", "seed", "error")} for cell in cells if "images" not in cell],
+        }
+    )

@@ -1,12 +1,12 @@
-"""The box regressor of a second stage on its own: from random weights to its end, on crops that are kept."""
+"""The box regressor of a second stage on its own: trained from random weights to its end, on stored crops."""
 
 from __future__ import annotations
 
 import copy
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,21 +22,49 @@ from smoothiou.errors import ConfigError, DivergedError
 from smoothiou.lab.crops import Crops
 
 POINTS = 10
-"""Times that a training is looked at, besides its start."""
+"""Evaluations during a training, besides the one at its start."""
 CHUNK = 2048
 EPSILON = 1e-15
 """Of AdamW, so small that a factor on the loss changes nothing: with the usual 1e-8 a loss of small gradients would be
 slower. Losses are ranked by their shape alone."""
-_BATCHES = 4
+_STREAM = 4  # of random numbers
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refit:
+    """How the regressors are trained; equal for all losses and seeds.
+
+    Args:
+        depth: "head": box head and last layer from random weights; "last": the last layer on the trained box head.
+        steps: of each training.
+        batch: boxes a step.
+        rate: peak of the learning rate.
+        boxes: crops to train on.
+        test_boxes: probes to test on, where the split has more.
+    """
+
+    depth: Literal["head", "last"] = "head"
+    steps: int = 600
+    batch: int = 256
+    rate: float = 0.001
+    boxes: int = 64_000
+    test_boxes: int = 20_000
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "boxes", "test_boxes"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"--{name.replace('_', '-')}: expected 1 or more, got {getattr(self, name)}.")
+        if not 0 < self.rate < float("inf"):
+            raise ConfigError(f"--rate: expected a number above 0, got {self.rate}.")
 
 
 class Regressor(nn.Module):
-    """Gives the deltas of each box for its own class, from its crop.
+    """Predicts the deltas of each box for its own class, from its crop.
 
     Args:
         heads: the second stage of a trained detector (torchvision's RoIHeads); nothing of it is changed.
-        depth: "head": the box head and the last layer learn, both from random weights. "last": only the last layer
-            does, and crops are what the trained box head made of them (`hidden_crops`).
+        depth: "head": the box head and the last layer are trained. "last": only the last layer is, on crops that
+            went through the trained box head (`hidden_crops`).
 
     Raises:
         ConfigError: a predictor without a layer `bbox_pred`.
@@ -53,7 +81,7 @@ class Regressor(nn.Module):
         self.box_coder = heads.box_coder
         self.requires_grad_(True)
 
-    def renew(self, *, seed: int) -> None:
+    def reset(self, *, seed: int) -> None:
         """Draw new weights for every layer, the same for one seed."""
         seed_weights(seed)
         for part in self.modules():
@@ -74,24 +102,22 @@ class Regressor(nn.Module):
 
 
 def hidden_crops(crops: Crops, head: nn.Module, place: Place) -> Crops:
-    """Return the crops as a trained box head sees them, for a regressor of depth "last"."""
+    """Return the crops after a trained box head, for a regressor of depth "last"."""
     with torch.no_grad(), _autocast(place):
-        parts = [head(_as_input(part, place)) for part in crops.features.split(CHUNK)]
+        parts = [head(_input(part, place)) for part in crops.features.split(CHUNK)]
     return replace(crops, features=torch.cat(parts).to(crops.features.dtype))
 
 
-def learn(
+def train_regressor(
     regressor: Regressor,
     crops: Crops,
     test: Crops,
     loss: StageLoss,
+    settings: Refit,
     *,
     seed: int,
-    steps: int,
-    batch: int,
-    rate: float,
     place: Place,
-    tell: Callable[[int, float], object],
+    on_evaluation: Callable[[int, float], object],
 ) -> list[dict[str, float]]:
     """Train a regressor from random weights to its end, and return its curve.
 
@@ -100,93 +126,90 @@ def learn(
     their number.
 
     Args:
-        regressor: is renewed, and then trained in place.
-        crops: what is learnt from.
-        test: what the curve is measured on.
+        regressor: is reset, and then trained in place.
+        crops: to train on.
+        test: crops that the curve is measured on.
         loss: of the second stage.
-        seed, steps, batch, rate: of the training; `batch` boxes a step.
-        place: where to compute.
-        tell: is told step and mean IoU on the test boxes at each point.
+        settings: steps, batch and learning rate.
+        seed: of weights and batches.
+        place: device and precision.
+        on_evaluation: called with step and mean IoU of the test boxes at each point.
 
     Returns:
-        [{"step", "train": mean IoU of the boxes learnt from since the point before, as they were predicted, "test":
-        mean IoU of the test boxes}], the start first (its "train" is None).
+        [{"step", "train": mean IoU of the training boxes since the point before, as they were predicted, "test": mean
+        IoU of the test boxes}], the start first (its "train" is None).
 
     Raises:
         DivergedError: a prediction became NaN or infinite.
     """
-    regressor.renew(seed=seed)
+    regressor.reset(seed=seed)
     regressor.train()
+    steps, coder = settings.steps, regressor.box_coder
     groups = [
         {"params": [p for p in regressor.parameters() if p.ndim > 1], "weight_decay": OptimConfig().weight_decay},
         {"params": [p for p in regressor.parameters() if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=rate, eps=EPSILON, fused=True)
-    schedule = OptimConfig(lr=rate, warmup=0.05)
-    coder = regressor.box_coder
-    targets = encode_boxes(crops.truths, crops.proposals, weights=coder.weights)
+    optimizer = torch.optim.AdamW(groups, lr=settings.rate, eps=EPSILON, fused=True)
+    schedule = OptimConfig(lr=settings.rate, warmup=0.05)
+    targets = encode_boxes(crops.gt_boxes, crops.proposals, weights=coder.weights)
     curve: list[dict[str, Any]] = []
-    seen: list[Tensor] = []
+    train_iou: list[Tensor] = []
 
-    def look(step: int) -> None:
-        found = mean_iou(regressor, test, place=place)
-        if not math.isfinite(found) or not all(math.isfinite(float(value)) for value in seen):
+    def evaluate(step: int) -> None:
+        iou = mean_iou(regressor, test, place=place)
+        train = float(torch.stack(train_iou).mean()) if train_iou else None
+        if not math.isfinite(iou) or (train is not None and not math.isfinite(train)):
             raise DivergedError(f"{loss.name} seed {seed}: the prediction became NaN or infinite by step {step}.")
-        train = float(torch.stack(seen).mean()) if seen else None
-        curve.append({"step": step, "train": train, "test": found})
-        seen.clear()
-        tell(step, found)
+        curve.append({"step": step, "train": train, "test": iou})
+        train_iou.clear()
+        on_evaluation(step, iou)
 
-    look(0)
+    evaluate(0)
     every = max(1, steps // POINTS)
-    for step, rows in zip(range(steps), _batches(len(crops), batch=batch, seed=seed), strict=False):
+    for step, rows in zip(range(steps), _batches(len(crops), size=settings.batch, seed=seed), strict=False):
         rows = rows.to(crops.labels.device)
         with _autocast(place):
-            deltas = regressor(_as_input(crops.features[rows], place), crops.labels[rows])
+            deltas = regressor(_input(crops.features[rows], place), crops.labels[rows])
         total = loss(deltas, targets[rows], weights=coder.weights, anchors=crops.proposals[rows], sampled=len(rows))
         optimizer.zero_grad()
         total.backward()
         set_learning_rate(optimizer, learning_rate(schedule, step=step, steps=steps))
         optimizer.step()
-        seen.append(deltas_iou(deltas.detach(), targets[rows], weights=coder.weights).mean())
+        train_iou.append(deltas_iou(deltas.detach(), targets[rows], weights=coder.weights).mean())
         if (step + 1) % every == 0 or step + 1 == steps:
-            look(step + 1)
+            evaluate(step + 1)
     return curve
 
 
-def _batches(boxes: int, *, batch: int, seed: int) -> Iterator[Tensor]:
-    """Give the rows of each step without end: an endless walk over permutations, cut into steps."""
-    random = np.random.default_rng((_BATCHES, seed))
-    walk = random.permutation(boxes)
+def _batches(boxes: int, *, size: int, seed: int) -> Iterator[Tensor]:
+    """Yield the rows of each step without end: permutations in a row, cut into batches."""
+    random = np.random.default_rng((_STREAM, seed))
+    rows = random.permutation(boxes)
     while True:
-        while len(walk) < batch:
-            walk = np.concatenate([walk, random.permutation(boxes)])
-        yield torch.from_numpy(walk[:batch])
-        walk = walk[batch:]
+        while len(rows) < size:
+            rows = np.concatenate([rows, random.permutation(boxes)])
+        yield torch.from_numpy(rows[:size])
+        rows = rows[size:]
 
 
 @torch.no_grad()
 def refined_boxes(regressor: Regressor, crops: Crops, *, place: Place) -> Tensor:
     """Return the boxes (N, 4) that a regressor makes of the proposals, clipped, in pixels of the resized image."""
     regressor.eval()
+    chunks = zip(crops.features.split(CHUNK), crops.labels.split(CHUNK), strict=True)
     with _autocast(place):
-        deltas = torch.cat(
-            [
-                regressor(_as_input(features, place), labels)
-                for features, labels in zip(crops.features.split(CHUNK), crops.labels.split(CHUNK), strict=True)
-            ]
-        )
+        deltas = torch.cat([regressor(_input(features, place), labels) for features, labels in chunks])
     regressor.train()
     return torch.minimum(regressor.box_coder.decode_single(deltas, crops.proposals).clamp(min=0), crops.limits)
 
 
 def mean_iou(regressor: Regressor, crops: Crops, *, place: Place) -> float:
-    """Return the mean IoU of the refined boxes with their truths."""
-    return float(aligned_iou(refined_boxes(regressor, crops, place=place), crops.truths).mean())
+    """Return the mean IoU of the refined boxes with their gt boxes."""
+    return float(aligned_iou(refined_boxes(regressor, crops, place=place), crops.gt_boxes).mean())
 
 
-def _as_input(features: Tensor, place: Place) -> Tensor:
-    # Autocast takes bfloat16 as it is; float16 is only how crops are kept.
+def _input(features: Tensor, place: Place) -> Tensor:
+    # Autocast takes bfloat16 as it is; float16 is only how crops are stored.
     return features if place.precision == "bf16" else features.float()
 
 

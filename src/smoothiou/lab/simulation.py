@@ -1,115 +1,185 @@
-"""The DIoU paper's regression experiment for one loss: 1,715,000 boxes, 200 steps, one result.
+"""The DIoU paper's regression experiment: boxes run down a loss for 200 steps, without a detector.
 
-from smoothiou.lab import simulate
-result = simulate("giou", gradients="exact", out="runs/simulate").result
+    B  <-  B - rate * (2 - IoU) * dL/dB        B = (cx, cy, w, h); rate .1, after step 160 .01, after step 180 .001
+
+All cases are one batch: the lambda of `smooth-iou` is their mean IoU.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from torch import Tensor
 
-from smoothiou.lab.cases import ALL_POINTS, RADIUS, RATIOS, SCALES, Cases, draw_cases
-from smoothiou.lab.descent import EVERY, Descent, descend
-from smoothiou.lab.gradients import exact_gradient, published_gradient
-from smoothiou.lab.keep import LOSSES, Computed, Kept, keep
-from smoothiou.lab.team import Team
+from smoothiou.data.box_list import read_box_list
+from smoothiou.errors import ConfigError, did_you_mean
+from smoothiou.lab.cases import centres_for, make_cases
+from smoothiou.lab.descent import STEPS, descend
+from smoothiou.lab.pairs import function_of_boxes, load, value_and_gradient
+from smoothiou.lab.published import PUBLISHED, similarity
+from smoothiou.lab.real_boxes import simulate_boxes
+from smoothiou.losses import LOSSES
 from smoothiou.manifest import version
 
-Gradients = Literal["exact", "published"]
-DISTANCE_EDGES = np.linspace(0, RADIUS, 13)
+DEFAULT_LOSSES = ("iou", "giou", "diou", "ciou", "smooth-iou", "huber")
+
+Gradient = Callable[[Tensor, Tensor], Tensor]
+"""From boxes and targets (N, 4) to dL/dboxes (N, 4)."""
+Result = dict[str, Any]
+
+
+def exact_gradient(spec: str) -> Gradient:
+    """Return the gradient of a loss by autograd.
+
+    Raises:
+        ConfigError: no such loss or option, or it cannot be called on boxes.
+    """
+    on_boxes = function_of_boxes(spec, load(spec))
+
+    def gradient(boxes: Tensor, targets: Tensor) -> Tensor:
+        return value_and_gradient(lambda leaf: on_boxes(leaf, targets, box_format="cxcywh"), boxes)[1]
+
+    return gradient
+
+
+def published_gradient(spec: str) -> Gradient:
+    """Return what the DIoU paper's code takes for the gradient of a loss.
+
+    Raises:
+        ConfigError: the code has no such loss.
+    """
+    if spec not in PUBLISHED:
+        raise ConfigError(f"{spec}: the published code has no such loss.", hint=did_you_mean(spec, PUBLISHED))
+    return lambda boxes, targets: -PUBLISHED[spec](boxes, targets)
 
 
 def simulate(
-    loss: str,
-    *,
-    out: str | Path,
-    gradients: Gradients = "exact",
-    points: int = ALL_POINTS,
-    seed: int = 0,
-    team: Team | None = None,
-    on_step: Callable[[int, float, float], None] | None = None,
-) -> Kept:
-    """Run the DIoU paper's experiment with one loss, or return what lies in `out` already.
+    loss: str, *, gradients: Literal["exact", "published"] = "exact", centres: int = 40, seed: int = 0
+) -> Result:
+    """Run the experiment with one loss.
 
     Args:
         loss: as on the command line, `giou` or `smooth-iou[lam=box]`.
-        out: folder of results, one folder in it for each.
         gradients: `exact`: the loss's own; `published`: what the paper's code computes in its place.
-        points: anchor centres, 1 to 5,000, with 343 cases each.
+        centres: of anchors; each has 343 cases.
         seed: of the anchor centres.
-        team: processes that share the work; None: this one does it alone. Changes no number.
-        on_step: told after each step: its number, mean error and mean IoU.
 
     Returns:
-        The result: `error` and `mean_iou` after 0, 1, ... 200 steps and `above` and `inverted` after `counted`
-        steps, all as means over the cases (`inverted`: a count), and `maps`.
+        The `Trace` as a dictionary, with `kind`, `loss`, `gradients`, `cases`, `seed`, `seconds` and `signature`.
 
     Raises:
         ConfigError: there is no such loss, or it has no gradient of this kind.
-        DivergedError: a box became infinite or no number.
+        DivergedError: a box became infinite or NaN.
     """
     gradient = exact_gradient(loss) if gradients == "exact" else published_gradient(loss)
-    config = {"kind": "regression", "loss": loss, "gradients": gradients, "points": points, "seed": seed}
+    cases, began = make_cases(centres, seed=seed), time.monotonic()
+    trace = descend(
+        cases.anchors,
+        cases.targets,
+        direction=lambda boxes, iou: (2 - iou)[:, None] * gradient(boxes, cases.targets),
+        iou=similarity,
+    )
+    parts = (f"loss:{loss}", f"gradients:{gradients}", f"cases:{len(cases)}", f"seed:{seed}", "float32")
+    return {
+        "kind": "regression", "loss": loss, "gradients": gradients, "cases": len(cases), "seed": seed, "steps": STEPS,
+        **asdict(trace), "seconds": time.monotonic() - began,
+        "signature": "|".join(("regression error", *parts, f"smoothiou:{version()}")),
+    }  # fmt: skip
 
-    def compute() -> Computed:
-        cases = draw_cases(points, seed=seed)
-        descent = descend(cases.anchors, cases.targets, gradient, team=team, on_step=on_step)
-        return _summary(descent, cases, config)
 
-    code = ("lab/cases.py", "lab/descent.py", "lab/gradients.py", "lab/published.py", "lab/share.py")
-    code += ("lab/simulation.py",)
-    return keep(Path(out), config, compute, code=code if gradients == "published" else (*code, *LOSSES))
+def simulate_all(
+    losses: Sequence[str] | None,
+    *,
+    gradients: Literal["exact", "published", "both"],
+    cases: int,
+    seed: int,
+    boxes: Path | None,
+    match_gradient: bool,
+    quiet: bool,
+) -> list[Result]:
+    """Run the experiment, and on real boxes its successor, with every loss.
+
+    Args:
+        losses: as on the command line, `all` for every built-in loss; None: iou, giou, diou, ciou, smooth-iou, huber.
+        gradients: exact, published (for losses that the paper's code has), or both.
+        cases: of each simulation, rounded up to whole anchor centres where there are no real boxes.
+        seed: of the anchors.
+        boxes: annotation file or data set for the successor; None: the original experiment alone.
+        match_gradient: see `simulate_boxes`.
+        quiet: no line on stderr for each finished simulation.
+
+    Returns:
+        Results in the order of the losses: published, exact, then real boxes.
+
+    Raises:
+        ConfigError: a loss, a number of cases or a combination that does not exist.
+        DataError: the boxes cannot be read.
+    """
+    centres, names = centres_for(cases), expand_losses(losses)
+    published = published_losses(losses, gradients) if gradients != "exact" else []
+    exact = names if gradients != "published" else ()
+    # Every wrong loss is reported before the first simulation starts.
+    for loss in exact:
+        exact_gradient(loss)
+    for loss in names if boxes is not None else ():
+        load(loss)
+    box_list = read_box_list(boxes) if boxes is not None else None
+
+    def run() -> Iterator[Result]:
+        for loss in published:
+            yield simulate(loss, gradients="published", centres=centres, seed=seed)
+        for loss in exact:
+            yield simulate(loss, centres=centres, seed=seed)
+        if box_list is not None:
+            gt_boxes = np.array(box_list.boxes, dtype=np.float64)
+            for loss in names:
+                yield simulate_boxes(
+                    loss, gt_boxes, source=box_list.name, cases=cases, seed=seed, match_gradient=match_gradient
+                )
+
+    results, total = [], len(published) + len(exact) + len(names) * (box_list is not None)
+    for result in run():
+        results.append(result)
+        if not quiet:
+            text = f"[{len(results)}/{total}] {result_name(result)}: {result['seconds']:.1f} s"
+            print(text, file=sys.stderr, flush=True)
+    return results
 
 
-def _summary(descent: Descent, cases: Cases, config: dict[str, Any]) -> Computed:
-    steps = len(descent.error) - 1
-    error = (descent.boxes - cases.targets).abs().sum(0).view(cases.grid).double().numpy()
-    iou = descent.iou.view(cases.grid).double().numpy()
-    signature = "|".join(
-        (
-            "regression error", f"loss:{config['loss']}", f"gradients:{config['gradients']}", f"cases:{len(cases)}",
-            f"seed:{config['seed']}", "float32", f"smoothiou:{version()}",
+def result_name(result: Result) -> str:
+    """Return what a result is of, for people."""
+    if result["kind"] == "boxes":
+        return f"{result['loss']} on {result['source']}"
+    return f"{result['loss']}, {'published code' if result['gradients'] == 'published' else 'exact'}"
+
+
+def expand_losses(losses: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the losses that were asked for, each once; `all` stands for every built-in loss."""
+    if losses is None:
+        return DEFAULT_LOSSES
+    return tuple(dict.fromkeys(name for loss in losses for name in (LOSSES if loss == "all" else (loss,))))
+
+
+def published_losses(losses: Sequence[str] | None, gradients: str) -> list[str]:
+    """Return the losses that the published code has; GIoU brings its corrected variant along.
+
+    Raises:
+        ConfigError: only published gradients were asked for, of a loss that has none.
+    """
+    names = expand_losses(losses)
+    missing = [loss for loss in names if loss not in PUBLISHED]
+    if gradients == "published" and missing and losses is not None and "all" not in losses:
+        raise ConfigError(
+            f"--gradients published: the published code has no {missing[0]}.",
+            hint=f"It has {', '.join(PUBLISHED)}; leave the others out, or use --gradients both.",
         )
-    )  # fmt: skip
-    result = {
-        "cases": len(cases),
-        "steps": steps,
-        "counted": list(range(0, steps + 1, EVERY)),
-        "error": descent.error,
-        "mean_iou": descent.mean_iou,
-        "above": {f"{threshold:g}": shares for threshold, shares in descent.above.items()},
-        "inverted": descent.inverted,
-        "maps": {
-            "distance_edges": DISTANCE_EDGES.tolist(),
-            "scales": list(SCALES),
-            "ratios": list(RATIOS),
-            "error_by_distance_and_scale": _by_distance(error, cases.points),
-            "iou_by_distance_and_scale": _by_distance(iou, cases.points),
-            "error_by_ratios": error.mean(axis=(1, 3)).tolist(),
-            "iou_by_ratios": iou.mean(axis=(1, 3)).tolist(),
-        },
-        "seconds": descent.seconds,
-        "workers": descent.workers,
-        "case_steps_per_second": len(cases) * steps / max(descent.seconds, 1e-9),
-        "signature": signature,
-    }
-    arrays = {
-        "points": cases.points.astype(np.float32),
-        "error_by_point": error.mean(axis=(0, 1, 2)).astype(np.float32),
-        "iou_by_point": iou.mean(axis=(0, 1, 2)).astype(np.float32),
-    }
-    return result, arrays
-
-
-def _by_distance(values: np.ndarray, points: np.ndarray) -> list[list[float | None]]:
-    """Return means per (distance of the anchor's centre, scale); None where no centre was drawn."""
-    by_scale = values.mean(axis=(0, 2))
-    place = np.digitize(np.hypot(points[:, 0], points[:, 1]), DISTANCE_EDGES[1:-1])
-    return [
-        [float(row[place == ring].mean()) if np.any(place == ring) else None for row in by_scale]
-        for ring in range(len(DISTANCE_EDGES) - 1)
-    ]
+    chosen = [loss for loss in names if loss in PUBLISHED]
+    if "giou" in chosen and "giou-clamped" not in chosen:
+        chosen.insert(chosen.index("giou") + 1, "giou-clamped")
+    return chosen

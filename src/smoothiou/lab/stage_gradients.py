@@ -1,4 +1,4 @@
-"""How strongly a box loss pulls at the deltas that a detector predicts, on the positives that it would learn from."""
+"""How strongly a box loss pulls at the deltas that a detector predicts, on the positives that it would train on."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from smoothiou.detectors.stage_loss import StageLoss
 from smoothiou.engine.devices import Place
 from smoothiou.engine.loop import Batch, to_device
 from smoothiou.engine.seeding import seed_step
+from smoothiou.lab.pairs import value_and_gradient
 
 _MODULES = {"rpn": "rpn", "roi": "roi_heads"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Positives:
-    """What the box loss of one stage is given in one step.
+    """Arguments of the box loss of one stage in one step.
 
     Args:
         pred_deltas: (K, 4) of the positives, of their own class where there are classes.
@@ -51,23 +52,23 @@ def capture_positives(
         model: a detector of `build_detector`.
         batches: one (images uint8, targets) per step.
         stages: "rpn", "roi" or both.
-        seed, start: of the run, and its step that the first batch belongs to; they decide what is sampled.
-        place: where to compute.
+        seed: of the run; decides what is sampled.
+        start: step of the run that the first batch belongs to; decides what is sampled.
+        place: device and precision.
 
     Returns:
         By stage, one entry per batch.
     """
-    watched: Any = copy.deepcopy(model).train()
-    recorders = {stage: _Recorder(loss=_silent, name=stage) for stage in stages}
+    model_copy: Any = copy.deepcopy(model).train()
+    recorders = {stage: _Recorder(loss=_zero_loss, name=stage) for stage in stages}
     for stage, recorder in recorders.items():
-        getattr(watched, _MODULES[stage]).box_loss = recorder
+        getattr(model_copy, _MODULES[stage]).box_loss = recorder
     with torch.no_grad():
         for step, (images, targets) in enumerate(batches, start):
             seed_step(seed, step)
-            inputs, wanted = to_device(images, targets, place.device)
             with torch.autocast(place.device.type, torch.bfloat16, enabled=place.precision == "bf16"):
-                watched(inputs, wanted)
-    return {stage: recorder.taken for stage, recorder in recorders.items()}
+                model_copy(*to_device(images, targets, place.device))
+    return {stage: recorder.calls for stage, recorder in recorders.items()}
 
 
 def pulls(loss: StageLoss, positives: Positives) -> Tensor:
@@ -87,50 +88,28 @@ def pulls(loss: StageLoss, positives: Positives) -> Tensor:
     """
     if not len(positives.pred_deltas):
         return torch.zeros(0, dtype=torch.float64)
-    with torch.enable_grad():
-        pred = positives.pred_deltas.detach().clone().requires_grad_(True)
-        total = loss(
-            pred,
-            positives.target_deltas,
-            weights=positives.weights,
-            anchors=positives.anchors,
-            sampled=positives.sampled,
-            images=positives.images,
-        )
-        # A constant has no graph, and pulls at nothing.
-        (gradient,) = torch.autograd.grad(total, pred) if total.requires_grad else (torch.zeros_like(pred),)
+    others: dict[str, Any] = {
+        name: getattr(positives, name) for name in ("weights", "anchors", "sampled", "images")
+    }  # fmt: skip
+    _, gradient = value_and_gradient(
+        lambda pred: loss(pred, positives.target_deltas, **others), positives.pred_deltas
+    )  # fmt: skip
     return gradient.double().mul(positives.sampled).norm(dim=1).cpu()
 
 
-def _silent(pred_deltas: Tensor, target_deltas: Tensor, *, weights: Weights, anchors: Tensor) -> Tensor:
+def _zero_loss(pred_deltas: Tensor, target_deltas: Tensor, *, weights: Weights, anchors: Tensor) -> Tensor:
     return pred_deltas.sum(1) * 0
 
 
 @dataclass(eq=False, kw_only=True)
 class _Recorder(StageLoss):
-    """Stands where a stage's box loss stood, and writes down what that was given."""
+    """Takes the place of a stage's box loss, and records the arguments of every call."""
 
-    taken: list[Positives] = field(default_factory=list)
+    calls: list[Positives] = field(default_factory=list)
 
-    def __call__(
-        self,
-        pred_deltas: Tensor,
-        target_deltas: Tensor,
-        *,
-        weights: Weights,
-        anchors: Tensor,
-        sampled: float,
-        images: Tensor | None = None,
-    ) -> Tensor:
+    def __call__(self, pred_deltas: Tensor, target_deltas: Tensor, **others: Any) -> Tensor:
         pred = in_float(pred_deltas).detach().clone()
-        self.taken.append(
-            Positives(
-                pred_deltas=pred,
-                target_deltas=target_deltas.detach().to(pred.dtype),
-                weights=weights,
-                anchors=anchors.detach(),
-                sampled=sampled,
-                images=images,
-            )
-        )
+        target = target_deltas.detach().to(pred.dtype)
+        others = {**others, "anchors": others["anchors"].detach()}
+        self.calls.append(Positives(pred_deltas=pred, target_deltas=target, **others))
         return pred.sum() * 0

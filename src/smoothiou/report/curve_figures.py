@@ -20,8 +20,16 @@ from smoothiou.report.svg import PALETTE_SIZE, new_figure
 if TYPE_CHECKING:
     from smoothiou.lab.curves import Slide
 
-# The losses of the paper keep their colours in every figure; others take what is left, in order.
 SLOTS = {"huber": 0, "smooth-iou": 1, "iou": 2, "l2": 3}
+"""Colours of the paper's losses, the same in every figure; others take what is left, in order."""
+SLOPE = (0, (3, 2))
+"""Dash of the slope of a drawn curve, beside its gradient."""
+DELTA = (0, (4, 2.5))
+"""Dash of Huber in Figure 2 (left)."""
+LEGEND: dict[str, Any] = {
+    "loc": "lower left", "bbox_to_anchor": (0, 1.12), "frameon": False, "ncols": 4, "fontsize": 10, "borderpad": 0,
+    "borderaxespad": 0, "handlelength": 2.4, "columnspacing": 1.6,
+}  # fmt: skip
 
 
 def figure_1(slides: Sequence[Slide], name: str = "figure1") -> Picture:
@@ -29,14 +37,13 @@ def figure_1(slides: Sequence[Slide], name: str = "figure1") -> Picture:
     with drawing_alone(name):
         figure = new_figure(760, 400)
         grid = figure.add_gridspec(len(slides), 2, width_ratios=(1.2, 1), wspace=0.06)
-        scene = figure.add_subplot(grid[:, 0])
-        draw_scene(scene)
+        draw_scene(figure.add_subplot(grid[:, 0]))
         for row, slide in enumerate(slides):
             axes = figure.add_subplot(grid[row, 1])
-            _curve(axes, slide.x, slide.value, slide.loss, list(slides), dashes=False)
+            _value(axes, slide, slides)
             _frame(axes, slide, bottom=row == len(slides) - 1)
             _caption(axes, slide.loss, f"largest value {max(slide.value):.4g}")
-        return picture(figure, name, title="Figure 1: a box slides over the truth", description=_describe(slides))
+        return picture(figure, name, title="Figure 1: a box slides over its target", description=_describe(slides))
 
 
 def overlaid(slides: Sequence[Slide], name: str, *, title: str, scaled: bool = False) -> Picture:
@@ -50,38 +57,38 @@ def overlaid(slides: Sequence[Slide], name: str, *, title: str, scaled: bool = F
     """
     with drawing_alone(name):
         figure, strip, axes = _under_strip(slides[0], (600, 430))
+        handles = []
         for slide in slides:
-            _curve(axes, slide.x, slide.scaled if scaled else slide.value, slide.loss, list(slides))
+            slot = _slot(slide, slides)
+            style = {"color": light(f"loss-{slot}"), "linestyle": DASHES[slot % len(DASHES)], "linewidth": 2}
+            _line(axes, slide.x, slide.scaled if scaled else slide.value, **style)
+            handles.append(Line2D([], [], label=slide.loss, **style))
         _frame(axes, slides[0], bottom=True)
         axes.set_ylabel("loss, as a share of its largest value" if scaled else "loss")
-        _legend(strip, [slide.loss for slide in slides], list(slides))
+        strip.legend(handles=handles, **LEGEND)
         return picture(figure, name, title=title, description=_describe(slides, scaled=scaled))
 
 
 def figure_2_left(slides: Sequence[Slide], name: str = "figure2-left") -> Picture:
     """Return Figure 2 (left): Huber and Smooth IoU for several thresholds delta, the same outside the overlap."""
+    styles: dict[str, dict[str, Any]] = {
+        "smooth-iou": {"color": light("loss-1"), "linewidth": 2.1},
+        "huber": {"color": light("loss-0"), "linewidth": 1.3, "linestyle": DELTA},
+    }
     with drawing_alone(name):
         figure, strip, axes = _under_strip(slides[0], (600, 430))
         for slide in slides:
-            huber = slide.loss.startswith("huber")
-            colour = light(f"loss-{SLOTS['huber' if huber else 'smooth-iou']}")
-            if huber:
-                axes.plot(slide.x, slide.value, color=colour, linewidth=1.3, linestyle=(0, (4, 2.5)), zorder=3)
-                delta = slide.loss.partition("=")[2].rstrip("]")
-                label = {"xytext": (5, 0), "textcoords": "offset points", "va": "center", "annotation_clip": False}
-                axes.annotate(f"δ = {delta}", (slide.x[-1], slide.value[-1]), color=light("ink"), fontsize=9, **label)
-            else:
-                axes.plot(slide.x, slide.value, color=colour, linewidth=2.1)
+            loss, _, delta = slide.loss.rstrip("]").partition("[delta=")
+            axes.plot(slide.x, slide.value, zorder=3 if loss == "huber" else 2, **styles[loss])
+            if loss == "huber":
+                axes.annotate(
+                    f"δ = {delta}", (slide.x[-1], slide.value[-1]), xytext=(5, 0), textcoords="offset points",
+                    va="center", annotation_clip=False, color=light("ink"), fontsize=9,
+                )  # fmt: skip
         axes.set_ylim(bottom=-5)
         _frame(axes, slides[0], bottom=True)
         axes.set_ylabel("loss")
-        names = ("smooth-iou", "huber")
-        styles: list[dict[str, Any]] = [{"linewidth": 2.1}, {"linewidth": 1.3, "linestyle": (0, (4, 2.5))}]
-        handles = [
-            Line2D([], [], color=light(f"loss-{SLOTS[loss]}"), label=loss, **style)
-            for loss, style in zip(names, styles, strict=True)
-        ]
-        strip.legend(handles=handles, **_LEGEND)
+        strip.legend(handles=[Line2D([], [], label=loss, **style) for loss, style in styles.items()], **LEGEND)
         title = "Figure 2 (left): Huber and Smooth IoU for thresholds from 1 to 2"
         return picture(figure, name, title=title, description=_describe(slides))
 
@@ -90,7 +97,7 @@ def value_panels(slides: Sequence[Slide], name: str, *, title: str) -> Picture:
     """Return one small panel for each loss, each on its own scale."""
 
     def draw(axes: Axes, slide: Slide) -> None:
-        _curve(axes, slide.x, slide.value, slide.loss, list(slides), dashes=False)
+        _value(axes, slide, slides)
         _caption(axes, slide.loss, f"largest {max(slide.value):.4g}")
 
     return _panels(slides, name, draw, title=title, description=_describe(slides), y_label="loss")
@@ -100,19 +107,18 @@ def gradient_panels(slides: Sequence[Slide], name: str = "gradients") -> Picture
     """Return the gradient of each loss in a small panel; dashed, the slope of its curve where that is another."""
 
     def draw(axes: Axes, slide: Slide) -> None:
-        _gradient(axes, slide, list(slides))
+        _gradient(axes, slide, slides)
         _caption(axes, slide.loss, "")
 
+    parts = []
+    for slide in slides:
+        slope = f", slope of the curve from {min(slide.slope):.3g} to {max(slide.slope):.3g}" if differs(slide) else ""
+        parts.append(f"{slide.loss}: from {min(slide.gradient):.3g} to {max(slide.gradient):.3g}{slope}")
     title = "Gradient of each loss along the slide"
-    words = "; ".join(
-        f"{slide.loss}: from {min(slide.gradient):.3g} to {max(slide.gradient):.3g}"
-        + (f", slope of the curve from {min(slide.slope):.3g} to {max(slide.slope):.3g}" if differs(slide) else "")
-        for slide in slides
-    )
-    key = any(differs(slide) for slide in slides)
     return _panels(
-        slides, name, draw, title=title, description=f"{title}: {words}.", y_label="dL/dx, per pixel", key=key
-    )
+        slides, name, draw, title=title, description=f"{title}: {'; '.join(parts)}.", y_label="dL/dx, per pixel",
+        key=any(map(differs, slides)),
+    )  # fmt: skip
 
 
 def gallery_picture(slide: Slide, name: str) -> Picture:
@@ -120,15 +126,14 @@ def gallery_picture(slide: Slide, name: str) -> Picture:
     with drawing_alone(name):
         figure = new_figure(560, 190)
         left, right = figure.subplots(1, 2, gridspec_kw={"wspace": 0.05})
-        _curve(left, slide.x, slide.value, slide.loss, [slide], dashes=False)
+        _value(left, slide, [slide])
         _gradient(right, slide, [slide])
         for axes in (left, right):
             _frame(axes, slide, bottom=True)
             axes.set_xlabel("")
         _caption(left, "value", "")
         _caption(right, "gradient dL/dx", "dashed: slope of the curve" if differs(slide) else "")
-        title = f"{slide.loss} along the slide"
-        return picture(figure, name, title=title, description=_describe([slide]))
+        return picture(figure, name, title=f"{slide.loss} along the slide", description=_describe([slide]))
 
 
 def differs(slide: Slide) -> bool:
@@ -139,17 +144,33 @@ def differs(slide: Slide) -> bool:
     return any(a and b for a, b in itertools.pairwise(apart))
 
 
-_LEGEND: dict[str, Any] = {
-    "loc": "lower left",
-    "bbox_to_anchor": (0, 1.12),
-    "frameon": False,
-    "ncols": 4,
-    "fontsize": 10,
-    "borderpad": 0,
-    "borderaxespad": 0,
-    "handlelength": 2.4,
-    "columnspacing": 1.6,
-}
+def _slot(slide: Slide, slides: Sequence[Slide]) -> int:
+    """Return the colour of a loss: its own of `SLOTS`, or the next that no loss of the figure has there."""
+    if slide.loss in SLOTS:
+        return SLOTS[slide.loss]
+    reserved = {SLOTS[other.loss] for other in slides if other.loss in SLOTS}
+    free = [slot for slot in range(PALETTE_SIZE) if slot not in reserved] or list(range(PALETTE_SIZE))
+    others = [other.loss for other in slides if other.loss not in SLOTS]
+    return free[others.index(slide.loss) % len(free)]
+
+
+def _line(axes: Axes, x: Sequence[float], y: Sequence[float], **style: Any) -> None:
+    axes.plot(x, y, **style)
+    if min(y) >= 0:  # a loss is read from 0
+        top = max(1.05 * max(y), axes.get_ylim()[1])
+        axes.set_ylim(-0.03 * top, top)
+
+
+def _value(axes: Axes, slide: Slide, slides: Sequence[Slide]) -> None:
+    _line(axes, slide.x, slide.value, color=light(f"loss-{_slot(slide, slides)}"), linewidth=2)
+
+
+def _gradient(axes: Axes, slide: Slide, slides: Sequence[Slide]) -> None:
+    axes.axhline(0, color=light("muted"), linewidth=0.8)
+    colour = light(f"loss-{_slot(slide, slides)}")
+    axes.plot(slide.x, slide.gradient, color=colour, linewidth=2)
+    if differs(slide):
+        axes.plot(slide.x, slide.slope, color=colour, linewidth=1.2, linestyle=SLOPE)
 
 
 def _under_strip(slide: Slide, size: tuple[float, float]) -> tuple[Figure, Axes, Axes]:
@@ -160,35 +181,6 @@ def _under_strip(slide: Slide, size: tuple[float, float]) -> tuple[Figure, Axes,
     strip = figure.add_subplot(grid[0], sharex=axes)
     draw_strip(strip, slide)
     return figure, strip, axes
-
-
-def _curve(
-    axes: Axes, x: Sequence[float], y: Sequence[float], loss: str, slides: list[Slide], *, dashes: bool = True
-) -> None:
-    slot = _slot(loss, slides)
-    style = DASHES[slot % len(DASHES)] if dashes else "-"
-    axes.plot(x, y, color=light(f"loss-{slot}"), linestyle=style, linewidth=2)
-    if min(y) >= 0:  # a loss is read from 0
-        top = max(1.05 * max(y), axes.get_ylim()[1])
-        axes.set_ylim(-0.03 * top, top)
-
-
-def _slot(loss: str, slides: list[Slide]) -> int:
-    """Return the place of a loss in the palette: its own, or the next that no loss of the figure owns."""
-    if loss in SLOTS:
-        return SLOTS[loss]
-    owned = {SLOTS[slide.loss] for slide in slides if slide.loss in SLOTS}
-    free = [slot for slot in range(PALETTE_SIZE) if slot not in owned] or list(range(PALETTE_SIZE))
-    others = [slide.loss for slide in slides if slide.loss not in SLOTS]
-    return free[others.index(loss) % len(free)]
-
-
-def _gradient(axes: Axes, slide: Slide, slides: list[Slide]) -> None:
-    axes.axhline(0, color=light("muted"), linewidth=0.8)
-    colour = light(f"loss-{_slot(slide.loss, slides)}")
-    axes.plot(slide.x, slide.gradient, color=colour, linewidth=2)
-    if differs(slide):
-        axes.plot(slide.x, slide.slope, color=colour, linewidth=1.2, linestyle=(0, (3, 2)))
 
 
 def _frame(axes: Axes, slide: Slide, *, bottom: bool) -> None:
@@ -215,21 +207,6 @@ def _caption(axes: Axes, left: str, right: str) -> None:
     axes.set_title(right, loc="right", fontsize=9, color=light("muted"), pad=6)
 
 
-def _legend(axes: Axes, losses: Sequence[str], slides: list[Slide]) -> None:
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=light(f"loss-{_slot(loss, slides)}"),
-            linewidth=2,
-            linestyle=DASHES[_slot(loss, slides) % len(DASHES)],
-            label=loss,
-        )
-        for loss in losses
-    ]
-    axes.legend(handles=handles, **_LEGEND)
-
-
 def _panels(
     slides: Sequence[Slide],
     name: str,
@@ -244,28 +221,21 @@ def _panels(
     rows = math.ceil(len(slides) / columns)
     with drawing_alone(name):
         figure = new_figure(max(280 * columns, 420), 185 * rows + 30 + (22 if columns > 1 else 40) * key)
-        grid = figure.subplots(rows, columns, squeeze=False)
-        for place, axes in enumerate(grid.flat):
-            if place >= len(slides):
+        panels = figure.subplots(rows, columns, squeeze=False).flat
+        for place, (axes, slide) in enumerate(itertools.zip_longest(panels, slides)):
+            if slide is None:
                 axes.set_visible(False)
                 continue
-            draw(axes, slides[place])
-            _frame(axes, slides[place], bottom=place + columns >= len(slides))
+            draw(axes, slide)
+            _frame(axes, slide, bottom=place + columns >= len(slides))
             axes.set_xlabel("")
         figure.supxlabel(_x_label(slides[0]), fontsize=10.5, color=light("muted"))
         figure.supylabel(y_label, fontsize=10.5, color=light("muted"))
         if key:
-            ink = light("ink")
+            slope = "slope of the drawn curve, of which training holds a part constant"
             handles = [
-                Line2D([], [], color=ink, linewidth=2, label="gradient, as training sees it"),
-                Line2D(
-                    [],
-                    [],
-                    color=ink,
-                    linewidth=1.2,
-                    linestyle=(0, (3, 2)),
-                    label="slope of the drawn curve, of which training holds a part constant",
-                ),
+                Line2D([], [], color=light("ink"), linewidth=2, label="gradient, as training computes it"),
+                Line2D([], [], color=light("ink"), linewidth=1.2, linestyle=SLOPE, label=slope),
             ]
             figure.legend(handles=handles, loc="outside upper left", frameon=False, ncols=min(columns, 2), fontsize=9.5)
         return picture(figure, name, title=title, description=description)
@@ -274,11 +244,9 @@ def _panels(
 def _describe(slides: Sequence[Slide], *, scaled: bool = False) -> str:
     parts = []
     for slide in slides:
-        values = slide.scaled if scaled else slide.value
-        at = dict(zip(slide.x, values, strict=True))
+        at = dict(zip(slide.x, slide.scaled if scaled else slide.value, strict=True))
         start, end = slide.contact
-        points = [(0.0, "at 0"), (start, "at contact"), (CENTRE, "at full overlap"), (end, "where contact is lost")]
-        shown = [f"{at[x]:.3g} {words}" for x, words in points if x in at]
-        parts.append(f"{slide.loss} is {', '.join(shown)}")
+        points = ((0.0, "at 0"), (start, "at contact"), (CENTRE, "at full overlap"), (end, "where contact is lost"))
+        parts.append(f"{slide.loss} is {', '.join(f'{at[x]:.3g} {name}' for x, name in points if x in at)}")
     width, height = slides[0].size
     return f"A box of {width:g} x {height:g} slides over one of {SIDE} x {SIDE}; {'; '.join(parts)}."

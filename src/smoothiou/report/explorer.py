@@ -26,33 +26,29 @@ def render_explorer(grid: LossGrid) -> str:
     symmetric losses.
     """
     names = [loss.loss for loss in grid.losses]
-    shown = [name for name in FIRST_ARROWS if name in names] or names[:3]
     content: dict[str, Any] = {
         "sides": grid.sides,
         "reach": grid.reach,
         "centre": grid.centre,
         "side": grid.side,
         "map": "smooth-iou" if "smooth-iou" in names else names[0],
-        "arrows": shown,
+        "arrows": [name for name in FIRST_ARROWS if name in names] or names[:3],
         "palette": PALETTE_SIZE,
-        "iou": _text(grid.iou),
-        "losses": [{"name": loss.loss, "whole": loss.whole, "packed": _text(loss.packed)} for loss in grid.losses],
+        "iou": _base64(grid.iou),
+        "losses": [{"name": loss.loss, "whole": loss.whole, "packed": _base64(loss.packed)} for loss in grid.losses],
     }
-    whole = [loss.loss for loss in grid.losses if loss.whole]
-    # "<" could end the element that holds the data.
-    data = Markup(json.dumps(content, separators=(",", ":")).replace("<", "\\u003c"))
-    boxes = len(grid.sides) ** 2 * (2 * grid.reach + 1) ** 2
     return render(
         "explorer.html.j2",
         version=version(),
         losses=grid.losses,
         sides=grid.sides,
         side=grid.side,
-        data=data,
-        boxes=boxes,
-        whole=whole,
+        # "<" could end the element that holds the data.
+        data=Markup(json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")),
+        boxes=len(grid.sides) ** 2 * (2 * grid.reach + 1) ** 2,
+        whole=[loss.loss for loss in grid.losses if loss.whole],
     )
 
 
-def _text(packed: bytes) -> str:
+def _base64(packed: bytes) -> str:
     return base64.b64encode(packed).decode()

@@ -8,7 +8,7 @@ from typing import Any
 
 from smoothiou.errors import DataError
 from smoothiou.files import read_json
-from smoothiou.report.curves import Curve, read_curves
+from smoothiou.report.training_curves import Curve, read_curves
 from smoothiou.study.results import collect
 from smoothiou.study.weights import read_calibration
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SCENE, CENTRE, SIDE = 80, 40, 20
 """The example's measures, for the drawing of its boxes (see `lab.curves`)."""
 
-_TRUTH: dict[str, Any] = {"facecolor": light("muted"), "alpha": 0.28, "linewidth": 0}
+_TARGET: dict[str, Any] = {"facecolor": light("muted"), "alpha": 0.28, "linewidth": 0}
 _PREDICTION: dict[str, Any] = {"linewidth": 1.2, "linestyle": (0, (4, 2))}
 
 
@@ -25,26 +25,26 @@ def draw_strip(axes: Axes, slide: Slide) -> None:
     axes.axis("off")
     axes.set_ylim(0, 1)
     start, end = slide.contact
-    for x, words in ((start, "contact"), (CENTRE, "full overlap"), (end, "contact lost")):
+    for x, label in ((start, "contact"), (CENTRE, "full overlap"), (end, "contact lost")):
         icon = AnnotationBbox(_icon(x - CENTRE, slide.size), (x, 0.06), frameon=False, box_alignment=(0.5, 0), pad=0)
         axes.add_artist(icon)
-        axes.text(x, 0.88, words, ha="center", va="center", fontsize=9.5, color=light("ink"))
+        axes.text(x, 0.88, label, ha="center", va="center", fontsize=9.5, color=light("ink"))
 
 
 def _icon(shift: float, size: tuple[float, float]) -> DrawingArea:
-    """Return both boxes in small, a point for a pixel: the truth grey, the prediction an outline."""
+    """Return both boxes in small, a point for a pixel: the target grey, the prediction an outline."""
     width, height = size
     left, right = min(-SIDE / 2, shift - width / 2), max(SIDE / 2, shift + width / 2)
     tall = max(height, SIDE)
     area = DrawingArea(right - left, tall)
-    area.add_artist(Rectangle((-SIDE / 2 - left, (tall - SIDE) / 2), SIDE, SIDE, **_TRUTH))
+    area.add_artist(Rectangle((-SIDE / 2 - left, (tall - SIDE) / 2), SIDE, SIDE, **_TARGET))
     corner = (shift - width / 2 - left, (tall - height) / 2)
     area.add_artist(Rectangle(corner, width, height, fill=False, edgecolor=light("ink"), linewidth=1))
     return area
 
 
 def draw_scene(axes: Axes) -> None:
-    """Draw the left half of Figure 1: the prediction on its way over the truth."""
+    """Draw the left half of Figure 1: the prediction on its way over the target."""
     axes.set_aspect("equal")
     axes.set_xlim(-11, SCENE + 11)
     axes.set_ylim(72, 8)  # image coordinates: y grows downwards
@@ -54,7 +54,7 @@ def draw_scene(axes: Axes) -> None:
     axes.set_xlabel("x (pixels)")
     axes.set_ylabel("y (pixels)")
     corner = (CENTRE - SIDE / 2, CENTRE - SIDE / 2)
-    axes.add_patch(Rectangle(corner, SIDE, SIDE, **_TRUTH))
+    axes.add_patch(Rectangle(corner, SIDE, SIDE, **_TARGET))
     blue, muted = light("loss-0"), light("muted")
     for x, alpha in ((0, 0.4), (20, 1.0), (40, 1.0), (60, 1.0), (80, 0.4)):
         corner = (x - SIDE / 2, CENTRE - SIDE / 2)
@@ -62,8 +62,8 @@ def draw_scene(axes: Axes) -> None:
         axes.plot([x], [CENTRE], marker="o", markersize=3.5, color=blue, alpha=alpha)
     line = {"color": muted, "linewidth": 1, "shrinkA": 0, "shrinkB": 0}
     axes.annotate("", (SCENE, 57), (0, 57), arrowprops={**line, "arrowstyle": "-|>"})
-    words = {"ha": "center", "fontsize": 9}
-    axes.text(CENTRE, 62.5, "the prediction slides over the truth (grey)", color=muted, **words)
+    style = {"ha": "center", "fontsize": 9}
+    axes.text(CENTRE, 62.5, "the prediction slides over its target (grey)", color=muted, **style)
     for x, text in ((20, "contact\n(20, 40)"), (40, "full overlap\n(40, 40)"), (60, "contact lost\n(60, 40)")):
-        axes.text(x, 27.5 - 9 * (x == 40), text, va="bottom", color=light("ink"), **words)
+        axes.text(x, 27.5 - 9 * (x == 40), text, va="bottom", color=light("ink"), **style)
     axes.annotate("", (40, 29.5), (40, 19.5), arrowprops={**line, "arrowstyle": "-"})

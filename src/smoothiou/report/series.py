@@ -1,4 +1,4 @@
-"""The numbers behind every figure, computed once: what is drawn is what goes into results.csv."""
+"""The numbers of every figure of a study, computed once: the drawn numbers are those of results.csv."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from smoothiou.report.curves import moving_average, thin
 from smoothiou.report.loaded_study import LoadedStudy
 from smoothiou.report.metric import DETECTION, LOCALIZATION
+from smoothiou.report.training_curves import moving_average, thin
 
 TRAINING = (
     ("loss", "Total loss"),
@@ -28,14 +28,19 @@ TRAINING = (
 UNSMOOTHED = frozenset({"lr", "val_AP", "val_AP50", "val_mean_iou"})
 
 FOREST = (("localization", LOCALIZATION), ("detection", DETECTION))
+HISTOGRAMS = (
+    ("matched", "Detections matched to a gt box"),
+    ("refined", "Refined gt boxes"),
+    ("raw", "All proposed boxes"),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
     """One loss in a panel: the mean over seeds at each x, between the lowest and the highest seed.
 
-    A run that did not finish is a line of its own (`stopped`), since averaging it in would
-    bend the mean where it ends.
+    A run that did not finish is a line of its own (`stopped`, its seed): averaged in, it would bend the mean where it
+    ends.
     """
 
     loss: str
@@ -89,6 +94,24 @@ class Dots:
     label: str = ""
 
 
+def line_of(loss: str, runs: Iterable[Mapping[float, float]], *, stopped: int | None = None) -> Line | None:
+    """Return the mean and range over runs (x -> value) at every x of any run; None without a point."""
+    runs = [run for run in runs if run]
+    xs = sorted({x for run in runs for x in run})
+    values = [[run[x] for run in runs if x in run] for x in xs]
+    if not xs:
+        return None
+    mean, low, high = ([reduce(at_x) for at_x in values] for reduce in (fmean, min, max))
+    return Line(loss=loss, x=xs, mean=mean, low=low, high=high, seeds=len(runs), stopped=stopped)
+
+
+def dot_row(name: str, key: str, seeds: Mapping[int, float], entry: Mapping[str, Any], *, loss: str = "") -> DotRow:
+    """Return a row, in points, of each seed's difference and of the paired difference `entry` over seeds."""
+    low, high = (None if entry.get(end) is None else 100 * entry[end] for end in ("low", "high"))
+    points = {seed: 100 * value for seed, value in seeds.items()}
+    return DotRow(name=name, key=key, seeds=points, mean=100 * entry["mean"], low=low, high=high, loss=loss)
+
+
 def with_shared_limits(groups: list[Dots]) -> list[Dots]:
     """Give all groups of a key one axis, so that candidates can be compared by eye; zero is always on it."""
     shared = []
@@ -102,7 +125,7 @@ def with_shared_limits(groups: list[Dots]) -> list[Dots]:
 
 
 def training_panels(material: LoadedStudy) -> list[Panel]:
-    """Return one panel per column of metrics.csv that was measured anywhere."""
+    """Return one panel per column of metrics.csv that any run has."""
     panels = []
     for column, title in TRAINING:
         lines = []
@@ -112,76 +135,37 @@ def training_panels(material: LoadedStudy) -> list[Panel]:
                 points = material.curves[cell["id"]].get(column)
                 if cell["loss"] == loss and points:
                     smooth = thin(points if column in UNSMOOTHED else moving_average(points))
-                    (done if cell.get("result") else stopped).append((cell["seed"], smooth))
-            if done:
-                lines.append(_line(loss, [dict(curve) for _, curve in done]))
-            for seed, curve in stopped:
-                lines.append(_line(loss, [dict(curve)], stopped=seed))
-        if lines:
-            panels.append(
-                Panel(
-                    key=column,
-                    title=title,
-                    x_label="step",
-                    y_label="",
-                    lines=lines,
-                    markers=column.startswith("val_"),
-                )
-            )
+                    (done if cell.get("result") else stopped).append((cell["seed"], dict(smooth)))
+            lines.append(line_of(loss, [curve for _, curve in done]))
+            lines += [line_of(loss, [curve], stopped=seed) for seed, curve in stopped]
+        panels += _panel(column, title, lines, x_label="step", markers=column.startswith("val_"))
     return panels
 
 
 def ap_panels(material: LoadedStudy) -> list[Panel]:
     """Return AP against the IoU threshold, and the same as paired differences to the baseline, in points."""
-    absolute = [
-        _line(loss, [_by_threshold(result, 100) for result in material.results(loss).values()])
-        for loss in material.losses
-        if any(_by_threshold(result, 100) for result in material.results(loss).values())
-    ]
+    absolute = [line_of(loss, map(_by_threshold, material.results(loss).values())) for loss in material.losses]
     relative = []
     for candidate in material.candidates:
         differences = []
         for _, base, other in material.paired(candidate):
-            below, above = _by_threshold(base, 100), _by_threshold(other, 100)
+            below, above = _by_threshold(base), _by_threshold(other)
             differences.append({x: above[x] - below[x] for x in below if x in above})
-        if any(differences):
-            relative.append(_line(candidate, differences))
-    panels = []
-    if absolute:
-        panels.append(
-            Panel(
-                key="ap_by_iou",
-                title="AP against the IoU threshold",
-                x_label="IoU threshold",
-                y_label="AP, %",
-                lines=absolute,
-                markers=True,
-            )
-        )
-    if relative:
-        panels.append(
-            Panel(
-                key="ap_by_iou_difference",
-                title=f"The same, minus {material.baseline}",
-                x_label="IoU threshold",
-                y_label="points",
-                lines=relative,
-                zero_line=True,
-                markers=True,
-            )
-        )
-    return panels
+        relative.append(line_of(candidate, differences))
+    key, title, x_label = "ap_by_iou", "AP against the IoU threshold", "IoU threshold"
+    return [
+        *_panel(key, title, absolute, x_label=x_label, y_label="AP, %", markers=True),
+        *_panel(
+            f"{key}_difference", f"The same, minus {material.baseline}", relative, x_label=x_label, y_label="points",
+            zero_line=True, markers=True,
+        ),
+    ]  # fmt: skip
 
 
 def histogram_panels(material: LoadedStudy) -> list[Panel]:
-    """Return the shares of boxes per IoU bin: matched detections, refined truth boxes, all proposed boxes."""
+    """Return the shares of boxes per IoU bin: matched detections, refined gt boxes, all proposed boxes."""
     panels = []
-    names = {
-        "matched": "Detections matched to a truth box",
-        "refined": "Refined truth boxes",
-        "raw": "All proposed boxes",
-    }
-    for kind, title in names.items():
+    for kind, title in HISTOGRAMS:
         edges: list[float] = []
         lines = []
         for loss in material.losses:
@@ -192,19 +176,10 @@ def histogram_panels(material: LoadedStudy) -> list[Panel]:
                 if sum(counts):
                     edges = histogram["edges"]
                     shares.append({edge: 100 * count / sum(counts) for edge, count in zip(edges, counts, strict=False)})
-            if shares:
-                lines.append(_line(loss, shares))
-        if lines:
-            panels.append(
-                Panel(
-                    key=f"histogram_{kind}",
-                    title=title,
-                    x_label="IoU with truth",
-                    y_label="% of boxes",
-                    lines=lines,
-                    edges=edges,
-                )
-            )
+            lines.append(line_of(loss, shares))
+        panels += _panel(
+            f"histogram_{kind}", title, lines, x_label="IoU with the gt box", y_label="% of boxes", edges=edges
+        )
     return panels
 
 
@@ -218,19 +193,7 @@ def forest(material: LoadedStudy) -> list[Dots]:
                 entry = material.difference(candidate, metric.key)
                 seeds = material.seed_differences(candidate, metric.key)
                 if entry and seeds:
-                    low, high = (None if entry.get(end) is None else 100 * entry[end] for end in ("low", "high"))
-                    points = {seed: 100 * value for seed, value in seeds.items()}
-                    mean = 100 * entry["mean"]
-                    rows.append(
-                        DotRow(
-                            name=metric.full_name,
-                            key=metric.key,
-                            seeds=points,
-                            mean=mean,
-                            low=low,
-                            high=high,
-                        )
-                    )
+                    rows.append(dot_row(metric.full_name, metric.key, seeds, entry))
             if rows:
                 title = f"{candidate} minus {material.baseline}: {kind}"
                 groups.append(Dots(key=f"difference_{kind}", title=title, candidate=candidate, rows=rows))
@@ -247,9 +210,9 @@ def class_differences(material: LoadedStudy) -> list[Dots]:
             for seed, base, other in material.paired(candidate):
                 below, above = (result.get("per_class", {}).get(name) for result in (base, other))
                 if below is not None and above is not None:
-                    seeds[seed] = 100 * (above - below)
+                    seeds[seed] = above - below
             if seeds:
-                rows.append(DotRow(name=name, key=name, seeds=seeds, mean=fmean(seeds.values())))
+                rows.append(dot_row(name, name, seeds, {"mean": fmean(seeds.values())}))
         if rows:
             rows.sort(key=lambda row: -row.mean)
             title = f"{candidate} minus {material.baseline}"
@@ -257,25 +220,14 @@ def class_differences(material: LoadedStudy) -> list[Dots]:
     return with_shared_limits(groups)
 
 
-def _line(loss: str, runs: Iterable[Mapping[float, float]], *, stopped: int | None = None) -> Line:
-    runs = [run for run in runs if run]
-    steps = sorted({x for run in runs for x in run})
-    groups = [[run[x] for run in runs if x in run] for x in steps]
-    return Line(
-        loss=loss,
-        x=steps,
-        mean=[fmean(group) for group in groups],
-        low=[min(group) for group in groups],
-        high=[max(group) for group in groups],
-        seeds=len(runs),
-        stopped=stopped,
-    )
+def _panel(
+    key: str, title: str, lines: Iterable[Line | None], *, x_label: str, y_label: str = "", **options: Any
+) -> list[Panel]:
+    """Return a panel of the lines there are; none without a line."""
+    drawn = [line for line in lines if line]
+    return [Panel(key=key, title=title, x_label=x_label, y_label=y_label, lines=drawn, **options)] if drawn else []
 
 
-def _by_threshold(result: Mapping[str, Any], scale: float) -> dict[float, float]:
-    found = result.get("ap_by_iou") or {}
-    return {
-        float(x): scale * value
-        for x, value in sorted(found.items(), key=lambda item: float(item[0]))
-        if value is not None
-    }
+def _by_threshold(result: Mapping[str, Any]) -> dict[float, float]:
+    ap = result.get("ap_by_iou") or {}
+    return {float(x): 100 * ap[x] for x in sorted(ap, key=float) if ap[x] is not None}

@@ -10,13 +10,12 @@ from typing import Any
 from markupsafe import Markup
 
 from smoothiou.files import is_inside, real_folder
-from smoothiou.report.curves import window
 from smoothiou.report.figures import draw_dots, draw_panel, swatch
 from smoothiou.report.loaded_study import LoadedStudy
 from smoothiou.report.metric import METRICS, verdict_words
 from smoothiou.report.page import render
 from smoothiou.report.provenance import differing_settings, failures, machines, rate_sentence, weights_sentence
-from smoothiou.report.refinement import probe_words, refinement_panels
+from smoothiou.report.refinement import describe_probes, refinement_panels
 from smoothiou.report.series import (
     Dots,
     Panel,
@@ -27,6 +26,7 @@ from smoothiou.report.series import (
     training_panels,
 )
 from smoothiou.report.tables import all_tables
+from smoothiou.report.training_curves import window
 
 SMALL, LARGE = (340, 210), (460, 300)
 """Width and height of a figure in CSS pixels."""
@@ -50,7 +50,7 @@ def render_study(study: LoadedStudy) -> str:
         facts=_facts(study),
         tables=all_tables(study),
         refinement=_panels(refinement_panels(probe), losses, SMALL) if probe else [],
-        refinement_words=probe_words(probe) if probe else "",
+        refinement_words=describe_probes(probe) if probe else "",
         forests=_dots(forest(study), losses),
         ap_panels=_panels(ap_panels(study), losses, LARGE),
         training=_panels(training_panels(study), losses, SMALL),

@@ -14,12 +14,12 @@ from smoothiou.data.records import Box, Dataset, Record
 from smoothiou.engine.config import RunConfig
 from smoothiou.engine.open_data import open_splits
 from smoothiou.files import digest, read_json, write_bytes, write_json
-from smoothiou.lab.probe import read_probes
 from smoothiou.manifest import SCHEMA_VERSION
 from smoothiou.metrics import bootstrap_difference, box_iou, error_gains, paired_image_bootstrap
 from smoothiou.metrics.refinement import DEFINITION
 from smoothiou.study.cells import cell_folder, cell_state
 from smoothiou.study.probes import compare_probes
+from smoothiou.study.run_probes import read_probes
 
 RESAMPLES = 500
 PICTURES = 8

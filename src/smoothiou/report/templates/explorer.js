@@ -14,7 +14,7 @@ const state = { x: 28, y: 34, w: 2, h: 2, map: data.map, arrows: new Set(data.ar
 // --- numbers -------------------------------------------------------------------------------------------------------
 
 async function unpack(text) {
-  const packed = Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
+  const packed = Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
   const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
   const count = bytes.length / 2, numbers = new Float32Array(count);
@@ -27,22 +27,22 @@ function fromHalf(bits) {
   return exponent ? sign * 2 ** (exponent - 15) * (1 + fraction / 1024) : (sign * fraction) / 2 ** 24;
 }
 
-// One quarter of the places is kept where a loss is its own mirror image, else all of them.
-const spanOf = (kept) => (kept.whole ? 2 * reach + 1 : reach + 1);
-const planeOf = (kept) => spanOf(kept) ** 2;
-const blockOf = (kept) => sides.length ** 2 * planeOf(kept);
+// One quarter of the places is stored where a loss is its own mirror image, else all of them.
+const spanOf = (loss) => (loss.whole ? 2 * reach + 1 : reach + 1);
+const planeOf = (loss) => spanOf(loss) ** 2;
+const blockOf = (loss) => sides.length ** 2 * planeOf(loss);
 
-// The place of a box in the numbers.
-function at(kept, x, y) {
-  const [row, column] = kept.whole ? [y, x] : [Math.abs(y - centre), Math.abs(x - centre)];
-  return (state.w * sides.length + state.h) * planeOf(kept) + row * spanOf(kept) + column;
+// The index of a box in the numbers.
+function indexOf(loss, x, y) {
+  const [row, column] = loss.whole ? [y, x] : [Math.abs(y - centre), Math.abs(x - centre)];
+  return (state.w * sides.length + state.h) * planeOf(loss) + row * spanOf(loss) + column;
 }
 
-const valueAt = (kept, x, y) => kept.numbers[at(kept, x, y)];
+const valueAt = (loss, x, y) => loss.numbers[indexOf(loss, x, y)];
 
 // By centre and size; in a mirror, a centre is pulled the other way and a size as before.
 function gradientAt(loss, x, y) {
-  const place = at(loss, x, y), block = blockOf(loss);
+  const place = indexOf(loss, x, y), block = blockOf(loss);
   const [gx, gy, w, h] = [1, 2, 3, 4].map((part) => loss.numbers[part * block + place]);
   if (loss.whole) return { x: gx, y: gy, w, h };
   return { x: x < centre ? -gx : gx, y: y < centre ? -gy : gy, w, h };
@@ -65,7 +65,7 @@ function rangeOf(loss) {
   return { pull, low, high };
 }
 
-function shown(number, digits = 3) {
+function format(number, digits = 3) {
   if (number === 0) return "0";
   const text = Math.abs(number) < 0.001 ? number.toExponential(1) : number.toPrecision(digits);
   return (text.includes("e+") ? String(Math.round(number)) : text).replaceAll("-", "−");
@@ -174,22 +174,22 @@ function drawMap() {
     Math.floor(share[Math.min(row, size - 1) * size + Math.min(column, size - 1)] * BANDS * 0.9999);
   for (let row = 0; row < size; row++)
     for (let column = 0; column < size; column++) {
-      const place = row * size + column, here = band(row, column);
-      const line = band(row, column + 2) !== here || band(row + 2, column) !== here;
+      const place = row * size + column, level = band(row, column);
+      const line = band(row, column + 2) !== level || band(row + 2, column) !== level;
       for (let part = 0; part < 3; part++)
         image.data[4 * place + part] = line ? edge[part] : near[part] + (far[part] - near[part]) * share[place];
       image.data[4 * place + 3] = 255;
     }
   context.putImageData(image, 0, 0);
-  byId("low").textContent = shown(low);
-  byId("high").textContent = shown(high);
+  byId("low").textContent = format(low);
+  byId("high").textContent = format(high);
   byId("map-name").textContent = loss.name;
 }
 
 const mapped = () => data.losses[names.indexOf(state.map)];
 
 function fill(cell, number, digits) {
-  cell.textContent = shown(number, digits);
+  cell.textContent = format(number, digits);
   cell.dataset.value = number;
   cell.classList.toggle("zero", number === 0);
 }
@@ -224,7 +224,7 @@ let spoken;
 function speak() {
   clearTimeout(spoken);
   spoken = setTimeout(() => {
-    const value = shown(valueAt(mapped(), state.x, state.y));
+    const value = format(valueAt(mapped(), state.x, state.y));
     byId("spoken").textContent =
       `centre ${state.x}, ${state.y}; IoU ${byId("iou").textContent}; ${state.map} ${value}`;
   }, 300);
@@ -253,7 +253,7 @@ function draw({ size = false, map = false } = {}) {
   draw.timer = setTimeout(() => history.replaceState(null, "", place), 200);
 }
 
-// --- hands ---------------------------------------------------------------------------------------------------------
+// --- input ---------------------------------------------------------------------------------------------------------
 
 const within = (number) => Math.min(Math.max(Math.round(number), 0), 2 * reach);
 
@@ -328,10 +328,10 @@ function listen() {
 }
 
 function fromAddress() {
-  const wanted = new URLSearchParams(location.hash.slice(1));
-  for (const key of ["x", "y"]) if (wanted.has(key) && isFinite(wanted.get(key))) state[key] = within(wanted.get(key));
-  for (const key of ["w", "h"]) if (sides.includes(Number(wanted.get(key)))) state[key] = sides.indexOf(Number(wanted.get(key)));
-  if (names.includes(wanted.get("map"))) state.map = wanted.get("map");
+  const address = new URLSearchParams(location.hash.slice(1));
+  for (const key of ["x", "y"]) if (address.has(key) && isFinite(address.get(key))) state[key] = within(address.get(key));
+  for (const key of ["w", "h"]) if (sides.includes(Number(address.get(key)))) state[key] = sides.indexOf(Number(address.get(key)));
+  if (names.includes(address.get("map"))) state.map = address.get("map");
 }
 
 async function start() {

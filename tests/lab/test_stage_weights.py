@@ -58,7 +58,7 @@ def test_two_losses_are_of_the_first_and_of_the_second_stage():
 
 @pytest.mark.parametrize("key", ["loss.rpn_weight", "loss.roi_weight"])
 def test_a_factor_must_be_above_0(key: str):
-    with pytest.raises(ConfigError, match=f"{key}: expected more than 0, got 0.0"):
+    with pytest.raises(ConfigError, match=key):
         RunConfig().replace({key: "0"})
 
 
@@ -71,5 +71,5 @@ def test_a_run_from_before_the_factors_is_still_the_same_run(tmp_path):
     assert cell_hash(other.flat(), DATA) != cell_hash(before, DATA)
     write_json(tmp_path / "manifest.json", {"identity": identity(before, DATA)})
     assert prepare_folder(tmp_path, config_of(), identity(config_of().flat(), DATA), overwrite=False) is None
-    with pytest.raises(ConfigError, match="loss.roi_weight: 1.0 there, 5.0 asked for"):
+    with pytest.raises(ConfigError, match="loss.roi_weight"):
         prepare_folder(tmp_path, other, identity(other.flat(), DATA), overwrite=False)

@@ -17,19 +17,17 @@ POINTS = 100
 
 def read_curves(path: Path) -> dict[str, Curve]:
     """Read metrics.csv column by column, leaving out fields that are empty or no finite number."""
-    columns: dict[str, dict[float, float]] = {}
     if not path.is_file():
         return {}
+    columns: dict[str, dict[float, float]] = {}
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
         for row in csv.DictReader(file):
-            step = _number(row.get("step"))
-            if step is None:
-                continue
-            for column, text in row.items():
-                value = _number(text)
-                if column and column != "step" and value is not None:
+            numbers = {column: number for column, text in row.items() if (number := _number(text)) is not None}
+            step = numbers.pop("step", None)
+            if step is not None:
+                for column, number in numbers.items():
                     # A resumed run may have written a step twice: the later row is the one that counted.
-                    columns.setdefault(column, {})[step] = value
+                    columns.setdefault(column, {})[step] = number
     return {column: sorted(points.items()) for column, points in columns.items()}
 
 
@@ -53,12 +51,11 @@ def moving_average(points: Curve) -> Curve:
 
 
 def window(count: int) -> int:
-    """Return how many points a moving average takes in: a twentieth of the curve, an odd number."""
+    """Return the width of a moving average in points: a twentieth of the curve, an odd number."""
     return max(1, count // 20) // 2 * 2 + 1
 
 
 def thin(points: Curve) -> Curve:
     """Return at most about `POINTS` points of a curve, always with its last."""
-    stride = -(-len(points) // POINTS)
-    kept = points[::stride]
-    return kept if kept[-1] == points[-1] else [*kept, points[-1]]
+    thinned = points[:: -(-len(points) // POINTS)]
+    return thinned if thinned[-1] == points[-1] else [*thinned, points[-1]]
