@@ -50,11 +50,13 @@ def curves(
     from smoothiou.lab.grid import loss_grid
     from smoothiou.lab.pairs import SinglePairLoss
     from smoothiou.losses import LOSSES
-    from smoothiou.report.curve_figures import gallery_picture
-    from smoothiou.report.explorer import render_explorer
 
     for spec in chosen or ():
         SinglePairLoss(spec)  # a loss that cannot be drawn is reported before anything is written
+
+    from smoothiou.report.curve_figures import gallery_picture
+    from smoothiou.report.explorer import render_explorer
+
     written = []
     if gallery:
         for spec in chosen or tuple(LOSSES):
