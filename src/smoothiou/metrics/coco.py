@@ -15,11 +15,11 @@ from typing import Any
 import hotcoco
 import numpy as np
 
-from smoothiou.errors import ConfigError, DataError
+from smoothiou.errors import DataError
 from smoothiou.files import read_json, short
 from smoothiou.metrics.coco_rows import as_annotations, as_rows
 
-Truth = Mapping[str, Any] | str | Path
+GroundTruth = Mapping[str, Any] | str | Path
 Predictions = Sequence[Mapping[str, Any]] | str | Path
 
 # Places in the engine's arrays: precision (IoU, recall, class, area, maxdet), recall (IoU, class, area,
@@ -42,7 +42,7 @@ def engine() -> str:
     return f"hotcoco-{hotcoco.__version__}"
 
 
-def evaluate_detections(truth: Truth, predictions: Predictions) -> dict[str, float]:
+def evaluate_detections(truth: GroundTruth, predictions: Predictions) -> dict[str, float]:
     """Return COCO's detection metrics, equal to pycocotools to the last bit.
 
     Annotation ids are renumbered from 1: they carry no meaning, and the reference counts a box whose id is 0
@@ -66,14 +66,14 @@ def evaluate_detections(truth: Truth, predictions: Predictions) -> dict[str, flo
     Reference:
         Lin et al., "Microsoft COCO: Common Objects in Context", 2014; https://cocodataset.org/#detection-eval
     """
-    return _metrics(_accumulated(*_prepare(truth, predictions)))
+    return _metrics(_accumulated(*prepare(truth, predictions)))
 
 
 def evaluate_in_full(
-    truth: Truth, predictions: Predictions
+    truth: GroundTruth, predictions: Predictions
 ) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
     """Return what `evaluate_detections`, `ap_by_iou` and `per_class_ap` return, for the price of one of them."""
-    prepared, detections = _prepare(truth, predictions)
+    prepared, detections = prepare(truth, predictions)
     names = _class_names(prepared)
     arrays = _accumulated(prepared, detections)
     return _metrics(arrays), _by_iou(arrays), _by_class(arrays, names)
@@ -94,7 +94,7 @@ def _metrics(arrays: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def ap_by_iou(truth: Truth, predictions: Predictions) -> dict[str, float]:
+def ap_by_iou(truth: GroundTruth, predictions: Predictions) -> dict[str, float]:
     """Return AP at each of COCO's ten IoU thresholds: where a loss for tighter boxes should show.
 
     Args:
@@ -107,7 +107,7 @@ def ap_by_iou(truth: Truth, predictions: Predictions) -> dict[str, float]:
     Raises:
         DataError: as in `evaluate_detections`.
     """
-    return _by_iou(_accumulated(*_prepare(truth, predictions)))
+    return _by_iou(_accumulated(*prepare(truth, predictions)))
 
 
 def _by_iou(arrays: Mapping[str, Any]) -> dict[str, float]:
@@ -115,7 +115,7 @@ def _by_iou(arrays: Mapping[str, Any]) -> dict[str, float]:
     return {f"{0.5 + 0.05 * t:.2f}": _mean(precision[t, ..., _ALL_AREAS, _MAXDET_100]) for t in range(10)}
 
 
-def per_class_ap(truth: Truth, predictions: Predictions) -> dict[str, float]:
+def per_class_ap(truth: GroundTruth, predictions: Predictions) -> dict[str, float]:
     """Return the AP of each class by its name, in the order of the category ids.
 
     Args:
@@ -128,7 +128,7 @@ def per_class_ap(truth: Truth, predictions: Predictions) -> dict[str, float]:
     Raises:
         DataError: as in `evaluate_detections`, or two categories share a name.
     """
-    prepared, detections = _prepare(truth, predictions)
+    prepared, detections = prepare(truth, predictions)
     names = _class_names(prepared)
     return _by_class(_accumulated(prepared, detections), names)
 
@@ -146,7 +146,7 @@ def _by_class(arrays: Mapping[str, Any], names: Sequence[str]) -> dict[str, floa
     return {name: _mean(precision[:, :, k, _ALL_AREAS, _MAXDET_100]) for k, name in enumerate(names)}
 
 
-def error_gains(truth: Truth, predictions: Predictions) -> dict[str, float]:
+def error_gains(truth: GroundTruth, predictions: Predictions) -> dict[str, float]:
     """Return how much AP50 each kind of error costs (TIDE): how much higher it would be, were that kind repaired.
 
     Args:
@@ -163,57 +163,8 @@ def error_gains(truth: Truth, predictions: Predictions) -> dict[str, float]:
     Reference:
         Bolya et al., TIDE: A General Toolbox for Identifying Object Detection Errors, ECCV 2020.
     """
-    gains = _evaluated(*_prepare(truth, predictions)).tide_errors(pos_thr=0.5, bg_thr=0.1)["delta_ap"]
+    gains = _evaluated(*prepare(truth, predictions)).tide_errors(pos_thr=0.5, bg_thr=0.1)["delta_ap"]
     return {name: float(gains[key]) for name, key in _TIDE.items()}
-
-
-def bootstrap_difference(
-    truth: Truth,
-    predictions_a: Predictions,
-    predictions_b: Predictions,
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> dict[str, dict[str, float]]:
-    """Return how far two detectors differ, with the doubt that comes from the choice of test images.
-
-    Paired bootstrap: each resample draws images with replacement, the same for both detectors. The doubt that
-    comes from training (seeds) is another one and not in here.
-
-    Args:
-        truth: as in `evaluate_detections`.
-        predictions_a: of the baseline.
-        predictions_b: of the candidate.
-        resamples: how many times the images are drawn, 1 or more.
-        seed: decides the draws, 0 or more.
-
-    Returns:
-        For AP, AP50 and AP75: {"difference": b - a, "low", "high": the 95 % percentile interval,
-        "resamples"}; NaN where the metric is undefined.
-
-    Raises:
-        DataError: as in `evaluate_detections`.
-        ConfigError: `resamples` or `seed` is out of range.
-    """
-    if resamples < 1 or seed < 0:
-        raise ConfigError(f"bootstrap: expected resamples >= 1 and seed >= 0, got {resamples} and {seed}.")
-    prepared = _prepare_truth(truth)
-    evaluations = [
-        _evaluated(prepared, _prepare_predictions(predictions, prepared, name))
-        for predictions, name in ((predictions_a, "predictions_a"), (predictions_b, "predictions_b"))
-    ]
-    compared = hotcoco.compare(*evaluations, n_bootstrap=resamples, seed=seed, confidence=0.95)
-    rows = {}
-    for metric in ("AP", "AP50", "AP75"):
-        defined = compared["metrics_a"][metric] >= 0 and compared["metrics_b"][metric] >= 0
-        interval = compared["ci"][metric]
-        rows[metric] = {
-            "difference": compared["deltas"][metric] if defined else math.nan,
-            "low": interval["lower"] if defined else math.nan,
-            "high": interval["upper"] if defined else math.nan,
-            "resamples": resamples,
-        }
-    return rows
 
 
 Detections = list[dict[str, Any]] | np.ndarray
@@ -241,12 +192,15 @@ def _mean(values: np.ndarray) -> float:
     return float(np.mean(defined)) if len(defined) else math.nan
 
 
-def _prepare(truth: Truth, predictions: Predictions) -> tuple[dict[str, Any], Detections]:
+def prepare(
+    truth: GroundTruth, predictions: Predictions, *, name: str = "predictions"
+) -> tuple[dict[str, Any], Detections]:
+    """Return checked copies of both that hold just what an evaluation needs; `name` stands in messages."""
     prepared = _prepare_truth(truth)
-    return prepared, _prepare_predictions(predictions, prepared, "predictions")
+    return prepared, _prepare_predictions(predictions, prepared, name)
 
 
-def _prepare_truth(truth: Truth) -> dict[str, Any]:
+def _prepare_truth(truth: GroundTruth) -> dict[str, Any]:
     """Return a checked copy that holds just what the engine needs."""
     name = "truth"
     if isinstance(truth, (str, Path)):

@@ -13,7 +13,7 @@ best-overlapping truth of any class, and the mean runs over all boxes of the set
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +39,7 @@ class ImageLocalization:
             there is none.
         matched: (M,) IoU of each detection that found a truth: highest score first, each truth once, IoU at
             least 0.5.
-        before: (P,) IoU of each probe with the truth it was made from, as it went into the second stage.
+        before: (P,) IoU of each probe with the truth it was made from, as it went into the second stage; five decimals.
         refined: (P,) the same as it came out.
     """
 
@@ -51,15 +51,19 @@ class ImageLocalization:
     refined: Array
 
     def record(self) -> dict[str, Any]:
-        """Return the image's entry of localization.json, which paired comparisons need; probes with five decimals."""
+        """Return the image's entry of localization.json, which paired comparisons need."""
         return {
             "image_id": self.image_id,
             "raw_mean": float(self.raw.mean()) if len(self.raw) else None,
             "raw_count": len(self.raw),
+            "positive_sum": float(self.raw[self.raw >= MATCH_IOU].sum()),
+            "positive_count": int((self.raw >= MATCH_IOU).sum()),
+            "matched_sum": float(self.matched.sum()),
+            "matched_count": len(self.matched),
             "truths": len(self.best),
             "best": self.best.tolist(),
-            "before": self.before.round(5).tolist(),
-            "refined": self.refined.round(5).tolist(),
+            "before": self.before.tolist(),
+            "refined": self.refined.tolist(),
         }
 
 
@@ -131,8 +135,9 @@ def localize_image(
         raw=box_iou(raw, truths[~is_crowd]).max(axis=1, initial=0),
         best=overlap.max(axis=0, initial=0),
         matched=_match(overlap, scores),
-        before=aligned_iou(probes, origins),
-        refined=aligned_iou(refined, origins),
+        # Rounded here, so that every number about a probe is of the same IoU, read from a file or not.
+        before=aligned_iou(probes, origins).round(5),
+        refined=aligned_iou(refined, origins).round(5),
     )
 
 
@@ -153,6 +158,38 @@ def _match(overlap: Array, scores: NDArray[Any]) -> Array:
             matched.append(free[detection, truth])
             free[:, truth] = 0
     return np.array(matched, dtype=np.float64)
+
+
+def image_sums(entries: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Array, Array]]:
+    """Return for each mean over boxes its sum and number of boxes by image, in the order of the image ids.
+
+    Args:
+        entries: of localization.json. Those of an earlier version lack some sums; then these metrics are left out.
+
+    Returns:
+        metric -> ((I,), (I,)).
+
+    Raises:
+        DataError: an entry lacks a key that every version has written.
+    """
+    rows = []
+    for index, entry in enumerate(entries):
+        missing = [key for key in ("image_id", "raw_mean", "raw_count", "refined") if key not in entry]
+        if missing:
+            raise DataError(f"localization[{index}]: {missing[0]} is missing.")
+        refined = np.asarray(entry["refined"], dtype=np.float64)
+        row = {"mean_iou": ((entry["raw_mean"] or 0.0) * entry["raw_count"], entry["raw_count"])}
+        for metric in ("positive", "matched"):
+            if f"{metric}_sum" in entry:
+                row[f"mean_iou_{metric}"] = (entry[f"{metric}_sum"], entry[f"{metric}_count"])
+        row["refined_mean_iou"] = (refined.sum(), len(refined))
+        for step in (75, 85, 90):
+            row[f"refined_above_{step}"] = ((refined > step / 100).sum(), len(refined))
+        rows.append((entry["image_id"], row))
+    rows = [row for _, row in sorted(rows, key=lambda row: row[0])]
+    metrics = [metric for metric in (rows[0] if rows else ()) if all(metric in row for row in rows)]
+    sums = {metric: np.array([row[metric] for row in rows], dtype=np.float64) for metric in metrics}
+    return {metric: (values[:, 0], values[:, 1]) for metric, values in sums.items()}
 
 
 def summarize(images: Sequence[ImageLocalization]) -> dict[str, Any]:

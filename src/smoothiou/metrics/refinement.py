@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from smoothiou.errors import DataError
-from smoothiou.metrics.bootstrap import resample_images
+from smoothiou.metrics.bootstrap import covariance_of_draws, draw_images, drawn_means, percentile_interval
 from smoothiou.metrics.overlap import Array, aligned_iou, as_boxes
 
 PROBE_IOU = (0.5, 1.0)
@@ -144,34 +144,34 @@ def paired_probes(
 
     Returns:
         For each column {"difference": candidate - baseline, "low", "high": the 95 % percentile interval over
-        images, "pairs": the difference of each pair, "resamples"}; NaN where it runs over nothing.
+        images, "pairs": the difference of each pair, "resamples", "spread": `covariance_of_draws`}; NaN where it runs
+        over nothing.
 
     Raises:
         DataError: two runs do not have the same probes, or an entry lacks a key.
         ConfigError: `resamples` or `seed` is out of range.
     """
     _require_same_probes([*baseline, *candidate])
-    gains, counts = [], np.zeros((0, len(COLUMNS)))
-    for own, other in zip(baseline, candidate, strict=True):
-        below, counts = _sums(_in_order(own), "baseline")
-        gains.append(_sums(_in_order(other), "candidate")[0] - below)
-    sums = np.mean(gains, axis=0)
-    drawn = resample_images(np.stack([sums, counts], axis=1), resamples=resamples, seed=seed)
-    differences = _ratio(sums.sum(axis=0), counts.sum(axis=0))
-    pairs = np.stack([_ratio(gain.sum(axis=0), counts.sum(axis=0)) for gain in gains])
-    found = {}
-    for place, column in enumerate(COLUMNS):
-        defined = drawn[:, 1, place] > 0
-        values = drawn[defined, 0, place] / drawn[defined, 1, place]
-        low, high = np.percentile(values, [2.5, 97.5]) if len(values) else (np.nan, np.nan)
-        found[column] = {
-            "difference": float(differences[place]),
-            "low": float(low),
-            "high": float(high),
-            "pairs": pairs[:, place].tolist(),
+    gains, numbers = [], np.zeros((0, len(COLUMNS)))
+    for first, second in zip(baseline, candidate, strict=True):
+        below, numbers = _sums(_in_order(first), "baseline")
+        gains.append(_sums(_in_order(second), "candidate")[0] - below)
+    counts = draw_images(len(numbers), draws=resamples, seed=seed)
+    drawn = np.stack([drawn_means(gain, numbers, counts) for gain in gains])
+    pairs = np.stack([_ratio(gain.sum(axis=0), numbers.sum(axis=0)) for gain in gains])
+    differences = _ratio(np.mean(gains, axis=0).sum(axis=0), numbers.sum(axis=0))
+    rows = {}
+    for index, column in enumerate(COLUMNS):
+        low, high = percentile_interval(drawn[..., index].mean(axis=0))
+        rows[column] = {
+            "difference": float(differences[index]),
+            "low": low,
+            "high": high,
+            "pairs": pairs[:, index].tolist(),
             "resamples": resamples,
+            "spread": covariance_of_draws(drawn[..., index]),
         }
-    return found
+    return rows
 
 
 def _in_order(images: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
