@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from smoothiou.errors import DataError
 from smoothiou.files import write_json
-from smoothiou.metrics import box_iou, localize_image, summarize
+from smoothiou.metrics import box_iou, image_sums, localize_image, summarize
 
 UNIT = [0.0, 0.0, 10.0, 10.0]
 HALF = [0.0, 0.0, 10.0, 5.0]  # IoU 1/2 with UNIT
@@ -88,6 +89,10 @@ class TestOneImage:
             "image_id": 1,
             "raw_mean": 0.5,  # 1, 1/2 and 0
             "raw_count": 3,
+            "positive_sum": 1.5,
+            "positive_count": 2,
+            "matched_sum": 1.0,
+            "matched_count": 1,
             "truths": 1,
             "best": [1.0],
             "before": [0.8, 0.5],
@@ -218,3 +223,27 @@ class TestSummary:
             assert 0 <= block["mean_iou"] <= 1
         if (positive := block["mean_iou_positive"]) == positive:
             assert positive >= max(0.5, block["mean_iou"] - 1e-12)
+
+
+class TestImageSums:
+    def test_their_ratios_are_the_means_of_the_set(self):
+        images = [localized(), dataclasses.replace(localized(), image_id=2, raw=np.array([0.9, 0.1]))]
+        block = summarize(images)
+        sums = image_sums([image.record() for image in images])
+        assert set(sums) == {metric for metric in block if "_iou" in metric or "above" in metric}
+        for metric, (total, number) in sums.items():
+            assert total.sum() / number.sum() == pytest.approx(block[metric], abs=1e-15), metric
+
+    def test_images_come_in_the_order_of_their_ids(self):
+        images = [dataclasses.replace(localized(), image_id=9, raw=np.array([0.25])), localized()]
+        assert image_sums([image.record() for image in images])["mean_iou"][1].tolist() == [3, 1]
+
+    def test_entries_of_an_earlier_version_have_fewer_metrics(self):
+        old = {key: value for key, value in localized().record().items() if not key.startswith(("positive", "matched"))}
+        assert "mean_iou_matched" not in image_sums([old])
+        assert "mean_iou" in image_sums([old])
+        assert image_sums([]) == {}
+
+    def test_a_missing_key_is_named(self):
+        with pytest.raises(DataError, match="refined"):
+            image_sums([{"image_id": 1, "raw_mean": 0.5, "raw_count": 2}])

@@ -25,21 +25,21 @@ _CHUNK = 1_000_000
 """Most numbers of one intermediate array: draws are taken in parts, so that memory does not grow with them."""
 
 
-def draw_images(images: int, *, draws: int, seed: int = 0) -> Counts:
-    """Return how often each image is drawn, (draws, images); every row sums to `images`.
+def draw_images(images: int, *, resamples: int, seed: int = 0) -> Counts:
+    """Return how often each image is drawn, (resamples, images); every row sums to `images`.
 
     Args:
         images: size of the test set.
-        draws: 1 or more.
+        resamples: how many times as many images are drawn, 1 or more.
         seed: 0 or more; equal seeds give equal draws.
 
     Raises:
-        ConfigError: `draws` or `seed` is out of range.
+        ConfigError: `resamples` or `seed` is out of range.
     """
-    if draws < 1 or seed < 0:
-        raise ConfigError(f"bootstrap: expected draws >= 1 and seed >= 0, got {draws} and {seed}.")
+    if resamples < 1 or seed < 0:
+        raise ConfigError(f"bootstrap: expected resamples >= 1 and seed >= 0, got {resamples} and {seed}.")
     generator = np.random.default_rng(seed)
-    counts = np.zeros((draws, images), dtype=np.int32)
+    counts = np.zeros((resamples, images), dtype=np.int32)
     for row in counts if images else ():
         row[:] = np.bincount(generator.integers(0, images, images), minlength=images)
     return counts
@@ -118,7 +118,7 @@ def covariance_of_draws(differences: Array) -> tuple[float, float] | None:
 
 
 def bootstrap_difference(
-    gt: GroundTruth, predictions_a: Predictions, predictions_b: Predictions, *, draws: int = 1000, seed: int = 0
+    gt: GroundTruth, predictions_a: Predictions, predictions_b: Predictions, *, resamples: int = 1000, seed: int = 0
 ) -> dict[str, dict[str, float]]:
     """Return how far two detectors differ, with the doubt that comes from the choice of test images.
 
@@ -128,27 +128,27 @@ def bootstrap_difference(
         gt: as in `evaluate_detections`.
         predictions_a: of the baseline.
         predictions_b: of the candidate.
-        draws: how many times the images are drawn, 1 or more.
+        resamples: how many times the images are drawn, 1 or more.
         seed: decides the draws, 0 or more.
 
     Returns:
-        For each of COCO's metrics {"difference": b - a, "low", "high": the 95 % percentile interval, "draws"}; NaN
+        For each of COCO's metrics {"difference": b - a, "low", "high": the 95 % percentile interval, "resamples"}; NaN
         where the metric is undefined.
 
     Raises:
         DataError: as in `evaluate_detections`.
-        ConfigError: `draws` or `seed` is out of range.
+        ConfigError: `resamples` or `seed` is out of range.
     """
     checked, a = prepare(gt, predictions_a, name="predictions_a")
     _, b = prepare(gt, predictions_b, name="predictions_b")
     images = len(checked["images"])
-    counts = np.concatenate([np.ones((1, images), np.int32), draw_images(images, draws=draws, seed=seed)])
+    counts = np.concatenate([np.ones((1, images), np.int32), draw_images(images, resamples=resamples, seed=seed)])
     below, above = (_drawn(checked, detections, counts) for detections in (a, b))
     rows = {}
     for metric, values in above.items():
         difference = values - below[metric]
         low, high = percentile_interval(difference[1:])
-        rows[metric] = {"difference": float(difference[0]), "low": low, "high": high, "draws": draws}
+        rows[metric] = {"difference": float(difference[0]), "low": low, "high": high, "resamples": resamples}
     return rows
 
 

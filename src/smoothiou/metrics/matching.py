@@ -130,7 +130,7 @@ def _match_groups(
             usable &= ~taken[:, boxes] | crowd[boxes]
             counting = usable & ~ignored[boxes]
             counts = counting.any(axis=-1)
-            candidates = np.where(counts[..., None], counting, usable)
+            candidates = np.where(np.expand_dims(counts, -1), counting, usable)
             # The best IoU; of equals the last, as in the reference.
             best = np.where(candidates, iou[own], -1)[..., ::-1].argmax(axis=-1)
             chosen = np.take_along_axis(boxes, boxes.shape[1] - 1 - best.T, axis=1).T
@@ -148,7 +148,7 @@ def _chunks(group: NDArray[np.intp], widths: NDArray[np.intp]) -> Iterator[NDArr
     ends = np.append(np.flatnonzero(np.diff(group[rows])) + 1, len(rows))
     start = 0
     while start < len(rows):
-        most = _CHUNK // max(int(widths[rows[start]]), 1)
+        most = max(_CHUNK // int(widths[rows[start]]), 1)
         end = int(ends[min(np.searchsorted(ends, start + most), len(ends) - 1)])
         yield rows[start:end]
         start = end

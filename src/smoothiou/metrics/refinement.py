@@ -30,9 +30,11 @@ EDGES = tuple(step / 100 for step in (*STEPS, 100))
 MEAN = "refined_mean_iou"
 ABOVE = {f"refined_above_{step}": step / 100 for step in STEPS}
 FROM = {f"refined_from_{step}": step / 100 for step in STEPS}
-COLUMNS = (MEAN, *ABOVE, *FROM)
-"""refined_mean_iou: mean IoU after. refined_above_75: share of the probes with a larger IoU after. refined_from_75:
-mean IoU after of the probes whose IoU before lay in [.75, .80): one point of the curve."""
+HALVES = {"refined_mean_below_75": (0.0, 0.75), "refined_mean_from_75": (0.75, np.inf)}
+COLUMNS = (MEAN, *ABOVE, *FROM, *HALVES)
+"""refined_mean_iou: mean IoU after. refined_mean_below_75, refined_mean_from_75: the same of the probes whose IoU
+before was lower, or not: opposite effects cancel in the mean of all. refined_above_75: share of the probes with a larger IoU
+after. refined_from_75: mean IoU after of the probes whose IoU before lay in [.75, .80): one point of the curve."""
 
 # At the end of its way a probe is off by a whole side, or larger or smaller by a factor of exp(2): IoU below 0.5.
 _FARTHEST_SHIFT, _FARTHEST_SCALE = 1.0, 2.0
@@ -156,7 +158,7 @@ def paired_probes(
     for first, second in zip(baseline, candidate, strict=True):
         below, numbers = _sums(_in_order(first), "baseline")
         gains.append(_sums(_in_order(second), "candidate")[0] - below)
-    counts = draw_images(len(numbers), draws=resamples, seed=seed)
+    counts = draw_images(len(numbers), resamples=resamples, seed=seed)
     drawn = np.stack([drawn_means(gain, numbers, counts) for gain in gains])
     pairs = np.stack([_ratio(gain.sum(axis=0), numbers.sum(axis=0)) for gain in gains])
     differences = _ratio(np.mean(gains, axis=0).sum(axis=0), numbers.sum(axis=0))
@@ -203,12 +205,18 @@ def _sums(images: Sequence[Mapping[str, Any]], where: str) -> tuple[Array, Array
         # The right edge, 1, belongs to the last bin; what lies below the range belongs to none.
         bins = np.minimum(np.digitize(before, EDGES), len(STEPS)) - 1
         inside = bins >= 0
+        halves = [(low <= before) & (before < high) for low, high in HALVES.values()]
         sums[index] = [
             after.sum(),
             *((after > threshold).sum() for threshold in ABOVE.values()),
             *np.bincount(bins[inside], weights=after[inside], minlength=len(STEPS)),
+            *(after[half].sum() for half in halves),
         ]
-        counts[index] = [len(after)] * (1 + len(ABOVE)) + np.bincount(bins[inside], minlength=len(STEPS)).tolist()
+        counts[index] = [
+            *[len(after)] * (1 + len(ABOVE)),
+            *np.bincount(bins[inside], minlength=len(STEPS)),
+            *(half.sum() for half in halves),
+        ]
     return sums, counts
 
 

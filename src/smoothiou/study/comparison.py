@@ -106,7 +106,7 @@ def _draw(truth: dict[str, Any], done: Mapping[tuple[str, int], Path]) -> dict[t
     """Return every metric of every cell, first on the test images as they are, then on every draw of them."""
     images = len(truth["images"])
     large = images > LARGE
-    counts = draw_images(images, draws=DRAWS_LARGE if large else DRAWS)
+    counts = draw_images(images, resamples=DRAWS_LARGE if large else DRAWS)
     counts = np.concatenate([np.ones((1, images), dtype=counts.dtype), counts])
     drawn = {}
     for key, cell in done.items():

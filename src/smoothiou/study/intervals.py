@@ -130,7 +130,7 @@ def pooled_variance(values: Mapping[str, Mapping[int, float]]) -> tuple[float, i
     Returns:
         None where no degree of freedom is left.
     """
-    cells = [(loss, seed, value) for loss, of in values.items() for seed, value in of.items()]
+    cells = [(loss, seed, value) for loss, of in values.items() for seed, value in of.items() if math.isfinite(value)]
     losses, seeds = sorted({cell[0] for cell in cells}), sorted({cell[1] for cell in cells})
     design = np.zeros((len(cells), len(losses) + len(seeds)))
     for row, (loss, seed, _) in enumerate(cells):

@@ -8,7 +8,7 @@ from typing import Any
 
 from smoothiou.metrics import paired_probes, probe_numbers
 from smoothiou.metrics.refinement import COLUMNS, DEFINITION
-from smoothiou.study.intervals import LEAST_IMAGES, MARGIN, judged_difference
+from smoothiou.study.intervals import LEAST_IMAGES, MARGIN, judged_difference, pooled_variance
 from smoothiou.study.stats import BETTER, UNDECIDED, WORSE
 
 RESAMPLES = 1000
@@ -37,6 +37,9 @@ def compare_probes(
     Raises:
         DataError: two runs do not have the same probes.
     """
+    numbers = {
+        name: {seed: probe_numbers(images) for seed, images in sorted(runs.items())} for name, runs in groups.items()
+    }
     differences = []
     for candidate in groups:
         pairs = _pairs(groups[baseline], groups[candidate]) if candidate != baseline else []
@@ -54,6 +57,10 @@ def compare_probes(
                 margin=MARGIN["IoU" if metric.startswith(("refined_mean", "refined_from", "mean_")) else "AP"],
                 covariance=spread[1] if spread else None,
                 images=len(below[0]),
+                pooled=pooled_variance(
+                    {name: {seed: of[metric] for seed, of in runs.items()} for name, runs in numbers.items()}
+                ),
+                losses=len(groups),
             )
             images = {key: found[key] for key in ("low", "high", "resamples")}
             if len(pairs) == 1 and len(below[0]) >= LEAST_IMAGES:  # of one pair of runs the images alone can speak
@@ -74,10 +81,7 @@ def compare_probes(
         "probe": DEFINITION,
         "metrics": list(COLUMNS),
         "baseline": baseline,
-        "groups": {
-            name: {str(seed): probe_numbers(images) for seed, images in sorted(runs.items())}
-            for name, runs in groups.items()
-        },
+        "groups": {name: {str(seed): found for seed, found in runs.items()} for name, runs in numbers.items()},
         "differences": differences,
     }
 

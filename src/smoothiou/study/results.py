@@ -351,7 +351,7 @@ def _notes(plan: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> list[
         )
     if len(plan["losses"]) > 1 and len(plan["seeds"]) > 1:
         notes.append(
-            f"{len(METRICS)} metrics are tested: without any effect, about 1 in 20 of their intervals still leaves out 0."
+            f"{len(METRICS)} metrics are tested: without any effect about 1 in 20 of their intervals leaves out 0."
         )
     return notes
 
