@@ -28,8 +28,8 @@ from smoothiou.metrics import (
     summarize,
 )
 from smoothiou.metrics.refinement import PROBES_PER_BOX
+from smoothiou.metrics.signature import signature
 from smoothiou.progress import LiveLine, clock
-from smoothiou.study.results import signature
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,10 +23,9 @@ from smoothiou.errors import CheckpointError, ConfigError, DataError
 from smoothiou.files import finite, read_json
 from smoothiou.manifest import SCHEMA_VERSION, manifest
 from smoothiou.metrics.overlap import aligned_iou
-from smoothiou.metrics.refinement import DEFINITION
 from smoothiou.study.cells import cell_folder, cell_state
 from smoothiou.study.plan import read_plan
-from smoothiou.study.probes import Images, compare_probes
+from smoothiou.study.probes import Images, compare_probes, read_probes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -209,17 +208,6 @@ def _probed(
     require_boxes(test)
     images = probe(opened.model, test, opened.config, opened.place, label=folder.name, quiet=quiet)
     return Probed(folder=folder, loss=config.loss.name, seed=config.train.seed, data=facts_of(test), images=images)
-
-
-def read_probes(folder: Path) -> Images | None:
-    """Return what a run measured of today's probes when it ended; None where it holds none."""
-    if not all((folder / name).is_file() for name in ("done", "result.json", "localization.json")):
-        return None
-    if read_json(folder / "result.json")["localization"].get("probe") != DEFINITION:
-        return None
-    images = read_json(folder / "localization.json")["images"]
-    kept = [{key: image[key] for key in ("image_id", "before", "refined")} for image in images]
-    return kept if any(image["refined"] for image in kept) else None
 
 
 def _require_same_data(first: Probed, other: Probed) -> None:

@@ -33,8 +33,8 @@ FROM = {f"refined_from_{step}": step / 100 for step in STEPS}
 HALVES = {"refined_mean_below_75": (0.0, 0.75), "refined_mean_from_75": (0.75, np.inf)}
 COLUMNS = (MEAN, *ABOVE, *FROM, *HALVES)
 """refined_mean_iou: mean IoU after. refined_mean_below_75, refined_mean_from_75: the same of the probes whose IoU
-before was lower, or not: opposite effects cancel in the mean of all. refined_above_75: share of the probes with a larger IoU
-after. refined_from_75: mean IoU after of the probes whose IoU before lay in [.75, .80): one point of the curve."""
+before was lower, or not: opposite effects cancel in the mean of all. refined_above_75: share of the probes with a
+larger IoU after. refined_from_75: mean IoU after of the probes whose IoU before lay in [.75, .80): one point of the curve."""
 
 # At the end of its way a probe is off by a whole side, or larger or smaller by a factor of exp(2): IoU below 0.5.
 _FARTHEST_SHIFT, _FARTHEST_SCALE = 1.0, 2.0

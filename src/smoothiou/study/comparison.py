@@ -16,7 +16,6 @@ from smoothiou.data.records import Box, Dataset, Record
 from smoothiou.engine.config import RunConfig
 from smoothiou.engine.open_data import open_splits
 from smoothiou.files import digest, read_json, write_bytes, write_json
-from smoothiou.lab.probe import read_probes
 from smoothiou.manifest import SCHEMA_VERSION
 from smoothiou.metrics import (
     box_iou,
@@ -29,9 +28,9 @@ from smoothiou.metrics import (
     percentile_interval,
 )
 from smoothiou.metrics.refinement import DEFINITION
+from smoothiou.metrics.signature import METRICS
 from smoothiou.study.cells import cell_folder, cell_state
-from smoothiou.study.probes import compare_probes
-from smoothiou.study.results import METRICS
+from smoothiou.study.probes import compare_probes, read_probes
 
 DRAWS, DRAWS_LARGE, LARGE = 1000, 200, 1000
 """How often the test images are drawn, and how often where there are more than `LARGE`."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from smoothiou.files import read_json
 from smoothiou.metrics import paired_probes, probe_numbers
 from smoothiou.metrics.refinement import COLUMNS, DEFINITION
 from smoothiou.study.intervals import LEAST_IMAGES, MARGIN, judged_difference, pooled_variance
@@ -84,6 +86,17 @@ def compare_probes(
         "groups": {name: {str(seed): found for seed, found in runs.items()} for name, runs in numbers.items()},
         "differences": differences,
     }
+
+
+def read_probes(folder: Path) -> Images | None:
+    """Return what a run measured of today's probes when it ended; None where it holds none."""
+    if not all((folder / name).is_file() for name in ("done", "result.json", "localization.json")):
+        return None
+    if read_json(folder / "result.json")["localization"].get("probe") != DEFINITION:
+        return None
+    images = read_json(folder / "localization.json")["images"]
+    kept = [{key: image[key] for key in ("image_id", "before", "refined")} for image in images]
+    return kept if any(image["refined"] for image in kept) else None
 
 
 def _pairs(own: Mapping[int, Images], other: Mapping[int, Images]) -> list[tuple[int, int]]:

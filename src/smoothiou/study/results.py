@@ -11,6 +11,7 @@ from typing import Any
 from smoothiou.errors import DataError
 from smoothiou.files import read_json
 from smoothiou.manifest import SCHEMA_VERSION
+from smoothiou.metrics.signature import DETECTION, LOCALIZATION, METRICS, signature
 from smoothiou.study import until
 from smoothiou.study.cells import cell_state, read_error, read_result
 from smoothiou.study.headline import headline_of_result
@@ -18,31 +19,8 @@ from smoothiou.study.intervals import LOOK_ALPHA, LOOKS, MARGIN, judged_differen
 from smoothiou.study.plan import read_plan
 from smoothiou.study.stats import mean, sd, undecided, verdict_in_words
 
-DETECTION = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR1", "AR10", "AR100")
-LOCALIZATION = (
-    "mean_iou",
-    "mean_iou_positive",
-    "mean_iou_matched",
-    "refined_mean_iou",
-    "refined_above_75",
-    "refined_above_85",
-    "refined_above_90",
-)
-METRICS = (*DETECTION, *LOCALIZATION)
-"""Every number of a run that tables and differences are made of; larger is better in all of them."""
-
 HEADLINE = {"AP": "AP", "mean_iou": "mean IoU of all boxes", "refined_mean_iou": "mean IoU of refined boxes"}
 """What the sentence speaks of, in words."""
-
-_AREAS = {"AP_small": "small", "AP_medium": "medium", "AP_large": "large"}
-_IOUS = {"AP50": ".50", "AP75": ".75"}
-_MAXDETS = {"AR1": 1, "AR10": 10}
-_BOXES = {
-    "mean_iou": "all second-stage boxes, best truth of any class",
-    "mean_iou_positive": "second-stage boxes with IoU >= .5",
-    "mean_iou_matched": "detections matched at IoU .5",
-}
-_PROBES = "truths jittered to IoU .5-1, refined once"
 
 _number, _text, _mapping, _sequence = (
     (Real, "a number or null"),
@@ -93,26 +71,6 @@ def validate_result(result: Any, *, where: str = "result.json") -> None:
         undefined = value is None and kind is Real
         if not undefined and (not isinstance(value, kind) or isinstance(value, bool)):
             raise DataError(f"{where}: {key}: expected {words}, got {value!r}.")
-
-
-def signature(metric: str, *, engine: str, data: Mapping[str, Any], seeds: int | Sequence[int], version: str) -> str:
-    """Return what a number is, so that it can be compared with others: "AP|coco|iou:.50-.95|...".
-
-    Args:
-        metric: one of `METRICS`.
-        engine: what computed it ("hotcoco-1.3.0").
-        data: of the test split: "name", "split", "fingerprint", "images".
-        seeds: the seed of one run ("seed:0"), or all seeds that a mean runs over ("seeds:3").
-        version: of smoothiou.
-    """
-    if metric in DETECTION:
-        iou, area = _IOUS.get(metric, ".50-.95"), _AREAS.get(metric, "all")
-        how = f"coco|iou:{iou}|area:{area}|maxdet:{_MAXDETS.get(metric, 100)}|engine:{engine}"
-    else:
-        how = f"localization|boxes:{_BOXES.get(metric, _PROBES)}"
-    seed = f"seed:{seeds}" if isinstance(seeds, int) else f"seeds:{len(seeds)}"
-    place = f"{data['name']}/{data['split']}#{data['fingerprint']}"
-    return f"{metric}|{how}|data:{place}|imgs:{data['images']}|{seed}|smoothiou:{version}"
 
 
 def collect(folder: str | Path) -> dict[str, Any]:
