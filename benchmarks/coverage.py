@@ -154,7 +154,7 @@ def main() -> None:
             for seeds in (2, 3, 5, 10)
         ],
         "Seeds added until the difference is known": [
-            until(draw, studies // 6, sd=sd, c=c, target=target, most=30)
+            until(draw, studies // 2, sd=sd, c=c, target=target, most=30)
             for sd, c, target in (
                 (0.5, 0.05, 1.0), (0.75, 0.05, 1.0), (1.0, 0.05, 1.5), (1.5, 0.05, 1.5), (0.5, 0.2, 1.5),
                 (0.5, 0.8, 1.0),

@@ -73,6 +73,9 @@ def compare(
     calibrate: Annotated[
         bool, Parameter(negative="", help="First measure the weight with which each loss pulls as the baseline does.")
     ] = False,
+    margin: Annotated[
+        float | None, Parameter(help="Difference in AP points that does not matter to you; default 1. Stays as it is.")
+    ] = None,
     dry_run: Annotated[bool, Parameter(negative="", help="Print cells, steps and disk space, and stop.")] = False,
     set_: Settings = None,
     overwrite: Overwrite = False,
@@ -123,6 +126,7 @@ def compare(
     planned = functools.partial(
         make_plan, config, losses=chosen, seeds=numbers, baseline=baseline, data=describe_data(splits),
         classes=splits.train.classes, command=["smoothiou", *sys.argv[1:]],
+        margin=None if margin is None else {"AP": margin / 100},
     )  # fmt: skip
     calibration = Calibration(config, folder, chosen, overwrite=overwrite) if calibrate else None
     plan = planned(weights=calibration.weights if calibration else None)
@@ -186,11 +190,13 @@ def _finish(folder: Path, plan: Mapping[str, Any], *, as_json: bool, say: Any) -
     began = time.monotonic()
     page, found = report_study(folder, plan)
     say(f"Report written in {time.monotonic() - began:.0f} s.")
-    shown = {key: found.get(key) for key in ("sentence", "summary", "differences", "wins", "bootstrap", "errors")}
+    shown = {
+        key: found.get(key) for key in ("headline", "sentence", "summary", "differences", "wins", "bootstrap", "errors")
+    }
     shown = finite({"study": str(folder), "report": str(page), **shown})
     missing = [cell["id"] for cell in found["cells"] if cell["status"] != "done"]
     if not as_json:
-        say(f"\n{found['sentence']}\n")
+        say("\n".join(["", found["headline"]["text"], *found["headline"]["advice"], "", found["sentence"], ""]))
         print(page)
     elif not missing:
         print(json.dumps(shown))

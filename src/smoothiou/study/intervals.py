@@ -24,7 +24,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import chdtri, ndtr, stdtrit
 
 from smoothiou.study.stats import BETTER, NO_SPREAD, UNDECIDED, WORSE, paired_difference
@@ -106,6 +105,8 @@ def critical_value(confidence: float, degrees: float, candidates: int = 1) -> fl
     """
     if candidates == 1:
         return float(stdtrit(degrees, 0.5 + confidence / 2))
+    from scipy.optimize import brentq  # slow to import, and needed for several candidates only
+
     nodes, weights = np.polynomial.hermite_e.hermegauss(40)  # the baseline's error
     tails, tail_weights = np.polynomial.legendre.leggauss(40)  # quantiles of the estimated spread
     spread = np.sqrt(chdtri(degrees, (tails + 1) / 2) / degrees)[:, None]
