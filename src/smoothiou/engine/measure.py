@@ -175,15 +175,15 @@ def _localize(
 ) -> ImageLocalization:
     return localize_image(
         number,
-        truth_boxes=[box.xyxy for box in record.boxes],
-        truth_labels=[classes.index(box.label) + 1 for box in record.boxes],
+        gt_boxes=[box.xyxy for box in record.boxes],
+        gt_labels=[classes.index(box.label) + 1 for box in record.boxes],
         difficult=[box.difficult for box in record.boxes],
         crowd=[box.crowd for box in record.boxes],
         raw_boxes=output.raw_boxes,
         detection_boxes=output.boxes,
         detection_scores=output.scores,
         detection_labels=output.labels,
-        probe_truths=origins,
+        probe_gts=origins,
         probe_boxes=probes,
         refined_boxes=output.refined,
     )
