@@ -122,8 +122,8 @@ def localize_image(
     )
     if not len(origins) == len(probes) == len(refined):
         raise DataError(
-            f"{where}: expected as many probes and refined boxes as probe_gts, got {len(probes)} and {len(refined)} for "
-            f"{len(origins)}."
+            f"{where}: expected as many probe_boxes and refined_boxes as probe_gts, got {len(probes)} and "
+            f"{len(refined)} for {len(origins)}."
         )
 
     counted = ~is_crowd & ~is_difficult

@@ -1,9 +1,9 @@
 """The refinement probe: boxes a little off the ground truth go in as proposals; how well they come out is the measure.
 
-AP on a small test set moves more from seed to seed than from loss to loss, because classification and the choice of boxes
-take part in it. The probe leaves both out: every ground-truth box is jittered to a known IoU, the second stage refines it
-with the true class, and the IoU after stands against the IoU before. All runs get the same probes, so two runs are
-compared box by box.
+AP on a small test set moves more from seed to seed than from loss to loss, because classification and the choice of
+boxes take part in it. The probe leaves both out: every ground-truth box is jittered to a known IoU, the second stage
+refines it with the true class, and the IoU after stands against the IoU before. All runs get the same probes, so two
+runs are compared box by box.
 """
 
 from __future__ import annotations

@@ -95,6 +95,9 @@ def collect(folder: str | Path) -> dict[str, Any]:
         probe        of comparison.json: what the refinement probes of all cells say together; {} without
         gallery      rows of comparison.json
         signatures   metric -> what it is
+        notes        what a reader must know: missing cells, other machines or versions within the study, rules
+        sentence     the result with its uncertainty
+        headline     the same in plain words: {"text", "kind": better | worse | same | unknown, "advice": [sentences]}
 
     Raises:
         DataError: no plan.json, or a file that is broken; names file and key.
