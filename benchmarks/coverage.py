@@ -161,7 +161,7 @@ def main() -> None:
             )
         ],
         "Several candidates, none of them different": [
-            family(draw, studies // 4, seeds=seeds, candidates=9, sd=1.0, c=c) for c in (0.05, 0.8) for seeds in (3, 5)
+            family(draw, studies // 2, seeds=seeds, candidates=9, sd=1.0, c=c) for c in (0.05, 0.8) for seeds in (3, 5)
         ],
     }  # fmt: skip
     for title, rows in found.items():

@@ -8,7 +8,7 @@ import pytest
 
 from smoothiou.errors import ConfigError
 from smoothiou.study.intervals import critical_value, judged_difference
-from smoothiou.study.until import look, next_seeds
+from smoothiou.study.until import CONFIDENCE, look, next_seeds
 
 
 def row(spread: float, *, seeds: int, covariance: float = 1e-8, candidate: str = "iou") -> dict:
@@ -26,9 +26,9 @@ def test_a_study_begins_with_five_seeds_however_narrow_its_interval():
     assert decide(row(0.0001, seeds=5), seeds=5)[:2] == (False, "known")
 
 
-def test_it_stops_at_the_97_percent_half_width_and_not_at_the_95():
+def test_it_stops_at_the_wider_interval_and_not_at_the_95_percent_one():
     found = row(0.01, seeds=6)
-    narrow, wide = (critical_value(level, found["degrees"]) * found["error"] for level in (0.95, 0.97))
+    narrow, wide = (critical_value(level, found["degrees"]) * found["error"] for level in (0.95, CONFIDENCE))
     assert decide(found, seeds=6, half_width=wide * 1.001)[:2] == (False, "known")
     assert decide(found, seeds=6, half_width=(narrow + wide) / 2)[:2] == (True, "wide")
 

@@ -111,7 +111,7 @@ def advice_for(row: Mapping[str, Any]) -> str:
         return ""
     if "learnt next to nothing" in row["reason"]:
         return "Train longer: more steps, or weights to start from."
-    if row["reason"] == FEW_IMAGES:
+    if FEW_IMAGES in row["reason"]:
         return f"Test on more images: {row['images']} say too little of others."
     if row["n"] < 2:
         return f"Run at least {LEAST_SEEDS} seeds of {candidate} and {row['baseline']}."

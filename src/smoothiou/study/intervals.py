@@ -36,7 +36,7 @@ MARGIN = {"AP": 0.01, "IoU": 0.005}
 
 LEAST_SEEDS, LEAST_IMAGES, MOST_SEEDS = 3, 10, 1000
 FEW_SEEDS = f"fewer than {LEAST_SEEDS} seeds"
-FEW_IMAGES = f"fewer than {LEAST_IMAGES} test images"
+FEW_IMAGES = f"fewer than {LEAST_IMAGES} images"
 
 LOOKS, LOOK_ALPHA = (3, 5, 8, 12), 0.0154
 """Numbers of seeds at which a study may be looked at, and the level of each look: together 5 %."""
@@ -192,8 +192,9 @@ def judged_difference(
         images=images, from_seeds=None, from_images=None, method="", margin=margin, conclusion=UNKNOWN,
         seeds_needed=None, images_needed=None, confidence=confidence,
     )  # fmt: skip
+    few = FEW_IMAGES if images is not None and images < LEAST_IMAGES else ""
     if row["n"] < 2:
-        return row if not reason else {**row, "reason": reason}
+        return {**row, "reason": reason or "; ".join(filter(None, (row["reason"], few)))}
     variance, degrees = pooled if pooled and losses > 2 else (row["sd"] ** 2, row["n"] - 1)
     doubt = Doubt(
         seeds=row["n"], variance=variance, degrees_of_variance=degrees, covariance=covariance or 0.0,
@@ -210,8 +211,7 @@ def judged_difference(
         from_images=doubt.from_images / total if total else None,
         method=("Dunnett" if doubt.losses > 2 else "t") + ("" if covariance is not None else ", seeds only"),
     )
-    if not reason and images is not None and images < LEAST_IMAGES:
-        reason = FEW_IMAGES
+    reason = reason or few
     if not reason and row["reason"] != NO_SPREAD and row["n"] < LEAST_SEEDS:
         reason = FEW_SEEDS
     row["reason"] = reason or row["reason"]

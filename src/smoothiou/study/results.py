@@ -160,7 +160,9 @@ def rule_of(plan: Mapping[str, Any]) -> dict[str, Any]:
         confidence: of the interval; alpha: level of a verdict, None where it is the interval's; words: for the page.
     """
     if plan.get("until"):
-        words = "Seeds were added until the difference was known well enough: 97 % intervals, which then cover 95 %."
+        words = (
+            "Seeds were added until the difference was known well enough: intervals of 97.5 %, which then cover 95 %."
+        )
         return {"confidence": until.CONFIDENCE, "alpha": None, "words": words}
     looks = [entry for entry in plan.get("extended", []) if entry.get("seeds", 0) < len(plan["seeds"])]
     if looks:
