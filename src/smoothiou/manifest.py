@@ -1,4 +1,4 @@
-"""Provenance of results: versions, machine, source, command, and the signature of a number. No torch."""
+"""Provenance of results: versions, machine, source and command. No torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,19 +15,6 @@ from typing import Any
 from smoothiou.errors import ConfigError
 
 SCHEMA_VERSION = 1
-
-DETECTION = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR1", "AR10", "AR100")
-"""COCO's metrics, as result.json names them."""
-
-_AREAS = {"AP_small": "small", "AP_medium": "medium", "AP_large": "large"}
-_IOUS = {"AP50": ".50", "AP75": ".75"}
-_MAXDETS = {"AR1": 1, "AR10": 10}
-_BOXES = {
-    "mean_iou": "all second-stage boxes, best truth of any class",
-    "mean_iou_positive": "second-stage boxes with IoU >= .5",
-    "mean_iou_matched": "detections matched at IoU .5",
-}
-_PROBES = "truths jittered to IoU .5-1, refined once"
 
 
 def version() -> str:
@@ -109,23 +96,3 @@ def refuse_other_plan(path: Path, stored: Mapping[str, Any], requested: Mapping[
         f"{path} holds another {what}: {differences}{more}.",
         hint="Choose another folder with --out, or --overwrite to start it anew.",
     )
-
-
-def signature(metric: str, *, engine: str, data: Mapping[str, Any], seeds: int | Sequence[int], version: str) -> str:
-    """Return how a number was computed, so that it can be compared with others: "AP|coco|iou:.50-.95|...".
-
-    Args:
-        metric: a metric of detection or localization, as in result.json.
-        engine: what computed it ("hotcoco-1.3.0").
-        data: of the test split: "name", "split", "fingerprint", "images".
-        seeds: the seed of one run ("seed:0"), or all seeds that a mean runs over ("seeds:3").
-        version: of smoothiou.
-    """
-    if metric in DETECTION:
-        iou, area = _IOUS.get(metric, ".50-.95"), _AREAS.get(metric, "all")
-        how = f"coco|iou:{iou}|area:{area}|maxdet:{_MAXDETS.get(metric, 100)}|engine:{engine}"
-    else:
-        how = f"localization|boxes:{_BOXES.get(metric, _PROBES)}"
-    seed = f"seed:{seeds}" if isinstance(seeds, int) else f"seeds:{len(seeds)}"
-    split = f"{data['name']}/{data['split']}#{data['fingerprint']}"
-    return f"{metric}|{how}|data:{split}|imgs:{data['images']}|{seed}|smoothiou:{version}"

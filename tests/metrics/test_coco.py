@@ -17,10 +17,9 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from smoothiou.errors import ConfigError, DataError
+from smoothiou.errors import DataError
 from smoothiou.metrics import (
     ap_by_iou,
-    bootstrap_difference,
     engine,
     error_gains,
     evaluate_detections,
@@ -193,7 +192,6 @@ def test_neither_argument_is_changed_and_nothing_is_printed(capfd: pytest.Captur
     truth, predictions = random_set(7)
     kept = copy.deepcopy((truth, predictions))
     evaluate_detections(truth, predictions)
-    bootstrap_difference(truth, predictions, predictions, resamples=3)
     per_class_ap(truth, predictions)
     assert (truth, predictions) == kept
     assert capfd.readouterr() == ("", "")
@@ -324,71 +322,3 @@ def test_error_gains_say_which_kind_of_error_was_made():
 
 def test_the_engine_is_named_with_its_version():
     assert engine() == f"hotcoco-{hotcoco.__version__}"
-
-
-class TestBootstrap:
-    def test_the_difference_is_that_of_the_two_evaluations_and_lies_in_its_interval(self):
-        truth, better = random_set(11, images=30)
-        worse = [{**entry, "bbox": [entry["bbox"][0] + 6, *entry["bbox"][1:]]} for entry in better]
-        rows = bootstrap_difference(truth, worse, better, resamples=200, seed=1)
-        first, second = evaluate_detections(truth, worse), evaluate_detections(truth, better)
-        assert list(rows) == ["AP", "AP50", "AP75"]
-        for metric, row in rows.items():
-            assert row["difference"] == pytest.approx(second[metric] - first[metric], abs=1e-12)
-            assert row["low"] <= row["difference"] <= row["high"]
-            assert row["resamples"] == 200
-        assert rows["AP"]["low"] > 0  # boxes moved by 6 pixels are worse beyond doubt
-
-    def test_the_same_seed_draws_the_same_and_another_seed_does_not(self):
-        truth, a = random_set(12, images=20)
-        b = [{**entry, "bbox": [entry["bbox"][0] + 3, *entry["bbox"][1:]]} for entry in a]
-        draw = lambda seed: bootstrap_difference(truth, a, b, resamples=100, seed=seed)  # noqa: E731
-        assert draw(0) == draw(0) != draw(1)
-
-    def test_identical_detectors_differ_by_exactly_nothing(self):
-        truth, a = random_set(13)
-        for row in bootstrap_difference(truth, a, a, resamples=50).values():
-            assert (row["difference"], row["low"], row["high"]) == (0.0, 0.0, 0.0)
-
-    def test_the_interval_agrees_with_resampling_through_the_reference(self):
-        # Oracle: draw images, copy them under new ids, evaluate with pycocotools, take percentiles.
-        truth, a = random_set(14, images=16, classes=1)
-        b = [{**entry, "bbox": [entry["bbox"][0] + 5, *entry["bbox"][1:]]} for entry in a]
-        draw = random.Random(0)
-        differences = []
-        for _ in range(150):
-            ids = [draw.choice(truth["images"])["id"] for _ in truth["images"]]
-            drawn = {
-                "images": [{"id": i + 1} for i in range(len(ids))],
-                "annotations": [],
-                "categories": truth["categories"],
-            }
-            found: list[list[dict]] = [[], []]
-            for new, old in enumerate(ids, 1):
-                for entry in truth["annotations"]:
-                    if entry["image_id"] == old:
-                        drawn["annotations"].append({**entry, "image_id": new, "id": len(drawn["annotations"]) + 1})
-                for side, predictions in enumerate((a, b)):
-                    found[side] += [{**entry, "image_id": new} for entry in predictions if entry["image_id"] == old]
-            differences.append(reference(drawn, found[1]).stats[0] - reference(drawn, found[0]).stats[0])
-        low, high = np.percentile(differences, [2.5, 97.5])
-        row = bootstrap_difference(truth, a, b, resamples=1000)["AP"]
-        width = high - low
-        assert row["low"] == pytest.approx(low, abs=0.25 * width)
-        assert row["high"] == pytest.approx(high, abs=0.25 * width)
-
-    def test_an_undefined_metric_gives_nan(self):
-        truth, predictions = one_box()
-        truth["annotations"] = []
-        row = bootstrap_difference(truth, predictions, predictions, resamples=5)["AP"]
-        assert all(math.isnan(row[key]) for key in ("difference", "low", "high"))
-
-    @pytest.mark.parametrize("options", [{"resamples": 0}, {"seed": -1}])
-    def test_impossible_options_are_refused(self, options: dict):
-        with pytest.raises(ConfigError, match="resamples >= 1 and seed >= 0"):
-            bootstrap_difference(*one_box(), one_box()[1], **options)
-
-    def test_a_fault_names_the_list_that_has_it(self):
-        truth, good = one_box()
-        with pytest.raises(DataError, match=r"predictions_b\[0\]: score"):
-            bootstrap_difference(truth, good, one_box(score=NAN)[1])

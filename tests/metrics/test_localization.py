@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from smoothiou.errors import DataError
 from smoothiou.files import write_json
-from smoothiou.metrics import box_iou, localize_image, summarize
+from smoothiou.metrics import box_iou, image_sums, localize_image, summarize
 
 UNIT = [0.0, 0.0, 10.0, 10.0]
 HALF = [0.0, 0.0, 10.0, 5.0]  # IoU 1/2 with UNIT
@@ -68,13 +69,13 @@ class TestBoxIou:
 def localized(image_id: int = 1, **changes):
     """One truth of class 1; by default found exactly, with three raw boxes and two probes."""
     arguments = {
-        "truth_boxes": [UNIT],
-        "truth_labels": [1],
+        "gt_boxes": [UNIT],
+        "gt_labels": [1],
         "raw_boxes": [UNIT, HALF, FAR],
         "detection_boxes": [UNIT],
         "detection_scores": [0.9],
         "detection_labels": [1],
-        "probe_truths": [UNIT, UNIT],
+        "probe_gts": [UNIT, UNIT],
         "probe_boxes": [EIGHT, HALF],
         "refined_boxes": [UNIT, HALF],
         **changes,
@@ -88,6 +89,10 @@ class TestOneImage:
             "image_id": 1,
             "raw_mean": 0.5,  # 1, 1/2 and 0
             "raw_count": 3,
+            "positive_sum": 1.5,
+            "positive_count": 2,
+            "matched_sum": 1.0,
+            "matched_count": 1,
             "truths": 1,
             "best": [1.0],
             "before": [0.8, 0.5],
@@ -95,11 +100,11 @@ class TestOneImage:
         }
 
     def test_a_raw_box_is_compared_with_the_best_truth_of_any_class(self):
-        image = localized(truth_boxes=[FAR, UNIT], truth_labels=[1, 2], raw_boxes=[EIGHT])
+        image = localized(gt_boxes=[FAR, UNIT], gt_labels=[1, 2], raw_boxes=[EIGHT])
         assert image.raw == pytest.approx([0.8])
 
     def test_raw_boxes_of_an_image_without_truth_count_as_zero(self):
-        image = localized(truth_boxes=[], truth_labels=[], probe_truths=[], probe_boxes=[], refined_boxes=[])
+        image = localized(gt_boxes=[], gt_labels=[], probe_gts=[], probe_boxes=[], refined_boxes=[])
         assert image.raw.tolist() == [0, 0, 0]
         assert image.record()["best"] == []
 
@@ -124,8 +129,8 @@ class TestOneImage:
 
     def test_the_second_detection_may_take_the_second_truth(self):
         image = localized(
-            truth_boxes=[UNIT, EIGHT],
-            truth_labels=[1, 1],
+            gt_boxes=[UNIT, EIGHT],
+            gt_labels=[1, 1],
             detection_boxes=[UNIT, UNIT],
             detection_scores=[0.9, 0.8],
             detection_labels=[1, 1],
@@ -144,11 +149,11 @@ class TestOneImage:
     @pytest.mark.parametrize(
         ("change", "words"),
         [
-            ({"truth_labels": [1, 2]}, "image 7: truth_labels: expected 1 values"),
+            ({"gt_labels": [1, 2]}, "image 7: gt_labels: expected 1 values"),
             ({"detection_scores": []}, "image 7: detection_scores: expected 1"),
             (
                 {"refined_boxes": [UNIT]},
-                "image 7: expected one probe and one refined box per probe's truth, got 2 and 1 for 2",
+                "image 7: .*got 2 and 1 for 2",
             ),
             ({"raw_boxes": [[0, 0, math.inf, 1]]}, "image 7: raw_boxes: box 0 is not finite"),
         ],
@@ -195,13 +200,13 @@ class TestSummary:
         localizations = [
             localize_image(
                 i,
-                truth_boxes=truths,
-                truth_labels=[1] * len(truths),
+                gt_boxes=truths,
+                gt_labels=[1] * len(truths),
                 raw_boxes=raw,
                 detection_boxes=found,
                 detection_scores=np.linspace(1, 0, len(found)),
                 detection_labels=[1] * len(found),
-                probe_truths=truths,
+                probe_gts=truths,
                 probe_boxes=truths,
                 refined_boxes=truths,
             )
@@ -218,3 +223,27 @@ class TestSummary:
             assert 0 <= block["mean_iou"] <= 1
         if (positive := block["mean_iou_positive"]) == positive:
             assert positive >= max(0.5, block["mean_iou"] - 1e-12)
+
+
+class TestImageSums:
+    def test_their_ratios_are_the_means_of_the_set(self):
+        images = [localized(), dataclasses.replace(localized(), image_id=2, raw=np.array([0.9, 0.1]))]
+        block = summarize(images)
+        sums = image_sums([image.record() for image in images])
+        assert set(sums) == {metric for metric in block if "_iou" in metric or "above" in metric}
+        for metric, (total, number) in sums.items():
+            assert total.sum() / number.sum() == pytest.approx(block[metric], abs=1e-15), metric
+
+    def test_images_come_in_the_order_of_their_ids(self):
+        images = [dataclasses.replace(localized(), image_id=9, raw=np.array([0.25])), localized()]
+        assert image_sums([image.record() for image in images])["mean_iou"][1].tolist() == [3, 1]
+
+    def test_entries_of_an_earlier_version_have_fewer_metrics(self):
+        old = {key: value for key, value in localized().record().items() if not key.startswith(("positive", "matched"))}
+        assert "mean_iou_matched" not in image_sums([old])
+        assert "mean_iou" in image_sums([old])
+        assert image_sums([]) == {}
+
+    def test_a_missing_key_is_named(self):
+        with pytest.raises(DataError, match="refined"):
+            image_sums([{"image_id": 1, "raw_mean": 0.5, "raw_count": 2}])

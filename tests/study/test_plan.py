@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from smoothiou.engine.config import RunConfig
 from smoothiou.engine.identity import LATER_DEFAULTS, NEUTRAL
 from smoothiou.errors import ConfigError, DataError
-from smoothiou.study import cell_folder, estimate, read_plan, write_or_continue
+from smoothiou.study import cell_folder, estimate, make_plan, read_plan, write_or_continue
 from smoothiou.study.cells import lock_cell
 from smoothiou.study.plan import cell_ids
 from tests.study.conftest import DATA, facts
@@ -299,3 +299,26 @@ class TestEstimate:
         guess = estimate(plan, tmp_path, jobs=3)
         assert (guess["to_run"], guess["steps"], guess["seconds"]) == (0, 0, 0.0)
         assert cell_folder(tmp_path, plan["cells"][0]).is_dir()
+
+
+class TestMargin:
+    def test_it_stays_as_the_study_began(self, plan_of, tmp_path: Path):
+        write_or_continue(tmp_path, {**plan_of(seeds=(0,)), "margin": {"AP": 0.02}})
+        more = plan_of(seeds=(0, 1))
+        grown, _ = write_or_continue(tmp_path, more)
+        assert grown["margin"] == {"AP": 0.02}
+        assert grown["extended"][0]["seeds"] == 1
+        with pytest.raises(ConfigError, match="--margin"):
+            write_or_continue(tmp_path, {**more, "margin": {"AP": 0.01}})
+
+    def test_a_plan_without_one_has_the_usual_margin(self, plan_of, tmp_path: Path):
+        write_or_continue(tmp_path, plan_of())
+        assert "margin" not in read_plan(tmp_path)
+        write_or_continue(tmp_path, {**plan_of(), "margin": {"AP": 0.01}})
+        with pytest.raises(ConfigError, match="--margin"):
+            write_or_continue(tmp_path, {**plan_of(), "margin": {"AP": 0.03}})
+
+    @pytest.mark.parametrize("margin", [0.0, -0.01, 1.0, float("nan")])
+    def test_an_impossible_one_is_refused(self, margin: float):
+        with pytest.raises(ConfigError, match="--margin"):
+            make_plan(RunConfig(), losses=["l1"], seeds=[0], data=DATA, classes=[], command=[], margin={"AP": margin})

@@ -1,4 +1,4 @@
-"""Student's t against printed tables, and verdicts that can be followed by hand."""
+"""Paired differences whose intervals and verdicts can be followed by hand."""
 
 from __future__ import annotations
 
@@ -10,63 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smoothiou.errors import SmoothIoUError
-from smoothiou.study.stats import incomplete_beta, mean, paired_difference, sd, sign_flip_p, t_cdf, t_quantile
-
-# Two-sided 95 % and 99 % points as printed in every table of Student's t (NIST handbook, 1.3.6.7.2).
-TABLE_975 = {
-    1: 12.706,
-    2: 4.303,
-    3: 3.182,
-    4: 2.776,
-    5: 2.571,
-    9: 2.262,
-    10: 2.228,
-    29: 2.045,
-    30: 2.042,
-    100: 1.984,
-}
-TABLE_995 = {1: 63.657, 2: 9.925, 3: 5.841, 4: 4.604, 5: 4.032, 10: 3.169, 30: 2.750, 100: 2.626}
+from smoothiou.study.stats import mean, paired_difference, sd, sign_flip_p
 
 values = st.floats(-1, 1, allow_nan=False)
-
-
-@pytest.mark.parametrize(
-    ("probability", "degrees", "printed"),
-    [(p, df, t) for p, table in ((0.975, TABLE_975), (0.995, TABLE_995)) for df, t in table.items()],
-)
-def test_quantiles_agree_with_the_printed_table(probability: float, degrees: int, printed: float):
-    assert t_quantile(probability, degrees) == pytest.approx(printed, abs=6e-4)
-
-
-def test_one_and_two_degrees_have_closed_forms():
-    for p in (0.6, 0.9, 0.975, 0.999, 0.999999):
-        assert t_quantile(p, 1) == pytest.approx(math.tan(math.pi * (p - 0.5)), rel=1e-9)
-        alpha = 4 * p * (1 - p)
-        assert t_quantile(p, 2) == pytest.approx(2 * (p - 0.5) * math.sqrt(2 / alpha), rel=1e-9)
-
-
-def test_many_degrees_are_a_normal_distribution():
-    assert t_quantile(0.975, 1e7) == pytest.approx(1.959964, abs=1e-5)
-
-
-@given(p=st.floats(0.001, 0.999), degrees=st.integers(1, 60))
-def test_the_quantile_inverts_the_distribution_and_is_odd(p: float, degrees: int):
-    assert t_cdf(t_quantile(p, degrees), degrees) == pytest.approx(p, abs=1e-9)
-    assert t_quantile(1 - p, degrees) == pytest.approx(-t_quantile(p, degrees), rel=1e-6, abs=1e-9)
-
-
-# In parts of 2**30: then 1 - x is exact, and the mirror is that of x and not of a rounded neighbour.
-@given(part=st.integers(0, 2**30), a=st.floats(0.5, 30), b=st.floats(0.5, 30))
-def test_the_incomplete_beta_function_is_a_probability_with_its_mirror(part: int, a: float, b: float):
-    x = part / 2**30
-    assert 0 <= incomplete_beta(x, a, b) <= 1
-    assert incomplete_beta(x, a, b) + incomplete_beta(1 - x, b, a) == pytest.approx(1, abs=1e-9)
-
-
-def test_the_incomplete_beta_function_of_whole_numbers_is_a_binomial_tail():
-    # I_x(a, b) is the chance of at least a successes in a + b - 1 throws: a = 2, b = 3, x = .3.
-    wanted = sum(math.comb(4, k) * 0.3**k * 0.7 ** (4 - k) for k in (2, 3, 4))
-    assert incomplete_beta(0.3, 2, 3) == pytest.approx(wanted, rel=1e-12)
 
 
 class TestPairedDifference:

@@ -72,6 +72,9 @@ def compare(
     calibrate: Annotated[
         bool, Parameter(negative="", help="First measure the weight with which each loss pulls as the baseline does.")
     ] = False,
+    margin: Annotated[
+        float | None, Parameter(help="Difference in AP points that does not matter to you; default 1. Stays as it is.")
+    ] = None,
     dry_run: Annotated[bool, Parameter(negative="", help="Print cells, steps and disk space, and stop.")] = False,
     set_: Settings = None,
     overwrite: Overwrite = False,
@@ -122,6 +125,7 @@ def compare(
     planned = functools.partial(
         make_plan, config, losses=chosen, seeds=numbers, baseline=baseline, data=describe_data(splits),
         classes=splits.train.classes, command=["smoothiou", *sys.argv[1:]],
+        margin=None if margin is None else {"AP": margin / 100},
     )  # fmt: skip
     calibration = Calibration(config, folder, chosen, overwrite=overwrite) if calibrate else None
     plan = planned(weights=calibration.weights if calibration else None)
@@ -181,11 +185,12 @@ def _finish(folder: Path, plan: Mapping[str, Any], *, as_json: bool, say: Any) -
     began = time.monotonic()
     page, summary = report_study(folder, plan)
     say(f"Report written in {time.monotonic() - began:.0f} s.")
-    output = {key: summary.get(key) for key in ("sentence", "summary", "differences", "wins", "bootstrap", "errors")}
-    output = finite({"study": str(folder), "report": str(page), **output})
+    keys = ("headline", "sentence", "summary", "differences", "wins", "bootstrap", "errors")
+    output = finite({"study": str(folder), "report": str(page), **{key: summary.get(key) for key in keys}})
     missing = [cell["id"] for cell in summary["cells"] if cell["status"] != "done"]
     if not as_json:
-        say(f"\n{summary['sentence']}\n")
+        headline = summary["headline"]
+        say("\n".join(["", headline["text"], *headline["advice"], "", summary["sentence"], ""]))
         print(page)
     elif not missing:
         print(json.dumps(output))

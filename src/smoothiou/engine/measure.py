@@ -16,7 +16,7 @@ from smoothiou.engine.config import RunConfig
 from smoothiou.engine.devices import Placement
 from smoothiou.engine.distributed import broadcast_buffers, gather
 from smoothiou.engine.inference import ImageOutput, coco_results, run_detector, shard
-from smoothiou.manifest import signature, version
+from smoothiou.manifest import version
 from smoothiou.metrics import (
     ImageLocalization,
     engine,
@@ -26,6 +26,7 @@ from smoothiou.metrics import (
     summarize,
 )
 from smoothiou.metrics.refinement import PROBES_PER_BOX
+from smoothiou.metrics.signature import signature
 from smoothiou.progress import track
 
 
@@ -156,15 +157,15 @@ def _localize(
 ) -> ImageLocalization:
     return localize_image(
         number,
-        truth_boxes=[box.xyxy for box in record.boxes],
-        truth_labels=[classes.index(box.label) + 1 for box in record.boxes],
+        gt_boxes=[box.xyxy for box in record.boxes],
+        gt_labels=[classes.index(box.label) + 1 for box in record.boxes],
         difficult=[box.difficult for box in record.boxes],
         crowd=[box.crowd for box in record.boxes],
         raw_boxes=output.raw_boxes,
         detection_boxes=output.boxes,
         detection_scores=output.scores,
         detection_labels=output.labels,
-        probe_truths=origins,
+        probe_gts=origins,
         probe_boxes=probes,
         refined_boxes=output.refined,
     )

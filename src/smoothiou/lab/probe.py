@@ -26,8 +26,7 @@ from smoothiou.metrics.overlap import aligned_iou
 from smoothiou.progress import track
 from smoothiou.study.cells import cell_folder, cell_state
 from smoothiou.study.plan import read_plan
-from smoothiou.study.probes import Images, compare_probes
-from smoothiou.study.run_probes import read_probes
+from smoothiou.study.probes import Images, compare_probes, read_probes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

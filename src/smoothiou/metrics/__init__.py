@@ -1,16 +1,22 @@
 """Numbers and their meaning: COCO's metrics, and how tightly boxes fit. No torch, no drawing."""
 
-from smoothiou.metrics.bootstrap import paired_image_bootstrap
+from smoothiou.metrics.bootstrap import (
+    bootstrap_difference,
+    covariance_of_draws,
+    draw_images,
+    drawn_means,
+    drawn_metrics,
+    percentile_interval,
+)
 from smoothiou.metrics.coco import (
     ap_by_iou,
-    bootstrap_difference,
     engine,
     error_gains,
     evaluate_detections,
     evaluate_in_full,
     per_class_ap,
 )
-from smoothiou.metrics.localization import ImageLocalization, localize_image, summarize
+from smoothiou.metrics.localization import ImageLocalization, image_sums, localize_image, summarize
 from smoothiou.metrics.overlap import box_iou
 from smoothiou.metrics.refinement import jittered_probes, paired_probes, probe_numbers
 
@@ -25,9 +31,14 @@ __all__ = [
     "box_iou",
     "ImageLocalization",
     "localize_image",
+    "image_sums",
     "summarize",
     "jittered_probes",
     "probe_numbers",
     "paired_probes",
-    "paired_image_bootstrap",
+    "covariance_of_draws",
+    "draw_images",
+    "drawn_metrics",
+    "drawn_means",
+    "percentile_interval",
 ]

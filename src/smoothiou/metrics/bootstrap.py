@@ -1,109 +1,242 @@
-"""The doubt that comes from the test images: what would other images have said?"""
+"""Other test images: metrics of a detector on images that are drawn anew with replacement.
+
+An image that is drawn twice counts as two images. Detections are matched once; a draw only changes how often each
+image counts. The same draws serve all detectors of a study, so differences are paired and their covariance between
+seeds can be taken.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from smoothiou.errors import ConfigError, DataError
+from smoothiou.errors import ConfigError
+from smoothiou.metrics.coco import Detections, GroundTruth, Predictions, prepare
+from smoothiou.metrics.matching import AREAS, THRESHOLDS, Matches, match
 
 Array = NDArray[np.float64]
+Counts = NDArray[np.int32]
+
+_RECALLS = np.linspace(0, 1, 101)
+_CHUNK = 1_000_000
+"""Most numbers of one intermediate array: draws are taken in parts, so that memory does not grow with them."""
 
 
-def resample_images(sums: Array, *, resamples: int, seed: int) -> Array:
-    """Return the sums over images drawn with replacement, all boxes of an image together.
+def draw_images(images: int, *, resamples: int, seed: int = 0) -> Counts:
+    """Return how often each image is drawn, (resamples, images); every row sums to `images`.
 
     Args:
-        sums: (I, ...) what each image adds.
-        resamples: how many times I images are drawn, 1 or more.
-        seed: decides the draws, 0 or more; equal seeds draw the same images.
-
-    Returns:
-        (resamples, ...).
+        images: size of the test set.
+        resamples: how many times as many images are drawn, 1 or more.
+        seed: 0 or more; equal seeds give equal draws.
 
     Raises:
         ConfigError: `resamples` or `seed` is out of range.
     """
     if resamples < 1 or seed < 0:
         raise ConfigError(f"bootstrap: expected resamples >= 1 and seed >= 0, got {resamples} and {seed}.")
-    images = len(sums)
     generator = np.random.default_rng(seed)
-    drawn = np.zeros((resamples, *sums.shape[1:]))
-    for resample in range(resamples if images else 0):
-        counts = np.bincount(generator.integers(0, images, images), minlength=images)
-        drawn[resample] = np.tensordot(counts, sums, axes=1)
-    return drawn
+    counts = np.zeros((resamples, images), dtype=np.int32)
+    for row in counts if images else ():
+        row[:] = np.bincount(generator.integers(0, images, images), minlength=images)
+    return counts
 
 
-def paired_image_bootstrap(
-    per_image_a: Sequence[Mapping[str, Any]],
-    per_image_b: Sequence[Mapping[str, Any]],
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> dict[str, dict[str, float]]:
-    """Return how far two detectors differ in mean IoU, with the doubt that comes from the test images.
-
-    Each resample draws images with replacement, the same for both; a mean is the ratio of summed IoU to
-    summed boxes.
+def drawn_metrics(
+    gt: GroundTruth, predictions: Predictions, counts: Counts, *, by_size: bool = True
+) -> dict[str, Array]:
+    """Return COCO's metrics for every draw of the images, equal to the reference's on the repeated images.
 
     Args:
-        per_image_a: the baseline's entries of localization.json.
-        per_image_b: the candidate's, of the same images in any order.
+        gt: a COCO dictionary or the path of one.
+        predictions: in COCO's results format.
+        counts: (B, I) how often each image is drawn, images in the order of their ids.
+        by_size: whether AP_small, AP_medium and AP_large are wanted, which take three times as long as all others.
+
+    Returns:
+        AP, AP50, AP75, AR1, AR10, AR100, and those by size: (B,) each, NaN where no box of the drawn images has to be
+        found.
+
+    Raises:
+        DataError: as in `evaluate_detections`.
+    """
+    return _drawn(*prepare(gt, predictions), counts, by_size=by_size)
+
+
+def _drawn(gt: dict[str, Any], detections: Detections, counts: Counts, *, by_size: bool = True) -> dict[str, Array]:
+    everything = match(gt, detections)
+    ap, ap50, ap75 = _average_precision(everything, counts, (slice(None), 0, 5))
+    found = {"AP": ap, "AP50": ap50, "AP75": ap75}
+    for area in list(AREAS)[1:] if by_size else ():
+        (found[f"AP_{area}"],) = _average_precision(match(gt, detections, area=area), counts, (slice(None),))
+    for most in (1, 10, 100):
+        found[f"AR{most}"] = _average_recall(everything, counts, most)
+    return found
+
+
+def drawn_means(sums: Array, numbers: Array, counts: Counts) -> Array:
+    """Return the mean over boxes for every draw of the images, (B, ...); NaN where no box is drawn.
+
+    Args:
+        sums: (I, ...) sum over the boxes of each image.
+        numbers: (I, ...) how many boxes it has.
+        counts: (B, I) how often each image is drawn.
+    """
+    total, number = (np.tensordot(counts.astype(np.float64), values, axes=1) for values in (sums, numbers))
+    return np.divide(total, number, out=np.full_like(total, np.nan), where=number > 0)
+
+
+def percentile_interval(values: Array, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the percentile interval over the draws that are defined; NaN without any."""
+    defined = values[np.isfinite(values)]
+    tail = 50 * (1 - confidence)
+    low, high = np.percentile(defined, [tail, 100 - tail]) if len(defined) else (np.nan, np.nan)
+    return float(low), float(high)
+
+
+def covariance_of_draws(differences: Array) -> tuple[float, float] | None:
+    """Return how far the choice of test images moves the difference of two losses.
+
+    Args:
+        differences: (S, B) candidate - baseline of each seed on the same draws of images.
+
+    Returns:
+        The mean variance of a seed's difference, and the mean covariance of two seeds' (0 where there is only one
+        seed); None where fewer than 2 draws are defined for all seeds.
+    """
+    defined = differences[:, np.isfinite(differences).all(axis=0)]
+    seeds, draws = defined.shape
+    if seeds == 0 or draws < 2:
+        return None
+    covariance = np.atleast_2d(np.cov(defined))
+    variance = float(np.trace(covariance)) / seeds
+    pairs = seeds * (seeds - 1)
+    return variance, (float(covariance.sum()) - seeds * variance) / pairs if pairs else 0.0
+
+
+def bootstrap_difference(
+    gt: GroundTruth, predictions_a: Predictions, predictions_b: Predictions, *, resamples: int = 1000, seed: int = 0
+) -> dict[str, dict[str, float]]:
+    """Return how far two detectors differ, with the doubt that comes from the choice of test images.
+
+    The doubt of training (other seeds) is not in here.
+
+    Args:
+        gt: as in `evaluate_detections`.
+        predictions_a: of the baseline.
+        predictions_b: of the candidate.
         resamples: how many times the images are drawn, 1 or more.
         seed: decides the draws, 0 or more.
 
     Returns:
-        For mean_iou and refined_mean_iou: {"difference": b - a, "low", "high": the 95 % percentile interval,
-        "resamples"}; NaN where a mean runs over nothing.
+        For each of COCO's metrics {"difference": b - a, "low", "high": the 95 % percentile interval, "resamples"}; NaN
+        where the metric is undefined.
 
     Raises:
-        DataError: the two are not of the same images, or an entry lacks a key.
+        DataError: as in `evaluate_detections`.
         ConfigError: `resamples` or `seed` is out of range.
     """
-    a, b = _sums(per_image_a, "per_image_a"), _sums(per_image_b, "per_image_b")
-    if a.keys() != b.keys():
-        raise DataError(f"bootstrap: image {min(a.keys() ^ b.keys())} is in one of the two runs only.")
-    ids = sorted(a)
-    sums = np.array([(a[image], b[image]) for image in ids], dtype=np.float64).reshape(len(ids), 2, 4)
-    drawn = resample_images(sums, resamples=resamples, seed=seed)
-    return {
-        "mean_iou": _interval(sums.sum(axis=0)[..., :2], drawn[..., :2]),
-        "refined_mean_iou": _interval(sums.sum(axis=0)[..., 2:], drawn[..., 2:]),
-    }
+    checked, a = prepare(gt, predictions_a, name="predictions_a")
+    _, b = prepare(gt, predictions_b, name="predictions_b")
+    images = len(checked["images"])
+    counts = np.concatenate([np.ones((1, images), np.int32), draw_images(images, resamples=resamples, seed=seed)])
+    below, above = (_drawn(checked, detections, counts) for detections in (a, b))
+    rows = {}
+    for metric, values in above.items():
+        difference = values - below[metric]
+        low, high = percentile_interval(difference[1:])
+        rows[metric] = {"difference": float(difference[0]), "low": low, "high": high, "resamples": resamples}
+    return rows
 
 
-def _sums(entries: Sequence[Mapping[str, Any]], where: str) -> dict[int, tuple[float, float, float, float]]:
-    """Return by image: summed raw IoU, raw boxes, summed refined IoU, probes."""
-    sums = {}
-    for index, entry in enumerate(entries):
-        try:
-            raw_sum = (entry["raw_mean"] or 0.0) * entry["raw_count"]
-            sums[entry["image_id"]] = (
-                raw_sum,
-                entry["raw_count"],
-                sum(entry["refined"]),
-                len(entry["refined"]),
-            )
-        except KeyError as missing:
-            raise DataError(f"{where}[{index}]: {missing.args[0]} is missing.") from None
-    return sums
+def _average_precision(classes: Sequence[Matches], counts: Counts, which: Sequence[int | slice]) -> list[Array]:
+    """Return the mean precision of every draw at the thresholds of each part of `which`."""
+    values: list[list[float]] = [[] for _ in which]
+    size = max(max((len(own.image) for own in classes), default=0), len(THRESHOLDS) * len(_RECALLS) * len(classes), 1)
+    step = max(_CHUNK // size, 1)
+    for start in range(0, len(counts), step):
+        drawn = counts[start : start + step]
+        # Axes in the reference's order, so that its means round alike.
+        precision = np.full((len(drawn), len(THRESHOLDS), len(_RECALLS), len(classes)), -1.0)
+        for k, own in enumerate(classes):
+            precision[..., k] = _precision(own, drawn)
+        for part, chosen in zip(values, which, strict=True):
+            part.extend(_mean(draw[chosen]) for draw in precision)
+    return [np.array(part) for part in values]
 
 
-def _interval(whole: Array, drawn: Array) -> dict[str, float]:
-    """Return the difference of ratios (b - a) and its percentile interval over defined resamples.
+def _precision(own: Matches, counts: Counts) -> Array:
+    """Return interpolated precision (B, T, R) of one class; -1 where no box has to be found."""
+    entry, copy = _entries(own, int(counts.max(initial=0)))
+    weights = counts[:, own.image[entry]]
+    if (copy >= 0).any():
+        weights = np.where(copy < 0, weights, weights > copy).astype(np.int32)
+    positives = counts @ own.positives
+    needed = _needed(positives)
+    result = np.full((len(counts), len(THRESHOLDS), len(_RECALLS)), -1.0)
+    result[positives > 0] = 0
+    seen = np.cumsum(weights, axis=1, dtype=np.int32)
+    for t in range(len(THRESHOLDS)):
+        hits = np.flatnonzero(own.true[t, entry])
+        if not len(hits):
+            continue
+        ignored = np.flatnonzero(own.ignored[t, entry])
+        judged, tp = seen[:, hits], np.cumsum(weights[:, hits], axis=1, dtype=np.int32)
+        if len(ignored):
+            left_out = np.cumsum(np.pad(weights[:, ignored], ((0, 0), (1, 0))), axis=1, dtype=np.int32)
+            judged = judged - left_out[:, np.searchsorted(ignored, hits)]
+        precision = tp / (judged + np.spacing(1))
+        envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        # Precision at the first hit that reaches each recall. Rows are shifted apart, to be searched as one.
+        draw = np.arange(len(counts))[:, None]
+        shift = draw * (int(positives.max()) + 2)
+        place = np.searchsorted((tp + shift).ravel(), (needed + shift).ravel()).reshape(needed.shape)
+        place -= draw * len(hits)
+        reached = (place < len(hits)) & (positives > 0)[:, None]
+        result[:, t][reached] = envelope[draw, np.minimum(place, len(hits) - 1)][reached]
+    return result
 
-    Args:
-        whole: (2, 2) detector by (sum, count).
-        drawn: (B, 2, 2) the same of each resample.
+
+def _entries(own: Matches, most: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the detections in the order in which they are counted, and which copy of its image each belongs to.
+
+    A detection counts as often as its image, at once (copy -1). Only where an image has several of one score, its
+    copies stand one after the other, as those of different images would.
     """
-    defined = (drawn[..., 1] > 0).all(axis=-1)
-    if not (whole[:, 1] > 0).all() or not defined.any():
-        return {"difference": np.nan, "low": np.nan, "high": np.nan, "resamples": len(drawn)}
-    means = drawn[defined, :, 0] / drawn[defined, :, 1]
-    low, high = np.percentile(means[:, 1] - means[:, 0], [2.5, 97.5])
-    difference = whole[1, 0] / whole[1, 1] - whole[0, 0] / whole[0, 1]
-    return {"difference": float(difference), "low": float(low), "high": float(high), "resamples": len(drawn)}
+    judged = np.flatnonzero(~own.ignored.all(axis=0))
+    score, image = own.score[judged], own.image[judged]
+    block = np.cumsum((np.diff(score, prepend=np.inf) != 0) | (np.diff(image, prepend=-1) != 0))
+    tied = np.bincount(block, minlength=1)[block] > 1
+    entry = np.concatenate([np.flatnonzero(~tied), np.tile(np.flatnonzero(tied), most)])
+    copy = np.concatenate([np.full((~tied).sum(), -1), np.repeat(np.arange(most), tied.sum())])
+    order = np.lexsort((entry, copy, block[entry]))
+    return judged[entry[order]], copy[order]
+
+
+def _needed(positives: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return the fewest hits whose recall reaches each of COCO's 101, (B, R), as the reference rounds recall."""
+    number = np.maximum(positives, 1)[:, None]
+    hits = np.ceil(_RECALLS * number).astype(np.intp)
+    hits -= (hits > 0) & ((hits - 1) / number >= _RECALLS)
+    return hits + (hits / number < _RECALLS)
+
+
+def _average_recall(classes: Sequence[Matches], counts: Counts, most: int) -> Array:
+    """Return the mean recall of every draw with at most `most` detections of an image and class."""
+    recall = np.full((len(counts), len(THRESHOLDS), len(classes)), -1.0)
+    for k, own in enumerate(classes):
+        images = counts.shape[1]
+        hits = [np.bincount(own.image[found & (own.rank < most)], minlength=images) for found in own.true]
+        positives = counts @ own.positives
+        defined = positives > 0
+        recall[defined, :, k] = (counts @ np.array(hits).T)[defined] / positives[defined, None]
+    return np.array([_mean(draw) for draw in recall])
+
+
+def _mean(values: Array) -> float:
+    """Return the reference's mean: over what is defined, NaN where nothing is."""
+    defined = values[values > -1]
+    return float(np.mean(defined)) if len(defined) else np.nan

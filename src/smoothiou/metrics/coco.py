@@ -1,7 +1,6 @@
 """COCO's detection metrics, equal to the reference's bit by bit; the only file that knows the engine.
 
-Everything is checked before the engine sees it, so that a fault is named by its place instead of moving a
-number.
+Everything is checked before the engine sees it, so that a fault has a name instead of moving a number.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ from typing import Any
 import hotcoco
 import numpy as np
 
-from smoothiou.errors import ConfigError, DataError
+from smoothiou.errors import DataError
 from smoothiou.files import read_json, short
 from smoothiou.metrics.coco_rows import as_annotations, as_rows
 
-Truth = Mapping[str, Any] | str | Path
+GroundTruth = Mapping[str, Any] | str | Path
 Predictions = Sequence[Mapping[str, Any]] | str | Path
+Detections = list[dict[str, Any]] | np.ndarray
 
-# Places in the engine's arrays: precision (IoU, recall, class, area, maxdet), recall (IoU, class, area,
-# maxdet).
+# Axes of the engine's arrays: precision (IoU, recall, class, area, maxdet), recall (IoU, class, area, maxdet).
 _ALL_AREAS, _SMALL, _MEDIUM, _LARGE = range(4)
 _MAXDET_1, _MAXDET_10, _MAXDET_100 = range(3)
 _IOU_50, _IOU_75 = 0, 5
@@ -42,11 +41,11 @@ def engine() -> str:
     return f"hotcoco-{hotcoco.__version__}"
 
 
-def evaluate_detections(truth: Truth, predictions: Predictions) -> dict[str, float]:
+def evaluate_detections(truth: GroundTruth, predictions: Predictions) -> dict[str, float]:
     """Return COCO's detection metrics, equal to pycocotools to the last bit.
 
     Annotation ids are renumbered from 1: they carry no meaning, and the reference counts a box whose id is 0
-    as never found. As in the reference, `iscrowd` marks ignore regions and the key `ignore` has no effect.
+    as never detected. As in the reference, `iscrowd` marks ignore regions and the key `ignore` has no effect.
 
     Args:
         truth: a COCO dictionary ("images", "annotations", "categories"; boxes as [x, y, width, height]), or
@@ -56,8 +55,8 @@ def evaluate_detections(truth: Truth, predictions: Predictions) -> dict[str, flo
             of its JSON file. May be empty. Neither argument is changed.
 
     Returns:
-        AP, AP50, AP75, AP_small, AP_medium, AP_large, AR1, AR10 and AR100, each 0 to 1, or NaN where it is
-        undefined because the truth has no such box (COCO writes -1 there; `runs.write_json` writes null).
+        AP, AP50, AP75, AP_small, AP_medium, AP_large, AR1, AR10 and AR100, each 0 to 1, or NaN where the ground truth
+        has no such box (COCO writes -1 there).
 
     Raises:
         DataError: a file that is missing or no JSON, a missing key, an unknown image or category, a box or
@@ -66,17 +65,68 @@ def evaluate_detections(truth: Truth, predictions: Predictions) -> dict[str, flo
     Reference:
         Lin et al., "Microsoft COCO: Common Objects in Context", 2014; https://cocodataset.org/#detection-eval
     """
-    return _metrics(_accumulated(*_prepare(truth, predictions)))
+    return _metrics(_accumulated(*prepare(truth, predictions)))
 
 
 def evaluate_in_full(
-    truth: Truth, predictions: Predictions
+    truth: GroundTruth, predictions: Predictions
 ) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
     """Return what `evaluate_detections`, `ap_by_iou` and `per_class_ap` return, for the price of one of them."""
-    prepared, detections = _prepare(truth, predictions)
-    names = _class_names(prepared)
-    arrays = _accumulated(prepared, detections)
+    gt, detections = prepare(truth, predictions)
+    names = _class_names(gt)
+    arrays = _accumulated(gt, detections)
     return _metrics(arrays), _by_iou(arrays), _by_class(arrays, names)
+
+
+def ap_by_iou(truth: GroundTruth, predictions: Predictions) -> dict[str, float]:
+    """Return AP at each of COCO's ten IoU thresholds: {"0.50": AP, ..., "0.95": AP}; their mean is AP.
+
+    Args and Raises: as in `evaluate_detections`.
+    """
+    return _by_iou(_accumulated(*prepare(truth, predictions)))
+
+
+def per_class_ap(truth: GroundTruth, predictions: Predictions) -> dict[str, float]:
+    """Return the AP of each class by its name, in the order of the category ids; NaN for a class without a box.
+
+    Args: as in `evaluate_detections`.
+
+    Raises:
+        DataError: as in `evaluate_detections`, or two categories share a name.
+    """
+    return evaluate_in_full(truth, predictions)[2]
+
+
+def error_gains(truth: GroundTruth, predictions: Predictions) -> dict[str, float]:
+    """Return how much AP50 each kind of error costs (TIDE): how much higher it would be, were that kind repaired.
+
+    Args and Raises: as in `evaluate_detections`.
+
+    Returns:
+        "localization" (right class, IoU 0.1 to 0.5), "classification" (IoU at least 0.5, wrong class), "both",
+        "duplicate", "background" (IoU below 0.1) and "missed"; each 0 to 1. Gains do not add up: repairs overlap.
+
+    Reference:
+        Bolya et al., TIDE: A General Toolbox for Identifying Object Detection Errors, ECCV 2020.
+    """
+    gains = _evaluated(*prepare(truth, predictions)).tide_errors(pos_thr=0.5, bg_thr=0.1)["delta_ap"]
+    return {name: float(gains[key]) for name, key in _TIDE.items()}
+
+
+def _evaluated(gt: dict[str, Any], detections: Detections) -> Any:
+    try:
+        coco = hotcoco.COCO(gt)
+        evaluation = hotcoco.COCOeval(coco, coco.load_res(detections), "bbox")
+        evaluation.evaluate()
+    except (ValueError, OverflowError) as error:  # what our own checks did not foresee, in the engine's words
+        raise DataError(f"truth or predictions refused by {engine()}: {error}") from error
+    return evaluation
+
+
+def _accumulated(gt: dict[str, Any], detections: Detections) -> dict[str, Any]:
+    evaluation = _evaluated(gt, detections)
+    evaluation.accumulate()  # not summarize(), which prints
+    return evaluation.eval
 
 
 def _metrics(arrays: Mapping[str, Any]) -> dict[str, float]:
@@ -94,145 +144,22 @@ def _metrics(arrays: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def ap_by_iou(truth: Truth, predictions: Predictions) -> dict[str, float]:
-    """Return AP at each of COCO's ten IoU thresholds: where a loss for tighter boxes should show.
-
-    Args:
-        truth: as in `evaluate_detections`.
-        predictions: as in `evaluate_detections`.
-
-    Returns:
-        {"0.50": AP, "0.55": AP, ..., "0.95": AP}, each 0 to 1 or NaN; their mean is AP.
-
-    Raises:
-        DataError: as in `evaluate_detections`.
-    """
-    return _by_iou(_accumulated(*_prepare(truth, predictions)))
-
-
 def _by_iou(arrays: Mapping[str, Any]) -> dict[str, float]:
-    precision = arrays["precision"]
-    return {f"{0.5 + 0.05 * t:.2f}": _mean(precision[t, ..., _ALL_AREAS, _MAXDET_100]) for t in range(10)}
+    precision = arrays["precision"][..., _ALL_AREAS, _MAXDET_100]
+    return {f"{0.5 + 0.05 * t:.2f}": _mean(precision[t]) for t in range(10)}
 
 
-def per_class_ap(truth: Truth, predictions: Predictions) -> dict[str, float]:
-    """Return the AP of each class by its name, in the order of the category ids.
-
-    Args:
-        truth: as in `evaluate_detections`; category names must differ.
-        predictions: as in `evaluate_detections`.
-
-    Returns:
-        {class name: AP}, each 0 to 1, or NaN for a class without a box in the truth.
-
-    Raises:
-        DataError: as in `evaluate_detections`, or two categories share a name.
-    """
-    prepared, detections = _prepare(truth, predictions)
-    names = _class_names(prepared)
-    return _by_class(_accumulated(prepared, detections), names)
+def _by_class(arrays: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:
+    precision = arrays["precision"][..., _ALL_AREAS, _MAXDET_100]
+    return {name: _mean(precision[:, :, k]) for k, name in enumerate(names)}
 
 
-def _class_names(truth: Mapping[str, Any]) -> list[str]:
-    names = [category["name"] for category in sorted(truth["categories"], key=lambda c: c["id"])]
+def _class_names(gt: Mapping[str, Any]) -> list[str]:
+    names = [category["name"] for category in sorted(gt["categories"], key=lambda c: c["id"])]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DataError(f"truth: two categories are named {twice[0]!r}.", hint="Give each class its own name.")
     return names
-
-
-def _by_class(arrays: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:
-    precision = arrays["precision"]
-    return {name: _mean(precision[:, :, k, _ALL_AREAS, _MAXDET_100]) for k, name in enumerate(names)}
-
-
-def error_gains(truth: Truth, predictions: Predictions) -> dict[str, float]:
-    """Return how much AP50 each kind of error costs (TIDE): how much higher it would be, were that kind repaired.
-
-    Args:
-        truth: as in `evaluate_detections`.
-        predictions: as in `evaluate_detections`.
-
-    Returns:
-        "localization" (right class, IoU 0.1 to 0.5), "classification" (IoU at least 0.5, wrong class), "both",
-        "duplicate", "background" (IoU below 0.1) and "missed"; each 0 to 1. Gains do not add up: repairs overlap.
-
-    Raises:
-        DataError: as in `evaluate_detections`.
-
-    Reference:
-        Bolya et al., TIDE: A General Toolbox for Identifying Object Detection Errors, ECCV 2020.
-    """
-    gains = _evaluated(*_prepare(truth, predictions)).tide_errors(pos_thr=0.5, bg_thr=0.1)["delta_ap"]
-    return {name: float(gains[key]) for name, key in _TIDE.items()}
-
-
-def bootstrap_difference(
-    truth: Truth,
-    predictions_a: Predictions,
-    predictions_b: Predictions,
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> dict[str, dict[str, float]]:
-    """Return how far two detectors differ, with the doubt that comes from the choice of test images.
-
-    Paired bootstrap: each resample draws images with replacement, the same for both detectors. The doubt that
-    comes from training (seeds) is another one and not in here.
-
-    Args:
-        truth: as in `evaluate_detections`.
-        predictions_a: of the baseline.
-        predictions_b: of the candidate.
-        resamples: how many times the images are drawn, 1 or more.
-        seed: decides the draws, 0 or more.
-
-    Returns:
-        For AP, AP50 and AP75: {"difference": b - a, "low", "high": the 95 % percentile interval,
-        "resamples"}; NaN where the metric is undefined.
-
-    Raises:
-        DataError: as in `evaluate_detections`.
-        ConfigError: `resamples` or `seed` is out of range.
-    """
-    if resamples < 1 or seed < 0:
-        raise ConfigError(f"bootstrap: expected resamples >= 1 and seed >= 0, got {resamples} and {seed}.")
-    prepared = _prepare_truth(truth)
-    evaluations = [
-        _evaluated(prepared, _prepare_predictions(predictions, prepared, name))
-        for predictions, name in ((predictions_a, "predictions_a"), (predictions_b, "predictions_b"))
-    ]
-    compared = hotcoco.compare(*evaluations, n_bootstrap=resamples, seed=seed, confidence=0.95)
-    rows = {}
-    for metric in ("AP", "AP50", "AP75"):
-        defined = compared["metrics_a"][metric] >= 0 and compared["metrics_b"][metric] >= 0
-        interval = compared["ci"][metric]
-        rows[metric] = {
-            "difference": compared["deltas"][metric] if defined else math.nan,
-            "low": interval["lower"] if defined else math.nan,
-            "high": interval["upper"] if defined else math.nan,
-            "resamples": resamples,
-        }
-    return rows
-
-
-Detections = list[dict[str, Any]] | np.ndarray
-
-
-def _evaluated(truth: dict[str, Any], detections: Detections) -> Any:
-    try:
-        coco = hotcoco.COCO(truth)
-        evaluation = hotcoco.COCOeval(coco, coco.load_res(detections), "bbox")
-        evaluation.evaluate()
-    except (ValueError, OverflowError) as error:  # what our own checks did not foresee, in the engine's words
-        raise DataError(f"truth or predictions refused by {engine()}: {error}") from error
-    return evaluation
-
-
-def _accumulated(truth: dict[str, Any], detections: Detections) -> dict[str, Any]:
-    evaluation = _evaluated(truth, detections)
-    evaluation.accumulate()  # not summarize(), which prints
-    return evaluation.eval
 
 
 def _mean(values: np.ndarray) -> float:
@@ -241,23 +168,24 @@ def _mean(values: np.ndarray) -> float:
     return float(np.mean(defined)) if len(defined) else math.nan
 
 
-def _prepare(truth: Truth, predictions: Predictions) -> tuple[dict[str, Any], Detections]:
-    prepared = _prepare_truth(truth)
-    return prepared, _prepare_predictions(predictions, prepared, "predictions")
+def prepare(
+    truth: GroundTruth, predictions: Predictions, *, name: str = "predictions"
+) -> tuple[dict[str, Any], Detections]:
+    """Return checked copies of both that hold just what an evaluation needs; `name` stands in messages."""
+    gt = _prepare_gt(truth)
+    return gt, _prepare_predictions(predictions, gt, name)
 
 
-def _prepare_truth(truth: Truth) -> dict[str, Any]:
-    """Return a checked copy that holds just what the engine needs."""
+def _prepare_gt(truth: GroundTruth) -> dict[str, Any]:
     name = "truth"
     if isinstance(truth, (str, Path)):
         name, truth = str(truth), read_json(truth)
     if not isinstance(truth, Mapping):
         raise DataError(f"{name}: expected a COCO dictionary or a path, got {type(truth).__name__}.")
-    parts = {}
-    for key in ("images", "annotations", "categories"):
-        parts[key] = _field(truth, key, name)
-        if not isinstance(parts[key], (list, tuple)):
-            raise DataError(f"{name}: {key}: expected a list, got {type(parts[key]).__name__}.")
+    parts = {key: _field(truth, key, name) for key in ("images", "annotations", "categories")}
+    for key, part in parts.items():
+        if not isinstance(part, (list, tuple)):
+            raise DataError(f"{name}: {key}: expected a list, got {type(part).__name__}.")
     images = _ids(parts["images"], f"{name}: images")
     categories = _ids(parts["categories"], f"{name}: categories")
     annotations = as_annotations(parts["annotations"], images=images, categories=categories)
@@ -273,29 +201,7 @@ def _prepare_truth(truth: Truth) -> dict[str, Any]:
     }
 
 
-def _annotations(
-    entries: Sequence[Any], images: Mapping[int, None], categories: Mapping[int, None], name: str
-) -> list[dict[str, Any]]:
-    """Return checked annotations, each looked at by itself."""
-    annotations = []
-    for index, entry in enumerate(entries):
-        where = f"{name}: annotations[{index}]"
-        box = _box(_field(entry, "bbox", where), f"{where}: bbox")
-        area = entry.get("area")
-        annotations.append(
-            {
-                "id": index + 1,
-                "image_id": _known(_field(entry, "image_id", where), images, f"{where}: image_id"),
-                "category_id": _known(_field(entry, "category_id", where), categories, f"{where}: category_id"),
-                "bbox": box,
-                "area": box[2] * box[3] if area is None else _number(area, f"{where}: area"),
-                "iscrowd": int(bool(entry.get("iscrowd", 0))),
-            }
-        )
-    return annotations
-
-
-def _prepare_predictions(predictions: Predictions, truth: dict[str, Any], name: str) -> Detections:
+def _prepare_predictions(predictions: Predictions, gt: dict[str, Any], name: str) -> Detections:
     if isinstance(predictions, (str, Path)):
         name, predictions = str(predictions), read_json(predictions)
     if isinstance(predictions, Mapping) or not isinstance(predictions, Sequence):
@@ -303,23 +209,40 @@ def _prepare_predictions(predictions: Predictions, truth: dict[str, Any], name: 
             f"{name}: expected a list of detections, got {type(predictions).__name__}.",
             hint='COCO\'s results format is [{"image_id", "category_id", "bbox", "score"}, ...].',
         )
-    images = {image["id"] for image in truth["images"]}
-    categories = {category["id"] for category in truth["categories"]}
+    images = {image["id"] for image in gt["images"]}
+    categories = {category["id"] for category in gt["categories"]}
     rows = as_rows(predictions, images=images, categories=categories)
     if rows is not None:
         return rows
     detections = []
     for index, entry in enumerate(predictions):
         where = f"{name}[{index}]"
-        detections.append(
-            {
-                "image_id": _known(_field(entry, "image_id", where), images, f"{where}: image_id"),
-                "category_id": _known(_field(entry, "category_id", where), categories, f"{where}: category_id"),
-                "bbox": _box(_field(entry, "bbox", where), f"{where}: bbox"),
-                "score": _number(_field(entry, "score", where), f"{where}: score"),
-            }
-        )
+        checked = _checked_box(entry, images, categories, where)
+        detections.append({**checked, "score": _number(_field(entry, "score", where), f"{where}: score")})
     return detections
+
+
+def _annotations(entries: Sequence[Any], images: Any, categories: Any, name: str) -> list[dict[str, Any]]:
+    annotations = []
+    for index, entry in enumerate(entries):
+        where = f"{name}: annotations[{index}]"
+        checked = _checked_box(entry, images, categories, where)
+        width, height = checked["bbox"][2:]
+        area = entry.get("area")
+        area = width * height if area is None else _number(area, f"{where}: area")
+        crowd = int(bool(entry.get("iscrowd", 0)))
+        annotations.append({**checked, "id": index + 1, "area": area, "iscrowd": crowd})
+    return annotations
+
+
+def _checked_box(entry: Any, images: Any, categories: Any, where: str) -> dict[str, Any]:
+    """Return image, category and box of an annotation or a detection."""
+    box = _box(_field(entry, "bbox", where), f"{where}: bbox")
+    return {
+        "image_id": _known(_field(entry, "image_id", where), images, f"{where}: image_id"),
+        "category_id": _known(_field(entry, "category_id", where), categories, f"{where}: category_id"),
+        "bbox": box,
+    }
 
 
 def _field(entry: Any, key: str, where: str) -> Any:
@@ -331,7 +254,7 @@ def _field(entry: Any, key: str, where: str) -> Any:
 
 
 def _ids(entries: Sequence[Any], where: str) -> dict[int, None]:
-    """Return the ids in their order (a dictionary, to be asked quickly), all different."""
+    """Return the ids in their order (a dictionary, for fast membership), all different."""
     ids: dict[int, None] = {}
     for index, entry in enumerate(entries):
         number = _whole(_field(entry, "id", f"{where}[{index}]"), f"{where}[{index}]: id")

@@ -3,9 +3,9 @@
 The paper: "The reported numbers here are all proposed boxes by the model, we are not discounting any boxes
 through post-processing". Our reading, since no code was published: every second-stage box of an image
 (decoded with its best foreground class, clipped, no score threshold, no NMS) is compared with the
-best-overlapping truth of any class, and the mean runs over all boxes of the set, not over images.
+best-overlapping ground truth of any class, and the mean runs over all boxes of the set, not over images.
 
-- An image without truth counts: its boxes overlap nothing, IoU 0.
+- An image without ground truth counts: its boxes overlap nothing, IoU 0.
 - Crowd regions are no objects and are left out everywhere. Difficult objects are objects: a box on one is a
   good box, so they take part in "best overlap"; as in the metrics of COCO and PASCAL they are nothing that
   has to be found.
@@ -13,7 +13,7 @@ best-overlapping truth of any class, and the mean runs over all boxes of the set
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,14 +33,13 @@ class ImageLocalization:
     """All overlaps of one image, from which every number of the set follows.
 
     Args:
-        image_id: the image's id in the truth.
-        raw: (R,) IoU of each second-stage box with the best-overlapping truth of any class.
-        best: (T,) for each truth that has to be found, the best IoU of a detection of its class; 0 where
-            there is none.
-        matched: (M,) IoU of each detection that found a truth: highest score first, each truth once, IoU at
-            least 0.5.
-        before: (P,) IoU of each probe with the truth it was made from, as it went into the second stage.
-        refined: (P,) the same as it came out.
+        image_id: the image's id.
+        raw: (R,) IoU of each second-stage box with the best-overlapping ground truth of any class.
+        best: (T,) for each ground truth that counts, the best IoU of a detection of its class, else 0.
+        matched: (M,) IoU of each detection that matches a ground truth: highest score first, each ground truth once,
+            IoU at least 0.5.
+        before: (P,) IoU of each probe with the ground truth it was made from, before the second stage; five decimals.
+        refined: (P,) the same after it.
     """
 
     image_id: int
@@ -51,28 +50,32 @@ class ImageLocalization:
     refined: Array
 
     def record(self) -> dict[str, Any]:
-        """Return the image's entry of localization.json, which paired comparisons need; probes with five decimals."""
+        """Return the image's entry of localization.json, which paired comparisons need."""
         return {
             "image_id": self.image_id,
             "raw_mean": float(self.raw.mean()) if len(self.raw) else None,
             "raw_count": len(self.raw),
+            "positive_sum": float(self.raw[self.raw >= MATCH_IOU].sum()),
+            "positive_count": int((self.raw >= MATCH_IOU).sum()),
+            "matched_sum": float(self.matched.sum()),
+            "matched_count": len(self.matched),
             "truths": len(self.best),
             "best": self.best.tolist(),
-            "before": self.before.round(5).tolist(),
-            "refined": self.refined.round(5).tolist(),
+            "before": self.before.tolist(),
+            "refined": self.refined.tolist(),
         }
 
 
 def localize_image(
     image_id: int,
     *,
-    truth_boxes: ArrayLike,
-    truth_labels: ArrayLike,
+    gt_boxes: ArrayLike,
+    gt_labels: ArrayLike,
     raw_boxes: ArrayLike,
     detection_boxes: ArrayLike,
     detection_scores: ArrayLike,
     detection_labels: ArrayLike,
-    probe_truths: ArrayLike = (),
+    probe_gts: ArrayLike = (),
     probe_boxes: ArrayLike = (),
     refined_boxes: ArrayLike = (),
     difficult: ArrayLike | None = None,
@@ -81,14 +84,14 @@ def localize_image(
     """Return the overlaps of one image, all boxes as x1, y1, x2, y2 in the same frame.
 
     Args:
-        image_id: the image's id in the truth.
-        truth_boxes: (T, 4) all annotated boxes.
-        truth_labels: (T,) their classes, in any numbering shared with `detection_labels`.
+        image_id: the image's id.
+        gt_boxes: (T, 4) all annotated boxes.
+        gt_labels: (T,) their classes, in any numbering shared with `detection_labels`.
         raw_boxes: (R, 4) every second-stage box, without score threshold and NMS.
         detection_boxes: (D, 4) the detector's output.
         detection_scores: (D,) its scores.
         detection_labels: (D,) its classes.
-        probe_truths: (P, 4) for each probe the truth it was jittered from.
+        probe_gts: (P, 4) for each probe the ground truth it was jittered from.
         probe_boxes: (P, 4) the probes before the second stage.
         refined_boxes: (P, 4) the same after it.
         difficult: (T,) flags: takes part in "best overlap", need not be found. None: none is.
@@ -101,38 +104,39 @@ def localize_image(
         DataError: boxes of another shape or not finite, or arrays that do not belong together; names the
             image.
     """
-    here = f"image {image_id}"
-    truths, raw = as_boxes(truth_boxes, f"{here}: truth_boxes"), as_boxes(raw_boxes, f"{here}: raw_boxes")
-    labels = _column(truth_labels, len(truths), f"{here}: truth_labels")
-    is_difficult = _column(difficult, len(truths), f"{here}: difficult").astype(bool)
-    is_crowd = _column(crowd, len(truths), f"{here}: crowd").astype(bool)
-    detections = as_boxes(detection_boxes, f"{here}: detection_boxes")
-    scores = _column(detection_scores, len(detections), f"{here}: detection_scores")
-    found_labels = _column(detection_labels, len(detections), f"{here}: detection_labels")
+    where = f"image {image_id}"
+    gts, raw = as_boxes(gt_boxes, f"{where}: gt_boxes"), as_boxes(raw_boxes, f"{where}: raw_boxes")
+    labels = _column(gt_labels, len(gts), f"{where}: gt_labels")
+    is_difficult = _column(difficult, len(gts), f"{where}: difficult").astype(bool)
+    is_crowd = _column(crowd, len(gts), f"{where}: crowd").astype(bool)
+    detections = as_boxes(detection_boxes, f"{where}: detection_boxes")
+    scores = _column(detection_scores, len(detections), f"{where}: detection_scores")
+    detected_labels = _column(detection_labels, len(detections), f"{where}: detection_labels")
     origins, probes, refined = (
-        as_boxes(values, f"{here}: {name}")
+        as_boxes(values, f"{where}: {name}")
         for name, values in (
-            ("probe_truths", probe_truths),
+            ("probe_gts", probe_gts),
             ("probe_boxes", probe_boxes),
             ("refined_boxes", refined_boxes),
         )
     )
     if not len(origins) == len(probes) == len(refined):
         raise DataError(
-            f"{here}: expected one probe and one refined box per probe's truth, got {len(probes)} and {len(refined)} "
-            f"for {len(origins)}."
+            f"{where}: expected as many probe_boxes and refined_boxes as probe_gts, got {len(probes)} and "
+            f"{len(refined)} for {len(origins)}."
         )
 
-    wanted = ~is_crowd & ~is_difficult
-    overlap = box_iou(detections, truths[wanted])
-    overlap = np.where(found_labels[:, None] == labels[wanted][None, :], overlap, 0)
+    counted = ~is_crowd & ~is_difficult
+    overlap = box_iou(detections, gts[counted])
+    overlap = np.where(detected_labels[:, None] == labels[counted][None, :], overlap, 0)
     return ImageLocalization(
         image_id=image_id,
-        raw=box_iou(raw, truths[~is_crowd]).max(axis=1, initial=0),
+        raw=box_iou(raw, gts[~is_crowd]).max(axis=1, initial=0),
         best=overlap.max(axis=0, initial=0),
         matched=_match(overlap, scores),
-        before=aligned_iou(probes, origins),
-        refined=aligned_iou(refined, origins),
+        # Rounded here, so that every number about a probe is of the same IoU, read from a file or not.
+        before=aligned_iou(probes, origins).round(5),
+        refined=aligned_iou(refined, origins).round(5),
     )
 
 
@@ -144,15 +148,47 @@ def _column(values: ArrayLike | None, length: int, where: str) -> NDArray[Any]:
 
 
 def _match(overlap: Array, scores: NDArray[Any]) -> Array:
-    """Return the IoU of each match, COCO's way: by falling score, each takes the best free truth."""
+    """Return the IoU of each match, COCO's way: by falling score, each takes the best free ground truth."""
     free = overlap.copy()
     matched = []
     for detection in np.argsort(-scores, kind="stable"):
-        truth = int(free[detection].argmax()) if free.shape[1] else 0
-        if free.shape[1] and free[detection, truth] >= MATCH_IOU:
-            matched.append(free[detection, truth])
-            free[:, truth] = 0
+        gt = int(free[detection].argmax()) if free.shape[1] else 0
+        if free.shape[1] and free[detection, gt] >= MATCH_IOU:
+            matched.append(free[detection, gt])
+            free[:, gt] = 0
     return np.array(matched, dtype=np.float64)
+
+
+def image_sums(entries: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Array, Array]]:
+    """Return for each mean over boxes its sum and number of boxes by image, in the order of the image ids.
+
+    Args:
+        entries: of localization.json. Those of an earlier version lack some sums; then these metrics are left out.
+
+    Returns:
+        metric -> ((I,), (I,)).
+
+    Raises:
+        DataError: an entry lacks a key that every version has written.
+    """
+    rows = []
+    for index, entry in enumerate(entries):
+        missing = [key for key in ("image_id", "raw_mean", "raw_count", "refined") if key not in entry]
+        if missing:
+            raise DataError(f"localization[{index}]: {missing[0]} is missing.")
+        refined = np.asarray(entry["refined"], dtype=np.float64)
+        row = {"mean_iou": ((entry["raw_mean"] or 0.0) * entry["raw_count"], entry["raw_count"])}
+        for metric in ("positive", "matched"):
+            if f"{metric}_sum" in entry:
+                row[f"mean_iou_{metric}"] = (entry[f"{metric}_sum"], entry[f"{metric}_count"])
+        row["refined_mean_iou"] = (refined.sum(), len(refined))
+        for step in (75, 85, 90):
+            row[f"refined_above_{step}"] = ((refined > step / 100).sum(), len(refined))
+        rows.append((entry["image_id"], row))
+    rows = [row for _, row in sorted(rows, key=lambda row: row[0])]
+    metrics = [metric for metric in (rows[0] if rows else ()) if all(metric in row for row in rows)]
+    sums = {metric: np.array([row[metric] for row in rows], dtype=np.float64) for metric in metrics}
+    return {metric: (values[:, 0], values[:, 1]) for metric, values in sums.items()}
 
 
 def summarize(images: Sequence[ImageLocalization]) -> dict[str, Any]:
@@ -164,10 +200,10 @@ def summarize(images: Sequence[ImageLocalization]) -> dict[str, Any]:
     Returns:
         mean_iou            all raw boxes (the paper's Table 2)
         mean_iou_positive   raw boxes whose best IoU is at least 0.5
-        mean_iou_matched    detections that found a truth
+        mean_iou_matched    detections that match a ground truth
         refined_mean_iou    refined probes; refined_above_75, _85, _90: their share with a larger IoU
         raw_boxes           how many raw boxes there were
-        probe               what the probes are (`evaluate.probe.DEFINITION`); two runs compare where it is equal
+        probe               what the probes are (`metrics.refinement.DEFINITION`); two runs compare where it is equal
         histogram           counts per 0.05 of IoU: "edges" (21), "matched", "raw", "refined" (20 each)
         A mean over nothing is NaN (null in JSON).
     """

@@ -1,9 +1,9 @@
-"""The refinement probe: truth boxes a little wrong go in as proposals, and how well they come out is the measure.
+"""The refinement probe: boxes a little off the ground truth go in as proposals; how well they come out is the measure.
 
-AP on a small test set moves more from seed to seed than from loss to loss, because classification and the choice
-of boxes take part in it. The probe leaves both out: every truth box is jittered to an IoU that is known, the second
-stage refines it with the true class, and the IoU after stands against the IoU before. All runs get the same probes,
-so two runs are compared box by box.
+AP on a small test set moves more from seed to seed than from loss to loss, because classification and the choice of
+boxes take part in it. The probe leaves both out: every ground-truth box is jittered to a known IoU, the second stage
+refines it with the true class, and the IoU after stands against the IoU before. All runs get the same probes, so two
+runs are compared box by box.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from smoothiou.errors import DataError
-from smoothiou.metrics.bootstrap import resample_images
+from smoothiou.metrics.bootstrap import covariance_of_draws, draw_images, drawn_means, percentile_interval
 from smoothiou.metrics.overlap import Array, aligned_iou, as_boxes
 
 PROBE_IOU = (0.5, 1.0)
@@ -30,9 +30,12 @@ EDGES = tuple(step / 100 for step in (*STEPS, 100))
 MEAN = "refined_mean_iou"
 ABOVE = {f"refined_above_{step}": step / 100 for step in STEPS}
 FROM = {f"refined_from_{step}": step / 100 for step in STEPS}
-COLUMNS = (MEAN, *ABOVE, *FROM)
-"""refined_mean_iou: mean IoU after. refined_above_75: share of the probes with a larger IoU after. refined_from_75:
-mean IoU after of the probes whose IoU before lay in [.75, .80): one point of the curve."""
+HALVES = {"refined_mean_below_75": (0.0, 0.75), "refined_mean_from_75": (0.75, np.inf)}
+COLUMNS = (MEAN, *ABOVE, *FROM, *HALVES)
+"""refined_mean_iou: mean IoU after. refined_mean_below_75, refined_mean_from_75: the same of the probes whose IoU
+before was lower, or not: opposite effects cancel in the mean of all. refined_above_75: share of the probes with a
+larger IoU after. refined_from_75: mean IoU after of the probes whose IoU before lay in [.75, .80): a point of the
+curve."""
 
 # At the end of its way a probe is off by a whole side, or larger or smaller by a factor of exp(2): IoU below 0.5.
 _FARTHEST_SHIFT, _FARTHEST_SCALE = 1.0, 2.0
@@ -40,7 +43,7 @@ _BISECTIONS = 40
 
 
 def jittered_probes(
-    truth_boxes: ArrayLike,
+    gt_boxes: ArrayLike,
     *,
     image_id: int,
     image_size: tuple[int, int],
@@ -48,55 +51,55 @@ def jittered_probes(
     per_box: int = PROBES_PER_BOX,
     candidates: int = 8,
 ) -> Array:
-    """Return slightly wrong boxes around each truth, their IoU with it spread evenly over 0.5 to 1.
+    """Return slightly wrong boxes around each ground-truth box, their IoU with it spread evenly over 0.5 to 1.
 
-    The range of IoU is cut into `per_box` equal strata; in each one value is drawn for every truth. A direction
+    The range of IoU is cut into `per_box` equal strata; in each one value is drawn for every box. A direction
     (shift in x and y, logarithm of the scale in x and y) is drawn too, and the probe goes so far along it, clipped
     to the image, that its IoU is that value. Of `candidates` directions the first is taken along which it can be
-    (a truth at the border cannot grow outwards). The draws depend on `seed` and `image_id` alone, so every loss and
+    (a box at the border cannot grow outwards). The draws depend on `seed` and `image_id` alone, so every loss and
     every training seed gets the same probes.
 
     Args:
-        truth_boxes: (T, 4) the boxes that are no ignore regions, x1, y1, x2, y2 in pixels, inside the image.
+        gt_boxes: (T, 4) the boxes that are no ignore regions, x1, y1, x2, y2 in pixels, inside the image.
         image_id: the image's id, 0 or more.
         image_size: width and height in pixels.
         seed: of the probe, not of the training, 0 or more.
-        per_box: probes per truth; with 10, the default, each truth stands once in each bin of the curve.
+        per_box: probes per box; with 10, the default, each box stands once in each bin of the curve.
         candidates: directions per probe.
 
     Returns:
-        (T * per_box, 4); probe i belongs to truth i // per_box (`numpy.repeat(truth_boxes, per_box,
+        (T * per_box, 4); probe i belongs to box i // per_box (`numpy.repeat(gt_boxes, per_box,
         axis=0)`) and has the lowest IoU where i % per_box is 0.
 
     Raises:
         DataError: boxes of another shape or not finite.
     """
-    truths = as_boxes(truth_boxes, f"image {image_id}: truth_boxes")
-    if not len(truths) or not per_box:
+    gts = as_boxes(gt_boxes, f"image {image_id}: gt_boxes")
+    if not len(gts) or not per_box:
         return np.empty((0, 4))
     generator = np.random.default_rng([seed, image_id])
     low, high = PROBE_IOU
-    stratum = (np.arange(per_box) + generator.random((len(truths), per_box))) / per_box
-    wanted = low + (high - low) * stratum
-    direction = 2 * generator.random((len(truths), per_box, candidates, 4)) - 1
+    stratum = (np.arange(per_box) + generator.random((len(gts), per_box))) / per_box
+    target = low + (high - low) * stratum
+    direction = 2 * generator.random((len(gts), per_box, candidates, 4)) - 1
     direction /= np.abs(direction).max(axis=-1, keepdims=True)
     limit = np.array([*image_size, *image_size], dtype=np.float64)
 
-    reached = aligned_iou(_moved(truths[:, None, None], direction, np.float64(1), limit), truths[:, None, None])
-    chosen = (reached < wanted[..., None]).argmax(axis=-1)[..., None, None]
+    reached = aligned_iou(_moved(gts[:, None, None], direction, np.float64(1), limit), gts[:, None, None])
+    chosen = (reached < target[..., None]).argmax(axis=-1)[..., None, None]
     way = np.take_along_axis(direction, chosen, axis=2)[:, :, 0]
-    near, far = np.zeros_like(wanted), np.ones_like(wanted)
-    for _ in range(_BISECTIONS):  # IoU is at least the wanted one at `near`, and no more than that at `far`
+    near, far = np.zeros_like(target), np.ones_like(target)
+    for _ in range(_BISECTIONS):  # IoU is at least the target at `near`, and no more than that at `far`
         middle = (near + far) / 2
-        enough = aligned_iou(_moved(truths[:, None], way, middle[..., None], limit), truths[:, None]) >= wanted
-        near, far = np.where(enough, middle, near), np.where(enough, far, middle)
-    return _moved(truths[:, None], way, near[..., None], limit).reshape(-1, 4)
+        near_enough = aligned_iou(_moved(gts[:, None], way, middle[..., None], limit), gts[:, None]) >= target
+        near, far = np.where(near_enough, middle, near), np.where(near_enough, far, middle)
+    return _moved(gts[:, None], way, near[..., None], limit).reshape(-1, 4)
 
 
-def _moved(truths: Array, direction: Array, distance: Any, limit: Array) -> Array:
-    """Return the truths moved along a direction (..., 4) by a distance of 0 to 1, clipped to the image."""
-    side = truths[..., 2:] - truths[..., :2]
-    center = (truths[..., 2:] + truths[..., :2]) / 2 + side * _FARTHEST_SHIFT * distance * direction[..., :2]
+def _moved(gts: Array, direction: Array, distance: Any, limit: Array) -> Array:
+    """Return the gts moved along a direction (..., 4) by a distance of 0 to 1, clipped to the image."""
+    side = gts[..., 2:] - gts[..., :2]
+    center = (gts[..., 2:] + gts[..., :2]) / 2 + side * _FARTHEST_SHIFT * distance * direction[..., :2]
     half = side * np.exp(_FARTHEST_SCALE * distance * direction[..., 2:]) / 2
     return np.clip(np.concatenate([center - half, center + half], axis=-1), 0, limit)
 
@@ -106,7 +109,7 @@ def probe_numbers(images: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     Args:
         images: entries of localization.json: "image_id", "before" and "refined", the IoU of each probe with its
-            truth before and after the second stage.
+            ground truth before and after the second stage.
 
     Returns:
         "probes", how many; "mean_before"; and every one of `COLUMNS`, NaN where it runs over nothing.
@@ -144,34 +147,34 @@ def paired_probes(
 
     Returns:
         For each column {"difference": candidate - baseline, "low", "high": the 95 % percentile interval over
-        images, "pairs": the difference of each pair, "resamples"}; NaN where it runs over nothing.
+        images, "pairs": the difference of each pair, "resamples", "spread": `covariance_of_draws`}; NaN where it runs
+        over nothing.
 
     Raises:
         DataError: two runs do not have the same probes, or an entry lacks a key.
         ConfigError: `resamples` or `seed` is out of range.
     """
     _require_same_probes([*baseline, *candidate])
-    gains, counts = [], np.zeros((0, len(COLUMNS)))
-    for own, other in zip(baseline, candidate, strict=True):
-        below, counts = _sums(_in_order(own), "baseline")
-        gains.append(_sums(_in_order(other), "candidate")[0] - below)
-    sums = np.mean(gains, axis=0)
-    drawn = resample_images(np.stack([sums, counts], axis=1), resamples=resamples, seed=seed)
-    differences = _ratio(sums.sum(axis=0), counts.sum(axis=0))
-    pairs = np.stack([_ratio(gain.sum(axis=0), counts.sum(axis=0)) for gain in gains])
-    found = {}
-    for place, column in enumerate(COLUMNS):
-        defined = drawn[:, 1, place] > 0
-        values = drawn[defined, 0, place] / drawn[defined, 1, place]
-        low, high = np.percentile(values, [2.5, 97.5]) if len(values) else (np.nan, np.nan)
-        found[column] = {
-            "difference": float(differences[place]),
-            "low": float(low),
-            "high": float(high),
-            "pairs": pairs[:, place].tolist(),
+    gains, numbers = [], np.zeros((0, len(COLUMNS)))
+    for first, second in zip(baseline, candidate, strict=True):
+        base, numbers = _sums(_in_order(first), "baseline")
+        gains.append(_sums(_in_order(second), "candidate")[0] - base)
+    counts = draw_images(len(numbers), resamples=resamples, seed=seed)
+    drawn = np.stack([drawn_means(gain, numbers, counts) for gain in gains])
+    pairs = np.stack([_ratio(gain.sum(axis=0), numbers.sum(axis=0)) for gain in gains])
+    differences = _ratio(np.mean(gains, axis=0).sum(axis=0), numbers.sum(axis=0))
+    rows = {}
+    for index, column in enumerate(COLUMNS):
+        low, high = percentile_interval(drawn[..., index].mean(axis=0))
+        rows[column] = {
+            "difference": float(differences[index]),
+            "low": low,
+            "high": high,
+            "pairs": pairs[:, index].tolist(),
             "resamples": resamples,
+            "spread": covariance_of_draws(drawn[..., index]),
         }
-    return found
+    return rows
 
 
 def _in_order(images: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -179,13 +182,11 @@ def _in_order(images: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _require_same_probes(runs: Sequence[Sequence[Mapping[str, Any]]]) -> None:
-    for first, second in pairwise(runs):
-        theirs = {entry["image_id"]: entry.get("before") for entry in second}
-        ours = {entry["image_id"]: entry.get("before") for entry in first}
-        if ours != theirs:
-            image = min(key for key in {*ours, *theirs} if ours.get(key) != theirs.get(key))
+    for first, second in pairwise({entry["image_id"]: entry.get("before") for entry in run} for run in runs):
+        different = [image for image in {*first, *second} if first.get(image) != second.get(image)]
+        if different:
             raise DataError(
-                f"probe: image {image} has other probes in one of two runs that are compared.",
+                f"probe: image {min(different)} has other probes in one of two runs that are compared.",
                 hint="Measure both on the same data with the same version: `smoothiou probe RUN RUN --fresh`.",
             )
 
@@ -203,12 +204,18 @@ def _sums(images: Sequence[Mapping[str, Any]], where: str) -> tuple[Array, Array
         # The right edge, 1, belongs to the last bin; what lies below the range belongs to none.
         bins = np.minimum(np.digitize(before, EDGES), len(STEPS)) - 1
         inside = bins >= 0
+        halves = [(low <= before) & (before < high) for low, high in HALVES.values()]
         sums[index] = [
             after.sum(),
             *((after > threshold).sum() for threshold in ABOVE.values()),
             *np.bincount(bins[inside], weights=after[inside], minlength=len(STEPS)),
+            *(after[half].sum() for half in halves),
         ]
-        counts[index] = [len(after)] * (1 + len(ABOVE)) + np.bincount(bins[inside], minlength=len(STEPS)).tolist()
+        counts[index] = [
+            *[len(after)] * (1 + len(ABOVE)),
+            *np.bincount(bins[inside], minlength=len(STEPS)),
+            *(half.sum() for half in halves),
+        ]
     return sums, counts
 
 

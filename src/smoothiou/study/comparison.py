@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from smoothiou.data.export import to_coco
@@ -15,13 +17,29 @@ from smoothiou.engine.config import RunConfig
 from smoothiou.engine.open_data import open_splits
 from smoothiou.files import digest, read_json, write_bytes, write_json
 from smoothiou.manifest import SCHEMA_VERSION
-from smoothiou.metrics import bootstrap_difference, box_iou, error_gains, paired_image_bootstrap
+from smoothiou.metrics import (
+    box_iou,
+    covariance_of_draws,
+    draw_images,
+    drawn_means,
+    drawn_metrics,
+    error_gains,
+    image_sums,
+    percentile_interval,
+)
 from smoothiou.metrics.refinement import DEFINITION
+from smoothiou.metrics.signature import METRICS
 from smoothiou.study.cells import cell_folder, cell_state
-from smoothiou.study.probes import compare_probes
-from smoothiou.study.run_probes import read_probes
+from smoothiou.study.probes import compare_probes, read_probes
 
-RESAMPLES = 500
+DRAWS, DRAWS_LARGE, LARGE = 1000, 200, 1000
+"""How often the test images are drawn, and how often where there are more than `LARGE`."""
+SHOWN = ("AP", "AP50", "AP75", "mean_iou", "refined_mean_iou")
+"""Metrics whose interval over images is shown for each pair of runs."""
+
+Array = NDArray[np.float64]
+COMPARISON = 2
+"""Raised when what comparison.json holds changes, so that an older one is computed anew."""
 PICTURES = 8
 PICTURE_SIDE = 360
 LEAST_SCORE = 0.3
@@ -45,20 +63,14 @@ def compare_cells(folder: str | Path, plan: Mapping[str, Any]) -> None:
     if not done:
         return
     finished = sorted((*key, (path / "done").read_text()) for key, path in done.items())
-    identity = digest([SCHEMA_VERSION, RESAMPLES, DEFINITION, plan["baseline"], plan["losses"], finished])
+    identity = digest([SCHEMA_VERSION, COMPARISON, DRAWS, DEFINITION, plan["baseline"], plan["losses"], finished])
     if (folder / "comparison.json").is_file() and read_json(folder / "comparison.json").get("identity") == identity:
         return
     test = open_splits(RunConfig().replace(plan["settings"]).data).test
     truth = to_coco(test)
     write_json(folder / "truth.json", truth)
-    baseline, bootstrap, gallery = plan["baseline"], [], []
-    for seed in plan["seeds"]:
-        if (baseline, seed) not in done:
-            continue
-        for loss in plan["losses"]:
-            if loss != baseline and (loss, seed) in done:
-                rows = _bootstrap(truth, done[baseline, seed], done[loss, seed], seed=seed)
-                bootstrap += [{"candidate": loss, "seed": seed, **row} for row in rows]
+    baseline, gallery = plan["baseline"], []
+    drawn = _draw(truth, done)
     for seed in plan["seeds"]:
         cells = {loss: done[loss, seed] for loss in plan["losses"] if (loss, seed) in done}
         if len(cells) > 1 and baseline in cells:
@@ -68,7 +80,13 @@ def compare_cells(folder: str | Path, plan: Mapping[str, Any]) -> None:
         {"loss": loss, "seed": seed, "gains": error_gains(truth, read_json(cell / "predictions.json"))}
         for (loss, seed), cell in done.items()
     ]
-    found = {"bootstrap": bootstrap, "probe": _probe(plan, done), "errors": errors, "gallery": gallery}
+    found = {
+        **_image_doubt(plan, drawn),
+        "images": len(test.records),
+        "probe": _probe(plan, done),
+        "errors": errors,
+        "gallery": gallery,
+    }
     write_json(folder / "comparison.json", {"schema_version": SCHEMA_VERSION, "identity": identity, **found})
 
 
@@ -83,14 +101,46 @@ def _probe(plan: Mapping[str, Any], done: Mapping[tuple[str, int], Path]) -> dic
     return compare_probes(groups, baseline=plan["baseline"]) if plan["baseline"] in groups else {}
 
 
-def _bootstrap(truth: dict[str, Any], baseline: Path, candidate: Path, *, seed: int) -> list[dict[str, Any]]:
-    both = [read_json(cell / "predictions.json") for cell in (baseline, candidate)]
-    local = [read_json(cell / "localization.json")["images"] for cell in (baseline, candidate)]
-    found = {
-        **bootstrap_difference(truth, *both, resamples=RESAMPLES, seed=seed),
-        **paired_image_bootstrap(*local, resamples=RESAMPLES, seed=seed),
-    }
-    return [{"metric": metric, **interval} for metric, interval in found.items()]
+def _draw(truth: dict[str, Any], done: Mapping[tuple[str, int], Path]) -> dict[tuple[str, int], dict[str, Array]]:
+    """Return every metric of every cell, first on the test images as they are, then on every draw of them."""
+    images = len(truth["images"])
+    large = images > LARGE
+    counts = draw_images(images, resamples=DRAWS_LARGE if large else DRAWS)
+    counts = np.concatenate([np.ones((1, images), dtype=counts.dtype), counts])
+    drawn = {}
+    for key, cell in done.items():
+        boxes = image_sums(read_json(cell / "localization.json")["images"])
+        drawn[key] = {
+            **drawn_metrics(truth, cell / "predictions.json", counts, by_size=not large),
+            **{metric: drawn_means(*values, counts) for metric, values in boxes.items() if len(values[0]) == images},
+        }
+    return drawn
+
+
+def _image_doubt(plan: Mapping[str, Any], drawn: Mapping[tuple[str, int], Mapping[str, Array]]) -> dict[str, Any]:
+    """Return the doubt from the test images: of each pair of runs, and the covariance between a candidate's seeds."""
+    bootstrap, covariances = [], []
+    for candidate in plan["losses"]:
+        pairs = {
+            seed: (drawn[plan["baseline"], seed], drawn[candidate, seed])
+            for seed in plan["seeds"]
+            if candidate != plan["baseline"] and (candidate, seed) in drawn and (plan["baseline"], seed) in drawn
+        }
+        common = [set(values) for pair in pairs.values() for values in pair]
+        for metric in (name for name in METRICS if common and all(name in names for names in common)):
+            differences = {seed: above[metric] - below[metric] for seed, (below, above) in pairs.items()}
+            for seed, values in differences.items():
+                if metric in SHOWN:
+                    low, high = percentile_interval(values[1:])
+                    row = {"difference": float(values[0]), "low": low, "high": high, "resamples": len(values) - 1}
+                    bootstrap.append({"candidate": candidate, "seed": seed, "metric": metric, **row})
+            defined = [values[1:] for values in differences.values() if np.isfinite(values[0])]
+            found = covariance_of_draws(np.array(defined)) if defined else None
+            if found:
+                row = {"variance": found[0], "covariance": found[1], "seeds": len(defined)}
+                covariances.append({"candidate": candidate, "metric": metric, **row})
+    bootstrap.sort(key=lambda row: plan["seeds"].index(row["seed"]))
+    return {"bootstrap": bootstrap, "covariances": covariances}
 
 
 def _gallery(folder: Path, test: Dataset, cells: Mapping[str, Path], *, seed: int) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from smoothiou.errors import ConfigError, DataError
 from smoothiou.files import LockedError
 from smoothiou.loss_spec import STAGES
 from smoothiou.study.cells import cell_state, lock_cell
+from smoothiou.study.intervals import MARGIN
 from smoothiou.study.records import read_record
 from smoothiou.study.weights import FILE, StageWeights, weight_settings
 
@@ -39,6 +40,7 @@ def make_plan(
     command: Sequence[str],
     baseline: str | None = None,
     weights: Mapping[str, StageWeights] | None = None,
+    margin: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Return the content of plan.json: every cell with its full settings and its hash.
 
@@ -52,6 +54,7 @@ def make_plan(
         command: the words of the command line.
         baseline: the loss all others are compared with; None: the first.
         weights: of a calibration, loss -> stage -> factor, one entry per loss; None: all cells have those of `config`.
+        margin: differences that do not matter: "AP" and "IoU", 0 to 1; None: those of `intervals.MARGIN`.
 
     Raises:
         ConfigError: no loss or seed, one named twice, an unknown baseline, or a value out of range.
@@ -63,6 +66,8 @@ def make_plan(
         if twice or not values:
             got = twice[0] if twice else "none"
             raise ConfigError(f"{option}: expected at least one and each once, got {got}.")
+    if margin and not all(0 < value < 1 for value in margin.values()):
+        raise ConfigError(f"--margin: expected more than 0 and less than 100 points, got {dict(margin)}.")
     baseline = baseline or losses[0]
     if baseline not in losses:
         raise ConfigError(f"--baseline: expected one of {', '.join(losses)}, got {baseline!r}.")
@@ -86,6 +91,7 @@ def make_plan(
         "baseline": baseline,
         "seeds": seeds,
         "weights": {loss: dict(weights[loss]) for loss in losses} if weights else {},
+        **({"margin": dict(margin)} if margin else {}),
         "settings": settings,
         "data": data,
         "classes": list(classes),
@@ -166,10 +172,17 @@ def write_or_continue(
         return plan, f"{folder}: the earlier study is deleted; this one starts anew."
     stored = read_plan(folder)
     refuse_other_study(folder, stored, plan)
+    before = {**MARGIN, **stored.get("margin", {})}
+    if any(before[key] != value for key, value in plan.get("margin", {}).items()):  # it must not follow the results
+        raise ConfigError(
+            f"--margin: the study in {folder} was begun with {before}, got {plan['margin']}.",
+            hint="Leave --margin out, or begin another study with --out.",
+        )
     grown = _union(stored, plan, baseline)
     message = _what_happened(folder, stored, grown)
     if len(grown["cells"]) > len(stored["cells"]):
         extension = {"at": plan["created"], "command": plan["command"], "smoothiou": plan["smoothiou"]}
+        extension["seeds"] = len(stored["seeds"])  # how many there were when its results could be seen
         grown["extended"] = [*stored.get("extended", []), extension]
     files.write_json(folder / "plan.json", grown)
     return grown, message
@@ -213,6 +226,7 @@ def _union(stored: Mapping[str, Any], plan: Mapping[str, Any], baseline: str | N
         command=stored.get("command", plan["command"]),
         baseline=baseline or stored["baseline"],
         weights={**plan["weights"], **stored["weights"]},
+        margin=stored.get("margin"),
     )
     return {**grown, **{key: stored[key] for key in ("created", "smoothiou", "extended") if key in stored}}
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from smoothiou.files import read_json
 from smoothiou.metrics import paired_probes, probe_numbers
 from smoothiou.metrics.refinement import COLUMNS, DEFINITION
-from smoothiou.study.stats import BETTER, UNDECIDED, WORSE, paired_difference, undecided
+from smoothiou.study.intervals import LEAST_IMAGES, MARGIN, judged_difference, pooled_variance
+from smoothiou.study.stats import BETTER, UNDECIDED, WORSE
 
 RESAMPLES = 1000
-
-LEAST_IMAGES = 10
-"""Images below which nothing is called better or worse: drawing them anew says too little of others."""
 
 Images = list[dict[str, Any]]
 
@@ -32,14 +32,16 @@ def compare_probes(
         probe        what the probes are
         baseline     as given
         groups       name -> seed -> `probe_numbers`
-        differences  [{"candidate", "baseline", "metric" (a column of `evaluate.probe`), "seeds", what
-                     `paired_difference` gives over seeds, "images": {"low", "high", "resamples"}, "verdict"}];
-                     the verdict is "better" or "worse" only where both intervals leave out 0 (with one pair: the
-                     one over images), and where there are at least `LEAST_IMAGES` images
+        differences  [{"candidate", "baseline", "metric" (one of `metrics.refinement.COLUMNS`), "seeds", "pairs", what
+                     `judged_difference` gives, "images": {"low", "high", "resamples"}, "test_images"}]; with one pair
+                     the verdict is that of the interval over images
 
     Raises:
         DataError: two runs do not have the same probes.
     """
+    numbers = {
+        name: {seed: probe_numbers(images) for seed, images in sorted(runs.items())} for name, runs in groups.items()
+    }
     differences = []
     for candidate in groups:
         pairs = _pairs(groups[baseline], groups[candidate]) if candidate != baseline else []
@@ -50,30 +52,51 @@ def compare_probes(
         for metric, found in paired_probes(below, above, resamples=resamples).items():
             if math.isnan(found["difference"]):
                 continue
-            seeds = paired_difference([0.0] * len(pairs), found["pairs"])
+            spread = found["spread"]
+            row = judged_difference(
+                [0.0] * len(pairs),
+                found["pairs"],
+                margin=MARGIN["IoU" if metric.startswith(("refined_mean", "refined_from", "mean_")) else "AP"],
+                covariance=spread[1] if spread else None,
+                images=len(below[0]),
+                pooled=pooled_variance(
+                    {name: {seed: of[metric] for seed, of in runs.items()} for name, runs in numbers.items()}
+                ),
+                losses=len(groups),
+            )
             images = {key: found[key] for key in ("low", "high", "resamples")}
-            few = f"fewer than {LEAST_IMAGES} images" if len(below[0]) < LEAST_IMAGES else ""
-            entry = {
-                "candidate": candidate,
-                "baseline": baseline,
-                "metric": metric,
-                "seeds": [other for _, other in pairs],
-                "pairs": found["pairs"],
-                **seeds,
-                "images": images,
-                "verdict": _verdict(seeds, images),
-            }
-            differences.append(undecided(entry, "; ".join(filter(None, (seeds["reason"], few))) if few else ""))
+            if len(pairs) == 1 and len(below[0]) >= LEAST_IMAGES:  # of one pair of runs the images alone can speak
+                row["verdict"] = BETTER if images["low"] > 0 else WORSE if images["high"] < 0 else UNDECIDED
+            differences.append(
+                {
+                    "candidate": candidate,
+                    "baseline": baseline,
+                    "metric": metric,
+                    "seeds": [seed for _, seed in pairs],
+                    "pairs": found["pairs"],
+                    **row,
+                    "images": images,
+                    "test_images": len(below[0]),
+                }
+            )
     return {
         "probe": DEFINITION,
         "metrics": list(COLUMNS),
         "baseline": baseline,
-        "groups": {
-            name: {str(seed): probe_numbers(images) for seed, images in sorted(runs.items())}
-            for name, runs in groups.items()
-        },
+        "groups": {name: {str(seed): found for seed, found in runs.items()} for name, runs in numbers.items()},
         "differences": differences,
     }
+
+
+def read_probes(folder: Path) -> Images | None:
+    """Return what a run measured of today's probes when it ended; None where it holds none."""
+    if not all((folder / name).is_file() for name in ("done", "result.json", "localization.json")):
+        return None
+    if read_json(folder / "result.json")["localization"].get("probe") != DEFINITION:
+        return None
+    images = read_json(folder / "localization.json")["images"]
+    kept = [{key: image[key] for key in ("image_id", "before", "refined")} for image in images]
+    return kept if any(image["refined"] for image in kept) else None
 
 
 def _pairs(own: Mapping[int, Images], other: Mapping[int, Images]) -> list[tuple[int, int]]:
@@ -82,8 +105,3 @@ def _pairs(own: Mapping[int, Images], other: Mapping[int, Images]) -> list[tuple
     if shared or len(own) != 1 or len(other) != 1:
         return shared
     return [(next(iter(own)), next(iter(other)))]
-
-
-def _verdict(seeds: Mapping[str, Any], images: Mapping[str, float]) -> str:
-    over_images = BETTER if images["low"] > 0 else WORSE if images["high"] < 0 else UNDECIDED
-    return over_images if seeds["n"] < 2 or seeds["verdict"] == over_images else UNDECIDED

@@ -10,22 +10,14 @@ from typing import Any
 
 from smoothiou.errors import DataError
 from smoothiou.files import read_json
-from smoothiou.manifest import DETECTION, SCHEMA_VERSION, signature
+from smoothiou.manifest import SCHEMA_VERSION
+from smoothiou.metrics.signature import DETECTION, LOCALIZATION, METRICS, signature
+from smoothiou.study import until
 from smoothiou.study.cells import cell_state, read_error, read_result
+from smoothiou.study.headline import headline_of_result
+from smoothiou.study.intervals import LOOK_ALPHA, LOOKS, MARGIN, judged_difference, pooled_variance
 from smoothiou.study.plan import read_plan
-from smoothiou.study.stats import mean, paired_difference, sd, undecided, verdict_in_words
-
-LOCALIZATION = (
-    "mean_iou",
-    "mean_iou_positive",
-    "mean_iou_matched",
-    "refined_mean_iou",
-    "refined_above_75",
-    "refined_above_85",
-    "refined_above_90",
-)
-METRICS = (*DETECTION, *LOCALIZATION)
-"""Every number of a run that tables and differences are made of; larger is better in all of them."""
+from smoothiou.study.stats import mean, sd, undecided, verdict_in_words
 
 HEADLINE = {"AP": "AP", "mean_iou": "mean IoU of all boxes", "refined_mean_iou": "mean IoU of refined boxes"}
 """What the sentence speaks of, in words."""
@@ -92,7 +84,7 @@ def collect(folder: str | Path) -> dict[str, Any]:
         cells        [{"id", "loss", "seed", "status": done | failed | partial | new, "result" or None,
                      "error" or None}]
         summary      loss -> metric -> {"mean", "sd" over seeds, "n", "values": {seed: value}}
-        differences  [{"candidate", "baseline", "metric", "seeds", and what `paired_difference` gives}], one
+        differences  [{"candidate", "baseline", "metric", "seeds", and what `judged_difference` gives}], one
                      per candidate and metric, over the seeds that both finished; none is better or worse
                      where the baseline has learnt next to nothing
         wins         metric -> loss -> in how many seeds it is the best of all losses (the paper's Table 3,
@@ -103,8 +95,9 @@ def collect(folder: str | Path) -> dict[str, Any]:
         probe        of comparison.json: what the refinement probes of all cells say together; {} without
         gallery      rows of comparison.json
         signatures   metric -> what it is
-        notes        what a reader must know: missing cells, other machines or versions within the study
+        notes        what a reader must know: missing cells, other machines or versions within the study, rules
         sentence     the result with its uncertainty
+        headline     the same in plain words: {"text", "kind": better | worse | same | unknown, "advice": [sentences]}
 
     Raises:
         DataError: no plan.json, or a file that is broken; names file and key.
@@ -114,43 +107,72 @@ def collect(folder: str | Path) -> dict[str, Any]:
     cells = [_read_cell(folder, cell) for cell in plan["cells"]]
     finished = [cell for cell in cells if cell["result"]]
     values = {loss: _values(finished, loss) for loss in plan["losses"]}
-    differences = [
-        _difference(values, plan, candidate, metric)
-        for candidate in plan["losses"]
-        if candidate != plan["baseline"]
-        for metric in METRICS
-    ]
     comparison = _read_comparison(folder / "comparison.json")
     summary = {
+        loss: {
+            metric: {"mean": mean(list(of.values())), "sd": sd(list(of.values())), "n": len(of), "values": of}
+            for metric, of in metrics.items()
+        }
+        for loss, metrics in values.items()
+    }
+    reason = learnt_nothing(plan["baseline"], summary)
+    probe = comparison.get("probe", {})
+    if reason and "differences" in probe:
+        probe = {**probe, "differences": [undecided(entry, reason) for entry in probe["differences"]]}
+    collected = {
         "plan": plan,
         "cells": cells,
-        "summary": {
-            loss: {
-                metric: {
-                    "mean": mean(list(of.values())),
-                    "sd": sd(list(of.values())),
-                    "n": len(of),
-                    "values": of,
-                }
-                for metric, of in metrics.items()
-            }
-            for loss, metrics in values.items()
-        },
-        "differences": differences,
+        "summary": summary,
+        "differences": _differences(values, plan, comparison, reason),
         "wins": {metric: _wins(values, plan["seeds"], metric) for metric in METRICS},
         "bootstrap": comparison.get("bootstrap", []),
-        "probe": comparison.get("probe", {}),
+        "probe": probe,
         "errors": comparison.get("errors", []),
         "gallery": comparison.get("gallery", []),
         "signatures": _signatures(finished),
         "notes": _notes(plan, cells),
     }
-    reason = f"{plan['baseline']} {LEARNT_NOTHING}" if _learnt_nothing(summary) is not None else ""
-    summary["differences"] = [undecided(entry, reason) for entry in differences]
-    if reason and "differences" in summary["probe"]:
-        probe = summary["probe"]
-        summary["probe"] = {**probe, "differences": [undecided(entry, reason) for entry in probe["differences"]]}
-    return {**summary, "sentence": sentence_of_result(summary)}
+    return {**collected, "sentence": sentence_of_result(collected), "headline": headline_of_result(collected)}
+
+
+def margins(plan: Mapping[str, Any]) -> dict[str, float]:
+    """Return the differences that do not matter, by kind of metric ("AP", "IoU"); those of plan.json, if any.
+
+    Raises:
+        DataError: plan.json holds something else.
+    """
+    given = plan.get("margin", {})
+    known = isinstance(given, Mapping) and given.keys() <= MARGIN.keys()
+    if not known or not all(type(value) in (int, float) and 0 < value < 1 for value in given.values()):
+        raise DataError(f"plan.json: margin: expected AP and IoU, each above 0 and below 1, got {given!r}.")
+    return {**MARGIN, **given}
+
+
+def margin_of(metric: str, plan: Mapping[str, Any]) -> float:
+    """Return the difference in a metric that does not matter."""
+    return margins(plan)["IoU" if "mean_iou" in metric else "AP"]
+
+
+def rule_of(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how intervals and verdicts take account of looks at a growing study.
+
+    Returns:
+        confidence: of the interval; alpha: level of a verdict, None where it is the interval's; words: for the page.
+    """
+    if plan.get("until"):
+        words = (
+            "Seeds were added until the difference was known well enough: intervals of 97.5 %, which then cover 95 %."
+        )
+        return {"confidence": until.CONFIDENCE, "alpha": None, "words": words}
+    looks = [entry for entry in plan.get("extended", []) if entry.get("seeds", 0) < len(plan["seeds"])]
+    if looks:
+        words = (
+            f"Seeds were added {len(looks)} time{'s' if len(looks) > 1 else ''} after a look at the results, which "
+            f"makes luck look like a finding more often. Verdicts therefore ask for p < {LOOK_ALPHA} (right for looks "
+            f"at {', '.join(map(str, LOOKS))} seeds); intervals are of 95 %, as if there had been one look."
+        )
+        return {"confidence": 0.95, "alpha": LOOK_ALPHA, "words": words}
+    return {"confidence": 0.95, "alpha": None, "words": ""}
 
 
 def _read_cell(folder: Path, cell: Mapping[str, Any]) -> dict[str, Any]:
@@ -193,21 +215,41 @@ def _values(finished: Sequence[Mapping[str, Any]], loss: str) -> dict[str, dict[
     return values
 
 
-def _difference(
+def _differences(
     values: Mapping[str, Mapping[str, Mapping[int, float]]],
     plan: Mapping[str, Any],
-    candidate: str,
-    metric: str,
-) -> dict[str, Any]:
-    baseline, other = values[plan["baseline"]][metric], values[candidate][metric]
-    seeds = [seed for seed in plan["seeds"] if seed in baseline and seed in other]
-    return {
-        "candidate": candidate,
-        "baseline": plan["baseline"],
-        "metric": metric,
-        "seeds": seeds,
-        **paired_difference([baseline[seed] for seed in seeds], [other[seed] for seed in seeds]),
-    }
+    comparison: Mapping[str, Any],
+    reason: str,
+) -> list[dict[str, Any]]:
+    """Return the difference of every candidate to the baseline in every metric."""
+    covariances = {(row["candidate"], row["metric"]): row["covariance"] for row in comparison.get("covariances", [])}
+    images = comparison.get("images") or _test_images(plan)
+    rule = rule_of(plan)
+    pooled = {metric: pooled_variance({loss: of[metric] for loss, of in values.items()}) for metric in METRICS}
+    rows = []
+    for candidate in (loss for loss in plan["losses"] if loss != plan["baseline"]):
+        for metric in METRICS:
+            baseline, other = values[plan["baseline"]][metric], values[candidate][metric]
+            seeds = [seed for seed in plan["seeds"] if seed in baseline and seed in other]
+            row = judged_difference(
+                [baseline[seed] for seed in seeds],
+                [other[seed] for seed in seeds],
+                margin=margin_of(metric, plan),
+                covariance=covariances.get((candidate, metric)),
+                images=images,
+                pooled=pooled[metric],
+                losses=len(plan["losses"]),
+                confidence=rule["confidence"],
+                alpha=rule["alpha"],
+                reason=reason,
+            )
+            rows.append({"candidate": candidate, "baseline": plan["baseline"], "metric": metric, "seeds": seeds, **row})
+    return rows
+
+
+def _test_images(plan: Mapping[str, Any]) -> int | None:
+    split = plan["data"].get("test") or plan["data"].get("val") or {}
+    return (split.get("counts") or {}).get("images")
 
 
 def _wins(values: Mapping[str, Mapping[str, Mapping[int, float]]], seeds: Sequence[int], metric: str) -> dict[str, int]:
@@ -264,9 +306,16 @@ def _notes(plan: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> list[
         found = sorted({str(result[block].get(key)) for result in results})
         if len(found) > 1:
             notes.append(f"The cells ran with different {words}: {', '.join(found)}.")
-    intervals = (len(plan["losses"]) - 1) * len(METRICS)
-    if intervals and len(plan["seeds"]) > 1:
-        notes.append(f"{intervals} intervals of 95 % are computed: without any effect about 1 in 20 still excludes 0.")
+    if rule := rule_of(plan)["words"]:
+        notes.append(rule)
+    if len(plan["losses"]) > 2:
+        notes.append(
+            "Intervals are Dunnett's: with every metric, all candidates together miss the truth in 1 study of 20."
+        )
+    if len(plan["losses"]) > 1 and len(plan["seeds"]) > 1:
+        notes.append(
+            f"{len(METRICS)} metrics are tested: without any effect about 1 in 20 of their intervals leaves out 0."
+        )
     return notes
 
 
@@ -276,10 +325,10 @@ LEAST_AP50 = 0.05
 LEARNT_NOTHING = "has learnt next to nothing"
 
 
-def _learnt_nothing(summary: Mapping[str, Any]) -> float | None:
-    """Return the baseline's mean AP50 where it is too low for any verdict, else None."""
-    learnt = summary["summary"][summary["plan"]["baseline"]]["AP50"]["mean"]
-    return learnt if learnt is not None and learnt < LEAST_AP50 else None
+def learnt_nothing(baseline: str, summary: Mapping[str, Any]) -> str:
+    """Return why a comparison says nothing, where the baseline's AP50 is too low for any verdict; else ""."""
+    ap50 = summary[baseline]["AP50"]["mean"]
+    return f"{baseline} {LEARNT_NOTHING}" if ap50 is not None and ap50 < LEAST_AP50 else ""
 
 
 def sentence_of_result(summary: Mapping[str, Any]) -> str:
@@ -300,8 +349,9 @@ def sentence_of_result(summary: Mapping[str, Any]) -> str:
     if not candidates:
         return _alone(summary, plan["baseline"], place)
     sentences = [_against_baseline(summary, candidate, place) for candidate in candidates]
-    if (learnt := _learnt_nothing(summary)) is not None:
-        sentences.insert(0, f"{plan['baseline']} {LEARNT_NOTHING} (AP50 {100 * learnt:.1f} %): train longer first.")
+    if reason := learnt_nothing(plan["baseline"], summary["summary"]):
+        ap50 = summary["summary"][plan["baseline"]]["AP50"]["mean"]
+        sentences.insert(0, f"{reason} (AP50 {100 * ap50:.1f} %): train longer first.")
     return " ".join(sentences)
 
 
@@ -320,7 +370,7 @@ def _alone(summary: Mapping[str, Any], loss: str, place: str) -> str:
 def _against_baseline(summary: Mapping[str, Any], candidate: str, place: str) -> str:
     plan = summary["plan"]
     rows = {row["metric"]: row for row in summary["differences"] if row["candidate"] == candidate}
-    judged = _learnt_nothing(summary) is None
+    judged = not learnt_nothing(plan["baseline"], summary["summary"])
     parts = [
         _part(metric, words, rows[metric], _image_interval(summary, candidate, metric), judged=judged)
         for metric, words in HEADLINE.items()
@@ -334,7 +384,7 @@ def _against_baseline(summary: Mapping[str, Any], candidate: str, place: str) ->
     over = _count(pairs, "paired seed") + (f" of {len(plan['seeds'])} planned" if missing else "")
     end = " One seed proves nothing: there is no interval over seeds." if pairs == 1 else ""
     if pairs == 2:
-        end += " Two seeds are few: their intervals rest on one degree of freedom."
+        end = " Two seeds decide nothing: 3 are the fewest for a verdict."
     return f"{name} over {over} on {place}: {'; '.join(parts)}.{end}"
 
 

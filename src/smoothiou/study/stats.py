@@ -1,8 +1,4 @@
-"""The arithmetic of honest comparison: paired differences over seeds, with interval and verdict.
-
-Two sources of doubt are kept apart. What is here is the doubt of training: another seed gives another
-detector. The doubt of testing (other test images) comes from the bootstraps in `smoothiou.metrics`.
-"""
+"""Paired differences over seeds: mean, spread, Student's interval, sign flips. Test images: `study.intervals`."""
 
 from __future__ import annotations
 
@@ -11,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.special import stdtrit
 
 from smoothiou.errors import SmoothIoUError
 
@@ -75,7 +72,7 @@ def paired_difference(
     low = high = None
     verdict, reason = UNDECIDED, ONE_SEED if n == 1 else ""
     if center is not None and spread is not None:
-        half = t_quantile(0.5 + confidence / 2, n - 1) * spread / math.sqrt(n)
+        half = float(stdtrit(n - 1, 0.5 + confidence / 2)) * spread / math.sqrt(n)
         low, high = center - half, center + half
         slack = ROUNDING * max(1.0, np.abs(baseline).max(), np.abs(candidate).max())
         if np.ptp(differences) > slack:
@@ -125,59 +122,3 @@ def sign_flip_p(differences: Sequence[float]) -> float | None:
     # A flip that gives the same sum in another order of addition must count as equal.
     slack = 1e-12 * math.fsum(abs(difference) for difference in differences)
     return float(np.mean(np.abs(sums) >= observed - slack))
-
-
-def t_quantile(probability: float, degrees: float) -> float:
-    """Return the quantile of Student's t distribution.
-
-    Args:
-        probability: above 0 and below 1.
-        degrees: degrees of freedom, above 0.
-    """
-    if probability == 0.5:
-        return 0.0
-    if probability < 0.5:
-        return -t_quantile(1 - probability, degrees)
-    low, high = 0.0, 1.0
-    while t_cdf(high, degrees) < probability:
-        low, high = high, 2 * high
-    while True:  # bisection down to neighbouring floats
-        middle = (low + high) / 2
-        if middle in (low, high):
-            return high
-        low, high = (middle, high) if t_cdf(middle, degrees) < probability else (low, middle)
-
-
-def t_cdf(t: float, degrees: float) -> float:
-    """Return the probability that Student's t stays at or below `t`."""
-    tail = incomplete_beta(degrees / (degrees + t * t), degrees / 2, 0.5) / 2
-    return 1 - tail if t > 0 else tail
-
-
-def incomplete_beta(x: float, a: float, b: float) -> float:
-    """Return the regularized incomplete beta function I_x(a, b), 0 to 1.
-
-    Reference:
-        Its continued fraction (DLMF 8.17.22), summed by Lentz's method.
-    """
-    if x <= 0 or x >= 1:
-        return float(x >= 1)
-    if x > (a + 1) / (a + b + 2):  # the fraction converges fast on the other side only
-        return 1 - incomplete_beta(1 - x, b, a)
-    log_front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
-    tiny = 1e-300
-    c, d = 1.0, 1 - (a + b) * x / (a + 1)
-    d = 1 / (d if abs(d) > tiny else tiny)
-    fraction = d
-    for m in range(1, 10_000):
-        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        for step in (even, odd):
-            d = 1 + step * d
-            d = 1 / (d if abs(d) > tiny else tiny)
-            c = 1 + step / c
-            c = c if abs(c) > tiny else tiny
-            fraction *= c * d
-        if abs(c * d - 1) < 1e-16:
-            break
-    return math.exp(log_front) * fraction / a

@@ -1,0 +1,164 @@
+"""COCO's matching of detections with ground truth, for all images at once.
+
+`hotcoco` matches as well, but gives its matches as Python lists, which takes 4 ms an image; this takes 0.2 ms.
+Matching does not depend on which images are drawn, so a bootstrap does it once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+THRESHOLDS = np.linspace(0.5, 0.95, 10)
+MAX_DETECTIONS = 100
+AREAS = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
+_CHUNK = 1_000_000
+"""Most pairs of a detection and a ground-truth box that are held at a time."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Matches:
+    """The detections of one class, highest score first; equal scores in the order of the images.
+
+    Args:
+        image: (D,) index of the image, of all images in the order of their ids.
+        rank: (D,) place among the detections of its image and class, 0 the highest score.
+        score: (D,) confidence.
+        true: (T, D) whether it found a ground-truth box, at each of `THRESHOLDS`.
+        ignored: (T, D) whether it counts neither as right nor as wrong.
+        positives: (I,) ground-truth boxes of each image that have to be found.
+    """
+
+    image: NDArray[np.intp]
+    rank: NDArray[np.intp]
+    score: NDArray[np.float64]
+    true: NDArray[np.bool_]
+    ignored: NDArray[np.bool_]
+    positives: NDArray[np.intp]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Boxes:
+    """Boxes of all images, sorted by `group`, the pair of image and class."""
+
+    group: NDArray[np.intp]
+    box: NDArray[np.float64]
+    area: NDArray[np.float64]
+
+    def ranks(self) -> NDArray[np.intp]:
+        """Return the place of each box in its group."""
+        return np.arange(len(self.group)) - np.searchsorted(self.group, self.group)
+
+
+def match(gt: Mapping[str, Any], detections: Any, *, area: str = "all") -> list[Matches]:
+    """Return the matches of each class, in the order of the category ids.
+
+    Args:
+        gt: a COCO dictionary that has been checked.
+        detections: rows (image id, x, y, width, height, score, category id), or dictionaries in results format.
+        area: a key of `AREAS`; ground truth of another size is ignored.
+    """
+    images = np.unique([image["id"] for image in gt["images"]])
+    classes = np.unique([category["id"] for category in gt["categories"]])
+    if not isinstance(detections, np.ndarray):
+        detections = [(d["image_id"], *d["bbox"], d["score"], d["category_id"]) for d in detections]
+    rows = np.asarray(detections, dtype=np.float64).reshape(-1, 7)
+    image, label = np.searchsorted(images, rows[:, 0]), np.searchsorted(classes, rows[:, 6])
+    low, high = AREAS[area]
+
+    order = np.lexsort((-rows[:, 5], label, image))
+    group, scores = (image * len(classes) + label)[order], rows[order, 5]
+    found = _Boxes(group=group, box=rows[order, 1:5], area=np.prod(rows[order, 3:5], axis=1))
+    kept = found.ranks() < MAX_DETECTIONS
+    found = _Boxes(group=group[kept], box=found.box[kept], area=found.area[kept])
+    scores = scores[kept]
+
+    columns = [(g["image_id"], g["category_id"], *g["bbox"], g["area"], g["iscrowd"]) for g in gt["annotations"]]
+    table = np.array(columns, dtype=np.float64).reshape(-1, 8)
+    group = np.searchsorted(images, table[:, 0]) * len(classes) + np.searchsorted(classes, table[:, 1])
+    crowd = table[:, 7] > 0
+    ignored = crowd | (table[:, 6] < low) | (table[:, 6] > high)
+    order = np.lexsort((ignored, group))
+    objects = _Boxes(group=group[order], box=table[order, 2:6], area=table[order, 6])
+
+    true, unjudged = _match_groups(found, objects, crowd=crowd[order], ignored=ignored[order])
+    unjudged |= ~true & ((found.area < low) | (found.area > high))
+    positives = np.bincount(group[~ignored], minlength=len(images) * len(classes)).reshape(len(images), len(classes))
+    image, label = np.divmod(found.group, len(classes))
+    by_score = np.lexsort((found.ranks(), image, -scores, label))
+    starts = np.searchsorted(label[by_score], np.arange(len(classes) + 1))
+    ranks = found.ranks()
+    return [
+        Matches(
+            image=image[own],
+            rank=ranks[own],
+            score=scores[own],
+            true=true[:, own],
+            ignored=unjudged[:, own],
+            positives=positives[:, k],
+        )
+        for k in range(len(classes))
+        for own in [by_score[starts[k] : starts[k + 1]]]
+    ]
+
+
+def _match_groups(
+    found: _Boxes, objects: _Boxes, *, crowd: NDArray[np.bool_], ignored: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return (T, D) whether a detection found a box that counts, and whether it found one that is ignored."""
+    true, unjudged = (np.zeros((len(THRESHOLDS), len(found.group)), dtype=bool) for _ in range(2))
+    taken = np.zeros((len(THRESHOLDS), len(objects.group)), dtype=bool)
+    first, last = (np.searchsorted(objects.group, found.group, side=side) for side in ("left", "right"))
+    for rows in _chunks(found.group, last - first):
+        gt = first[rows, None] + np.arange(int((last - first)[rows].max()))
+        present = np.asarray(gt < last[rows, None])
+        gt = np.where(present, gt, first[rows, None])
+        iou = np.where(present, _iou(found.box[rows, None], objects.box[gt], crowd[gt]), -1)
+        near = np.flatnonzero(iou.max(axis=1) >= THRESHOLDS[0])
+        rows, gt, iou = rows[near], gt[near], iou[near]
+        group = found.group[rows]
+        begins = np.flatnonzero(np.diff(group, prepend=-1))
+        rank = np.arange(len(rows)) - np.repeat(begins, np.diff(begins, append=len(rows)))
+        for place in range(rank.max(initial=-1) + 1):  # every group's best detection chooses, then its second best, ...
+            own = np.flatnonzero(rank == place)
+            boxes = gt[own]
+            usable = iou[own] >= THRESHOLDS[:, None, None]
+            usable &= ~taken[:, boxes] | crowd[boxes]
+            counting = usable & ~ignored[boxes]
+            counts = counting.any(axis=-1)
+            candidates = np.where(np.expand_dims(counts, -1), counting, usable)
+            # The best IoU; of equals the last, as in the reference.
+            best = np.where(candidates, iou[own], -1)[..., ::-1].argmax(axis=-1)
+            chosen = np.take_along_axis(boxes, boxes.shape[1] - 1 - best.T, axis=1).T
+            matched = usable.any(axis=-1)
+            true[:, rows[own]], unjudged[:, rows[own]] = counts, matched & ~counts
+            threshold, which = np.nonzero(matched)
+            taken[threshold, chosen[threshold, which]] = True
+    return true, unjudged
+
+
+def _chunks(group: NDArray[np.intp], widths: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+    """Give the detections that have any ground truth, groups of like width together and whole."""
+    rows = np.argsort(widths, kind="stable")
+    rows = rows[widths[rows] > 0]
+    ends = np.append(np.flatnonzero(np.diff(group[rows])) + 1, len(rows))
+    start = 0
+    while start < len(rows):
+        most = max(_CHUNK // int(widths[rows[start]]), 1)
+        end = int(ends[min(np.searchsorted(ends, start + most), len(ends) - 1)])
+        yield rows[start:end]
+        start = end
+
+
+def _iou(found: NDArray[np.float64], gt: NDArray[np.float64], crowd: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the IoU of boxes x, y, width, height as COCO rounds it; of a crowd region the share of `found` in it."""
+    size = np.minimum(found[..., :2] + found[..., 2:], gt[..., :2] + gt[..., 2:])
+    size = size - np.maximum(found[..., :2], gt[..., :2])
+    inside = np.where((size > 0).all(axis=-1), size[..., 0] * size[..., 1], 0)
+    area = found[..., 2] * found[..., 3]
+    union = np.where(crowd, area, area + gt[..., 2] * gt[..., 3] - inside)
+    return np.divide(inside, union, out=np.zeros_like(inside), where=inside > 0)
