@@ -1,6 +1,6 @@
-"""How losses are written in settings and on the command line: `huber[delta=0.5]`, `huber/smooth-iou`, or several.
+"""The syntax of losses in settings and on the command line: `huber[delta=0.5]`, `huber/smooth-iou`, or several.
 
-Names are not looked up here; `smoothiou.losses.load_loss` does that.
+Syntax only, without torch; `smoothiou.losses.load_loss` looks the names up.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ def parse_loss(spec: str) -> tuple[str, dict[str, Any]]:
     Raises:
         ConfigError: the text is no loss specification.
     """
-    found = re.fullmatch(r"([\w.:-]+)(?:\[(.*)\])?", spec.strip())
-    if not found:
+    match = re.fullmatch(r"([\w.:-]+)(?:\[(.*)\])?", spec.strip())
+    if not match:
         raise ConfigError(f"{spec!r} names no loss.", hint="Write NAME, NAME[option=value] or package.module:object.")
     options: dict[str, Any] = {}
-    for part in filter(None, (found[2] or "").split(",")):
+    for part in filter(None, (match[2] or "").split(",")):
         key, equals, text = (piece.strip() for piece in part.partition("="))
         if not equals or not key.isidentifier():
             raise ConfigError(f"{spec!r}: {part!r} is no option.", hint="Write NAME[option=value,option=value].")
         options[key] = _literal(text)
-    return found[1], options
+    return match[1], options
 
 
 def stage_losses(spec: str) -> dict[str, str]:
-    """Return the loss of each stage: `huber/smooth-iou` names one for the first and one for the second, `huber` both's.
+    """Map each stage to its loss: `huber/smooth-iou` is one for the first and one for the second, `huber` for both.
 
     Raises:
         ConfigError: the text is no loss specification.
@@ -47,9 +47,9 @@ def stage_losses(spec: str) -> dict[str, str]:
 
 
 def _literal(text: str) -> Any:
-    words = {"true": True, "false": False, "none": None}
-    if text.lower() in words:
-        return words[text.lower()]
+    constants = {"true": True, "false": False, "none": None}
+    if text.lower() in constants:
+        return constants[text.lower()]
     for number in (int, float):
         try:
             return number(text)

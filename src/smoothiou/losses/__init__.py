@@ -93,7 +93,7 @@ LOSSES: Mapping[str, type[RegisteredLoss]] = MappingProxyType(
 
 
 def load_loss(name: str, **options: Any) -> BoxLoss:
-    """Make a box loss, by its name or by the place of its code.
+    """Make a box loss, by its name or by its module.
 
     Args:
         name: a name of `LOSSES`, or `package.module:object`. A class is instantiated with the options; a
