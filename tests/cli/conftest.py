@@ -28,11 +28,12 @@ PLAIN = {"COLUMNS": "120", "NO_COLOR": "1"}
 
 @pytest.fixture
 def smoothiou_process(tmp_path: Path) -> Callable[..., Result]:
-    """Run the command in an empty folder and a process of its own."""
+    """Run the command in an empty folder and a process of its own; a given PYTHONPATH comes before the usual one."""
 
     def run(*words: object, **environment: str) -> Result:
         command = [sys.executable, "-m", "smoothiou", *map(str, words)]
-        environment = {**os.environ, **PLAIN, **environment}
+        paths = filter(None, [environment.get("PYTHONPATH"), os.environ.get("PYTHONPATH")])
+        environment = {**os.environ, **PLAIN, **environment, "PYTHONPATH": os.pathsep.join(paths)}
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
 
     return run
