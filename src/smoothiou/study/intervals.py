@@ -79,10 +79,11 @@ class Doubt:
     @property
     def degrees(self) -> float:
         """Return Hillis' degrees of freedom."""
-        if self.error == 0:
-            return max(self.degrees_of_variance, 1.0)
-        spread = self.from_seeds**2 / max(self.degrees_of_variance, 1.0)
-        return self.error**4 / (spread + self.from_images**2 / max(self.images - 1, 1))
+        total, of_variance = self.from_seeds + self.from_images, max(self.degrees_of_variance, 1.0)
+        if total == 0:
+            return of_variance
+        seeds, images = self.from_seeds / total, self.from_images / total  # shares: their squares do not underflow
+        return 1 / (seeds**2 / of_variance + images**2 / max(self.images - 1, 1))
 
     def half_width(self, confidence: float) -> float:
         """Return half the width of the interval, simultaneous over all candidates."""
@@ -201,7 +202,7 @@ def judged_difference(
         images=images or 2, losses=losses if pooled else 2,
     )  # fmt: skip
     half = doubt.half_width(confidence)
-    total = doubt.error**2
+    total = doubt.from_seeds + doubt.from_images
     row.update(
         low=row["mean"] - half,
         high=row["mean"] + half,
