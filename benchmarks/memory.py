@@ -42,13 +42,13 @@ def peak(name: str, variant: str, data: str, device: str) -> float:
     from reference import photo_batches, stock_nano, stock_resnet50
     from training_step import batches_of_later_epochs, our_training, reference_training
 
-    from smoothiou.engine.devices import forget_peak_memory, peak_memory_mb
+    from smoothiou.engine.devices import reset_peak_memory, peak_memory_mb
     from smoothiou.engine.open_data import open_splits
 
     config, place = settings(name, data, device), torch.device(device)
     images = open_splits(config.data).train
     classes, sizes = len(images.classes), {"min_size": config.model.min_size, "max_size": config.model.max_size}
-    forget_peak_memory(place)
+    reset_peak_memory(place)
     before = peak_memory_mb(place) or 0.0
     if variant == "reference":
         model = stock_nano(classes, **sizes) if name == "nano" else stock_resnet50(classes, side=sizes["max_size"])
