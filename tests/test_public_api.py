@@ -8,7 +8,7 @@ import sys
 import smoothiou
 
 PROMISED = {
-    "smooth_iou_loss", "SmoothIoU", "set_box_loss", "LOSSES", "build_detector", "load_dataset", "detect_format",
+    "smooth_iou_loss", "SmoothIoU", "set_box_loss", "LOSSES", "load_loss", "build_detector", "load_dataset", "detect_format",
     "evaluate_detections", "__version__",
 }  # fmt: skip
 

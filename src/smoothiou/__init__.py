@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from smoothiou.data import detect_format, load_dataset
     from smoothiou.detectors import build_detector, set_box_loss
-    from smoothiou.losses import LOSSES, SmoothIoU, smooth_iou_loss
+    from smoothiou.losses import LOSSES, SmoothIoU, load_loss, smooth_iou_loss
     from smoothiou.metrics import evaluate_detections
 
 __version__ = "0.1.0"
@@ -21,6 +21,7 @@ __all__ = [
     "SmoothIoU",
     "set_box_loss",
     "LOSSES",
+    "load_loss",
     "build_detector",
     "load_dataset",
     "detect_format",
@@ -32,6 +33,7 @@ _HOMES = {
     "smooth_iou_loss": "smoothiou.losses",
     "SmoothIoU": "smoothiou.losses",
     "LOSSES": "smoothiou.losses",
+    "load_loss": "smoothiou.losses",
     "set_box_loss": "smoothiou.detectors",
     "build_detector": "smoothiou.detectors",
     "load_dataset": "smoothiou.data",

@@ -50,7 +50,7 @@ def parse_settings(settings: Sequence[str] | None) -> dict[str, str]:
     """
     if not settings:
         return {}
-    from smoothiou.engine.config import KEYS
+    from smoothiou.engine.config import KEYS, suggest_key
 
     read = {}
     for text in settings:
@@ -58,7 +58,7 @@ def parse_settings(settings: Sequence[str] | None) -> dict[str, str]:
         if not equals:
             raise ConfigError(f"--set {text}: expected KEY=VALUE.")
         if key not in KEYS:
-            raise ConfigError(f"--{key}: no such setting.", hint=did_you_mean(key, KEYS))
+            raise ConfigError(f"--{key}: no such setting.", hint=suggest_key(key, KEYS))
         read[key] = value
     return read
 

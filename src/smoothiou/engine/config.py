@@ -230,7 +230,7 @@ class RunConfig(_Section):
         sections = {section: dict(values) for section, values in self}
         for key, value in changes.items():
             if key not in KEYS:
-                raise ConfigError(f"{key}: no such setting.", hint=_suggest(key, KEYS))
+                raise ConfigError(f"{key}: no such setting.", hint=suggest_key(key, KEYS))
             section, name = key.split(".")
             if isinstance(value, int) and abs(value) >= 2**63:
                 raise _refused(key, value)
@@ -277,7 +277,7 @@ def _as_config_error(error: ValidationError) -> ConfigError:
 
 
 def _refused(key: str, value: Any) -> ConfigError:
-    hint = _suggest(value, ()) if isinstance(value, str) else ""
+    hint = suggest_key(value, ()) if isinstance(value, str) else ""
     return ConfigError(f"{key}: expected {allowed(key)}, got {short(value)}.", hint=hint)
 
 
@@ -316,7 +316,8 @@ def describe() -> list[tuple[str, Any, str]]:
 _RENAMED = {"model.flavour": "model.tf_compat", "model.keep": "model.roi_dropout", "one-cycle": "warmup-cosine"}
 
 
-def _suggest(word: str, choices: typing.Iterable[str]) -> str:
+def suggest_key(word: str, choices: typing.Iterable[str]) -> str:
+    """Return "did you mean" for a setting or its value, also where its name has changed."""
     return f'Did you mean "{_RENAMED[word]}"?' if word in _RENAMED else did_you_mean(word, choices)
 
 
@@ -352,7 +353,7 @@ def read_recipe(name_or_path: str) -> dict[str, Any]:
     flat = _read_toml(path, name_or_path)
     for key in flat:
         if key not in KEYS:
-            raise ConfigError(f"{path}: {key[:80]}: no such setting.", hint=_suggest(key, KEYS))
+            raise ConfigError(f"{path}: {key[:80]}: no such setting.", hint=suggest_key(key, KEYS))
     return flat
 
 
