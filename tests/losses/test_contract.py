@@ -106,7 +106,7 @@ class TestEveryFiniteInput:
     def test_a_million_pairs_of_six_kinds(self, name):
         generator = torch.Generator().manual_seed(1)
         for scale in (1e-30, 1e-6, 1.0, 1e3, 1e20, 1e38):
-            pred, target = torch.randn(2, 150_000, 4, generator=generator) * scale
+            pred, target = (torch.randn(2, 150_000, 4, generator=generator) * scale).clamp(-3e38, 3e38)
             check_contract(name, function(name), pred, target)
 
     @each_loss
