@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from smoothiou.report.series import Dots, Line, Panel
-from smoothiou.report.svg import GROUND, INK, PALETTE_SIZE, drawing, inline, loss_colour, new_figure
+from smoothiou.report.svg import GRID, GROUND, INK, PALETTE_SIZE, drawing, inline, loss_colour, new_figure
 
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (6, 2, 1.2, 2)), (0, (1.2, 1.6)), (0, (9, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -72,6 +72,8 @@ def draw_dots(dots: Dots, losses: Sequence[str], *, number: int, width: float) -
         axes = figure.add_subplot()
         axes.grid(visible=False, axis="y")
         axes.spines["left"].set_visible(False)
+        if dots.margin:
+            axes.axvspan(-dots.margin, dots.margin, color=GRID, alpha=0.6, linewidth=0, zorder=0)
         axes.axvline(0, color=INK, linewidth=1)
         for y, row in zip(reversed(range(count)), dots.rows, strict=True):
             order = losses.index(row.loss or dots.candidate)

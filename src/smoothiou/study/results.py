@@ -19,7 +19,7 @@ from smoothiou.study.intervals import LOOK_ALPHA, LOOKS, MARGIN, judged_differen
 from smoothiou.study.plan import read_plan
 from smoothiou.study.stats import mean, sd, undecided, verdict_in_words
 
-HEADLINE = {"AP": "AP", "mean_iou": "mean IoU of all boxes", "refined_mean_iou": "mean IoU of refined boxes"}
+HEADLINE = {"AP": "AP", "AP75": "AP75", "refined_mean_iou": "mean IoU of refined boxes"}
 """What the sentence speaks of, in words."""
 
 _number, _text, _mapping, _sequence = (
