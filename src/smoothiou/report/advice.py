@@ -21,7 +21,8 @@ def next_steps(study: LoadedStudy) -> list[str]:
     signs = list(_undertrained(study))
     if not signs and study.finished:
         signs = ["Trainings look long enough: runs of a loss agree, and no curve that was kept still rises."]
-    return [*study.summary["headline"]["advice"], *signs]
+    until = study.summary["until"].get("sentence")
+    return [*([until] if until else []), *study.summary["headline"]["advice"], *signs]
 
 
 def best_run(study: LoadedStudy) -> dict[str, str] | None:

@@ -117,17 +117,17 @@ def refinement_table(comparison: Comparison) -> Table:
         text, kind = verdict(entry)
         cells = [
             Cell(MEAN.format(entry["mean"], signed=True), interval(entry, MEAN), value=entry["mean"]),
-            Cell(text, kind=kind),
-            Cell(doubt_words(entry) if entry["n"] > 1 else "images only", value=entry.get("from_seeds")),
+            Cell(text, doubt_words(entry) if entry["n"] > 1 else "images only", kind=kind),
             Cell(f"{entry['wins']} of {entry['n']}", value=entry["wins"]),
             *(_gain(difference(comparison, name, metric.key), metric) for metric in COLUMNS[1:]),
         ]
         rows.append(Row(name, cells, name))
-    columns = ["mean IoU", "conclusion", "of the doubt", "seeds won"]
+    columns = ["mean IoU", "conclusion", "seeds won"]
     columns += [metric.name for metric in HALVES]
     columns += [f"points {metric.name.removeprefix('refined ')}" for metric in REFINED[1:]]
     note = (
-        f"Differences box by box, averaged over seeds, beneath them the 95% interval. {INTERVAL_NOTE} "
+        f"Differences box by box, averaged over seeds, beneath them the 95% interval. {INTERVAL_NOTE} Beneath the "
+        "conclusion stands what the doubt is made of. "
         "All boxes of an image are drawn together. One "
         "seed has an interval over test images alone."
     )

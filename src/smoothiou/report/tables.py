@@ -22,6 +22,7 @@ from smoothiou.report.metric import (
 from smoothiou.report.provenance import weights_sentence
 from smoothiou.report.refinement import refined_table, refinement_table
 from smoothiou.report.table import Cell, Row, Table
+from smoothiou.study.results import rule_of
 
 BOOTSTRAPPED = ("AP", "AP50", "AP75", "mean_iou", "refined_mean_iou")
 STAGES = {"rpn": "first stage", "roi": "second stage"}
@@ -129,6 +130,8 @@ def differences_table(study: LoadedStudy) -> Table:
         "Both losses of a pair share initial weights, data order and augmentation. Margin: a difference that does not "
         "matter. Method: Student's t, or Dunnett's critical value where several losses share one baseline.",
     ]
+    if rule := rule_of(study.plan)["words"]:
+        notes.append(rule)
     columns = ["candidate", *columns] if several else columns
     return Table("differences", f"Paired differences to {study.baseline}", "metric", columns, rows, notes)
 
