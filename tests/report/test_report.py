@@ -350,7 +350,7 @@ def test_tables_for_latex_are_balanced_and_need_booktabs_alone(study):
     bare = re.sub(r"\\[{}%&$#_]", "", text)
     assert bare.count("{") == bare.count("}")
     assert bare.replace(r"\$", "").count("$") % 2 == 0
-    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == text.count(r"\bottomrule") == 9
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == text.count(r"\bottomrule") == 10
     for block in re.findall(r"\\begin\{tabular\}\{(l?r*)\}(.*?)\\end\{tabular\}", text, flags=re.DOTALL):
         for line in block[1].splitlines():
             if line.endswith(r"\\"):

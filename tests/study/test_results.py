@@ -405,7 +405,9 @@ class TestVerdicts:
             for c in ({}, {"until": {"half_width": 0.01, "most_seeds": 20}})
         )
         assert grown["high"] - grown["low"] > usual["high"] - usual["low"]
-        assert any("97.5 %" in note for note in collect(rewritten(until=until))["notes"])
+        assert any(
+            "97.5 %" in note for note in collect(rewritten(until={"half_width": 0.01, "most_seeds": 20}))["notes"]
+        )
 
     def test_a_study_extended_by_hand_asks_for_more_and_one_extended_by_losses_does_not(self, rewritten):
         looked = collect(rewritten(extended=[{"seeds": 2}]))

@@ -70,9 +70,7 @@ def test_next_seeds_are_the_smallest_free_ones():
     assert next_seeds([], number=2) == [0, 1]
 
 
-@pytest.mark.parametrize(
-    "rule", [1, {}, {"half_width": "1", "most_seeds": 20}, {"half_width": 0.01}]
-)
+@pytest.mark.parametrize("rule", [1, {}, {"half_width": "1", "most_seeds": 20}, {"half_width": 0.01}])
 def test_a_plan_with_a_broken_rule_is_refused(rule):
     with pytest.raises(DataError, match="until"):
         read_rule({"until": rule})

@@ -46,6 +46,26 @@ def all_tables(study: LoadedStudy) -> dict[str, Table]:
     return {table.key: table for table in tables}
 
 
+def result_table(study: LoadedStudy) -> Table:
+    """Return one small table for a paper: AP, AP75 and the difference in AP with its interval."""
+    ap, ap75 = METRICS["AP"], METRICS["AP75"]
+    rows = []
+    for loss in study.losses:
+        entries, entry = study.summary["summary"].get(loss, {}), study.difference(loss, "AP")
+        cells = [_mean_cell(entries.get(metric.key) or {}, metric, strong=False) for metric in (ap, ap75)]
+        difference = (
+            [Cell(ap.format(entry["mean"], signed=True)), Cell(ap.interval(entry))] if entry else [Cell("")] * 2
+        )
+        rows.append(Row(loss, [*cells, *difference], loss))
+    seeds = len(study.seeds)
+    notes = [
+        f"Mean and standard deviation over {seeds} seed{'s' * (seeds != 1)}, in %; difference paired by seed, its 95% "
+        "interval over seeds and test images."
+    ]
+    columns = [ap.name, ap75.name, f"AP − {study.baseline}", "95% interval"]
+    return Table("result", "The result", "loss", columns, rows, notes)
+
+
 def localization_table(study: LoadedStudy) -> Table:
     """Return the paper's Table 2 for this study: mean IoU of all proposed boxes, its variants beside it."""
     notes = [

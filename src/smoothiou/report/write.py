@@ -15,7 +15,7 @@ from smoothiou.report.provenance import differing_settings, failures, machines, 
 from smoothiou.report.results_csv import results_csv
 from smoothiou.report.study_page import HEADLINES, render_study
 from smoothiou.report.table import Table, markdown
-from smoothiou.report.tables import all_tables
+from smoothiou.report.tables import all_tables, result_table
 
 
 def write_report(study_folder: str | Path, *, out: str | Path | None = None) -> list[Path]:
@@ -74,10 +74,10 @@ def report_markdown(study: LoadedStudy, tables: list[Table]) -> str:
 
 
 def report_latex(study: LoadedStudy, tables: list[Table]) -> str:
-    r"""Return the tables as LaTeX, to be read with `\input` in a document that loads booktabs."""
+    r"""Return the tables as LaTeX, a small one of the result first, to be read with `\input` in a document that loads booktabs."""
     said = f"{study.summary['headline']['text']} {study.summary['sentence']}"
     head = "% Needs \\usepackage{booktabs} and an UTF-8 engine. " + json.dumps(said)
-    return "\n".join([head, *(table.latex() for table in tables)])
+    return "\n".join([head, *(table.latex() for table in (result_table(study), *tables))])
 
 
 def report_json(study: LoadedStudy) -> dict[str, Any]:
