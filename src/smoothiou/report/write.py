@@ -74,7 +74,7 @@ def report_markdown(study: LoadedStudy, tables: list[Table]) -> str:
 
 
 def report_latex(study: LoadedStudy, tables: list[Table]) -> str:
-    r"""Return the tables as LaTeX, a small one of the result first, to be read with `\input` in a document that loads booktabs."""
+    r"""Return the tables as LaTeX, a small one of the result first: for `\input` in a document with booktabs."""
     said = f"{study.summary['headline']['text']} {study.summary['sentence']}"
     head = "% Needs \\usepackage{booktabs} and an UTF-8 engine. " + json.dumps(said)
     return "\n".join([head, *(table.latex() for table in (result_table(study), *tables))])
