@@ -124,11 +124,11 @@ def refinement_table(comparison: Comparison) -> Table:
         rows.append(Row(name, cells, name))
     columns = ["mean IoU", "conclusion", "seeds won"]
     columns += [metric.name for metric in HALVES]
-    columns += [f"points {metric.name.removeprefix('refined ')}" for metric in REFINED[1:]]
+    columns += [metric.name.removeprefix("refined ") for metric in REFINED[1:]]
     note = (
         f"Differences box by box, averaged over seeds, beneath them the 95% interval. {INTERVAL_NOTE} Beneath the "
         "conclusion stands what the doubt is made of. "
-        "All boxes of an image are drawn together. One "
+        "Shares above an IoU are in points. All boxes of an image are drawn together. One "
         "seed has an interval over test images alone."
     )
     caption = f"Refined boxes against {comparison['baseline']}" if comparison else ""

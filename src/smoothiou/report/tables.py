@@ -148,7 +148,8 @@ def differences_table(study: LoadedStudy) -> Table:
     notes = [
         INTERVAL_NOTE,
         "Both losses of a pair share initial weights, data order and augmentation. Margin: a difference that does not "
-        "matter. Method: Student's t, or Dunnett's critical value where several losses share one baseline.",
+        "matter. Seeds only: nothing is known by image, and the interval is too narrow by that part. Method: Student's "
+        "t, or Dunnett's critical value where several losses share one baseline.",
     ]
     if rule := rule_of(study.plan)["words"]:
         notes.append(rule)
