@@ -29,3 +29,5 @@ def test_tables_sort_and_the_theme_changes_and_nothing_overflows(browser, report
     for width in (1280, 400):
         browser.set_viewport_size({"width": width, "height": 900})
         assert browser.evaluate("document.documentElement.scrollWidth") == width
+        headings = "[...document.querySelectorAll('h1, h2, h3, .sentence, caption span')]"
+        assert max(browser.evaluate(f"{headings}.map(e => e.getBoundingClientRect().right)")) <= width

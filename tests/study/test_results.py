@@ -128,7 +128,7 @@ class TestCollect:
         assert summary["sentence"] == (
             "smooth-iou minus huber over 3 paired seeds on bccd/test: "
             "AP +0.7 points (95% interval -3.1 to +4.5), not distinguishable; "
-            "mean IoU of all boxes +0.0043 (95% interval +0.0029 to +0.0058), better; "
+            "AP75 +0.0 points (95% interval +0.0 to +0.0), not distinguishable; "
             "mean IoU of refined boxes +0.0000 (95% interval +0.0000 to +0.0000), not distinguishable."
         )
         assert summary["signatures"]["AP"].endswith("|data:bccd/test#3c1f9a2b|imgs:72|seeds:3|smoothiou:0.1.0")
@@ -188,7 +188,7 @@ class TestCollect:
         assert {entry["verdict"] for entry in summary["differences"]} == {"not distinguishable"}
         assert {entry["reason"] for entry in summary["differences"]} == {"huber has learnt next to nothing"}
         assert not re.search("better|worse|distinguishable", summary["sentence"])
-        assert re.search(r"AP -3\.0 points \(95% interval \S+ to -\S+\); mean IoU", summary["sentence"])
+        assert re.search(r"AP -3\.0 points \(95% interval \S+ to -\S+\); AP75", summary["sentence"])
         assert (summary["headline"]["kind"], summary["headline"]["text"][:9]) == ("unknown", "Not known")
         assert summary["sentence"].count("learnt next to nothing") == 1
 
@@ -223,7 +223,7 @@ class TestCollect:
         assert summary["differences"] == []
         assert summary["wins"]["AP"] == {"huber": 0}
         assert summary["sentence"] == (
-            "huber on bccd/test, 2 seeds: AP 47.0 (sd 1.4), mean IoU of all boxes 0.5000 (sd 0.0000), "
+            "huber on bccd/test, 2 seeds: AP 47.0 (sd 1.4), AP75 50.0 (sd 0.0), "
             "mean IoU of refined boxes 0.5000 (sd 0.0000); there is no other loss to compare with."
         )
 
@@ -400,9 +400,14 @@ class TestVerdicts:
             collect(rewritten(margin=margin))
 
     def test_a_study_that_grew_until_it_was_known_reports_the_wider_interval_and_says_so(self, rewritten):
-        usual, grown = (row(collect(rewritten(**c)), "smooth-iou", "AP") for c in ({}, {"until": {"half_width": 0.01}}))
+        usual, grown = (
+            row(collect(rewritten(**c)), "smooth-iou", "AP")
+            for c in ({}, {"until": {"half_width": 0.01, "most_seeds": 20}})
+        )
         assert grown["high"] - grown["low"] > usual["high"] - usual["low"]
-        assert any("97.5 %" in note for note in collect(rewritten(until={"half_width": 0.01}))["notes"])
+        assert any(
+            "97.5 %" in note for note in collect(rewritten(until={"half_width": 0.01, "most_seeds": 20}))["notes"]
+        )
 
     def test_a_study_extended_by_hand_asks_for_more_and_one_extended_by_losses_does_not(self, rewritten):
         looked = collect(rewritten(extended=[{"seeds": 2}]))

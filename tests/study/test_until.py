@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from smoothiou.errors import ConfigError
+from smoothiou.errors import ConfigError, DataError
 from smoothiou.study.intervals import critical_value, judged_difference
-from smoothiou.study.until import CONFIDENCE, look, next_seeds
+from smoothiou.study.until import CONFIDENCE, look, next_seeds, read_rule
 
 
 def row(spread: float, *, seeds: int, covariance: float = 1e-8, candidate: str = "iou") -> dict:
@@ -68,3 +68,10 @@ def test_next_seeds_are_the_smallest_free_ones():
     assert next_seeds([0, 1, 2]) == [3]
     assert next_seeds([0, 2, 7], number=3) == [1, 3, 4]
     assert next_seeds([], number=2) == [0, 1]
+
+
+@pytest.mark.parametrize("rule", [1, {}, {"half_width": "1", "most_seeds": 20}, {"half_width": 0.01}])
+def test_a_plan_with_a_broken_rule_is_refused(rule):
+    with pytest.raises(DataError, match="until"):
+        read_rule({"until": rule})
+    assert read_rule({}) is None

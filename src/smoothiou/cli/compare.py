@@ -51,7 +51,10 @@ def compare(
     losses: Annotated[str, Parameter(help="Box losses, the baseline first; options in brackets: huber[delta=0.5].")] = (
         "huber,smooth-iou"
     ),
-    seeds: Annotated[str, Parameter(help="Seeds, as 0,1,2 or 0-4. One seed proves nothing.")] = "0,1,2",
+    seeds: Annotated[
+        str | None,
+        Parameter(help="Seeds, as 0,1,2 or 0-4; default 0,1,2. With --until the first ones; default 0-4."),
+    ] = None,
     recipe: Recipe = None,
     out: Annotated[Path | None, Parameter(help="Folder of the study; default runs/DATA-compare.")] = None,
     steps: Steps = None,
@@ -75,6 +78,11 @@ def compare(
     margin: Annotated[
         float | None, Parameter(help="Difference in AP points that does not matter to you; default 1. Stays as it is.")
     ] = None,
+    until: Annotated[
+        float | None,
+        Parameter(help="Add seeds until each AP difference is known to +- so many points. Stays as it is."),
+    ] = None,
+    most_seeds: Annotated[int | None, Parameter(help="No more seeds than these with --until; default 20.")] = None,
     dry_run: Annotated[bool, Parameter(negative="", help="Print cells, steps and disk space, and stop.")] = False,
     set_: Settings = None,
     overwrite: Overwrite = False,
@@ -87,6 +95,7 @@ def compare(
 
     Examples:
         smoothiou compare shapes --recipe quick --seeds 0,1
+        smoothiou compare DATA --until 1 --most-seeds 12
         smoothiou compare DATA --recipe bccd --losses huber,smooth-iou --seeds 0,1,2 --out STUDY
 
     Args:
@@ -109,8 +118,9 @@ def compare(
         launcher, jobs=jobs, address=address, cpus=cpus_per_cell, gpus=gpus_per_cell, retries=retries,
         shared=shared_folder,
     )  # fmt: skip
-    chosen, numbers = split_losses(losses), parse_seeds(seeds)
+    chosen = split_losses(losses)
     check_names(chosen)
+    rule, numbers = _rule_and_seeds(until, most_seeds, seeds, losses=len(chosen))
     folder = out or Path("runs") / f"{data_name(config.data.path)}-compare"
 
     if not dry_run:  # before the plan is written: a plan with a wrong loss could never be done
@@ -123,12 +133,12 @@ def compare(
 
     splits = open_splits(config.data)
     planned = functools.partial(
-        make_plan, config, losses=chosen, seeds=numbers, baseline=baseline, data=describe_data(splits),
+        make_plan, config, losses=chosen, baseline=baseline, data=describe_data(splits),
         classes=splits.train.classes, command=["smoothiou", *sys.argv[1:]],
-        margin=None if margin is None else {"AP": margin / 100},
+        margin=None if margin is None else {"AP": margin / 100}, until=rule,
     )  # fmt: skip
     calibration = Calibration(config, folder, chosen, overwrite=overwrite) if calibrate else None
-    plan = planned(weights=calibration.weights if calibration else None)
+    plan = planned(seeds=numbers, weights=calibration.weights if calibration else None)
     say = say_nothing if quiet else say_on_stderr
     _describe(plan, say)
     if not quiet:
@@ -138,18 +148,61 @@ def compare(
         return
     with lock_study(folder):
         if calibration:
-            plan = planned(weights=calibration.measure(plan, splits, quiet=quiet, say=say))
+            plan = planned(seeds=numbers, weights=calibration.measure(plan, splits, quiet=quiet, say=say))
         plan, happened = write_or_continue(folder, plan, overwrite=overwrite, baseline=baseline)
         if calibration:
             calibration.write()
         if happened:
             say(happened)
         more = [loss for loss in plan["losses"] if loss not in chosen]
-        more += [f"seed {seed}" for seed in plan["seeds"] if seed not in numbers]
+        more += [f"seed {seed}" for seed in plan["seeds"] if seed not in numbers and not rule]
         if more:
             say(f"The study also holds {', '.join(more)}; its report compares all with {plan['baseline']}.")
         run_plan(folder, plan, jobs=jobs, quiet=quiet, say=say, ray=ray)
+        while rule and (added := _more_seeds(folder, plan, number=max(1, jobs // len(plan["losses"])), say=say)):
+            grown = planned(seeds=[*plan["seeds"], *added], weights=plan["weights"] or None)
+            plan, _ = write_or_continue(folder, grown)
+            run_plan(folder, plan, jobs=jobs, quiet=quiet, say=say, ray=ray)
         _finish(folder, plan, as_json=json_, say=say)
+
+
+def _rule_and_seeds(
+    until: float | None, most_seeds: int | None, seeds: str | None, *, losses: int
+) -> tuple[dict[str, Any] | None, tuple[int, ...]]:
+    """Return the stopping rule, if there is one, and the seeds to begin with.
+
+    Raises:
+        ConfigError: options that do not go together, or a value out of range.
+    """
+    if until is None:
+        if most_seeds is not None:
+            raise ConfigError("--most-seeds is of a study that adds seeds.", hint="Give --until with it.")
+        return None, parse_seeds("0,1,2" if seeds is None else seeds)
+    from smoothiou.study.until import FIRST_SEEDS, MOST_SEEDS, next_seeds, stopping_rule
+
+    rule = stopping_rule(until / 100, most_seeds=MOST_SEEDS if most_seeds is None else most_seeds)
+    if losses < 2:
+        raise ConfigError("--until: expected two losses or more, got one: there is no difference to know.")
+    numbers = list(parse_seeds(seeds)) if seeds is not None else []
+    numbers += next_seeds(numbers, number=max(0, min(FIRST_SEEDS, rule["most_seeds"]) - len(numbers)))
+    if len(numbers) > rule["most_seeds"]:
+        raise ConfigError(f"--seeds: expected at most {rule['most_seeds']} (--most-seeds), got {len(numbers)}.")
+    return rule, tuple(numbers)
+
+
+def _more_seeds(folder: Path, plan: Mapping[str, Any], *, number: int, say: Any) -> list[int]:
+    """Look at a study and return the seeds to add: none where its rule says stop, or cells are still missing."""
+    from smoothiou.study import collect
+    from smoothiou.study.comparison import compare_cells
+    from smoothiou.study.until import next_seeds
+
+    compare_cells(folder, plan)
+    decision = collect(folder)["until"]
+    if not decision:
+        return []
+    say(decision["sentence"])
+    left = plan["until"]["most_seeds"] - len(plan["seeds"])
+    return next_seeds(plan["seeds"], number=min(number, left)) if decision["go_on"] else []
 
 
 def run_plan(
@@ -185,7 +238,7 @@ def _finish(folder: Path, plan: Mapping[str, Any], *, as_json: bool, say: Any) -
     began = time.monotonic()
     page, summary = report_study(folder, plan)
     say(f"Report written in {time.monotonic() - began:.0f} s.")
-    keys = ("headline", "sentence", "summary", "differences", "wins", "bootstrap", "errors")
+    keys = ("headline", "until", "sentence", "summary", "differences", "wins", "bootstrap", "errors")
     output = finite({"study": str(folder), "report": str(page), **{key: summary.get(key) for key in keys}})
     missing = [cell["id"] for cell in summary["cells"] if cell["status"] != "done"]
     if not as_json:
@@ -216,6 +269,11 @@ def _describe(plan: Mapping[str, Any], say: Any) -> None:
         f"{settings['train.steps']} steps of {settings['train.batch_size']} images each, {settings['model.name']}; "
         f"classes: {', '.join(plan['classes'])}"
     )
+    if rule := plan.get("until"):
+        say(
+            f"Seeds are added until every AP difference is known to +-{100 * rule['half_width']:g} points, at most "
+            f"{rule['most_seeds']}."
+        )
 
 
 def _show_cost(folder: Path, plan: Mapping[str, Any], *, jobs: int, to_calibrate: Sequence[str], as_json: bool) -> None:

@@ -16,12 +16,14 @@ def report(
     study: Path,
     *,
     out: Annotated[Path | None, Parameter(help="Write to this folder instead of the study's.")] = None,
+    figures: Annotated[Path | None, Parameter(help="Also write each figure as SVG and PDF to this folder.")] = None,
     json_: Json = False,
 ) -> None:
     """Write report.html, report.md, tables.tex, results.csv and results.json of a study.
 
     Examples:
         smoothiou report STUDY
+        smoothiou report STUDY --figures FIGURES
 
     Args:
         study: folder that `smoothiou compare` has written.
@@ -30,7 +32,12 @@ def report(
     from smoothiou.study import collect
 
     written = write_report(study, out=out)
-    print(collect(study)["sentence"], file=sys.stderr)
+    if figures:
+        from smoothiou.report.figure_files import write_figures
+
+        written += write_figures(study, figures)
+    summary = collect(study)
+    print(summary["headline"]["text"], summary["sentence"], sep="\n", file=sys.stderr)
     if json_:
         print(json.dumps({"written": [str(path) for path in written]}))
     else:

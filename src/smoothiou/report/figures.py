@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from smoothiou.report.series import Dots, Line, Panel
-from smoothiou.report.svg import GROUND, INK, PALETTE_SIZE, drawing, inline, loss_colour, new_figure
+from smoothiou.report.svg import PALETTE_SIZE, drawing, grid, ground, ink, inline, loss_colour, new_figure
 
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (6, 2, 1.2, 2)), (0, (1.2, 1.6)), (0, (9, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -35,25 +37,33 @@ def draw_panel(panel: Panel, losses: Sequence[str], *, size: tuple[float, float]
     """
     name = f"figure-{panel.key.replace('_', '-')}".lower()
     with drawing(name):
-        figure = new_figure(*size)
-        axes = figure.add_subplot()
-        for line in panel.lines:
-            if panel.edges is not None:
-                _histogram(axes, line, panel.edges, losses.index(line.loss))
-            else:
-                _line(axes, line, losses.index(line.loss), markers=panel.markers)
-        if panel.zero_line:
-            axes.axhline(0, color=INK, linewidth=1)
+        figure = panel_figure(panel, losses, size=size)
+        return inline(figure, name, title=panel.title, description=describe_panel(panel))
+
+
+def panel_figure(panel: Panel, losses: Sequence[str], *, size: tuple[float, float], legend: bool = False) -> Figure:
+    """Draw a panel in the style at hand (see `svg.drawing`), with a legend if it is to stand alone."""
+    figure = new_figure(*size)
+    axes = figure.add_subplot()
+    for line in panel.lines:
         if panel.edges is not None:
-            visible = [x for line in panel.lines for x, value in zip(line.x, line.high, strict=True) if value > 0.05]
-            axes.set_xlim(math.floor(10 * min(visible, default=0)) / 10, 1)
-            axes.set_ylim(0)
-        axes.xaxis.set_major_locator(MaxNLocator(5) if panel.edges is None else MaxNLocator(5, steps=[1, 2, 5, 10]))
-        axes.yaxis.set_major_locator(MaxNLocator(5))
-        axes.set_xlabel(panel.x_label)
-        if panel.y_label:
-            axes.set_ylabel(panel.y_label)
-        return inline(figure, name, title=panel.title, description=_describe_panel(panel))
+            _histogram(axes, line, panel.edges, losses.index(line.loss))
+        else:
+            _line(axes, line, losses.index(line.loss), markers=panel.markers)
+    if panel.zero_line:
+        axes.axhline(0, color=ink(), linewidth=1)
+    if panel.edges is not None:
+        visible = [x for line in panel.lines for x, value in zip(line.x, line.high, strict=True) if value > 0.05]
+        axes.set_xlim(math.floor(10 * min(visible, default=0)) / 10, 1)
+        axes.set_ylim(0)
+    axes.xaxis.set_major_locator(MaxNLocator(5) if panel.edges is None else MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.set_xlabel(panel.x_label)
+    if panel.y_label:
+        axes.set_ylabel(panel.y_label)
+    if legend:
+        _legend(figure, [line.loss for line in panel.lines], losses, histogram=panel.edges is not None)
+    return figure
 
 
 def draw_dots(dots: Dots, losses: Sequence[str], *, number: int, width: float) -> str:
@@ -66,32 +76,40 @@ def draw_dots(dots: Dots, losses: Sequence[str], *, number: int, width: float) -
         width: in CSS pixels at scale 1.
     """
     name = f"figure-{dots.key.replace('_', '-')}-{number}"
-    count = len(dots.rows)
     with drawing(name):
-        figure = new_figure(width, 52 + 27 * count)
-        axes = figure.add_subplot()
-        axes.grid(visible=False, axis="y")
-        axes.spines["left"].set_visible(False)
-        axes.axvline(0, color=INK, linewidth=1)
-        for y, row in zip(reversed(range(count)), dots.rows, strict=True):
-            order = losses.index(row.loss or dots.candidate)
-            colour, values = loss_colour(order), list(row.seeds.values())
-            # Mean and interval a little above the line of the row, seeds a little below: none hides another.
-            above, below = (y + 0.13, y - 0.2) if len(values) > 1 else (y, y)
-            if row.low is not None and row.high is not None:
-                axes.hlines(above, row.low, row.high, colors=colour, linewidth=6, alpha=0.3)
-                axes.vlines([row.low, row.high], above - 0.17, above + 0.17, colors=colour, linewidth=1.5)
-            seeds = {"marker": "o", "markersize": 4.5, "markerfacecolor": GROUND, "markeredgecolor": colour}
-            axes.plot(values, [below] * len(values), linestyle="", **seeds)
-            if len(values) > 1:
-                mean = {"marker": MARKERS[order % len(MARKERS)], "markersize": 7, "color": colour}
-                axes.plot([row.mean], [above], linestyle="", **mean)
-        axes.set_yticks(range(count), [_short(row.name) for row in reversed(dots.rows)], color=INK)
-        axes.set_ylim(-0.6, count - 0.4)
-        axes.set_xlim(*dots.limits)
-        axes.xaxis.set_major_locator(MaxNLocator(6))
-        axes.set_xlabel(dots.label or f"points, {_short(dots.candidate, 24)} minus {_short(losses[0], 24)}")
-        return inline(figure, name, title=dots.title, description=_describe_dots(dots, losses[0]))
+        figure = dots_figure(dots, losses, width=width)
+        return inline(figure, name, title=dots.title, description=describe_dots(dots, losses[0]))
+
+
+def dots_figure(dots: Dots, losses: Sequence[str], *, width: float) -> Figure:
+    """Draw a dot plot in the style at hand (see `svg.drawing`)."""
+    count = len(dots.rows)
+    figure = new_figure(width, 52 + 27 * count)
+    axes = figure.add_subplot()
+    axes.grid(visible=False, axis="y")
+    axes.spines["left"].set_visible(False)
+    if dots.margin:
+        axes.axvspan(-dots.margin, dots.margin, color=grid(), alpha=0.6, linewidth=0, zorder=0)
+    axes.axvline(0, color=ink(), linewidth=1)
+    for y, row in zip(reversed(range(count)), dots.rows, strict=True):
+        order = losses.index(row.loss or dots.candidate)
+        colour, values = loss_colour(order), list(row.seeds.values())
+        # Mean and interval a little above the line of the row, seeds a little below: none hides another.
+        above, below = (y + 0.13, y - 0.2) if len(values) > 1 else (y, y)
+        if row.low is not None and row.high is not None:
+            axes.hlines(above, row.low, row.high, colors=colour, linewidth=6, alpha=0.3)
+            axes.vlines([row.low, row.high], above - 0.17, above + 0.17, colors=colour, linewidth=1.5)
+        seeds = {"marker": "o", "markersize": 4.5, "markerfacecolor": ground(), "markeredgecolor": colour}
+        axes.plot(values, [below] * len(values), linestyle="", **seeds)
+        if len(values) > 1:
+            mean = {"marker": MARKERS[order % len(MARKERS)], "markersize": 7, "color": colour}
+            axes.plot([row.mean], [above], linestyle="", **mean)
+    axes.set_yticks(range(count), [_short(row.name) for row in reversed(dots.rows)], color=ink())
+    axes.set_ylim(-0.6, count - 0.4)
+    axes.set_xlim(*dots.limits)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.set_xlabel(dots.label or f"points, {_short(dots.candidate, 24)} minus {_short(losses[0], 24)}")
+    return figure
 
 
 def swatch(order: int) -> str:
@@ -106,6 +124,17 @@ def swatch(order: int) -> str:
     )
 
 
+def _legend(figure: Figure, drawn: Sequence[str], losses: Sequence[str], *, histogram: bool) -> None:
+    """Name the losses above a figure."""
+    handles = []
+    for loss in dict.fromkeys(drawn):
+        order = losses.index(loss)
+        marker = "" if histogram else MARKERS[order % len(MARKERS)]
+        style: Any = {"linestyle": DASHES[order % len(DASHES)], "marker": marker, "color": loss_colour(order)}
+        handles.append(Line2D([], [], label=_short(loss), **style))
+    figure.legend(handles=handles, loc="outside upper left", frameon=False, ncols=2, handlelength=2.6)
+
+
 def _line(axes: Axes, line: Line, order: int, *, markers: bool) -> None:
     colour = loss_colour(order)
     if line.stopped is not None:
@@ -118,7 +147,7 @@ def _line(axes: Axes, line: Line, order: int, *, markers: bool) -> None:
     # Marks of different losses stand at different steps, so that lines that coincide still show both.
     offset = 0 if markers else (order * spacing // 3) % spacing
     style = {"linestyle": DASHES[order % len(DASHES)], "marker": MARKERS[order % len(MARKERS)]}
-    edge = {"markevery": (offset, spacing), "markeredgecolor": GROUND, "markeredgewidth": 0.6}
+    edge = {"markevery": (offset, spacing), "markeredgecolor": ground(), "markeredgewidth": 0.6}
     axes.plot(line.x, line.mean, color=colour, **style, **edge)
 
 
@@ -137,7 +166,8 @@ def _short(name: str, limit: int = 26) -> str:
     return name if len(name) <= limit else name[: limit - 1] + "…"
 
 
-def _describe_panel(panel: Panel) -> str:
+def describe_panel(panel: Panel) -> str:
+    """Return what a panel shows, for a reader who cannot see it."""
     parts = []
     for line in panel.lines:
         if line.stopped is not None:
@@ -151,7 +181,8 @@ def _describe_panel(panel: Panel) -> str:
     return f"{panel.title} over {panel.x_label}: {'; '.join(parts)}."
 
 
-def _describe_dots(dots: Dots, baseline: str) -> str:
+def describe_dots(dots: Dots, baseline: str) -> str:
+    """Return what a dot plot shows, for a reader who cannot see it."""
     rows = []
     for row in dots.rows:
         interval = "" if row.low is None or row.high is None else f" ({row.low:+.2f} to {row.high:+.2f})"

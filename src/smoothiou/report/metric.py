@@ -6,10 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from smoothiou.study.headline import conclusion_in_words, margin_in_words
+from smoothiou.study.intervals import BETTER_WITHIN, EQUIVALENT, UNKNOWN, WORSE_WITHIN
 from smoothiou.study.stats import BETTER, UNDECIDED, WORSE, verdict_in_words
 
 NOTHING = "–"
-KINDS = {BETTER: "better", WORSE: "worse", UNDECIDED: "same"}
+KINDS = {
+    BETTER: "better", BETTER_WITHIN: "better", WORSE: "worse", WORSE_WITHIN: "worse", EQUIVALENT: "same",
+    UNKNOWN: "unknown", UNDECIDED: "unknown",
+}  # fmt: skip
+"""Conclusion or verdict -> class of its look."""
+
+INTERVAL_NOTE = (
+    "The interval says how far the mean difference could move with other seeds and other test images together, and the "
+    "doubt how much of it comes from each: seeds are bought with time, images with labels (docs/statistics.md)."
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,8 +77,30 @@ DETECTION = (
 METRICS = {metric.key: metric for metric in (*LOCALIZATION, *DETECTION)}
 
 
-def verdict_words(entry: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the plain verdict of a paired difference and its kind: better, worse, same or unknown."""
+def conclusion_words(entry: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what a paired difference allows to conclude, and its kind: better, worse, same or unknown."""
     if entry["n"] < 2 or entry.get("low") is None:
         return "one seed proves nothing", "unknown"
-    return verdict_in_words(entry), "unknown" if entry.get("reason") else KINDS[entry["verdict"]]
+    if "conclusion" not in entry:  # comparison.json of an earlier version
+        return verdict_in_words(entry), KINDS[entry["verdict"]]
+    return conclusion_in_words(entry), KINDS[entry["conclusion"]]
+
+
+def doubt_words(entry: Mapping[str, Any]) -> str:
+    """Return which parts of the doubt come from seeds and from test images."""
+    if entry.get("covariance") is None:
+        return "seeds only" if entry.get("low") is not None else NOTHING
+    if entry.get("from_seeds") is None:
+        return NOTHING
+    seeds = round(100 * entry["from_seeds"])
+    return f"seeds {seeds} %, images {100 - seeds} %"
+
+
+def method_words(entry: Mapping[str, Any]) -> str:
+    """Return how an interval was made: by Student's t, or Dunnett's critical value for several candidates."""
+    return (entry.get("method") or NOTHING).partition(",")[0]
+
+
+def margin_words(entry: Mapping[str, Any]) -> str:
+    """Return the difference that does not matter, with its unit."""
+    return f"±{margin_in_words(entry)}" if "margin" in entry else NOTHING

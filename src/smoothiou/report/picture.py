@@ -1,4 +1,4 @@
-"""A figure as files: SVG that follows the reader's light or dark theme, and PNG."""
+"""A figure as files: SVG that follows the reader's light or dark theme, PNG, and PDF."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from cycler import cycler
 from matplotlib.figure import Figure
 
-from smoothiou.report.svg import drawing, inline
+from smoothiou.report.svg import PALETTE_SIZE, drawing, inline
 
 STYLE = Path(__file__).parent / "templates" / "style.css"
 PALETTE: dict[str, tuple[str, str]] = {
@@ -49,6 +50,8 @@ def light(name: str) -> str:
 def drawing_alone(name: str) -> Iterator[None]:
     """Draw with this project's settings, in the colours of the light theme."""
     style: Any = {"text.color": light("ink"), "grid.color": light("grid")}
+    style |= {"legend.facecolor": light("card"), "pdf.fonttype": 42}
+    style["axes.prop_cycle"] = cycler(color=[light(f"loss-{order}") for order in range(PALETTE_SIZE)])
     style |= dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), light("muted"))
     with drawing(name):
         mpl.rcParams.update(style)
@@ -67,15 +70,29 @@ def picture(figure: Figure, name: str, *, title: str, description: str) -> Pictu
         title: short, read aloud first.
         description: what the figure shows, for a reader who cannot see it.
     """
-    engine, pixels = figure.get_layout_engine(), io.BytesIO()
-    if engine is not None:
-        engine.set(w_pad=MARGIN, h_pad=MARGIN)  # type: ignore[call-arg]
-    svg = _standalone(inline(figure, name, title=title, description=description))
+    pixels = io.BytesIO()
+    svg = svg_file(figure, name, title=title, description=description)
     figure.savefig(
         pixels, format="png", dpi=PNG_DPI, facecolor=light("card"), pil_kwargs={"optimize": True},
         metadata={"Software": None, "Title": title, "Description": description},
     )  # fmt: skip
     return Picture(name=name, svg=svg, png=pixels.getvalue())
+
+
+def svg_file(figure: Figure, name: str, *, title: str, description: str) -> str:
+    """Return a figure as the content of an SVG file (see `picture`)."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.set(w_pad=MARGIN, h_pad=MARGIN)  # type: ignore[call-arg]
+    return _standalone(inline(figure, name, title=title, description=description))
+
+
+def pdf_file(figure: Figure, *, title: str) -> bytes:
+    """Return a figure as the content of a PDF file, the same bytes for the same drawing."""
+    content = io.BytesIO()
+    nothing = dict.fromkeys(("Creator", "Producer", "CreationDate"))
+    figure.savefig(content, format="pdf", transparent=True, metadata={**nothing, "Title": title})
+    return content.getvalue()
 
 
 def _standalone(body: str) -> str:

@@ -22,6 +22,7 @@ from smoothiou.report.refinement import (
     describe_probes,
     difference,
     in_order,
+    interval,
     ranked,
     ranking_dots,
     refined_table,
@@ -61,16 +62,14 @@ def probe_sentence(comparison: dict[str, Any]) -> str:
     if not compared:
         return f"{baseline} {subject} {fmean(run[MEAN.key] for run in runs):.4f}; nothing to compare with."
     best, entry = compared[0]
-    parts = [f"over images {MEAN.interval(entry['images'])}"]
-    if entry["n"] > 1:
-        parts.insert(0, f"over {entry['n']} paired seeds {MEAN.interval(entry)}")
-    gain = MEAN.format(entry["mean"], signed=True)
-    first = f"{best} minus {baseline} {subject} {gain} (95% {', '.join(parts)}), {verdict(entry)[0]}."
+    over = f"over {entry['n']} paired seeds and" if entry["n"] > 1 else "over"
+    numbers = f"{MEAN.format(entry['mean'], signed=True)} (95% {over} images {interval(entry, MEAN)})"
+    first = f"{best} minus {baseline} {subject} {numbers}, {verdict(entry)[0]}."
     if len(compared) == 1:
         return first
     verdicts = [entry["verdict"] for _, entry in compared]
     counts = {"better": verdicts.count(BETTER), "worse": verdicts.count(WORSE)}
-    counts["not distinguishable"] = len(verdicts) - sum(counts.values())
+    counts["not known to be either"] = len(verdicts) - sum(counts.values())
     listed = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     return f"Of {len(verdicts)} against {baseline}: {listed}. Tightest of them: {first}"
 
@@ -99,9 +98,8 @@ def _against_baseline(comparison: dict[str, Any], name: str) -> str:
     entry = difference(comparison, name, MEAN.key)
     if not entry:
         return "baseline" if name == comparison["baseline"] else ""
-    seeds = f" seeds {MEAN.interval(entry)}" if entry["n"] > 1 else ""
     gain = MEAN.format(entry["mean"], signed=True)
-    return f"{gain} images {MEAN.interval(entry['images'])}{seeds} {verdict(entry)[0]}"
+    return f"{gain} {interval(entry, MEAN)} {verdict(entry)[0]}"
 
 
 def render_probe(comparison: dict[str, Any]) -> str:

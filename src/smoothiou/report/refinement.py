@@ -7,7 +7,15 @@ from dataclasses import replace
 from statistics import fmean, stdev
 from typing import Any
 
-from smoothiou.report.metric import KINDS, LOCALIZATION, NOTHING, Metric
+from smoothiou.report.metric import (
+    INTERVAL_NOTE,
+    KINDS,
+    LOCALIZATION,
+    NOTHING,
+    Metric,
+    conclusion_words,
+    doubt_words,
+)
 from smoothiou.report.series import Dots, Line, Panel, dot_row, line_of, with_shared_limits
 from smoothiou.report.table import Cell, Row, Table
 from smoothiou.study.stats import UNDECIDED, verdict_in_words
@@ -17,6 +25,13 @@ Comparison = Mapping[str, Any]
 
 REFINED = tuple(metric for metric in LOCALIZATION if metric.key.startswith("refined"))
 MEAN = REFINED[0]
+HALVES = (
+    Metric(key="refined_mean_below_75", name="before < .75", percent=False),
+    Metric(key="refined_mean_from_75", name="before ≥ .75", percent=False),
+)
+"""Mean IoU after, of the boxes that were loose before and of those that were tight: a loss may gain in one alone."""
+COLUMNS = (MEAN, *HALVES, *REFINED[1:])
+BEFORE = "before refinement"
 CURVE, SHARES = "refined_from_", "refined_above_"
 BAND = 0.05
 """Width in IoU of a stratum of probes."""
@@ -46,27 +61,35 @@ def difference(comparison: Comparison, candidate: str, metric: str) -> dict[str,
 
 def verdict(entry: Mapping[str, Any]) -> tuple[str, str]:
     """Return the verdict of a difference in words, and its kind; of one pair it speaks of the images alone."""
-    if entry["n"] >= 2 or entry["verdict"] == UNDECIDED:
+    if entry["n"] >= 2:
+        return conclusion_words(entry)
+    if entry["verdict"] == UNDECIDED:
         return verdict_in_words(entry), KINDS[entry["verdict"]]
     return f"{entry['verdict']} on these boxes, but {ONE_SEED}", "unknown"
 
 
 def refined_table(comparison: Comparison) -> Table:
-    """Return how tight the boxes of each group come out, tightest first."""
+    """Return how tight the boxes of each group come out, tightest first, below what they were before."""
+    if not comparison:
+        return Table("refined", "", "loss", [], [])
     rows = []
+    if before := comparison.get("before"):
+        cells = [Cell(metric.format(value), value=value) for metric in COLUMNS for value in [before[metric.key]]]
+        rows.append(Row(BEFORE, cells, kind="wins"))
     for name in ranked(comparison):
         cells = []
-        for metric in REFINED:
+        for metric in COLUMNS:
             values = _values(comparison, name, metric.key)
             spread = f"± {metric.format(stdev(values))}" if len(values) > 1 else ""
             mean = fmean(values) if values else None
             cells.append(Cell(metric.format(mean), spread, value=mean))
         rows.append(Row(name, cells, name, "loss"))
     note = (
-        "Mean over seeds, its standard deviation beneath. Mean IoU of the refined boxes with their gt boxes, then the "
-        f"share of them above an IoU, in %. {describe_probes(comparison)}"
+        "Mean over seeds, its standard deviation beneath. Mean IoU of the refined boxes with their gt boxes: of all, "
+        "of those below .75 before, of those from .75 on; then the share of all above an IoU, in %. "
+        f"{describe_probes(comparison)}"
     )
-    columns = ["mean IoU after", "> .75", "> .85", "> .9"]
+    columns = ["mean IoU after", *(metric.name for metric in HALVES), "> .75", "> .85", "> .9"]
     return Table("refined", "How tight the boxes come out", "loss", columns, rows, [note])
 
 
@@ -82,7 +105,7 @@ def describe_probes(comparison: Comparison) -> str:
 
 
 def refinement_table(comparison: Comparison) -> Table:
-    """Return the paired differences to the baseline with both intervals and the verdict, largest gain first.
+    """Return the paired differences to the baseline with interval and conclusion, largest gain first.
 
     Without rows where there is no probe, or nothing to compare.
     """
@@ -93,31 +116,35 @@ def refinement_table(comparison: Comparison) -> Table:
             continue
         text, kind = verdict(entry)
         cells = [
-            Cell(MEAN.format(entry["mean"], signed=True), value=entry["mean"]),
-            Cell(MEAN.interval(entry), value=entry["low"]),
-            Cell(MEAN.interval(entry["images"]), value=entry["images"]["low"]),
+            Cell(MEAN.format(entry["mean"], signed=True), interval(entry, MEAN), value=entry["mean"]),
+            Cell(text, doubt_words(entry) if entry["n"] > 1 else "images only", kind=kind),
             Cell(f"{entry['wins']} of {entry['n']}", value=entry["wins"]),
-            Cell(text, kind=kind),
-            *(_share(difference(comparison, name, metric.key), metric) for metric in REFINED[1:]),
+            *(_gain(difference(comparison, name, metric.key), metric) for metric in COLUMNS[1:]),
         ]
         rows.append(Row(name, cells, name))
-    columns = ["mean IoU", "95% over seeds", "95% over images", "seeds won", "verdict"]
-    columns += [f"points {metric.name.removeprefix('refined ')}" for metric in REFINED[1:]]
+    columns = ["mean IoU", "conclusion", "seeds won"]
+    columns += [metric.name for metric in HALVES]
+    columns += [metric.name.removeprefix("refined ") for metric in REFINED[1:]]
     note = (
-        "Differences box by box, averaged over seeds. Over seeds: Student's interval of the paired differences. Over "
-        "images: the test images drawn anew with replacement, all boxes of an image together. Better or worse is said "
-        "only where both leave out zero. Beneath the shares stands their interval over images."
+        f"Differences box by box, averaged over seeds, beneath them the 95% interval. {INTERVAL_NOTE} Beneath the "
+        "conclusion stands what the doubt is made of. "
+        "Shares above an IoU are in points. All boxes of an image are drawn together. One "
+        "seed has an interval over test images alone."
     )
     caption = f"Refined boxes against {comparison['baseline']}" if comparison else ""
     return Table("refinement", caption, "loss", columns, rows, [note])
 
 
-def _share(entry: Mapping[str, Any] | None, metric: Metric) -> Cell:
+def interval(entry: Mapping[str, Any], metric: Metric) -> str:
+    """Return the interval of a difference: over seeds and images, of one pair of runs over images alone."""
+    return metric.interval(entry if entry["n"] > 1 else entry["images"])
+
+
+def _gain(entry: Mapping[str, Any] | None, metric: Metric) -> Cell:
     if entry is None:
         return Cell(NOTHING)
-    kind = KINDS[entry["verdict"]] if entry["n"] > 1 else ""
-    text = metric.format(entry["mean"], signed=True)
-    return Cell(text, metric.interval(entry["images"]), value=entry["mean"], kind=kind)
+    kind = verdict(entry)[1] if entry["n"] > 1 else ""
+    return Cell(metric.format(entry["mean"], signed=True), interval(entry, metric), value=entry["mean"], kind=kind)
 
 
 def ranking_dots(comparison: Comparison) -> list[Dots]:

@@ -80,14 +80,21 @@ def _differences(study: LoadedStudy) -> Iterator[Line]:
         line = _candidate("difference", entry, study)
         for seed, value in study.seed_differences(entry["candidate"], entry["metric"]).items():
             yield {**line, "seed": seed, "statistic": "difference", "value": value}
-        yield from _statistics(line, {key: entry.get(key) for key in ("mean", "low", "high", "n", "wins")})
+        yield from _statistics(line, _judged(entry))
     for entry in study.probe.get("differences", []):
-        values = {key: entry[key] for key in ("mean", "low", "high", "n", "wins")}
+        values = _judged(entry)
         values |= {f"{key} over images": entry["images"][key] for key in ("low", "high", "resamples")}
         yield from _statistics(_candidate("refinement", entry, study), values)
     for entry in study.summary.get("bootstrap") or []:
         line = {**_candidate("bootstrap", entry, study), "seed": entry["seed"]}
         yield from _statistics(line, {key: entry.get(key) for key in ("difference", "low", "high", "resamples")})
+
+
+def _judged(entry: Mapping[str, Any]) -> Line:
+    """Return the numbers of a difference; those that an earlier version did not write are None."""
+    numbers = ("mean", "low", "high", "n", "wins", "error", "degrees", "from_seeds", "from_images", "margin")
+    values = {key: entry.get(key) for key in (*numbers, "seeds_needed", "images_needed")}
+    return {**values, **{f"{end} over seeds only": (entry.get("seeds_only") or {}).get(end) for end in ("low", "high")}}
 
 
 def _candidate(part: str, entry: Mapping[str, Any], study: LoadedStudy) -> Line:

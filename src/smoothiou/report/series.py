@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from smoothiou.report.loaded_study import LoadedStudy
-from smoothiou.report.metric import DETECTION, LOCALIZATION
+from smoothiou.report.metric import DETECTION, LOCALIZATION, METRICS
 from smoothiou.report.training_curves import moving_average, thin
 
 TRAINING = (
@@ -28,6 +28,7 @@ TRAINING = (
 UNSMOOTHED = frozenset({"lr", "val_AP", "val_AP50", "val_mean_iou"})
 
 FOREST = (("localization", LOCALIZATION), ("detection", DETECTION))
+FIRST = ("AP", "AP50", "AP75")
 HISTOGRAMS = (
     ("matched", "Detections matched to a gt box"),
     ("refined", "Refined gt boxes"),
@@ -84,7 +85,10 @@ class DotRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dots:
-    """Differences of one candidate to the baseline, row by row; `label` is written below the axis, if not empty."""
+    """Differences of one candidate to the baseline, row by row.
+
+    `label` is written below the axis, if not empty; `margin`, in points, is shaded about 0.
+    """
 
     key: str
     title: str
@@ -92,6 +96,7 @@ class Dots:
     rows: list[DotRow]
     limits: tuple[float, float] = (0.0, 0.0)
     label: str = ""
+    margin: float = 0.0
 
 
 def line_of(loss: str, runs: Iterable[Mapping[float, float]], *, stopped: int | None = None) -> Line | None:
@@ -106,7 +111,7 @@ def line_of(loss: str, runs: Iterable[Mapping[float, float]], *, stopped: int | 
 
 
 def dot_row(name: str, key: str, seeds: Mapping[int, float], entry: Mapping[str, Any], *, loss: str = "") -> DotRow:
-    """Return a row, in points, of each seed's difference and of the paired difference `entry` over seeds."""
+    """Return a row, in points, of each seed's difference and of the paired difference `entry`."""
     low, high = (None if entry.get(end) is None else 100 * entry[end] for end in ("low", "high"))
     points = {seed: 100 * value for seed, value in seeds.items()}
     return DotRow(name=name, key=key, seeds=points, mean=100 * entry["mean"], low=low, high=high, loss=loss)
@@ -116,7 +121,7 @@ def with_shared_limits(groups: list[Dots]) -> list[Dots]:
     """Give all groups of a key one axis, so that candidates can be compared by eye; zero is always on it."""
     shared = []
     for group in groups:
-        values = [0.0]
+        values = [-group.margin, group.margin]
         for row in (row for other in groups if other.key == group.key for row in other.rows):
             values += [*row.seeds.values(), *(end for end in (row.low, row.high) if end is not None)]
         room = 0.06 * (max(values) - min(values)) or 1.0
@@ -198,6 +203,28 @@ def forest(material: LoadedStudy) -> list[Dots]:
                 title = f"{candidate} minus {material.baseline}: {kind}"
                 groups.append(Dots(key=f"difference_{kind}", title=title, candidate=candidate, rows=rows))
     return with_shared_limits(groups)
+
+
+def first_differences(material: LoadedStudy) -> list[Dots]:
+    """Return the picture of the result: AP of every candidate, or of a single one AP, AP50 and AP75."""
+    candidates = material.candidates
+    several, rows, margins = len(candidates) > 1, [], []
+    for candidate in candidates:
+        for key in ("AP",) if several else FIRST:
+            entry, seeds = material.difference(candidate, key), material.seed_differences(candidate, key)
+            if entry and seeds:
+                name = candidate if several else METRICS[key].full_name
+                rows.append(dot_row(name, key, seeds, entry, loss=candidate))
+                margins.append(100 * entry["margin"])
+    if not rows:
+        return []
+    minus = f"minus {material.baseline}"
+    title = f"AP, {minus}" if several else f"{candidates[0]} {minus}"
+    dots = Dots(
+        key="result", title=title, candidate=candidates[0], rows=rows, margin=margins[0],
+        label=f"AP points, {minus}" if several else "",
+    )  # fmt: skip
+    return with_shared_limits([dots])
 
 
 def class_differences(material: LoadedStudy) -> list[Dots]:

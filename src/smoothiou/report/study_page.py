@@ -10,17 +10,19 @@ from typing import Any
 from markupsafe import Markup
 
 from smoothiou.files import is_inside, real_folder
+from smoothiou.report.advice import best_run, next_steps
 from smoothiou.report.figures import draw_dots, draw_panel, swatch
 from smoothiou.report.loaded_study import LoadedStudy
-from smoothiou.report.metric import METRICS, verdict_words
+from smoothiou.report.metric import METRICS, conclusion_words
 from smoothiou.report.page import render
 from smoothiou.report.provenance import differing_settings, failures, machines, rate_sentence, weights_sentence
-from smoothiou.report.refinement import describe_probes, refinement_panels
+from smoothiou.report.refinement import refinement_panels
 from smoothiou.report.series import (
     Dots,
     Panel,
     ap_panels,
     class_differences,
+    first_differences,
     forest,
     histogram_panels,
     training_panels,
@@ -32,7 +34,7 @@ SMALL, LARGE = (340, 210), (460, 300)
 """Width and height of a figure in CSS pixels."""
 CLASSES_SHOWN = 40
 LABELS_SHOWN = 12
-HEADLINES = ("AP", "AP75", "mean_iou", "refined_mean_iou")
+HEADLINES = ("AP", "AP75", "refined_mean_iou")
 
 
 def render_study(study: LoadedStudy) -> str:
@@ -45,12 +47,15 @@ def render_study(study: LoadedStudy) -> str:
         losses=losses,
         order={loss: number for number, loss in enumerate(losses)},
         swatch=lambda order: Markup(swatch(order)),
+        headline=study.summary["headline"],
+        picture=_dots(first_differences(study), losses),
+        steps=next_steps(study),
+        best=best_run(study),
         sentences=_sentences(study),
         verdicts={candidate: _verdicts(study, candidate) for candidate in study.candidates},
         facts=_facts(study),
         tables=all_tables(study),
         refinement=_panels(refinement_panels(probe), losses, SMALL) if probe else [],
-        refinement_words=describe_probes(probe) if probe else "",
         forests=_dots(forest(study), losses),
         ap_panels=_panels(ap_panels(study), losses, LARGE),
         training=_panels(training_panels(study), losses, SMALL),
@@ -96,14 +101,14 @@ def _sentences(study: LoadedStudy) -> list[str]:
 
 
 def _verdicts(study: LoadedStudy, candidate: str) -> list[dict[str, str]]:
-    """Return the plain verdict on each headline metric; what holds for all of them once."""
+    """Return the conclusion on each headline metric; what holds for all of them once."""
     entries = [entry for key in HEADLINES if (entry := study.difference(candidate, key))]
     reasons = {entry["reason"] for entry in entries}
     if entries and max(entry["n"] for entry in entries) == 1:
         return [{"metric": "", "words": "one seed proves nothing", "kind": "unknown"}]
     if len(reasons) == 1 and "" not in reasons:
         return [{"metric": "", "words": reasons.pop(), "kind": "unknown"}]
-    verdicts = [(METRICS[entry["metric"]].full_name, *verdict_words(entry)) for entry in entries]
+    verdicts = [(METRICS[entry["metric"]].full_name, *conclusion_words(entry)) for entry in entries]
     return [{"metric": metric, "words": words, "kind": kind} for metric, words, kind in verdicts]
 
 

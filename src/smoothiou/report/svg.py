@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
+from cycler import cycler
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
@@ -26,13 +27,29 @@ STYLE: Any = {
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
     "axes.xmargin": 0.02, "grid.color": GRID, "grid.linewidth": 0.8, "xtick.color": MUTED, "ytick.color": MUTED,
     "xtick.major.size": 3, "ytick.major.size": 0, "lines.linewidth": 1.7, "lines.markersize": 4.5,
-    "figure.facecolor": "none",
+    "figure.facecolor": "none", "legend.facecolor": GROUND,
+    "axes.prop_cycle": cycler(color=[f"#fe010{order}" for order in range(PALETTE_SIZE)]),
 }  # fmt: skip
 
 
 def loss_colour(order: int) -> str:
     """Return the drawing colour of the loss at this position in the list."""
-    return f"#fe010{order % PALETTE_SIZE}"
+    return mpl.rcParams["axes.prop_cycle"].by_key()["color"][order % PALETTE_SIZE]
+
+
+def ink() -> str:
+    """Return the colour of text, in which zero is drawn too."""
+    return mpl.rcParams["text.color"]
+
+
+def ground() -> str:
+    """Return the colour of what figures lie on."""
+    return mpl.rcParams["legend.facecolor"]
+
+
+def grid() -> str:
+    """Return the colour of what lies behind the data."""
+    return mpl.rcParams["grid.color"]
 
 
 @contextmanager

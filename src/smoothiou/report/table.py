@@ -11,7 +11,7 @@ _LATEX = str.maketrans(
     {
         "\n": " ", "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
         "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-        "|": r"\textbar{}", "±": r"$\pm$", "−": r"$-$", "–": "--", "λ": r"$\lambda$", "Δ": r"$\Delta$",
+        "|": r"\textbar{}", "±": r"$\pm$", "−": r"$-$", "–": "--", "≥": r"$\geq$", "λ": r"$\lambda$", "Δ": r"$\Delta$",
         "[": "{[}", "]": "{]}",  # after a line end LaTeX would read an option
     }
 )  # fmt: skip

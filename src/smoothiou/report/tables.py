@@ -7,10 +7,22 @@ from statistics import fmean, stdev
 from typing import Any
 
 from smoothiou.report.loaded_study import LoadedStudy
-from smoothiou.report.metric import DETECTION, LOCALIZATION, METRICS, NOTHING, Metric, verdict_words
+from smoothiou.report.metric import (
+    DETECTION,
+    INTERVAL_NOTE,
+    LOCALIZATION,
+    METRICS,
+    NOTHING,
+    Metric,
+    conclusion_words,
+    doubt_words,
+    margin_words,
+    method_words,
+)
 from smoothiou.report.provenance import weights_sentence
-from smoothiou.report.refinement import refinement_table
+from smoothiou.report.refinement import refined_table, refinement_table
 from smoothiou.report.table import Cell, Row, Table
+from smoothiou.study.results import rule_of
 
 BOOTSTRAPPED = ("AP", "AP50", "AP75", "mean_iou", "refined_mean_iou")
 STAGES = {"rpn": "first stage", "roi": "second stage"}
@@ -20,9 +32,10 @@ def all_tables(study: LoadedStudy) -> dict[str, Table]:
     """Return key -> table in the order of the report; what was not measured is a table without rows."""
     tables = (
         localization_table(study),
+        refined_table(study.probe),
         refinement_table(study.probe),
         detection_table(study),
-        seeds_table(study),
+        differences_table(study),
         images_table(study),
         errors_table(study),
         cost_table(study),
@@ -31,6 +44,26 @@ def all_tables(study: LoadedStudy) -> dict[str, Table]:
         data_table(study),
     )
     return {table.key: table for table in tables}
+
+
+def result_table(study: LoadedStudy) -> Table:
+    """Return one small table for a paper: AP, AP75 and the difference in AP with its interval."""
+    ap, ap75 = METRICS["AP"], METRICS["AP75"]
+    rows = []
+    for loss in study.losses:
+        entries, entry = study.summary["summary"].get(loss, {}), study.difference(loss, "AP")
+        cells = [_mean_cell(entries.get(metric.key) or {}, metric, strong=False) for metric in (ap, ap75)]
+        difference = (
+            [Cell(ap.format(entry["mean"], signed=True)), Cell(ap.interval(entry))] if entry else [Cell("")] * 2
+        )
+        rows.append(Row(loss, [*cells, *difference], loss))
+    seeds = len(study.seeds)
+    notes = [
+        f"Mean and standard deviation over {seeds} seed{'s' * (seeds != 1)}, in %; difference paired by seed, its 95% "
+        "interval over seeds and test images."
+    ]
+    columns = [ap.name, ap75.name, f"AP − {study.baseline}", "95% interval"]
+    return Table("result", "The result", "loss", columns, rows, notes)
 
 
 def localization_table(study: LoadedStudy) -> Table:
@@ -72,8 +105,9 @@ def _metric_table(
         rows.append(Row(f"{candidate} − {study.baseline}", cells, candidate, "difference"))
     notes = [
         *notes,
-        "Mean over seeds, its standard deviation beneath; differences are paired by seed, their 95% t-interval "
-        "over seeds beneath. Bold: the best mean, and only where the interval of its difference leaves out zero.",
+        "Mean over seeds, its standard deviation beneath; differences are paired by seed, beneath them their 95% "
+        "interval over seeds and test images. Bold: the best mean, and only where the interval of its difference "
+        "leaves out 0.",
     ]
     return Table(key, caption, "loss", [metric.name for metric in metrics], rows, notes)
 
@@ -87,11 +121,11 @@ def distinguishable_best(study: LoadedStudy, key: str) -> str | None:
     candidates = [best] if best != study.baseline else [loss for loss in means if loss != best]
     kind = "better" if best != study.baseline else "worse"
     entries = [study.difference(candidate, key) for candidate in candidates]
-    return best if all(entry and verdict_words(entry)[1] == kind for entry in entries) else None
+    return best if all(entry and conclusion_words(entry)[1] == kind for entry in entries) else None
 
 
-def seeds_table(study: LoadedStudy) -> Table:
-    """Return the paired differences with their intervals over seeds."""
+def differences_table(study: LoadedStudy) -> Table:
+    """Return the paired differences, each with its interval over seeds and images and what follows from it."""
     several = len(study.candidates) > 1
     rows = []
     for candidate in study.candidates:
@@ -99,30 +133,41 @@ def seeds_table(study: LoadedStudy) -> Table:
             entry = study.difference(candidate, metric.key)
             if entry is None:
                 continue
-            verdict, kind = verdict_words(entry)
+            words, kind = conclusion_words(entry)
             cells = [
                 Cell(metric.format(entry["mean"], signed=True), value=entry["mean"]),
                 Cell(metric.interval(entry), value=entry.get("low")),
+                Cell(words, kind=kind),
+                Cell(margin_words(entry), value=entry["margin"]),
+                Cell(doubt_words(entry), value=entry["from_seeds"]),
+                Cell(method_words(entry)),
                 Cell(f"{entry['wins']} of {entry['n']}", value=entry["wins"]),
-                Cell(verdict, kind=kind),
             ]
             rows.append(Row(metric.full_name, [Cell(candidate), *cells] if several else cells, candidate))
-    columns = ["mean difference", "95% interval over seeds", "seeds won", "verdict"]
-    note = (
-        "Doubt from training: both losses of a pair share initial weights, data order and augmentation; the "
-        "interval says how far the mean difference could move with other seeds. It knows nothing of the choice "
-        "of test images."
-    )
+    columns = ["mean difference", "95% interval", "conclusion", "margin", "of the doubt", "method", "seeds won"]
+    notes = [
+        INTERVAL_NOTE,
+        "Both losses of a pair share initial weights, data order and augmentation. Margin: a difference that does not "
+        "matter. Seeds only: nothing is known by image, and the interval is too narrow by that part. Method: Student's "
+        "t, or Dunnett's critical value where several losses share one baseline.",
+    ]
+    if rule := rule_of(study.plan)["words"]:
+        notes.append(rule)
     columns = ["candidate", *columns] if several else columns
-    return Table("seeds", f"Other seeds: paired differences to {study.baseline}", "metric", columns, rows, [note])
+    return Table("differences", f"Paired differences to {study.baseline}", "metric", columns, rows, notes)
 
 
 def images_table(study: LoadedStudy) -> Table:
-    """Return the differences of single pairs of runs with their intervals over test images."""
+    """Return the interval over test images of single pairs of runs, for candidates with one seed.
+
+    With more seeds the table of differences holds both doubts, and results.csv the pairs.
+    """
     bootstrap = study.summary.get("bootstrap") or []
     entries = {(row["candidate"], row["seed"], row["metric"]): row for row in bootstrap}
+    pairs = dict.fromkeys((candidate, seed) for candidate, seed, _ in entries)
+    single = [candidate for candidate in study.candidates if len(study.paired(candidate)) == 1]
     rows = []
-    for candidate, seed in dict.fromkeys((candidate, seed) for candidate, seed, _ in entries):
+    for candidate, seed in (pair for pair in pairs if pair[0] in single):
         cells = []
         for key in BOOTSTRAPPED:
             entry, metric = entries.get((candidate, seed, key)) or {}, METRICS[key]
@@ -136,12 +181,11 @@ def images_table(study: LoadedStudy) -> Table:
     resamples = sorted({row["resamples"] for row in bootstrap if row.get("resamples")})
     times = f" ({', '.join(map(str, resamples))} times)" if resamples else ""
     note = (
-        f"Doubt from the test set: for each pair of runs the test images were drawn anew with replacement{times}; the "
-        "interval says how far the difference of these two runs could move with other images. It knows nothing of "
-        "other seeds."
+        f"One pair of runs: the test images were drawn anew with replacement{times}. The interval says how far the "
+        "difference of these two runs could move with other images, and nothing of other seeds."
     )
     columns = [METRICS[key].full_name for key in BOOTSTRAPPED]
-    return Table("images", "Other test images: paired bootstrap, 95% intervals", "pair of runs", columns, rows, [note])
+    return Table("images", "One seed: other test images alone, 95% intervals", "pair of runs", columns, rows, [note])
 
 
 def errors_table(study: LoadedStudy) -> Table:
@@ -268,7 +312,7 @@ def _difference_cell(entry: Mapping[str, Any] | None, metric: Metric) -> Cell:
     if entry is None:
         return Cell(NOTHING)
     text, interval = metric.format(entry["mean"], signed=True), metric.interval(entry).strip(NOTHING)
-    return Cell(text, interval, value=entry["mean"], kind=verdict_words(entry)[1])
+    return Cell(text, interval, value=entry["mean"], kind=conclusion_words(entry)[1])
 
 
 def _spread_cell(values: Sequence[float | None], form: str, scale: float) -> Cell:

@@ -8,13 +8,14 @@ from typing import Any
 
 from smoothiou.files import write_json, write_text
 from smoothiou.manifest import SCHEMA_VERSION
+from smoothiou.report.advice import best_run, next_steps
 from smoothiou.report.loaded_study import LoadedStudy, load_study
-from smoothiou.report.metric import METRICS, verdict_words
+from smoothiou.report.metric import METRICS, conclusion_words
 from smoothiou.report.provenance import differing_settings, failures, machines, rate_sentence, weights_sentence
 from smoothiou.report.results_csv import results_csv
 from smoothiou.report.study_page import HEADLINES, render_study
 from smoothiou.report.table import Table, markdown
-from smoothiou.report.tables import all_tables
+from smoothiou.report.tables import all_tables, result_table
 
 
 def write_report(study_folder: str | Path, *, out: str | Path | None = None) -> list[Path]:
@@ -49,11 +50,15 @@ def write_report(study_folder: str | Path, *, out: str | Path | None = None) -> 
 
 def report_markdown(study: LoadedStudy, tables: list[Table]) -> str:
     """Return the report without its figures as Markdown."""
-    lines = [f"# {markdown(' · '.join(study.losses))}", "", markdown(study.summary["sentence"]), ""]
+    lines = [f"# {markdown(' · '.join(study.losses))}", "", f"**{markdown(study.summary['headline']['text'])}**", ""]
+    if best := best_run(study):
+        lines += [f"- Best run: {markdown(best['id'])}, AP {best['ap']}. Use it: `{best['command']}`"]
+    lines += [*(f"- {markdown(step)}" for step in next_steps(study)), "", markdown(study.summary["sentence"]), ""]
     for candidate in study.candidates:
         for key in HEADLINES:
             if entry := study.difference(candidate, key):
-                lines.append(f"- {markdown(f'{candidate}, {METRICS[key].full_name}')}: {verdict_words(entry)[0]}")
+                name, words = f"{candidate}, {METRICS[key].full_name}", conclusion_words(entry)[0]
+                lines.append(f"- {markdown(name)}: {markdown(words)}")
     if lost := failures(study):
         lines += ["", f"**{len(lost)} of {len(study.summary['cells'])} runs without a result:**", ""]
         lines += [f"- {markdown(run['id'])} ({run['status']}): {markdown(run['error'])}" for run in lost]
@@ -69,9 +74,10 @@ def report_markdown(study: LoadedStudy, tables: list[Table]) -> str:
 
 
 def report_latex(study: LoadedStudy, tables: list[Table]) -> str:
-    r"""Return the tables as LaTeX, to be read with `\input` in a document that loads booktabs."""
-    head = "% Needs \\usepackage{booktabs} and an UTF-8 engine. " + json.dumps(study.summary["sentence"])
-    return "\n".join([head, *(table.latex() for table in tables)])
+    r"""Return the tables as LaTeX, a small one of the result first: for `\input` in a document with booktabs."""
+    said = f"{study.summary['headline']['text']} {study.summary['sentence']}"
+    head = "% Needs \\usepackage{booktabs} and an UTF-8 engine. " + json.dumps(said)
+    return "\n".join([head, *(table.latex() for table in (result_table(study), *tables))])
 
 
 def report_json(study: LoadedStudy) -> dict[str, Any]:

@@ -38,7 +38,7 @@ SHOWN = ("AP", "AP50", "AP75", "mean_iou", "refined_mean_iou")
 """Metrics whose interval over images is shown for each pair of runs."""
 
 Array = NDArray[np.float64]
-COMPARISON = 2
+COMPARISON = 3
 """Raised when what comparison.json holds changes, so that an older one is computed anew."""
 PICTURES = 8
 PICTURE_SIDE = 360

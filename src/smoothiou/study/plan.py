@@ -19,6 +19,7 @@ from smoothiou.loss_spec import STAGES
 from smoothiou.study.cells import cell_state, lock_cell
 from smoothiou.study.intervals import MARGIN
 from smoothiou.study.records import read_record
+from smoothiou.study.until import rule_in_words
 from smoothiou.study.weights import FILE, StageWeights, weight_settings
 
 PER_CELL = ("loss.name", "train.seed")
@@ -41,6 +42,7 @@ def make_plan(
     baseline: str | None = None,
     weights: Mapping[str, StageWeights] | None = None,
     margin: Mapping[str, float] | None = None,
+    until: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the content of plan.json: every cell with its full settings and its hash.
 
@@ -54,6 +56,7 @@ def make_plan(
         command: the words of the command line.
         baseline: the loss all others are compared with; None: the first.
         weights: of a calibration, loss -> stage -> factor, one entry per loss; None: all cells have those of `config`.
+        until: from `until.stopping_rule`, where seeds are added until the differences are known; else None.
         margin: differences that do not matter: "AP" and "IoU", 0 to 1; None: those of `intervals.MARGIN`.
 
     Raises:
@@ -92,6 +95,7 @@ def make_plan(
         "seeds": seeds,
         "weights": {loss: dict(weights[loss]) for loss in losses} if weights else {},
         **({"margin": dict(margin)} if margin else {}),
+        **({"until": dict(until)} if until else {}),
         "settings": settings,
         "data": data,
         "classes": list(classes),
@@ -178,6 +182,7 @@ def write_or_continue(
             f"--margin: the study in {folder} was begun with {before}, got {plan['margin']}.",
             hint="Leave --margin out, or begin another study with --out.",
         )
+    _refuse_other_rule(folder, stored, plan)
     grown = _union(stored, plan, baseline)
     message = _what_happened(folder, stored, grown)
     if len(grown["cells"]) > len(stored["cells"]):
@@ -204,6 +209,27 @@ def refuse_other_study(folder: str | Path, stored: Mapping[str, Any], plan: Mapp
         raise
 
 
+def _refuse_other_rule(folder: Path, stored: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
+    """Raise where a study would follow another stopping rule than before its results could be seen."""
+    before, now = stored.get("until"), plan.get("until")
+    hint = "Another rule needs another study: --out."
+    if now and now != before:
+        if before:
+            raise ConfigError(
+                f"--until: the study in {folder} was begun with {rule_in_words(before)}, got {rule_in_words(now)}.",
+                hint=hint,
+            )
+        if any(cell_state(folder, cell) == "done" for cell in stored["cells"]):
+            raise ConfigError(
+                f"--until: the study in {folder} was begun without it, and has results that could be seen.", hint=hint
+            )
+    if before and not now and not set(plan["seeds"]) <= set(stored["seeds"]):
+        raise ConfigError(
+            f"--seeds: the study in {folder} adds its seeds by a rule, {rule_in_words(before)}.",
+            hint="Give these options again, and it adds what it needs.",
+        )
+
+
 def _comparable(plan: Mapping[str, Any], losses: Sequence[str]) -> dict[str, Any]:
     weights = plan.get("weights") or {}
     return {
@@ -227,6 +253,7 @@ def _union(stored: Mapping[str, Any], plan: Mapping[str, Any], baseline: str | N
         baseline=baseline or stored["baseline"],
         weights={**plan["weights"], **stored["weights"]},
         margin=stored.get("margin"),
+        until=stored.get("until") or plan.get("until"),
     )
     return {**grown, **{key: stored[key] for key in ("created", "smoothiou", "extended") if key in stored}}
 

@@ -31,6 +31,7 @@ def compare_probes(
     Returns:
         probe        what the probes are
         baseline     as given
+        before       `probe_numbers` of the boxes as they are before any second stage
         groups       name -> seed -> `probe_numbers`
         differences  [{"candidate", "baseline", "metric" (one of `metrics.refinement.COLUMNS`), "seeds", "pairs", what
                      `judged_difference` gives, "images": {"low", "high", "resamples"}, "test_images"}]; with one pair
@@ -83,6 +84,7 @@ def compare_probes(
         "probe": DEFINITION,
         "metrics": list(COLUMNS),
         "baseline": baseline,
+        "before": probe_numbers([{**image, "refined": image["before"]} for image in _any_run(groups)]),
         "groups": {name: {str(seed): found for seed, found in runs.items()} for name, runs in numbers.items()},
         "differences": differences,
     }
@@ -97,6 +99,11 @@ def read_probes(folder: Path) -> Images | None:
     images = read_json(folder / "localization.json")["images"]
     kept = [{key: image[key] for key in ("image_id", "before", "refined")} for image in images]
     return kept if any(image["refined"] for image in kept) else None
+
+
+def _any_run(groups: Mapping[str, Mapping[int, Images]]) -> Images:
+    """Return the probes of one run: all have the same boxes before refinement."""
+    return next(iter(next(iter(groups.values())).values()))
 
 
 def _pairs(own: Mapping[int, Images], other: Mapping[int, Images]) -> list[tuple[int, int]]:

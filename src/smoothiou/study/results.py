@@ -19,7 +19,7 @@ from smoothiou.study.intervals import LOOK_ALPHA, LOOKS, MARGIN, judged_differen
 from smoothiou.study.plan import read_plan
 from smoothiou.study.stats import mean, sd, undecided, verdict_in_words
 
-HEADLINE = {"AP": "AP", "mean_iou": "mean IoU of all boxes", "refined_mean_iou": "mean IoU of refined boxes"}
+HEADLINE = {"AP": "AP", "AP75": "AP75", "refined_mean_iou": "mean IoU of refined boxes"}
 """What the sentence speaks of, in words."""
 
 _number, _text, _mapping, _sequence = (
@@ -95,6 +95,8 @@ def collect(folder: str | Path) -> dict[str, Any]:
         probe        of comparison.json: what the refinement probes of all cells say together; {} without
         gallery      rows of comparison.json
         signatures   metric -> what it is
+        until        of a study that adds seeds: {"go_on", "why", "sentence"} of its last look; {} for others, and
+                     while cells are waiting
         notes        what a reader must know: missing cells, other machines or versions within the study, rules
         sentence     the result with its uncertainty
         headline     the same in plain words: {"text", "kind": better | worse | same | unknown, "advice": [sentences]}
@@ -132,6 +134,8 @@ def collect(folder: str | Path) -> dict[str, Any]:
         "signatures": _signatures(finished),
         "notes": _notes(plan, cells),
     }
+    decision = until.look_at(plan, collected)
+    collected["until"] = decision._asdict() if decision else {}
     return {**collected, "sentence": sentence_of_result(collected), "headline": headline_of_result(collected)}
 
 
@@ -159,9 +163,11 @@ def rule_of(plan: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         confidence: of the interval; alpha: level of a verdict, None where it is the interval's; words: for the page.
     """
-    if plan.get("until"):
+    if rule := until.read_rule(plan):
+        half_width, most = 100 * rule["half_width"], rule["most_seeds"]
         words = (
-            "Seeds were added until the difference was known well enough: intervals of 97.5 %, which then cover 95 %."
+            f"Seeds are added until every AP difference is known to ±{half_width:g} points, at most {most}, as planned "
+            "before the first run. Intervals are therefore of 97.5 %, which with such looks cover 95 %."
         )
         return {"confidence": until.CONFIDENCE, "alpha": None, "words": words}
     looks = [entry for entry in plan.get("extended", []) if entry.get("seeds", 0) < len(plan["seeds"])]

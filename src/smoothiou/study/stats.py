@@ -97,7 +97,7 @@ def paired_difference(
 
 def undecided(entry: Mapping[str, Any], reason: str) -> dict[str, Any]:
     """Return a difference with its verdict taken back, and why; as it is where the reason is empty."""
-    return {**entry, "verdict": UNDECIDED, "reason": reason} if reason else dict(entry)
+    return {**entry, "verdict": UNDECIDED, "conclusion": "unknown", "reason": reason} if reason else dict(entry)
 
 
 def verdict_in_words(entry: Mapping[str, Any]) -> str:

@@ -11,10 +11,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from smoothiou.errors import ConfigError
-from smoothiou.study.intervals import critical_value
+from smoothiou.errors import ConfigError, DataError
+from smoothiou.study.intervals import LEAST_SEEDS, critical_value
 
-FIRST_SEEDS = 5
+FIRST_SEEDS, MOST_SEEDS = 5, 20
 CONFIDENCE = 0.975
 """Of the interval that decides, and that is then reported as 95 %."""
 
@@ -24,13 +24,78 @@ class Look(NamedTuple):
 
     Args:
         go_on: whether another seed is to be run.
-        why: "start", "wide", "known", "images" or "most seeds".
+        why: "start", "wide", "known", "images", "most seeds" or "failed".
         sentence: the same for people.
     """
 
     go_on: bool
     why: str
     sentence: str
+
+
+def stopping_rule(half_width: float, *, most_seeds: int = MOST_SEEDS) -> dict[str, Any]:
+    """Return the rule as plan.json keeps it.
+
+    Args:
+        half_width: how well every AP difference has to be known, above 0 and below 1 (1 AP point is 0.01).
+        most_seeds: no more than these, 3 or more.
+
+    Raises:
+        ConfigError: a value out of range.
+    """
+    if not 0 < half_width < 1:
+        raise ConfigError(f"--until: expected more than 0 and less than 100 AP points, got {100 * half_width:g}.")
+    if most_seeds < LEAST_SEEDS:
+        raise ConfigError(
+            f"--most-seeds: expected {LEAST_SEEDS} or more, got {most_seeds}.",
+            hint="Nothing is concluded from fewer seeds.",
+        )
+    return {"half_width": half_width, "most_seeds": most_seeds}
+
+
+def rule_in_words(rule: Mapping[str, Any]) -> str:
+    """Return a stopping rule as an option would give it."""
+    return f"--until {100 * rule['half_width']:g} --most-seeds {rule['most_seeds']}"
+
+
+def read_rule(plan: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the stopping rule of a study; None where it has none.
+
+    Raises:
+        DataError: plan.json holds something else.
+    """
+    rule = plan.get("until")
+    if rule is None:
+        return None
+    if not isinstance(rule, dict) or [type(rule.get(key)) for key in ("half_width", "most_seeds")] != [float, int]:
+        raise DataError(f"plan.json: until: expected half_width and most_seeds, got {rule!r}.")
+    return rule
+
+
+def look_at(plan: Mapping[str, Any], collected: Mapping[str, Any]) -> Look | None:
+    """Decide by a study's own rule whether it needs another seed; None where it has no such rule, or cells to run.
+
+    Where a loss fails more often than not, another seed is not worth its time.
+
+    Args:
+        plan: plan.json.
+        collected: "cells" and "differences" of `results.collect`.
+
+    Raises:
+        DataError: plan.json holds no valid rule.
+    """
+    rule = read_rule(plan)
+    if rule is None:
+        return None
+    states = [(cell["loss"], cell["status"]) for cell in collected["cells"]]
+    if any(status in ("new", "partial") for _, status in states):
+        return None
+    for loss in plan["losses"]:
+        failed = states.count((loss, "failed"))
+        if 2 * failed > len(plan["seeds"]):
+            sentence = f"{loss} failed with {failed} of {len(plan['seeds'])} seeds: no more are added."
+            return Look(False, "failed", sentence)
+    return look(collected["differences"], seeds=len(plan["seeds"]), **rule)
 
 
 def look(

@@ -1,0 +1,85 @@
+"""What to do next: which run to use, whether trainings were long enough, and what would make the result known."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from statistics import fmean
+from typing import Any
+
+from smoothiou.report.loaded_study import LoadedStudy
+from smoothiou.report.metric import METRICS
+
+SPREAD = 0.03
+"""Standard deviation of AP over seeds above which trainings are unsteady."""
+RISE = 0.01
+"""Rise of validation AP in the last fifth of a training above which it ended too early."""
+
+
+def next_steps(study: LoadedStudy) -> list[str]:
+    """Return sentences on what to do next, the most urgent first."""
+    signs = list(_undertrained(study))
+    if not signs and study.finished:
+        signs = ["Trainings look long enough: runs of a loss agree, and no curve that was kept still rises."]
+    until = study.summary["until"].get("sentence")
+    return [*([until] if until else []), *study.summary["headline"]["advice"], *signs]
+
+
+def best_run(study: LoadedStudy) -> dict[str, str] | None:
+    """Return the run to use, with the command that does: highest AP among the runs of the better loss, else of all.
+
+    None where no run has an AP.
+    """
+    winners = [row for row in study.summary["differences"] if row["metric"] == "AP" and row["verdict"] == "better"]
+    kind = study.summary["headline"]["kind"]
+    loss = max(winners, key=lambda row: row["mean"])["candidate"] if winners else None
+    if kind == "worse":
+        loss = study.baseline
+    runs = [cell for cell in study.finished if loss in (None, cell["loss"]) and _ap(cell) is not None]
+    if not runs:
+        return None
+    cell = max(runs, key=_ap)
+    folder = study.folder / "cells" / cell["id"]
+    return {
+        "id": cell["id"],
+        "ap": METRICS["AP"].format(_ap(cell)),
+        "command": f"smoothiou predict {shlex.quote(str(folder))} IMAGES",
+    }
+
+
+def _ap(cell: dict[str, Any]) -> Any:
+    return cell["result"]["metrics"].get("AP")
+
+
+def _undertrained(study: LoadedStudy) -> Iterator[str]:
+    """Yield each sign of a training that was too short."""
+    for loss, runs in (study.probe.get("groups") or {}).items():
+        before = fmean(run["mean_before"] for run in runs.values())
+        after = [run["refined_mean_iou"] for run in runs.values() if run["refined_mean_iou"] is not None]
+        if after and fmean(after) <= before:
+            yield (
+                f"Train longer: the second stage of {loss} makes boxes no tighter (mean IoU {before:.3f} before, "
+                f"{fmean(after):.3f} after)."
+            )
+    for loss in study.losses:
+        spread = (study.summary["summary"][loss].get("AP") or {}).get("sd")
+        if spread is not None and spread > SPREAD:
+            yield (
+                f"AP of {loss} varies by {100 * spread:.1f} points (standard deviation) from seed to seed, as it does "
+                "after short trainings: train longer before adding seeds."
+            )
+    rising = {}
+    for loss in study.losses:
+        rises = [rise for cell in study.finished if cell["loss"] == loss if (rise := _rise(study, cell)) is not None]
+        if rises and fmean(rises) > RISE:
+            rising[loss] = f"{loss} {100 * fmean(rises):+.1f}"
+    if rising:
+        listed = ", ".join(rising.values())
+        yield f"Train longer: validation AP still rose in the last fifth of training ({listed} points)."
+
+
+def _rise(study: LoadedStudy, cell: dict[str, Any]) -> float | None:
+    """Return how much validation AP rose in the last fifth of a training; None where it was not measured there."""
+    points = study.curves[cell["id"]].get("val_AP") or []
+    earlier = [value for step, value in points if step <= 0.8 * points[-1][0]]
+    return points[-1][1] - earlier[-1] if earlier else None
