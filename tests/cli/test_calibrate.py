@@ -129,8 +129,8 @@ def test_a_plan_that_will_be_refused_is_not_worth_a_measurement(tmp_path: Path, 
     assert calibration.new == ["iou"]
     monkeypatch.setattr("smoothiou.lab.calibrate.propose_weights", None)
     wanted = plan(other, losses=["huber", "iou"], weights=calibration.weights)
-    with pytest.raises(ConfigError, match=r"optim.lr: 0.001 there, 0.5 asked for"):
-        calibration.find(wanted, None, quiet=True, say=print)
+    with pytest.raises(ConfigError, match="optim.lr"):
+        calibration.measure(wanted, None, quiet=True, say=print)
     assert Calibration(other, tmp_path, ["huber", "iou"], overwrite=True).new == ["huber", "iou"]
 
 

@@ -75,7 +75,7 @@ def test_losses_are_ranked_on_one_run_and_the_same_command_again_does_nothing(at
     first = at_home(*words)
     assert first.returncode == 0, first.stderr
     assert first.stdout.strip() == "RUN-A/refit/probe.html"
-    assert "[4/4] iou seed 1  step 6/6" in first.stderr
+    assert "[4/4] iou seed 1  step 24/24" in first.stderr
     page = (tmp_path / "RUN-A" / "refit" / "probe.html").read_text()
     for words_there in ("How losses were ranked", "Test boxes", "huber", "change over the last tenth"):
         assert words_there in page

@@ -83,7 +83,7 @@ class TestContent:
         defaults = RunConfig().flat()
         assert LATER_DEFAULTS.items() <= defaults.items()
         for key, default in LATER_DEFAULTS.items():
-            other = {"model.flavour": "tf", "optim.clip_by": "variable"}.get(key, default is False or 0.5)
+            other = {"train.compile_loss": "yes", "optim.clip_by": "variable"}.get(key, default is False or 0.5)
             assert plan_of(**{key.replace(".", "__"): other})["cells"][0]["hash"] != plain["hash"]
 
     @pytest.mark.parametrize("split", ["train", "val", "test"])
