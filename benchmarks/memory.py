@@ -42,7 +42,7 @@ def peak(name: str, variant: str, data: str, device: str) -> float:
     from reference import photo_batches, stock_nano, stock_resnet50
     from training_step import batches_of_later_epochs, our_training, reference_training
 
-    from smoothiou.engine.devices import reset_peak_memory, peak_memory_mb
+    from smoothiou.engine.devices import peak_memory_mb, reset_peak_memory
     from smoothiou.engine.open_data import open_splits
 
     config, place = settings(name, data, device), torch.device(device)

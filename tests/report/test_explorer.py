@@ -103,8 +103,10 @@ def test_a_box_is_moved_by_mouse_keys_and_sliders_and_the_page_shows_the_losses(
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("Shift+ArrowUp")
     assert shows(39, 35)
-    page.wait_for_function("document.getElementById('spoken').textContent.includes('centre 39, 35')")
-    page.wait_for_function("location.hash.includes('x=39&y=35')")
+    from playwright.sync_api import expect
+
+    expect(page.locator("#spoken")).to_contain_text("centre 39, 35")
+    expect(page).to_have_url(re.compile("x=39&y=35"))
     page.focus("#width")
     page.keyboard.press("ArrowRight")
     assert shows(39, 35, 28)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from smoothiou.errors import ConfigError, did_you_mean
+from smoothiou.errors import ConfigError
 from smoothiou.loss_spec import parse_loss, stage_losses
 
 if TYPE_CHECKING:
