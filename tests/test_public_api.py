@@ -8,8 +8,8 @@ import sys
 import smoothiou
 
 PROMISED = {
-    "smooth_iou_loss", "SmoothIoU", "set_box_loss", "LOSSES", "load_loss", "build_detector", "load_dataset", "detect_format",
-    "evaluate_detections", "__version__",
+    "smooth_iou_loss", "SmoothIoU", "set_box_loss", "LOSSES", "load_loss", "build_detector", "load_dataset",
+    "detect_format", "evaluate_detections", "__version__",
 }  # fmt: skip
 
 
