@@ -109,6 +109,7 @@ def test_kills_at_random_moments_of_training_and_saving_change_nothing(whole, tm
     assert names(run) == names(whole), "nothing half-written and no older save is left"
 
 
+@pytest.mark.slow
 def test_sigterm_to_the_whole_group_with_loaders_and_a_second_process_meanwhile(whole, tmp_path):
     run = (*RUN, "--train.workers", "2")
     first = Command(tmp_path, *run)

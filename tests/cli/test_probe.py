@@ -104,6 +104,7 @@ def test_a_loss_that_fails_ends_with_code_5_and_the_others_are_shown(at_home, tm
     assert "mine:infinite" in (tmp_path / "RUN-A" / "refit" / "probe.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_stopped_ranking_keeps_what_was_done_and_continues(at_home, tmp_path):
     words = [
         sys.executable, "-m", "smoothiou", "probe", "--refit", "RUN-A", "--losses", "huber,iou,giou",

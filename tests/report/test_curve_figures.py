@@ -55,6 +55,7 @@ def test_a_picture_is_svg_and_png_and_says_what_it_shows(name):
     assert "http" not in picture.svg.replace("http://www.w3.org/2000/svg", "")
 
 
+@pytest.mark.slow
 def test_the_same_drawing_is_the_same_bytes_in_another_process():
     code = (
         "import sys; from smoothiou.lab.curves import slide\n"

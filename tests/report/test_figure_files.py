@@ -45,6 +45,7 @@ def test_colours_are_those_of_the_page_and_losses_are_named(written):
             assert "smooth-iou" in text or "giou" in text
 
 
+@pytest.mark.slow
 def test_equal_files_give_equal_bytes(study, written, tmp_path):
     assert [path.read_bytes() for path in write_figures(study, tmp_path)] == [path.read_bytes() for path in written]
 

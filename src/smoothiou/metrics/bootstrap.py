@@ -54,11 +54,11 @@ def drawn_metrics(
         gt: a COCO dictionary or the path of one.
         predictions: in COCO's results format.
         counts: (B, I) how often each image is drawn, images in the order of their ids.
-        by_size: whether AP_small, AP_medium and AP_large are wanted, which take three times as long as all others.
+        by_size: whether AP_small, AP_medium and AP_large are computed, which take three times as long as all others.
 
     Returns:
-        AP, AP50, AP75, AR1, AR10, AR100, and those by size: (B,) each, NaN where no box of the drawn images has to be
-        found.
+        AP, AP50, AP75, AR1, AR10, AR100, and those by size: (B,) each, NaN where the drawn images have no box that
+        counts.
 
     Raises:
         DataError: as in `evaluate_detections`.
@@ -69,12 +69,12 @@ def drawn_metrics(
 def _drawn(gt: dict[str, Any], detections: Detections, counts: Counts, *, by_size: bool = True) -> dict[str, Array]:
     everything = match(gt, detections)
     ap, ap50, ap75 = _average_precision(everything, counts, (slice(None), 0, 5))
-    found = {"AP": ap, "AP50": ap50, "AP75": ap75}
+    values = {"AP": ap, "AP50": ap50, "AP75": ap75}
     for area in list(AREAS)[1:] if by_size else ():
-        (found[f"AP_{area}"],) = _average_precision(match(gt, detections, area=area), counts, (slice(None),))
+        (values[f"AP_{area}"],) = _average_precision(match(gt, detections, area=area), counts, (slice(None),))
     for most in (1, 10, 100):
-        found[f"AR{most}"] = _average_recall(everything, counts, most)
-    return found
+        values[f"AR{most}"] = _average_recall(everything, counts, most)
+    return values
 
 
 def drawn_means(sums: Array, numbers: Array, counts: Counts) -> Array:
@@ -155,35 +155,37 @@ def bootstrap_difference(
 def _average_precision(classes: Sequence[Matches], counts: Counts, which: Sequence[int | slice]) -> list[Array]:
     """Return the mean precision of every draw at the thresholds of each part of `which`."""
     values: list[list[float]] = [[] for _ in which]
-    size = max(max((len(own.image) for own in classes), default=0), len(THRESHOLDS) * len(_RECALLS) * len(classes), 1)
+    size = max(
+        max((len(matches.image) for matches in classes), default=0), len(THRESHOLDS) * len(_RECALLS) * len(classes), 1
+    )
     step = max(_CHUNK // size, 1)
     for start in range(0, len(counts), step):
         drawn = counts[start : start + step]
         # Axes in the reference's order, so that its means round alike.
         precision = np.full((len(drawn), len(THRESHOLDS), len(_RECALLS), len(classes)), -1.0)
-        for k, own in enumerate(classes):
-            precision[..., k] = _precision(own, drawn)
+        for k, matches in enumerate(classes):
+            precision[..., k] = _precision(matches, drawn)
         for part, chosen in zip(values, which, strict=True):
             part.extend(_mean(draw[chosen]) for draw in precision)
     return [np.array(part) for part in values]
 
 
-def _precision(own: Matches, counts: Counts) -> Array:
-    """Return interpolated precision (B, T, R) of one class; -1 where no box has to be found."""
-    entry, copy = _entries(own, int(counts.max(initial=0)))
-    weights = counts[:, own.image[entry]]
+def _precision(matches: Matches, counts: Counts) -> Array:
+    """Return interpolated precision (B, T, R) of one class; -1 where no box counts."""
+    entry, copy = _entries(matches, int(counts.max(initial=0)))
+    weights = counts[:, matches.image[entry]]
     if (copy >= 0).any():
         weights = np.where(copy < 0, weights, weights > copy).astype(np.int32)
-    positives = counts @ own.positives
+    positives = counts @ matches.positives
     needed = _needed(positives)
     result = np.full((len(counts), len(THRESHOLDS), len(_RECALLS)), -1.0)
     result[positives > 0] = 0
     seen = np.cumsum(weights, axis=1, dtype=np.int32)
     for t in range(len(THRESHOLDS)):
-        hits = np.flatnonzero(own.true[t, entry])
+        hits = np.flatnonzero(matches.true[t, entry])
         if not len(hits):
             continue
-        ignored = np.flatnonzero(own.ignored[t, entry])
+        ignored = np.flatnonzero(matches.ignored[t, entry])
         judged, tp = seen[:, hits], np.cumsum(weights[:, hits], axis=1, dtype=np.int32)
         if len(ignored):
             left_out = np.cumsum(np.pad(weights[:, ignored], ((0, 0), (1, 0))), axis=1, dtype=np.int32)
@@ -193,21 +195,21 @@ def _precision(own: Matches, counts: Counts) -> Array:
         # Precision at the first hit that reaches each recall. Rows are shifted apart, to be searched as one.
         draw = np.arange(len(counts))[:, None]
         shift = draw * (int(positives.max()) + 2)
-        place = np.searchsorted((tp + shift).ravel(), (needed + shift).ravel()).reshape(needed.shape)
-        place -= draw * len(hits)
-        reached = (place < len(hits)) & (positives > 0)[:, None]
-        result[:, t][reached] = envelope[draw, np.minimum(place, len(hits) - 1)][reached]
+        position = np.searchsorted((tp + shift).ravel(), (needed + shift).ravel()).reshape(needed.shape)
+        position -= draw * len(hits)
+        reached = (position < len(hits)) & (positives > 0)[:, None]
+        result[:, t][reached] = envelope[draw, np.minimum(position, len(hits) - 1)][reached]
     return result
 
 
-def _entries(own: Matches, most: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _entries(matches: Matches, most: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the detections in the order in which they are counted, and which copy of its image each belongs to.
 
     A detection counts as often as its image, at once (copy -1). Only where an image has several of one score, its
     copies stand one after the other, as those of different images would.
     """
-    judged = np.flatnonzero(~own.ignored.all(axis=0))
-    score, image = own.score[judged], own.image[judged]
+    judged = np.flatnonzero(~matches.ignored.all(axis=0))
+    score, image = matches.score[judged], matches.image[judged]
     block = np.cumsum((np.diff(score, prepend=np.inf) != 0) | (np.diff(image, prepend=-1) != 0))
     tied = np.bincount(block, minlength=1)[block] > 1
     entry = np.concatenate([np.flatnonzero(~tied), np.tile(np.flatnonzero(tied), most)])
@@ -227,10 +229,10 @@ def _needed(positives: NDArray[np.intp]) -> NDArray[np.intp]:
 def _average_recall(classes: Sequence[Matches], counts: Counts, most: int) -> Array:
     """Return the mean recall of every draw with at most `most` detections of an image and class."""
     recall = np.full((len(counts), len(THRESHOLDS), len(classes)), -1.0)
-    for k, own in enumerate(classes):
+    for k, matches in enumerate(classes):
         images = counts.shape[1]
-        hits = [np.bincount(own.image[found & (own.rank < most)], minlength=images) for found in own.true]
-        positives = counts @ own.positives
+        hits = [np.bincount(matches.image[true & (matches.rank < most)], minlength=images) for true in matches.true]
+        positives = counts @ matches.positives
         defined = positives > 0
         recall[defined, :, k] = (counts @ np.array(hits).T)[defined] / positives[defined, None]
     return np.array([_mean(draw) for draw in recall])

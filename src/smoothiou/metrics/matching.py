@@ -26,11 +26,11 @@ class Matches:
 
     Args:
         image: (D,) index of the image, of all images in the order of their ids.
-        rank: (D,) place among the detections of its image and class, 0 the highest score.
+        rank: (D,) rank among the detections of its image and class, 0 the highest score.
         score: (D,) confidence.
-        true: (T, D) whether it found a ground-truth box, at each of `THRESHOLDS`.
+        true: (T, D) whether it matches a ground-truth box, at each of `THRESHOLDS`.
         ignored: (T, D) whether it counts neither as right nor as wrong.
-        positives: (I,) ground-truth boxes of each image that have to be found.
+        positives: (I,) ground-truth boxes of each image that count.
     """
 
     image: NDArray[np.intp]
@@ -50,7 +50,7 @@ class _Boxes:
     area: NDArray[np.float64]
 
     def ranks(self) -> NDArray[np.intp]:
-        """Return the place of each box in its group."""
+        """Return the rank of each box in its group."""
         return np.arange(len(self.group)) - np.searchsorted(self.group, self.group)
 
 
@@ -72,9 +72,9 @@ def match(gt: Mapping[str, Any], detections: Any, *, area: str = "all") -> list[
 
     order = np.lexsort((-rows[:, 5], label, image))
     group, scores = (image * len(classes) + label)[order], rows[order, 5]
-    found = _Boxes(group=group, box=rows[order, 1:5], area=np.prod(rows[order, 3:5], axis=1))
-    kept = found.ranks() < MAX_DETECTIONS
-    found = _Boxes(group=group[kept], box=found.box[kept], area=found.area[kept])
+    detected = _Boxes(group=group, box=rows[order, 1:5], area=np.prod(rows[order, 3:5], axis=1))
+    kept = detected.ranks() < MAX_DETECTIONS
+    detected = _Boxes(group=group[kept], box=detected.box[kept], area=detected.area[kept])
     scores = scores[kept]
 
     columns = [(g["image_id"], g["category_id"], *g["bbox"], g["area"], g["iscrowd"]) for g in gt["annotations"]]
@@ -83,66 +83,66 @@ def match(gt: Mapping[str, Any], detections: Any, *, area: str = "all") -> list[
     crowd = table[:, 7] > 0
     ignored = crowd | (table[:, 6] < low) | (table[:, 6] > high)
     order = np.lexsort((ignored, group))
-    objects = _Boxes(group=group[order], box=table[order, 2:6], area=table[order, 6])
+    gt_boxes = _Boxes(group=group[order], box=table[order, 2:6], area=table[order, 6])
 
-    true, unjudged = _match_groups(found, objects, crowd=crowd[order], ignored=ignored[order])
-    unjudged |= ~true & ((found.area < low) | (found.area > high))
+    true, unjudged = _match_groups(detected, gt_boxes, crowd=crowd[order], ignored=ignored[order])
+    unjudged |= ~true & ((detected.area < low) | (detected.area > high))
     positives = np.bincount(group[~ignored], minlength=len(images) * len(classes)).reshape(len(images), len(classes))
-    image, label = np.divmod(found.group, len(classes))
-    by_score = np.lexsort((found.ranks(), image, -scores, label))
+    image, label = np.divmod(detected.group, len(classes))
+    by_score = np.lexsort((detected.ranks(), image, -scores, label))
     starts = np.searchsorted(label[by_score], np.arange(len(classes) + 1))
-    ranks = found.ranks()
+    ranks = detected.ranks()
     return [
         Matches(
-            image=image[own],
-            rank=ranks[own],
-            score=scores[own],
-            true=true[:, own],
-            ignored=unjudged[:, own],
+            image=image[rows_of_class],
+            rank=ranks[rows_of_class],
+            score=scores[rows_of_class],
+            true=true[:, rows_of_class],
+            ignored=unjudged[:, rows_of_class],
             positives=positives[:, k],
         )
         for k in range(len(classes))
-        for own in [by_score[starts[k] : starts[k + 1]]]
+        for rows_of_class in [by_score[starts[k] : starts[k + 1]]]
     ]
 
 
 def _match_groups(
-    found: _Boxes, objects: _Boxes, *, crowd: NDArray[np.bool_], ignored: NDArray[np.bool_]
+    detected: _Boxes, gt_boxes: _Boxes, *, crowd: NDArray[np.bool_], ignored: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return (T, D) whether a detection found a box that counts, and whether it found one that is ignored."""
-    true, unjudged = (np.zeros((len(THRESHOLDS), len(found.group)), dtype=bool) for _ in range(2))
-    taken = np.zeros((len(THRESHOLDS), len(objects.group)), dtype=bool)
-    first, last = (np.searchsorted(objects.group, found.group, side=side) for side in ("left", "right"))
-    for rows in _chunks(found.group, last - first):
+    """Return (T, D) whether a detection matches a box that counts, and whether it matches one that is ignored."""
+    true, unjudged = (np.zeros((len(THRESHOLDS), len(detected.group)), dtype=bool) for _ in range(2))
+    taken = np.zeros((len(THRESHOLDS), len(gt_boxes.group)), dtype=bool)
+    first, last = (np.searchsorted(gt_boxes.group, detected.group, side=side) for side in ("left", "right"))
+    for rows in _chunks(detected.group, last - first):
         gt = first[rows, None] + np.arange(int((last - first)[rows].max()))
         present = np.asarray(gt < last[rows, None])
         gt = np.where(present, gt, first[rows, None])
-        iou = np.where(present, _iou(found.box[rows, None], objects.box[gt], crowd[gt]), -1)
+        iou = np.where(present, _iou(detected.box[rows, None], gt_boxes.box[gt], crowd[gt]), -1)
         near = np.flatnonzero(iou.max(axis=1) >= THRESHOLDS[0])
         rows, gt, iou = rows[near], gt[near], iou[near]
-        group = found.group[rows]
+        group = detected.group[rows]
         begins = np.flatnonzero(np.diff(group, prepend=-1))
         rank = np.arange(len(rows)) - np.repeat(begins, np.diff(begins, append=len(rows)))
-        for place in range(rank.max(initial=-1) + 1):  # every group's best detection chooses, then its second best, ...
-            own = np.flatnonzero(rank == place)
-            boxes = gt[own]
-            usable = iou[own] >= THRESHOLDS[:, None, None]
+        for turn in range(rank.max(initial=-1) + 1):  # every group's best detection chooses, then its second best, ...
+            current = np.flatnonzero(rank == turn)
+            boxes = gt[current]
+            usable = iou[current] >= THRESHOLDS[:, None, None]
             usable &= ~taken[:, boxes] | crowd[boxes]
             counting = usable & ~ignored[boxes]
             counts = counting.any(axis=-1)
             candidates = np.where(np.expand_dims(counts, -1), counting, usable)
             # The best IoU; of equals the last, as in the reference.
-            best = np.where(candidates, iou[own], -1)[..., ::-1].argmax(axis=-1)
+            best = np.where(candidates, iou[current], -1)[..., ::-1].argmax(axis=-1)
             chosen = np.take_along_axis(boxes, boxes.shape[1] - 1 - best.T, axis=1).T
             matched = usable.any(axis=-1)
-            true[:, rows[own]], unjudged[:, rows[own]] = counts, matched & ~counts
+            true[:, rows[current]], unjudged[:, rows[current]] = counts, matched & ~counts
             threshold, which = np.nonzero(matched)
             taken[threshold, chosen[threshold, which]] = True
     return true, unjudged
 
 
 def _chunks(group: NDArray[np.intp], widths: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
-    """Give the detections that have any ground truth, groups of like width together and whole."""
+    """Yield the detections that have any ground truth, groups of like width together and whole."""
     rows = np.argsort(widths, kind="stable")
     rows = rows[widths[rows] > 0]
     ends = np.append(np.flatnonzero(np.diff(group[rows])) + 1, len(rows))
@@ -154,11 +154,11 @@ def _chunks(group: NDArray[np.intp], widths: NDArray[np.intp]) -> Iterator[NDArr
         start = end
 
 
-def _iou(found: NDArray[np.float64], gt: NDArray[np.float64], crowd: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the IoU of boxes x, y, width, height as COCO rounds it; of a crowd region the share of `found` in it."""
-    size = np.minimum(found[..., :2] + found[..., 2:], gt[..., :2] + gt[..., 2:])
-    size = size - np.maximum(found[..., :2], gt[..., :2])
+def _iou(detections: NDArray[np.float64], gt: NDArray[np.float64], crowd: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the IoU of boxes x, y, width, height as COCO rounds it; of a crowd the share of the detection in it."""
+    size = np.minimum(detections[..., :2] + detections[..., 2:], gt[..., :2] + gt[..., 2:])
+    size = size - np.maximum(detections[..., :2], gt[..., :2])
     inside = np.where((size > 0).all(axis=-1), size[..., 0] * size[..., 1], 0)
-    area = found[..., 2] * found[..., 3]
+    area = detections[..., 2] * detections[..., 3]
     union = np.where(crowd, area, area + gt[..., 2] * gt[..., 3] - inside)
     return np.divide(inside, union, out=np.zeros_like(inside), where=inside > 0)

@@ -80,14 +80,14 @@ def compare_cells(folder: str | Path, plan: Mapping[str, Any]) -> None:
         {"loss": loss, "seed": seed, "gains": error_gains(truth, read_json(cell / "predictions.json"))}
         for (loss, seed), cell in done.items()
     ]
-    found = {
+    content = {
         **_image_doubt(plan, drawn),
         "images": len(test.records),
         "probe": _probe(plan, done),
         "errors": errors,
         "gallery": gallery,
     }
-    write_json(folder / "comparison.json", {"schema_version": SCHEMA_VERSION, "identity": identity, **found})
+    write_json(folder / "comparison.json", {"schema_version": SCHEMA_VERSION, "identity": identity, **content})
 
 
 def _probe(plan: Mapping[str, Any], done: Mapping[tuple[str, int], Path]) -> dict[str, Any]:
@@ -135,33 +135,35 @@ def _image_doubt(plan: Mapping[str, Any], drawn: Mapping[tuple[str, int], Mappin
                     row = {"difference": float(values[0]), "low": low, "high": high, "resamples": len(values) - 1}
                     bootstrap.append({"candidate": candidate, "seed": seed, "metric": metric, **row})
             defined = [values[1:] for values in differences.values() if np.isfinite(values[0])]
-            found = covariance_of_draws(np.array(defined)) if defined else None
-            if found:
-                row = {"variance": found[0], "covariance": found[1], "seeds": len(defined)}
+            moments = covariance_of_draws(np.array(defined)) if defined else None
+            if moments:
+                row = {"variance": moments[0], "covariance": moments[1], "seeds": len(defined)}
                 covariances.append({"candidate": candidate, "metric": metric, **row})
     bootstrap.sort(key=lambda row: plan["seeds"].index(row["seed"]))
     return {"bootstrap": bootstrap, "covariances": covariances}
 
 
 def _gallery(folder: Path, test: Dataset, cells: Mapping[str, Path], *, seed: int) -> list[dict[str, Any]]:
-    """Return the images whose truths are found with the most different IoU, with every cell's boxes."""
+    """Return the images whose gt boxes are detected with the most different IoU, with every cell's boxes."""
     detections = {loss: _by_image(read_json(cell / "predictions.json")) for loss, cell in cells.items()}
     spread = []
     for number, record in enumerate(test.records):
-        means = {loss: _mean_iou(record, found.get(number + 1, []), test.classes) for loss, found in detections.items()}
+        means = {
+            loss: _mean_iou(record, by_image.get(number + 1, []), test.classes) for loss, by_image in detections.items()
+        }
         known = [value for value in means.values() if value is not None]
         if known:
             spread.append((max(known) - min(known), number, means))
     spread.sort(key=lambda entry: (-entry[0], entry[1]))
     pictures = []
-    for place, (_, number, means) in enumerate(spread[:PICTURES], 1):
+    for rank, (_, number, means) in enumerate(spread[:PICTURES], 1):
         record = test.records[number]
         thumbnail = record.source.read()
         thumbnail.thumbnail((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.LANCZOS)
         scale = thumbnail.width / record.width
         buffer = io.BytesIO()
         thumbnail.save(buffer, "JPEG", quality=82)
-        path = f"gallery/{place:04d}.jpg"
+        path = f"gallery/{rank:04d}.jpg"
         write_bytes(folder / path, buffer.getvalue())
         pictures.append(
             {
@@ -172,7 +174,7 @@ def _gallery(folder: Path, test: Dataset, cells: Mapping[str, Path], *, seed: in
                 "seed": seed,
                 "truth": [_scaled(box, scale) for box in record.boxes if not box.ignored],
                 "panels": {
-                    loss: [_detection(found, test.classes, scale) for found in detections[loss].get(number + 1, [])]
+                    loss: [_detection(row, test.classes, scale) for row in detections[loss].get(number + 1, [])]
                     for loss in cells
                 },
                 "mean_iou": means,
@@ -181,21 +183,21 @@ def _gallery(folder: Path, test: Dataset, cells: Mapping[str, Path], *, seed: in
     return pictures
 
 
-def _mean_iou(record: Record, found: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> float | None:
+def _mean_iou(record: Record, detections: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> float | None:
     """Return the mean over the truths of the best IoU with a drawn detection of the class; a miss counts as 0."""
     best = []
     for truth in record.boxes:
         if not truth.ignored:
-            boxes = [_corners(d["bbox"]) for d in found if classes[d["category_id"] - 1] == truth.label]
+            boxes = [_corners(d["bbox"]) for d in detections if classes[d["category_id"] - 1] == truth.label]
             best.append(float(box_iou([truth.xyxy], boxes).max(initial=0)))
     return sum(best) / len(best) if best else None
 
 
 def _by_image(predictions: Sequence[Mapping[str, Any]]) -> dict[int, list[Mapping[str, Any]]]:
     grouped: dict[int, list[Mapping[str, Any]]] = {}
-    for found in predictions:
-        if found["score"] >= LEAST_SCORE:
-            grouped.setdefault(found["image_id"], []).append(found)
+    for row in predictions:
+        if row["score"] >= LEAST_SCORE:
+            grouped.setdefault(row["image_id"], []).append(row)
     return grouped
 
 
@@ -203,9 +205,9 @@ def _scaled(box: Box, scale: float) -> list[Any]:
     return [*(round(v * scale, 1) for v in box.xyxy), box.label]
 
 
-def _detection(found: Mapping[str, Any], classes: Sequence[str], scale: float) -> list[Any]:
-    corners = (round(v * scale, 1) for v in _corners(found["bbox"]))
-    return [*corners, classes[found["category_id"] - 1], found["score"]]
+def _detection(row: Mapping[str, Any], classes: Sequence[str], scale: float) -> list[Any]:
+    corners = (round(v * scale, 1) for v in _corners(row["bbox"]))
+    return [*corners, classes[row["category_id"] - 1], row["score"]]
 
 
 def _corners(bbox: Sequence[float]) -> tuple[float, float, float, float]:

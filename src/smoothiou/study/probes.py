@@ -48,15 +48,15 @@ def compare_probes(
         pairs = _pairs(groups[baseline], groups[candidate]) if candidate != baseline else []
         if not pairs:
             continue
-        below = [groups[baseline][own] for own, _ in pairs]
+        below = [groups[baseline][seed] for seed, _ in pairs]
         above = [groups[candidate][other] for _, other in pairs]
-        for metric, found in paired_probes(below, above, resamples=resamples).items():
-            if math.isnan(found["difference"]):
+        for metric, result in paired_probes(below, above, resamples=resamples).items():
+            if math.isnan(result["difference"]):
                 continue
-            spread = found["spread"]
+            spread = result["spread"]
             row = judged_difference(
                 [0.0] * len(pairs),
-                found["pairs"],
+                result["pairs"],
                 margin=MARGIN["IoU" if metric.startswith(("refined_mean", "refined_from", "mean_")) else "AP"],
                 covariance=spread[1] if spread else None,
                 images=len(below[0]),
@@ -65,7 +65,7 @@ def compare_probes(
                 ),
                 losses=len(groups),
             )
-            images = {key: found[key] for key in ("low", "high", "resamples")}
+            images = {key: result[key] for key in ("low", "high", "resamples")}
             if len(pairs) == 1 and len(below[0]) >= LEAST_IMAGES:  # of one pair of runs the images alone can speak
                 row["verdict"] = BETTER if images["low"] > 0 else WORSE if images["high"] < 0 else UNDECIDED
             differences.append(
@@ -74,7 +74,7 @@ def compare_probes(
                     "baseline": baseline,
                     "metric": metric,
                     "seeds": [seed for _, seed in pairs],
-                    "pairs": found["pairs"],
+                    "pairs": result["pairs"],
                     **row,
                     "images": images,
                     "test_images": len(below[0]),
@@ -85,7 +85,7 @@ def compare_probes(
         "metrics": list(COLUMNS),
         "baseline": baseline,
         "before": probe_numbers([{**image, "refined": image["before"]} for image in _any_run(groups)]),
-        "groups": {name: {str(seed): found for seed, found in runs.items()} for name, runs in numbers.items()},
+        "groups": {name: {str(seed): result for seed, result in runs.items()} for name, runs in numbers.items()},
         "differences": differences,
     }
 
@@ -106,9 +106,9 @@ def _any_run(groups: Mapping[str, Mapping[int, Images]]) -> Images:
     return next(iter(next(iter(groups.values())).values()))
 
 
-def _pairs(own: Mapping[int, Images], other: Mapping[int, Images]) -> list[tuple[int, int]]:
+def _pairs(baseline: Mapping[int, Images], other: Mapping[int, Images]) -> list[tuple[int, int]]:
     """Return the seeds that are compared: equal ones, or the only two there are."""
-    shared = [(seed, seed) for seed in sorted(own) if seed in other]
-    if shared or len(own) != 1 or len(other) != 1:
+    shared = [(seed, seed) for seed in sorted(baseline) if seed in other]
+    if shared or len(baseline) != 1 or len(other) != 1:
         return shared
-    return [(next(iter(own)), next(iter(other)))]
+    return [(next(iter(baseline)), next(iter(other)))]

@@ -52,7 +52,7 @@ def validate_result(result: Any, *, where: str = "result.json") -> None:
 
     Args:
         result: the content; an undefined metric is null (None) or NaN.
-        where: its place, for the message.
+        where: its file, for the message.
 
     Raises:
         DataError: another schema version, or a key that is missing or of another type; names it.
@@ -214,9 +214,9 @@ def _values(finished: Sequence[Mapping[str, Any]], loss: str) -> dict[str, dict[
     values: dict[str, dict[int, float]] = {}
     for metric in METRICS:
         block = "metrics" if metric in DETECTION else "localization"
-        found = {cell["seed"]: cell["result"][block][metric] for cell in finished if cell["loss"] == loss}
+        by_seed = {cell["seed"]: cell["result"][block][metric] for cell in finished if cell["loss"] == loss}
         values[metric] = {
-            seed: float(value) for seed, value in found.items() if value is not None and math.isfinite(value)
+            seed: float(value) for seed, value in by_seed.items() if value is not None and math.isfinite(value)
         }
     return values
 
@@ -309,9 +309,9 @@ def _notes(plan: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> list[
         ("versions of torch", "versions", "torch"),
         ("versions of the COCO engine", "versions", "hotcoco"),
     ):
-        found = sorted({str(result[block].get(key)) for result in results})
-        if len(found) > 1:
-            notes.append(f"The cells ran with different {words}: {', '.join(found)}.")
+        values = sorted({str(result[block].get(key)) for result in results})
+        if len(values) > 1:
+            notes.append(f"The cells ran with different {words}: {', '.join(values)}.")
     if rule := rule_of(plan)["words"]:
         notes.append(rule)
     if len(plan["losses"]) > 2:
@@ -350,18 +350,18 @@ def sentence_of_result(summary: Mapping[str, Any]) -> str:
     if not done:
         return f"No result yet: 0 of {len(summary['cells'])} cells are done."
     test = plan["data"].get("test") or plan["data"].get("val") or {}
-    place = f"{test['name']}/{test['split']}" if test.get("name") else "the test split"
+    split = f"{test['name']}/{test['split']}" if test.get("name") else "the test split"
     candidates = [loss for loss in plan["losses"] if loss != plan["baseline"]]
     if not candidates:
-        return _alone(summary, plan["baseline"], place)
-    sentences = [_against_baseline(summary, candidate, place) for candidate in candidates]
+        return _alone(summary, plan["baseline"], split)
+    sentences = [_against_baseline(summary, candidate, split) for candidate in candidates]
     if reason := learnt_nothing(plan["baseline"], summary["summary"]):
         ap50 = summary["summary"][plan["baseline"]]["AP50"]["mean"]
         sentences.insert(0, f"{reason} (AP50 {100 * ap50:.1f} %): train longer first.")
     return " ".join(sentences)
 
 
-def _alone(summary: Mapping[str, Any], loss: str, place: str) -> str:
+def _alone(summary: Mapping[str, Any], loss: str, split: str) -> str:
     parts = []
     for metric, words in HEADLINE.items():
         entry = summary["summary"][loss][metric]
@@ -370,10 +370,10 @@ def _alone(summary: Mapping[str, Any], loss: str, place: str) -> str:
             parts.append(f"{words} {_size(metric, entry['mean'])}{spread}")
     seeds = max(entry["n"] for entry in summary["summary"][loss].values())
     numbers = ", ".join(parts) or "no metric is defined"
-    return f"{loss} on {place}, {_count(seeds, 'seed')}: {numbers}; there is no other loss to compare with."
+    return f"{loss} on {split}, {_count(seeds, 'seed')}: {numbers}; there is no other loss to compare with."
 
 
-def _against_baseline(summary: Mapping[str, Any], candidate: str, place: str) -> str:
+def _against_baseline(summary: Mapping[str, Any], candidate: str, split: str) -> str:
     plan = summary["plan"]
     rows = {row["metric"]: row for row in summary["differences"] if row["candidate"] == candidate}
     judged = not learnt_nothing(plan["baseline"], summary["summary"])
@@ -384,14 +384,14 @@ def _against_baseline(summary: Mapping[str, Any], candidate: str, place: str) ->
     ]
     name = f"{candidate} minus {plan['baseline']}"
     if not parts:
-        return f"{name} on {place}: no seed was finished by both."
+        return f"{name} on {split}: no seed was finished by both."
     pairs = max(rows[metric]["n"] for metric in HEADLINE)
     missing = len(plan["seeds"]) - pairs
     over = _count(pairs, "paired seed") + (f" of {len(plan['seeds'])} planned" if missing else "")
     end = " One seed proves nothing: there is no interval over seeds." if pairs == 1 else ""
     if pairs == 2:
         end = " Two seeds decide nothing: 3 are the fewest for a verdict."
-    return f"{name} over {over} on {place}: {'; '.join(parts)}.{end}"
+    return f"{name} over {over} on {split}: {'; '.join(parts)}.{end}"
 
 
 def _part(metric: str, words: str, row: Mapping[str, Any], images: Mapping[str, Any] | None, *, judged: bool) -> str:

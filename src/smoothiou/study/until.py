@@ -144,8 +144,8 @@ def look(
 
 def next_seeds(seeds: Sequence[int], *, number: int = 1) -> list[int]:
     """Return the smallest seeds that a study does not have yet."""
-    found = set(seeds)
-    free = (seed for seed in range(len(found) + number) if seed not in found)
+    taken = set(seeds)
+    free = (seed for seed in range(len(taken) + number) if seed not in taken)
     return [next(free) for _ in range(number)]
 
 
