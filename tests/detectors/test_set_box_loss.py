@@ -372,7 +372,6 @@ def test_wrong_arguments_are_explained_and_change_nothing(stock, arguments, mess
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["giou", "smooth-iou", "smooth-iou[lam=image]", "smooth-iou[lam=ema]"])
 def test_a_compiled_loss_trains_like_the_eager_one(stock, batch, name):
-    pytest.importorskip("smoothiou.losses.compiled")
     eager, compiled = (set_box_loss(copy.deepcopy(stock), name, compile=value) for value in (False, True))
     assert compiled.rpn.box_loss.name == name
     for mine, theirs in zip(train_step(compiled, batch), train_step(eager, batch), strict=True):

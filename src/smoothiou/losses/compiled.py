@@ -65,7 +65,10 @@ class CompiledLoss(nn.Module):
             return self._graphs[world](pred_deltas, target_deltas, **arguments)
         compiled = torch.compile(_own_code(self.loss), dynamic=True)
         try:
-            value = compiled(pred_deltas, target_deltas, **arguments)
+            with warnings.catch_warnings():
+                # A detector's deltas are no leaves, and torch warns of its own look at their .grad while it traces.
+                warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
+                value = compiled(pred_deltas, target_deltas, **arguments)
         except SmoothIoUError:
             raise
         except Exception as error:
