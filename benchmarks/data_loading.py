@@ -14,8 +14,8 @@ import torch
 from measuring import Report, arguments, interleaved, median, ratio
 from reference import Photos, stock_nano
 
-from smoothiou.engine.build import build
 from smoothiou.engine.config import build_config
+from smoothiou.engine.detector import build
 from smoothiou.engine.devices import choose_placement
 from smoothiou.engine.loading import training_images
 from smoothiou.engine.open_data import open_splits

@@ -28,8 +28,8 @@ from smoothiou.data.dataset import DetectionDataset
 from smoothiou.data.export import to_coco
 from smoothiou.data.records import Dataset
 from smoothiou.detectors import set_box_loss, torchvision_smooth_l1
-from smoothiou.engine.build import build
 from smoothiou.engine.config import RunConfig, build_config
+from smoothiou.engine.detector import build
 from smoothiou.engine.devices import Placement, choose_placement
 from smoothiou.engine.inference import coco_results, run_detector
 from smoothiou.engine.loading import draw_batches, training_images

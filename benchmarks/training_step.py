@@ -24,8 +24,8 @@ from measuring import Report, arguments, interleaved, median, ratio
 from reference import adamw, photo_batches, reference_step, stock_nano, stock_resnet50
 
 from smoothiou.data.records import Dataset
-from smoothiou.engine.build import build
 from smoothiou.engine.config import RunConfig, build_config
+from smoothiou.engine.detector import build
 from smoothiou.engine.devices import Placement, choose_placement
 from smoothiou.engine.loading import draw_batches, training_images
 from smoothiou.engine.loop import Batch, train

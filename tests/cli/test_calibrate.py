@@ -14,7 +14,7 @@ from smoothiou.engine.config import RunConfig
 from smoothiou.errors import ConfigError
 from smoothiou.losses import LOSSES
 from smoothiou.study import make_plan, write_or_continue
-from smoothiou.study.weights import SEED
+from smoothiou.study.stage_weights import SEED
 
 from .conftest import TINY
 

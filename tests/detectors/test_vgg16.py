@@ -10,7 +10,8 @@ from torchvision.models import VGG16_Weights
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.models.vgg import vgg16 as torchvision_vgg16
 
-from smoothiou.detectors import build_detector, detect, set_box_loss, torchvision_smooth_l1, vgg16, weights
+from smoothiou.detectors import build_detector, detect, set_box_loss, torchvision_smooth_l1, vgg16
+from smoothiou.detectors import pretrained as weights
 from smoothiou.detectors.vgg16 import RoIPool, VGG16Features, VGG16Head, build_vgg16
 from tests.detectors.inception import batch
 

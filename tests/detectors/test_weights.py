@@ -11,7 +11,8 @@ from torch import nn
 from torchvision.models import resnet18
 from torchvision.ops import FrozenBatchNorm2d
 
-from smoothiou.detectors import build_detector, weights
+from smoothiou.detectors import build_detector
+from smoothiou.detectors import pretrained as weights
 from smoothiou.errors import CheckpointError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from smoothiou.engine import build as building
+from smoothiou.engine import detector as building
 from smoothiou.engine.config import RunConfig
 from smoothiou.engine.devices import Placement
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from smoothiou.detectors.weights import read_checkpoint
+from smoothiou.detectors.pretrained import read_checkpoint
 from smoothiou.engine.checkpoint import load_checkpoint, restore_model, save_checkpoint
 from smoothiou.errors import CheckpointError
 

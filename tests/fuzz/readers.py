@@ -25,7 +25,7 @@ from smoothiou.data.images import image_size, read_image
 from smoothiou.data.registry import detect_format, list_splits
 from smoothiou.data.splits import read_list
 from smoothiou.detectors import tf_checkpoint
-from smoothiou.detectors.weights import read_checkpoint
+from smoothiou.detectors.pretrained import read_checkpoint
 from smoothiou.engine.checkpoint import load_checkpoint, restore_model, save_checkpoint
 from smoothiou.engine.config import build_config, recipes
 from smoothiou.metrics import evaluate_detections

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from smoothiou.data.dataset import DetectionDataset
 from smoothiou.detectors.box_loss import StageLoss
-from smoothiou.engine.build import build
 from smoothiou.engine.config import RunConfig
+from smoothiou.engine.detector import build
 from smoothiou.engine.devices import choose_placement
 from smoothiou.engine.loading import draw_batches
 from smoothiou.engine.loop import to_device

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from smoothiou.engine.build import build
 from smoothiou.engine.config import RunConfig
+from smoothiou.engine.detector import build
 from smoothiou.engine.identity import cell_hash, identity
 from smoothiou.engine.run_folder import prepare_folder
 from smoothiou.errors import ConfigError

@@ -12,7 +12,7 @@ import pytest
 
 from smoothiou.files import finite
 from smoothiou.report.probe_page import probe_lines, probe_sentence, render_probe, write_probe
-from smoothiou.report.refinement import ranked, refined_table, refinement_panels, refinement_table
+from smoothiou.report.refinement_tables import ranked, refined_table, refinement_panels, refinement_table
 from smoothiou.study.probes import compare_probes
 from tests.report.test_report import Page
 

@@ -10,7 +10,7 @@ import pytest
 from smoothiou.errors import ConfigError, DataError
 from smoothiou.files import write_json
 from smoothiou.study import read_calibration, read_plan, write_or_continue
-from smoothiou.study.weights import SEED, calibration_options, merge_calibrations, weight_settings
+from smoothiou.study.stage_weights import SEED, calibration_options, merge_calibrations, weight_settings
 
 WEIGHTS = {"huber": {"rpn": 1.0, "roi": 1.0}, "smooth-iou": {"rpn": 0.122, "roi": 2.7}}
 EARLIER = {

@@ -90,7 +90,7 @@ def calibrate(
     if out and out.exists() and not overwrite:
         raise ConfigError(f"{out} exists.", hint="Choose another --out, or --overwrite to replace it.")
 
-    from smoothiou.engine.build import check
+    from smoothiou.engine.detector import check
     from smoothiou.files import finite, write_json
     from smoothiou.lab.calibrate import propose_weights
 

@@ -11,7 +11,7 @@ from smoothiou.errors import ConfigError
 from smoothiou.files import write_json
 from smoothiou.loss_spec import STAGES
 from smoothiou.study import read_calibration, read_plan, refuse_other_study
-from smoothiou.study.weights import FILE, StageWeights, calibration_options, merge_calibrations
+from smoothiou.study.stage_weights import FILE, StageWeights, calibration_options, merge_calibrations
 
 if TYPE_CHECKING:
     from smoothiou.engine.open_data import Splits

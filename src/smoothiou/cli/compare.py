@@ -124,7 +124,7 @@ def compare(
     folder = out or Path("runs") / f"{data_name(config.data.path)}-compare"
 
     if not dry_run:  # before the plan is written: a plan with a wrong loss could never be done
-        from smoothiou.engine.build import check
+        from smoothiou.engine.detector import check
 
         # On a cluster, the device is there.
         check(config.replace({"train.device": "auto"}) if ray else config, losses=chosen)

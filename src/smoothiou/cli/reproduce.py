@@ -84,7 +84,7 @@ def _study(
     name: str, config: RunConfig, folder: Path, seeds: tuple[int, ...], *, overwrite: bool, quiet: bool, say: Any
 ) -> dict[str, Any]:
     """Train what is missing of a data set's study, and return its numbers."""
-    from smoothiou.engine.build import check
+    from smoothiou.engine.detector import check
     from smoothiou.engine.open_data import describe_data, open_splits
     from smoothiou.study import lock_study, make_plan, write_or_continue
 

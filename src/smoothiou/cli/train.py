@@ -73,7 +73,7 @@ def train(
 
     from smoothiou.cli.doctor import quick_line
     from smoothiou.cli.summary import data_lines, result_lines
-    from smoothiou.engine.build import check
+    from smoothiou.engine.detector import check
     from smoothiou.engine.open_data import describe_data, open_splits
     from smoothiou.engine.train import run
 

@@ -14,16 +14,16 @@ from torchvision.models import get_weight
 from smoothiou.detectors.box_loss import BoxLoss, set_box_loss, torchvision_smooth_l1
 from smoothiou.detectors.dropout import set_roi_dropout
 from smoothiou.detectors.precision import keep_boxes_in_float32
-from smoothiou.detectors.registry import DETECTORS, TENSORFLOW
-from smoothiou.detectors.tf_compat import train_as_tensorflow
-from smoothiou.detectors.tf_import import load_tf_checkpoint
-from smoothiou.detectors.weights import (
+from smoothiou.detectors.pretrained import (
     has_frozen_norms,
     load_checkpoint,
     load_coco,
     load_imagenet,
     read_checkpoint,
 )
+from smoothiou.detectors.registry import DETECTORS, TENSORFLOW
+from smoothiou.detectors.tf_compat import train_as_tensorflow
+from smoothiou.detectors.tf_import import load_tf_checkpoint
 from smoothiou.errors import ConfigError, did_you_mean
 from smoothiou.loss_spec import STAGES
 

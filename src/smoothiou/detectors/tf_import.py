@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from smoothiou.detectors.inception_v2 import InceptionV2Features
+from smoothiou.detectors.pretrained import first_names
 from smoothiou.detectors.tf_checkpoint import TYPES, TensorFlowCheckpoint, open_tf_checkpoint
-from smoothiou.detectors.weights import first_names
 from smoothiou.errors import CheckpointError, ConfigError
 
 Shape = tuple[int, ...]

@@ -9,9 +9,9 @@ from typing import Any
 from torch import nn
 
 from smoothiou.data.export import to_coco
-from smoothiou.engine.build import build
 from smoothiou.engine.checkpoint import load_checkpoint
 from smoothiou.engine.config import RunConfig, read_run_config
+from smoothiou.engine.detector import build
 from smoothiou.engine.devices import Placement, choose_placement
 from smoothiou.engine.measure import measure
 from smoothiou.engine.open_data import open_split, open_test

@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from smoothiou.detectors import box_loss_state, box_statistics, load_box_loss_state, reduce_statistics
-from smoothiou.engine.build import build, compiles_loss
 from smoothiou.engine.checkpoint import LAST, PREVIOUS, load_newest, restore_model, save_checkpoint
 from smoothiou.engine.config import RunConfig
+from smoothiou.engine.detector import build, compiles_loss
 from smoothiou.engine.determinism import determinism_fault, deterministic
 from smoothiou.engine.devices import Placement, choose_placement, peak_memory_mb, reset_peak_memory
 from smoothiou.engine.distributed import (

@@ -30,8 +30,8 @@ from torch import nn
 
 from smoothiou.data.dataset import DetectionDataset
 from smoothiou.detectors.box_loss import StageLoss
-from smoothiou.engine.build import build
 from smoothiou.engine.config import RunConfig
+from smoothiou.engine.detector import build
 from smoothiou.engine.devices import Placement, choose_placement
 from smoothiou.engine.evaluate import open_run
 from smoothiou.engine.loading import draw_batches

@@ -11,7 +11,7 @@ from smoothiou.files import write_bytes, write_text
 from smoothiou.report.figures import describe_dots, describe_panel, dots_figure, panel_figure
 from smoothiou.report.loaded_study import LoadedStudy, load_study
 from smoothiou.report.picture import drawing_alone, pdf_file, svg_file
-from smoothiou.report.refinement import refinement_panels
+from smoothiou.report.refinement_tables import refinement_panels
 from smoothiou.report.series import (
     Dots,
     Panel,

@@ -10,7 +10,7 @@ from smoothiou.errors import DataError
 from smoothiou.files import read_json
 from smoothiou.report.training_curves import Curve, read_curves
 from smoothiou.study.results import collect
-from smoothiou.study.weights import read_calibration
+from smoothiou.study.stage_weights import read_calibration
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

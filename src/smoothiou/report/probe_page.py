@@ -14,7 +14,7 @@ from smoothiou.files import write_json, write_text
 from smoothiou.manifest import version
 from smoothiou.report.figures import draw_dots, draw_panel, swatch
 from smoothiou.report.page import render
-from smoothiou.report.refinement import (
+from smoothiou.report.refinement_tables import (
     MAX_BANDS,
     MEAN,
     REFINED,

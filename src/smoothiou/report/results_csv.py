@@ -10,7 +10,7 @@ from typing import Any
 
 from smoothiou.report.loaded_study import LoadedStudy
 from smoothiou.report.metric import METRICS
-from smoothiou.report.refinement import refinement_panels
+from smoothiou.report.refinement_tables import refinement_panels
 from smoothiou.report.series import Panel, ap_panels, class_differences, histogram_panels, training_panels
 
 HEADER: tuple[str, ...] = ("part", "loss", "baseline", "seed", "metric", "x", "statistic", "value", "signature")

@@ -16,7 +16,7 @@ from smoothiou.report.loaded_study import LoadedStudy
 from smoothiou.report.metric import METRICS, conclusion_words
 from smoothiou.report.page import render
 from smoothiou.report.provenance import differing_settings, failures, machines, rate_sentence, weights_sentence
-from smoothiou.report.refinement import refinement_panels
+from smoothiou.report.refinement_tables import refinement_panels
 from smoothiou.report.series import (
     Dots,
     Panel,

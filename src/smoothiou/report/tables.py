@@ -20,7 +20,7 @@ from smoothiou.report.metric import (
     method_words,
 )
 from smoothiou.report.provenance import weights_sentence
-from smoothiou.report.refinement import refined_table, refinement_table
+from smoothiou.report.refinement_tables import refined_table, refinement_table
 from smoothiou.report.table import Cell, Row, Table
 from smoothiou.study.results import rule_of
 

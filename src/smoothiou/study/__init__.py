@@ -17,8 +17,8 @@ from smoothiou.study.local import run_parallel, train_command
 from smoothiou.study.plan import make_plan, read_plan, refuse_other_study, write_or_continue
 from smoothiou.study.ray_cluster import RayOptions, run_on_ray
 from smoothiou.study.results import collect, sentence_of_result, signature, validate_result
+from smoothiou.study.stage_weights import read_calibration
 from smoothiou.study.stats import paired_difference
-from smoothiou.study.weights import read_calibration
 
 __all__ = [
     "make_plan",

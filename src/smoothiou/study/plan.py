@@ -18,9 +18,9 @@ from smoothiou.files import LockedError
 from smoothiou.loss_spec import STAGES
 from smoothiou.study.cells import cell_state, lock_cell
 from smoothiou.study.intervals import MARGIN
-from smoothiou.study.records import read_record
+from smoothiou.study.stage_weights import FILE, StageWeights, weight_settings
+from smoothiou.study.strict_json import read_record
 from smoothiou.study.until import rule_in_words
-from smoothiou.study.weights import FILE, StageWeights, weight_settings
 
 PER_CELL = ("loss.name", "train.seed")
 

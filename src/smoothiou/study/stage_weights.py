@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from smoothiou.loss_spec import STAGES
-from smoothiou.study.records import read_record
+from smoothiou.study.strict_json import read_record
 
 FILE = "calibration.json"
 
