@@ -221,6 +221,9 @@ def test_a_loss_with_buffers_moves_with_the_model_but_not_into_its_state_dict(st
     model = set_box_loss(stock, loss).to(torch.float64)
     assert loss.scale.dtype == torch.float64
     assert list(model.state_dict()) == keys
+    on_another_device = Scaled()
+    set_box_loss(model.to("meta"), on_another_device)
+    assert on_another_device.scale.is_meta
 
 
 def test_losses_by_name_are_one_per_stage_and_objects_are_shared(stock):

@@ -46,6 +46,10 @@ def test_what_is_written_to_config_toml_reads_back_as_the_same_settings(tmp_path
     assert build_config(str(path), {}) == config
 
 
+def test_a_list_may_be_written_with_spaces():
+    assert RunConfig().replace({"loss.stages": "rpn, roi"}).loss.stages == ("rpn", "roi")
+
+
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
@@ -64,6 +68,7 @@ def test_what_is_written_to_config_toml_reads_back_as_the_same_settings(tmp_path
         ("optim.name", "adam", "adamw, sgd, rmsprop, tf-rmsprop"),
         ("loss.stages", "rpn,box", "rpn, roi"),
         ("loss.stages", [], "rpn, roi"),
+        ("loss.stages", "roi,roi", "each stage once"),
         ("loss.name", "huber[delta", "loss"),
         ("model.max_size", "100", "model.min_size"),
         ("model.roi_dropout", 1.0, "below 1 or none"),

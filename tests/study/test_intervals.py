@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import dunnett, multivariate_t, t
 
 from smoothiou.study.intervals import (
+    MOST_SEEDS,
     Doubt,
     conclude,
     critical_value,
@@ -23,7 +24,7 @@ BASE = [0.40, 0.42, 0.41, 0.43, 0.40]
 
 
 def judged(gains: list[float], *, margin: float = 0.01, **options) -> dict:
-    base = BASE[: len(gains)]
+    base = (BASE * len(gains))[: len(gains)]
     return judged_difference(base, [b + g for b, g in zip(base, gains, strict=True)], margin=margin, **options)
 
 
@@ -115,6 +116,15 @@ class TestJudgedDifference:
         assert judged(gains)["verdict"] == "better"
         look = judged(gains, alpha=0.0154)
         assert (look["verdict"], look["low"] > 0) == ("not distinguishable", True)
+
+    def test_seeds_alone_are_of_the_same_confidence(self):
+        wide, narrow = (judged([0.01, 0.03, 0.05], confidence=level)["seeds_only"] for level in (0.95, 0.8))
+        assert wide["low"] < narrow["low"] < narrow["high"] < wide["high"]
+
+    def test_more_seeds_than_the_search_goes_are_never_advised(self):
+        gains = [0.01, -0.01] * (MOST_SEEDS // 2)
+        row = judged(gains, covariance=1e-3, images=1)
+        assert (row["seeds_needed"], row["images_needed"]) == (None, None)
 
     @given(st.lists(st.floats(-0.2, 0.2), min_size=0, max_size=5), st.floats(-1e-3, 1e-3), st.integers(1, 500))
     def test_nothing_is_ever_nan(self, gains: list[float], covariance: float, images: int):

@@ -16,8 +16,17 @@ from smoothiou.boxes.deltas import (
     deltas_iou,
     encode_boxes,
 )
-from smoothiou.boxes.formats import BOX_FORMATS, Box, in_float, in_one_type, to_xyxy
-from smoothiou.boxes.overlap import aligned_iou, box_pair, enclosing, intersection_and_union, iou_of
+from smoothiou.boxes.formats import BOX_FORMATS, to_xyxy
+from smoothiou.boxes.overlap import (
+    Box,
+    aligned_iou,
+    box_pair,
+    enclosing,
+    in_float,
+    in_one_type,
+    intersection_and_union,
+    iou_of,
+)
 
 __all__ = [
     "BOX_FORMATS",

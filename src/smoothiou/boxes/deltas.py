@@ -7,8 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from smoothiou.boxes.formats import Box, in_float, in_one_type
-from smoothiou.boxes.overlap import SMALLEST_SPAN, in_one_frame, iou_of
+from smoothiou.boxes.overlap import SMALLEST_SPAN, Box, in_float, in_one_frame, in_one_type, iou_of
 
 Weights = tuple[float, float, float, float]
 

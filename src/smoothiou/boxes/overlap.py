@@ -7,15 +7,49 @@ every order with a frame that is a constant to autograd.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
-
-from smoothiou.boxes.formats import Box, in_one_type
 
 SMALLEST_SPAN = 1e-30
 """Boxes that span less than this along an axis are compared along the other one: a slope of 1 / span overflows."""
 SMALLEST_SIDE = 2.0**-23
 """Least side of a box, in sides of the enclosing box; a power of two, by which equal flat boxes have IoU 1 exactly."""
+
+
+class Box(NamedTuple):
+    """K boxes, column by column, each (K,). Compiled code is ten times faster on columns than on stacked corners."""
+
+    x1: Tensor
+    y1: Tensor
+    x2: Tensor
+    y2: Tensor
+
+    @property
+    def width(self) -> Tensor:
+        """x2 - x1."""
+        return self.x2 - self.x1
+
+    @property
+    def height(self) -> Tensor:
+        """y2 - y1."""
+        return self.y2 - self.y1
+
+    @property
+    def area(self) -> Tensor:
+        """Width times height."""
+        return self.width * self.height
+
+    @property
+    def x(self) -> Tensor:
+        """Centre, horizontally."""
+        return 0.5 * (self.x1 + self.x2)
+
+    @property
+    def y(self) -> Tensor:
+        """Centre, vertically."""
+        return 0.5 * (self.y1 + self.y2)
 
 
 def aligned_iou(a: Tensor, b: Tensor) -> Tensor:
@@ -56,14 +90,14 @@ def in_one_frame(a: Box, b: Box, *, per_axis: bool) -> tuple[Box, Box]:
     top, height = _span(a.y1, a.y2, b.y1, b.y2)
     if not per_axis:
         width = height = torch.maximum(width, height)
+    width, height = (torch.where(side < SMALLEST_SPAN, 1.0, side) for side in (width, height))  # NaN stays NaN
     return _rescaled(a, left, top, width, height), _rescaled(b, left, top, width, height)
 
 
 def _span(*edges: Tensor) -> tuple[Tensor, Tensor]:
     a1, a2, b1, b2 = (edge.detach() for edge in edges)
     start = torch.minimum(torch.minimum(a1, a2), torch.minimum(b1, b2))
-    length = torch.maximum(torch.maximum(a1, a2), torch.maximum(b1, b2)) - start
-    return start, torch.where(length < SMALLEST_SPAN, 1.0, length)  # NaN stays NaN
+    return start, torch.maximum(torch.maximum(a1, a2), torch.maximum(b1, b2)) - start
 
 
 def _rescaled(box: Box, left: Tensor, top: Tensor, width: Tensor, height: Tensor) -> Box:
@@ -93,3 +127,19 @@ def enclosing(a: Box, b: Box) -> Box:
     return Box(
         torch.minimum(a.x1, b.x1), torch.minimum(a.y1, b.y1), torch.maximum(a.x2, b.x2), torch.maximum(a.y2, b.y2)
     )
+
+
+def in_float(tensor: Tensor) -> Tensor:
+    """Cast to at least float32: in half precision, areas overflow at 256 pixels."""
+    if tensor.dtype in (torch.float32, torch.float64):
+        return tensor
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def in_one_type(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Cast both tensors to the wider of their types, which is at least float32."""
+    a, b = in_float(a), in_float(b)
+    if a.dtype == b.dtype:
+        return a, b
+    dtype = torch.promote_types(a.dtype, b.dtype)
+    return a.to(dtype), b.to(dtype)

@@ -301,6 +301,8 @@ def set_box_loss(
     for stage, module in modules.items():
         if len(stages) > 1 and getattr(loss, "stateful", False):
             losses[stage] = replace(losses[stage], loss=copy.deepcopy(losses[stage].loss))
+        if isinstance(stage_loss := losses[stage].loss, nn.Module):  # its buffers go where the stage is
+            stage_loss.to(next(module.parameters()).device)
         # The instance stays the same, with its weights, hooks and device; only its training code changes.
         module.__class__ = _REPLACEMENTS[stage]
         module.box_loss = losses[stage]

@@ -124,6 +124,13 @@ class LossConfig(_Section):
         stage_losses(name)
         return name
 
+    @field_validator("stages")
+    @classmethod
+    def _each_once(cls, stages: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(stages)) < len(stages):
+            raise ConfigError(f"loss.stages: expected each stage once, got {', '.join(stages)}.")
+        return stages
+
 
 class OptimConfig(_Section):
     """Optimizer, learning rate and clipping."""
@@ -256,7 +263,9 @@ def _field(key: str) -> Any:
 def _parse(value: Any, kind: Any) -> Any:
     """Read text as a field's type; what cannot be read is left for the model to refuse."""
     if typing.get_origin(kind) is tuple:
-        return tuple(value.split(",") if isinstance(value, str) else value) if isinstance(value, str | list) else value
+        if isinstance(value, str):
+            value = [word.strip() for word in value.split(",")]
+        return tuple(value) if isinstance(value, list) else value
     if not isinstance(value, str):
         return value
     if kind is bool:

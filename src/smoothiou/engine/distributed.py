@@ -85,13 +85,13 @@ def broadcast_buffers(model: nn.Module, placement: Placement) -> None:
             dist.broadcast(buffer, src=0)
 
 
-def any_process(flag: bool, placement: Placement) -> bool:
-    """Return whether the flag is set in any process."""
+def any_process(*flags: bool, placement: Placement) -> list[bool]:
+    """Return for each flag whether it is set in any process, in one message."""
     if placement.world_size == 1:
-        return flag
-    flags = torch.tensor(float(flag), device=placement.device)
-    dist.all_reduce(flags, op=dist.ReduceOp.MAX)
-    return bool(flags)
+        return list(flags)
+    values = torch.tensor(flags, dtype=torch.float32, device=placement.device)
+    dist.all_reduce(values, op=dist.ReduceOp.MAX)
+    return values.bool().tolist()
 
 
 def mean_over_processes(values: Mapping[str, Tensor], placement: Placement) -> Mapping[str, Tensor]:

@@ -105,13 +105,16 @@ def train(
                     model.train()
                 log(row)
 
-            stop = any_process(interrupts.requested, placement)
-            if stop or last or evaluates or is_save_due(settings, done, epoch_images, age=time.monotonic() - saved_at):
+            # Clocks differ: what is due in one process is done by all.
+            due = is_save_due(settings, done, epoch_images, age=time.monotonic() - saved_at)
+            stop, due = any_process(interrupts.requested, due, placement=placement)
+            if stop or last or evaluates or due:
                 finite.settle()
                 save(done)
                 saved_at = time.monotonic()
             if stop:
-                any_process(stop, placement)  # a process that ended now would have the others ended before they saved
+                # A process that ended now would have the others ended before they saved.
+                any_process(stop, placement=placement)
                 raise InterruptedRun(
                     f"Stopped after step {done} of {settings.steps}; the state is saved.",
                     hint="Give the same command again to continue.",

@@ -1,7 +1,7 @@
 """What all losses share: their description, the check of their arguments, the step from deltas or boxes to the formula.
 
 A loss is any callable loss(pred_deltas, target_deltas, *, weights, anchors) -> (K,). It does not reduce: the
-detector divides the sum by the number of positives or of sampled boxes, as it always did.
+detector divides the sum by its number of sampled boxes.
 """
 
 from __future__ import annotations
@@ -114,7 +114,8 @@ class OverlapLoss(RegisteredLoss, ABC):
             pred_deltas: (K, 4) predicted deltas of the positive boxes.
             target_deltas: (K, 4) deltas of their targets.
             weights: factors that the deltas were multiplied by.
-            anchors: (K, 4) anchors or proposals in pixels, of which a loss with frame "pixels" takes the aspect ratio.
+            anchors: (K, 4) anchors or proposals in pixels, of which a loss with frame "pixels" takes the aspect
+                ratio; None: square ones.
 
         Returns:
             (K,), in float32 (float64 for float64 deltas).

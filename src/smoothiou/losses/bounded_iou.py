@@ -34,13 +34,14 @@ def bounded_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *,
 class BoundedIoU(OverlapLoss):
     """Treat centre and size one by one, like smooth L1, but each by the IoU that it alone makes impossible.
 
-    For each of x, y, w, h: the best IoU that a box with this x (this w, ...) can still reach, B, and
+    For each of x, y, w, h its authors take B as the best IoU that a box with this x (this w, ...) can still reach (for
+    the centre a larger box reaches a little more), and
 
         L = sum over the four of smooth L1(1 - B)
         B of x: (t - 2 |dx|) / (t + 2 |dx|), at least 0      B of w: min(w / t, t / w)      t: the target's width
 
     So it stands between the losses of deltas and those of overlap. Its centre terms are flat where the centre is
-    outside the middle half of the target's span; its size terms never are.
+    outside the target; its size terms never are.
 
     Args:
         beta: where the parabola of smooth L1 ends, above 0; MMDetection has .2.

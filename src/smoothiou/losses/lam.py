@@ -15,7 +15,7 @@ Lambda = Literal["batch", "box", "image", "ema"] | float
 NAMES = ("batch", "box", "image", "ema")
 
 
-def mean_over_processes(iou: Tensor, *, sync: bool) -> tuple[Tensor, Tensor]:
+def mean_iou_over_processes(iou: Tensor, *, sync: bool) -> tuple[Tensor, Tensor]:
     """Mean IoU of the boxes of all processes, and their number (Algorithm 1, line 8); 0 and 0 without boxes.
 
     A process with K = 0 takes part like the others, else they would wait for it for ever.
@@ -63,7 +63,7 @@ def lambda_of(iou: Tensor, lam: Lambda, *, sync: bool, images: Tensor | None = N
         images: (N, K), 1 where box k is of image n, else 0; for `image`.
     """
     if lam == "batch":
-        return mean_over_processes(iou, sync=sync)[0]  # Algorithm 1, line 8
+        return mean_iou_over_processes(iou, sync=sync)[0]  # Algorithm 1, line 8
     if lam == "box":
         return iou
     if lam == "image":
@@ -119,7 +119,7 @@ class LambdaRule(nn.Module):
         return lambda_of(iou, self.lam, sync=self.sync, images=images)
 
     def _moving_average(self, iou: Tensor) -> Tensor:
-        mean, count = mean_over_processes(iou, sync=self.sync)
+        mean, count = mean_iou_over_processes(iou, sync=self.sync)
         if self.training and torch.is_grad_enabled():
             latest = torch.stack((mean, torch.ones_like(mean))).to(self.average.dtype)
             # A batch without boxes changes nothing.

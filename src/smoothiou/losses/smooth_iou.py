@@ -197,6 +197,8 @@ class SmoothIoU(RegisteredLoss):
                     'SmoothIoU(huber_on="corners") measures corners in pixels and needs anchors, got none.',
                     hint='Call it with anchors=..., or use huber_on="deltas" or "unit-corners".',
                 )
+            if anchors.shape != pred.shape:
+                raise ConfigError(f"anchors: expected one for each of {len(pred)} boxes, got {tuple(anchors.shape)}.")
             pred = decode_deltas(pred, anchors, weights=weights)  # line 2
             target = decode_deltas(target, anchors, weights=weights)  # line 3
         return huber(pred, target, delta=self.delta)

@@ -187,7 +187,7 @@ def judged_difference(
                       or no number of seeds would do
         images_needed about how many test images would do, where no number of seeds would; else None
     """
-    row = paired_difference(baseline, candidate)
+    row = paired_difference(baseline, candidate, confidence=confidence)
     row.update(
         seeds_only={"low": row["low"], "high": row["high"]}, error=None, degrees=None, covariance=covariance,
         images=images, from_seeds=None, from_images=None, method="", margin=margin, conclusion=UNKNOWN,
@@ -247,10 +247,14 @@ def conclude(mean: float, doubt: Doubt, *, margin: float, alpha: float = 0.05) -
 def _needed(mean: float, doubt: Doubt, margin: float, alpha: float) -> tuple[int | None, int | None]:
     """Return seeds or images that would lead to a conclusion, if mean and spread stayed as they are."""
     low, high = doubt.seeds, MOST_SEEDS
+    if low >= high:
+        return None, None
     if conclude(mean, doubt.with_seeds(high), margin=margin, alpha=alpha) == UNKNOWN:
         if doubt.from_images == 0:
             return None, None
-        apart, inside = (critical_value(1 - level, doubt.images, doubt.losses - 1) for level in (alpha, 2 * alpha))
+        apart, inside = (
+            critical_value(1 - level, max(doubt.images - 1, 1), doubt.losses - 1) for level in (alpha, 2 * alpha)
+        )
         enough = max(abs(mean) / apart, (margin - abs(mean)) / inside)
         return None, math.ceil(doubt.images * doubt.from_images / enough**2) if enough > 0 else None
     while high - low > 1:

@@ -190,7 +190,7 @@ class Format(ABC):
         missing: list[str] = []
         for entry in entries:
             if entry.annotation == "missing":
-                message = "is in the list but has no XML file; the image was left out"
+                message = "is in the list but has no annotation; the image was left out"
                 faults.append(Fault(kind="missing-annotation", where=entry.name, message=message, drops=True))
             elif path := entry.locate():
                 width, height = image_size(path)
