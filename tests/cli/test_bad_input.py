@@ -195,3 +195,23 @@ def test_a_full_disk_stops_in_words_and_the_same_command_continues(smoothiou, tm
     finally:
         subprocess.run(["umount", str(disk)], check=True)
         shutil.rmtree(disk, ignore_errors=True)
+
+
+@pytest.mark.parametrize("command", ["train", "compare"])
+@pytest.mark.parametrize("kind", ["cut off", "of another net", "with code", "no run"])
+def test_weights_that_cannot_be_taken_over_are_refused_in_one_sentence(smoothiou, tmp_path, kind, command):
+    file = tmp_path / "start.ckpt"
+    content = {"of another net": {"weight": torch.zeros(3)}, "with code": {"model": torch.nn.Linear(2, 2)}}
+    torch.save(content.get(kind, {}), file)
+    if kind == "cut off":
+        file.write_bytes(file.read_bytes()[:-100])
+    if kind == "no run":
+        file.unlink()
+        file.mkdir()
+    result = smoothiou(command, "shapes", "--weights", file, "--out", "RUN", *TINY)
+    assert result.returncode == 4, result.stderr
+    sentence, way_out = result.stderr.strip().splitlines()[-2:]
+    assert sentence.startswith("smoothiou: ")
+    assert str(file) in sentence
+    assert way_out.startswith("  ")
+    assert not (tmp_path / "RUN" / "plan.json").exists()

@@ -132,6 +132,10 @@ def compare(
     from smoothiou.study import lock_study, make_plan, write_or_continue
 
     splits = open_splits(config.data)
+    if not dry_run and not ray:
+        from smoothiou.engine.detector import check_weights
+
+        check_weights(config, classes=splits.train.classes)
     planned = functools.partial(
         make_plan, config, losses=chosen, baseline=baseline, data=describe_data(splits),
         classes=splits.train.classes, command=["smoothiou", *sys.argv[1:]],

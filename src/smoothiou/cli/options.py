@@ -30,8 +30,8 @@ Model = Annotated[
 Weights = Annotated[
     str | None,
     Parameter(
-        help="none, imagenet, coco (these two download), the path of a checkpoint, or tf:PATH of a TensorFlow "
-        "checkpoint (inception-v2)."
+        help="none, imagenet, coco (these two download), a run folder or a checkpoint, of which what fits is taken "
+        "over, or tf:PATH of a TensorFlow checkpoint (inception-v2)."
     ),
 ]
 Device = Annotated[str | None, Parameter(help="auto, cpu, cuda or cuda:N.")]

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models import get_weight
 
 from smoothiou.detectors.box_loss import BoxLoss, set_box_loss, torchvision_smooth_l1
 from smoothiou.detectors.dropout import set_roi_dropout
+from smoothiou.detectors.freeze import freeze_layers
 from smoothiou.detectors.precision import keep_boxes_in_float32
 from smoothiou.detectors.pretrained import (
+    coco_weights,
     has_frozen_norms,
     load_checkpoint,
     load_coco,
     load_imagenet,
-    read_checkpoint,
+    read_weights,
 )
 from smoothiou.detectors.registry import DETECTORS, TENSORFLOW
+from smoothiou.detectors.take_over import is_backbone_alone, take_over
 from smoothiou.detectors.tf_compat import train_as_tensorflow
 from smoothiou.detectors.tf_import import load_tf_checkpoint
 from smoothiou.errors import ConfigError, did_you_mean
@@ -44,6 +47,8 @@ def build_detector(
     nms: float = 0.5,
     tf_compat: bool = False,
     roi_dropout: float | None = None,
+    classes: Sequence[str] | None = None,
+    freeze: str = "auto",
 ) -> nn.Module:
     """Return a two-stage detector by name, with a box loss in its stages.
 
@@ -56,7 +61,7 @@ def build_detector(
         num_classes: classes, without the background; 1 or more.
         loss: as in `set_box_loss`; None for torchvision's own smooth L1.
         weights: None or "none", "imagenet" or "coco" where torchvision offers them (both download), the path of a
-            checkpoint, or "tf:PATH" for inception-v2, of TensorFlow's `faster_rcnn_inception_v2`.
+            run folder or a checkpoint, or "tf:PATH" for inception-v2, of TensorFlow's `faster_rcnn_inception_v2`.
         stages: "rpn", "roi", or both; the others keep torchvision's own loss.
         loss_weight: factor on the loss in these stages.
         min_size: short side of the resized image in pixels ...
@@ -68,19 +73,24 @@ def build_detector(
         tf_compat: whether to sample and resize as TensorFlow's Object Detection API (see `train_as_tensorflow`).
         roi_dropout: share of the features dropped before the last layers in training, in [0, 1); None for the
             detector's own, which is 0, and 0.5 for vgg16.
+        classes: names of the classes. With them, what fits of a checkpoint is taken over (see `take_over`); without
+            them, it must be of this detector and fit exactly.
+        freeze: layers of the backbone that keep their weights: "auto" for the detector's own choice, else see
+            `freeze_layers`.
 
     Raises:
-        ConfigError: an unknown name, loss, stage or kind of weights, or a number out of range.
+        ConfigError: an unknown name, loss, stage, kind of weights or layer, or a number out of range.
         CheckpointError: weights that cannot be read, downloaded, or do not fit.
     """
     kind = check_name_and_weights(name, weights)
     if num_classes < 1:
         raise ConfigError(f"num_classes: expected 1 or more, without the background, got {num_classes}.")
     info = DETECTORS[name]
-    state = read_checkpoint(str(weights)) if kind == "path" else None
+    coco = get_weight(info.coco) if info.coco else None
+    file = read_weights(str(weights), coco=coco) if kind == "path" else None
     model: Any = _builder(info.build)(
         num_classes=num_classes + 1,
-        pretrained=kind in ("imagenet", "coco", "tf") or (state is not None and has_frozen_norms(state)),
+        pretrained=kind in ("imagenet", "coco", "tf") or (file is not None and _keeps_norms(file.state)),
         min_size=min_size,
         max_size=max_size,
         rpn_pre_nms_top_n_test=max(1000, 2 * proposals),
@@ -98,15 +108,28 @@ def build_detector(
         set_box_loss(model, loss, stages=stages, weight=loss_weight)
     keep_boxes_in_float32(model)
     model.notes = ()
-    if state is not None:
-        load_checkpoint(model, state, source=str(weights))
+    if kind == "coco" and coco is not None and classes is not None:
+        file = coco_weights(coco)
+    if file is not None and classes is not None:
+        model.notes = take_over(model, file, classes=classes)
+    elif file is not None:
+        load_checkpoint(model, file.state, source=str(weights))
     elif kind == "tf":
         model.notes = (load_tf_checkpoint(model, str(weights).removeprefix(TENSORFLOW)).note,)
     elif kind == "imagenet":
         model.notes = (load_imagenet(model, get_weight(info.imagenet)),)
     elif kind == "coco":
         model.notes = (load_coco(model, get_weight(info.coco)),)
+    if freeze != "auto":
+        freeze_layers(model, freeze, stem=info.stem)
+        if kind == "none" and freeze != "none":
+            model.notes += (f"model.freeze = {freeze} keeps random weights: no others were named with --weights.",)
     return model
+
+
+def _keeps_norms(state: Mapping[str, Tensor]) -> bool:
+    """Return whether batch norms should keep the statistics of a checkpoint, as those of ImageNet are kept."""
+    return has_frozen_norms(state) or is_backbone_alone(state)
 
 
 def check_name_and_weights(name: str, weights: str | Path | None) -> str:

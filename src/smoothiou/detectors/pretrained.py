@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pickle
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +17,69 @@ from torchvision.models import WeightsEnum
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 from torchvision.ops import FrozenBatchNorm2d
 
+from smoothiou.detectors.weights_file import weights_file
 from smoothiou.errors import CheckpointError
-from smoothiou.files import refuse_bomb
+from smoothiou.files import file_digest, printable, refuse_bomb
 
 HEAD = "roi_heads.box_predictor."
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """Return the state dict of a file: under "model", as our checkpoints have it, or bare.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Weights:
+    """A state dict and what its file says about it.
+
+    Args:
+        state: tensors by name.
+        classes: names of the classes, without the background; None where the file does not say.
+        source: names the weights in messages.
+        zero_eps: whether batch norms were trained without epsilon (see `absorb_zero_eps`).
+    """
+
+    state: Mapping[str, Tensor]
+    classes: tuple[str, ...] | None = None
+    source: str = ""
+    zero_eps: bool = False
+
+
+def read_weights(path: str | Path, *, coco: WeightsEnum | None = None) -> Weights:
+    """Return the weights of a run folder or a file: our checkpoints, torchvision's, or any state dict.
+
+    Args:
+        path: of the folder or file.
+        coco: torchvision's weights on COCO, of which the file may be a copy; it does not name its classes itself.
 
     Raises:
         CheckpointError: no such file, cut off, or no state dict.
     """
+    content = _read(weights_file(path))
+    state = content
+    for key in ("model", "state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(key), Mapping):
+            state = content[key]
+            break
+    if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
+        raise CheckpointError(f"{path}: expected a dict with a state dict under 'model', or a bare state dict.")
+    if coco is not None and Path(coco.url).stem.rpartition("-")[2] == file_digest(weights_file(path))[:8]:
+        return dataclasses.replace(_coco(coco, state), source=str(path))
+    names: Any = content.get("classes")
+    known = isinstance(names, (list, tuple)) and all(isinstance(name, str) and printable(name) for name in names)
+    classes = tuple(names) if known else ()
+    named = len(state.get(f"{HEAD}cls_score.bias", ())) == len(classes) + 1
+    return Weights(state=dict(state), classes=classes if named else None, source=str(path))
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
+    """Return the state dict alone of `read_weights`."""
+    return dict(read_weights(path).state)
+
+
+def _read(path: Path) -> Any:
     try:
         refuse_bomb(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise CheckpointError(f"{path}: no such checkpoint file.") from None
+        hint = "A run folder holds one; of a study, each of its cells is a run." if path.name == "last.ckpt" else ""
+        raise CheckpointError(f"{path}: no such checkpoint file.", hint=hint) from None
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path}: cut off, or more than tensors and plain containers ({_first_line(error)}).",
@@ -42,10 +90,6 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
             f"{path}: cut off, or no PyTorch checkpoint ({_first_line(error)}).",
             hint="Take another copy of the file; last.ckpt and best.ckpt lie beside each other.",
         ) from None
-    state = content.get("model", content) if isinstance(content, dict) else None
-    if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
-        raise CheckpointError(f"{path}: expected a dict with a state dict under 'model', or a bare state dict.")
-    return dict(state)
 
 
 def has_frozen_norms(state: Mapping[str, Tensor]) -> bool:
@@ -113,9 +157,27 @@ def load_coco(model: nn.Module, weights: WeightsEnum) -> str:
         state |= {key: value for key, value in random.items() if key.startswith(HEAD)}
         note = f"{weights}: loaded, but for the last layers, which are random: {expected} classes, not {given}."
     model.load_state_dict(state)
-    if weights == FasterRCNN_ResNet50_FPN_Weights.COCO_V1:  # the one trained with batch norms without epsilon
+    if _has_zero_eps(weights):
         absorb_zero_eps(model)
     return note
+
+
+def coco_weights(weights: WeightsEnum) -> Weights:
+    """Return torchvision's COCO weights with the names of their classes.
+
+    Raises:
+        CheckpointError: neither cached nor downloadable.
+    """
+    return _coco(weights, fetch(weights))
+
+
+def _coco(weights: WeightsEnum, state: Mapping[str, Tensor]) -> Weights:
+    _, *classes = weights.meta["categories"]
+    return Weights(state=state, classes=tuple(classes), source=str(weights), zero_eps=_has_zero_eps(weights))
+
+
+def _has_zero_eps(weights: WeightsEnum) -> bool:
+    return weights == FasterRCNN_ResNet50_FPN_Weights.COCO_V1  # the one trained with batch norms without epsilon
 
 
 def absorb_zero_eps(model: nn.Module) -> None:

@@ -51,6 +51,7 @@ class DetectorInfo:
         imagenet: torchvision's name of the backbone's ImageNet weights, if there are any.
         coco: torchvision's name of the detector's COCO weights, if there are any.
         tensorflow: whether TensorFlow's checkpoints can be read.
+        stem: the last layer of the stem among the children of the backbone (see `freeze_layers`).
     """
 
     build: str
@@ -60,6 +61,7 @@ class DetectorInfo:
     imagenet: str = ""
     coco: str = ""
     tensorflow: bool = False
+    stem: str = ""
 
     @property
     def offers(self) -> tuple[str, ...]:
@@ -78,6 +80,7 @@ DETECTORS: Mapping[str, DetectorInfo] = MappingProxyType(
             summary="2.7 million parameters, learns from random weights on a CPU",
             anchors=(AnchorLevel(16, (16, 32, 64, 128, 256)),),
             parameters_m=2.7,
+            stem="1",
         ),
         "resnet18-fpn": DetectorInfo(
             build="smoothiou.detectors.fpn:build_resnet18_fpn",
@@ -85,6 +88,7 @@ DETECTORS: Mapping[str, DetectorInfo] = MappingProxyType(
             anchors=_FPN,
             parameters_m=28.3,
             imagenet="ResNet18_Weights.IMAGENET1K_V1",
+            stem="bn1",
         ),
         "resnet50-fpn": DetectorInfo(
             build="smoothiou.detectors.fpn:build_resnet50_fpn",
@@ -93,6 +97,7 @@ DETECTORS: Mapping[str, DetectorInfo] = MappingProxyType(
             parameters_m=41.5,
             imagenet="ResNet50_Weights.IMAGENET1K_V1",
             coco="FasterRCNN_ResNet50_FPN_Weights.COCO_V1",
+            stem="bn1",
         ),
         "mobilenet-v3-fpn": DetectorInfo(
             build="smoothiou.detectors.fpn:build_mobilenet_v3_fpn",
@@ -108,6 +113,7 @@ DETECTORS: Mapping[str, DetectorInfo] = MappingProxyType(
             anchors=(AnchorLevel(16, (64, 128, 256, 512), ratios=(2.0, 1.0, 0.5), rounded=False),),
             parameters_m=13.3,
             tensorflow=True,
+            stem="Conv2d_2c_3x3",
         ),
         "vgg16": DetectorInfo(
             build="smoothiou.detectors.vgg16:build_vgg16",
@@ -115,6 +121,7 @@ DETECTORS: Mapping[str, DetectorInfo] = MappingProxyType(
             anchors=(AnchorLevel(16, (128, 256, 512)),),
             parameters_m=136.9,
             imagenet="VGG16_Weights.IMAGENET1K_V1",
+            stem="conv1_2",
         ),
     }
 )

@@ -78,8 +78,11 @@ class ModelConfig(_Section):
     """`nano`, `resnet18-fpn`, `resnet50-fpn`, `mobilenet-v3-fpn`, `inception-v2` (the paper's) or `vgg16` (its
     baseline, of the original Faster R-CNN)."""
     weights: str = "none"
-    """`none`, `imagenet`, `coco` (both download, and only when asked for), the path of a checkpoint, or `tf:PATH` of a
-    TensorFlow checkpoint (`inception-v2`)."""
+    """`none`, `imagenet`, `coco` (both download, and only when asked for), a run folder, the path of a checkpoint or of
+    a backbone's weights, of which what fits is taken over, or `tf:PATH` of a TensorFlow checkpoint (`inception-v2`)."""
+    freeze: str = "auto"
+    """Layers of the backbone that keep their weights: `auto` as the detector has it (see docs/training.md), `none`,
+    `stem`, `backbone`, or the name of a layer, for it and all before it."""
     min_size: Annotated[int, Field(ge=32)] = 240
     """Images are resized to this short side in pixels ..."""
     max_size: int = 320

@@ -16,18 +16,20 @@ from smoothiou.loss_spec import parse_loss, stage_losses
 from smoothiou.losses import load_loss
 
 
-def build(config: RunConfig, *, classes: int, compile_loss: bool = False) -> nn.Module:
+def build(config: RunConfig, *, classes: int | Sequence[str], compile_loss: bool = False) -> nn.Module:
     """Return the detector of a run, with its box loss in place.
 
     Args:
         config: settings of the run.
-        classes: number of classes, without the background.
+        classes: number of classes, without the background, or their names: by these, what fits of a checkpoint is taken
+            over, else it must fit exactly.
         compile_loss: compile the box losses with `torch.compile`.
     """
-    dropout = config.model.roi_dropout
+    dropout, names = config.model.roi_dropout, None if isinstance(classes, int) else classes
     model = build_detector(
         config.model.name,
-        num_classes=classes,
+        num_classes=classes if isinstance(classes, int) else len(classes),
+        classes=names,
         loss=None,
         weights=config.model.weights,
         min_size=config.model.min_size,
@@ -38,6 +40,7 @@ def build(config: RunConfig, *, classes: int, compile_loss: bool = False) -> nn.
         nms=config.eval.nms,
         tf_compat=config.model.tf_compat,
         roi_dropout=None if dropout == "none" else dropout,
+        freeze=config.model.freeze,
     )
     factors = {"rpn": config.loss.rpn_weight, "roi": config.loss.roi_weight}
     losses = stage_losses(config.loss.name)
@@ -58,11 +61,23 @@ def check(config: RunConfig, *, losses: Sequence[str]) -> None:
     """Check detector, device and losses before anything is written or trained.
 
     Raises:
-        ConfigError: an unknown detector, kind of weights, device, loss or option of a loss; a loss that fails or
-            gives another shape than one number per box.
+        ConfigError: an unknown detector, kind of weights, layer, device, loss or option of a loss; a loss that fails
+            or gives another shape than one number per box.
     """
     check_name_and_weights(config.model.name, config.model.weights)
+    if config.model.freeze not in ("auto", "none"):  # which layers there are, only the detector knows
+        build_detector(config.model.name, num_classes=1, freeze=config.model.freeze)
     choose_placement(config.train.device, config.train.precision)
     for loss in dict.fromkeys(part for spec in losses for part in stage_losses(spec).values()):
         name, options = parse_loss(loss)
         try_loss(load_loss(name, **options), name=loss)
+
+
+def check_weights(config: RunConfig, *, classes: Sequence[str]) -> None:
+    """Check that a checkpoint can be read and fits, before a study is planned that could never be done.
+
+    Raises:
+        CheckpointError: it cannot, or does not.
+    """
+    if check_name_and_weights(config.model.name, config.model.weights) == "path":
+        build(config, classes=classes)

@@ -21,6 +21,7 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
+from smoothiou.detectors.freeze import HeldStatistics
 from smoothiou.engine.devices import Placement
 from smoothiou.errors import ConfigError, SmoothIoUError
 
@@ -66,7 +67,10 @@ def distribute(model: nn.Module, placement: Placement) -> nn.Module:
     if placement.world_size == 1:
         return model
     if placement.device.type == "cuda":
+        held = {name: module for name, module in model.named_modules() if isinstance(module, HeldStatistics)}
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        for name, module in held.items():  # frozen ones have nothing to synchronise
+            model.set_submodule(name, module)
     return DistributedDataParallel(model)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from smoothiou import files, manifest
+from smoothiou.detectors.weights_file import weights_file
 
 SPLITS = ("train", "val", "test")
 
@@ -28,6 +29,7 @@ LATER_DEFAULTS = {
     "loss.roi_weight": 1.0,
     "model.tf_compat": False,
     "model.roi_dropout": "none",
+    "model.freeze": "auto",
     "optim.epsilon": 1.0,
     "optim.clip_by": "global",
     "train.deterministic": False,
@@ -76,7 +78,8 @@ def _in_names_of_version_0_1(facts: Mapping[str, Any]) -> dict[str, Any]:
 def _content(weights: str) -> str:
     """Return a short hash of the named weights' content; "" where they are no file."""
     if not weights.startswith("tf:"):
-        return files.file_digest(Path(weights)) if Path(weights).is_file() else ""
+        file = weights_file(weights)
+        return files.file_digest(file) if file.is_file() else ""
     # NAME stands for NAME.index and NAME.data-*; it may also be one of these, or their folder.
     path = Path(weights.removeprefix("tf:"))
     name = re.sub(r"\.(index|data-\d+-of-\d+)$", "", path.name)

@@ -132,7 +132,7 @@ def _train_and_measure(
     quiet: bool,
 ) -> dict[str, Any]:
     seed_weights(config.train.seed)
-    model = build(config, classes=len(splits.train.classes), compile_loss=compiles_loss(config, placement))
+    model = build(config, classes=splits.train.classes, compile_loss=compiles_loss(config, placement))
     model = model.to(placement.device)
     device = {"device": str(placement.device), "precision": placement.precision}
     if placement.rank == 0:

@@ -130,7 +130,7 @@ def propose_weights(
         measure(opened.model, opened.step, f"{Path(run).name}, step {opened.step}")
     else:
         seed_weights(seed)
-        model = build(config, classes=len(splits.train.classes)).to(placement.device)
+        model = build(config, classes=splits.train.classes).to(placement.device)
         measure(model, 0, "start")
         if steps:
             _train(model, config, splits, placement, steps, quiet=quiet)
