@@ -56,3 +56,12 @@ def test_so_does_one_whose_device_mirrors_the_pixels(tmp_path, monkeypatch):
     assert len(made) == 1
     assert rows == others
     assert all(torch.equal(weights[key], again[key]) for key in weights)
+
+
+def test_with_and_without_kept_features_a_run_ends_with_the_same_weights(tmp_path):
+    frozen = {"model.freeze": "backbone", "train.eval_every": 4}
+    rows, weights = trained(tmp_path / "without", **frozen, **{"train.feature_mb": 0})
+    others, again = trained(tmp_path / "with", **frozen)
+    assert rows == others
+    assert all(torch.equal(weights[key], again[key]) for key in weights)
+    assert not list((tmp_path / "with").glob("features*"))

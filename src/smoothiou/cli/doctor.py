@@ -131,13 +131,13 @@ def quick_line(splits: Splits, config: RunConfig) -> str:
 def training_of(config: RunConfig) -> Training:
     """Return how data would be trained under some settings, as far as the doctor judges it."""
     from smoothiou.data.doctor import Training
-    from smoothiou.detectors.registry import DETECTORS
+    from smoothiou.detectors.registry import detector_info
 
     return Training(
         split=config.data.train,
         batch_size=config.train.batch_size,
         detector=config.model.name,
-        anchors=DETECTORS[config.model.name].anchors if config.model.name in DETECTORS else (),
+        anchors=detector_info(config.model.name).anchors,
         min_size=config.model.min_size,
         max_size=config.model.max_size,
     )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
+import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 from torchvision.models import get_weight
+from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+from torchvision.models.detection.roi_heads import RoIHeads
 
 from smoothiou.detectors.box_loss import BoxLoss, set_box_loss, torchvision_smooth_l1
 from smoothiou.detectors.dropout import set_roi_dropout
@@ -23,11 +25,12 @@ from smoothiou.detectors.pretrained import (
     load_imagenet,
     read_weights,
 )
-from smoothiou.detectors.registry import DETECTORS, TENSORFLOW
+from smoothiou.detectors.registry import TENSORFLOW, DetectorInfo, detector_info
 from smoothiou.detectors.take_over import is_backbone_alone, take_over
 from smoothiou.detectors.tf_compat import train_as_tensorflow
 from smoothiou.detectors.tf_import import load_tf_checkpoint
 from smoothiou.errors import ConfigError, did_you_mean
+from smoothiou.import_object import import_object
 from smoothiou.loss_spec import STAGES
 
 
@@ -57,7 +60,8 @@ def build_detector(
     sentences that say what the weights did not cover.
 
     Args:
-        name: a key of `DETECTORS`: "nano", "resnet18-fpn", "resnet50-fpn", "mobilenet-v3-fpn", "inception-v2", "vgg16".
+        name: a key of `DETECTORS`, `timm:NAME` for any backbone of timm with a pyramid of maps, or
+            `package.module:builder` for one of your own (see `DetectorInfo.build`).
         num_classes: classes, without the background; 1 or more.
         loss: as in `set_box_loss`; None for torchvision's own smooth L1.
         weights: None or "none", "imagenet" or "coco" where torchvision offers them (both download), the path of a
@@ -85,10 +89,11 @@ def build_detector(
     kind = check_name_and_weights(name, weights)
     if num_classes < 1:
         raise ConfigError(f"num_classes: expected 1 or more, without the background, got {num_classes}.")
-    info = DETECTORS[name]
+    info = detector_info(name)
     coco = get_weight(info.coco) if info.coco else None
     file = read_weights(str(weights), coco=coco) if kind == "path" else None
-    model: Any = _builder(info.build)(
+    model: Any = _call(
+        info,
         num_classes=num_classes + 1,
         pretrained=kind in ("imagenet", "coco", "tf") or (file is not None and _keeps_norms(file.state)),
         min_size=min_size,
@@ -117,7 +122,7 @@ def build_detector(
     elif kind == "tf":
         model.notes = (load_tf_checkpoint(model, str(weights).removeprefix(TENSORFLOW)).note,)
     elif kind == "imagenet":
-        model.notes = (load_imagenet(model, get_weight(info.imagenet)),)
+        model.notes = (load_imagenet(model, info.imagenet),)
     elif kind == "coco":
         model.notes = (load_coco(model, get_weight(info.coco)),)
     if freeze != "auto":
@@ -138,13 +143,12 @@ def check_name_and_weights(name: str, weights: str | Path | None) -> str:
     Raises:
         ConfigError: an unknown detector, or weights that it does not offer.
     """
-    if name not in DETECTORS:
-        raise ConfigError(f"{name!r} is no detector.", hint=did_you_mean(str(name), DETECTORS))
+    info = detector_info(name)
     if weights is None:
         return "none"
-    text, offers = str(weights), DETECTORS[name].offers
+    text, offers = str(weights), info.offers
     if text.startswith(TENSORFLOW):
-        if not DETECTORS[name].tensorflow:
+        if not info.tensorflow:
             raise ConfigError(f"{name}: it reads no TensorFlow checkpoints.", hint="The detector inception-v2 does.")
         if text in (TENSORFLOW, f"{TENSORFLOW}PATH"):
             raise ConfigError(f"weights: {text!r} names no file.", hint="Write tf:FOLDER/model.ckpt.")
@@ -159,6 +163,19 @@ def check_name_and_weights(name: str, weights: str | Path | None) -> str:
     return "path"
 
 
-def _builder(reference: str) -> Callable[..., nn.Module]:
-    module, _, function = reference.partition(":")
-    return getattr(importlib.import_module(module), function)
+def _call(info: DetectorInfo, **settings: Any) -> nn.Module:
+    """Call the builder of a detector.
+
+    Raises:
+        ConfigError: one's own takes other arguments, or returns no Faster R-CNN.
+    """
+    builder = import_object(info.build)
+    try:
+        inspect.signature(builder).bind(**info.options, **settings)
+    except (TypeError, ValueError) as error:
+        hint = "It is called with num_classes (background included), pretrained, and settings of FasterRCNN."
+        raise ConfigError(f"{info.build}: {error}.", hint=f"{hint} Give it **settings.") from None
+    model = builder(**info.options, **settings)
+    if not isinstance(model, GeneralizedRCNN) or not isinstance(model.roi_heads, RoIHeads):
+        raise ConfigError(f"{info.build} returned {type(model).__name__}, expected torchvision's FasterRCNN.")
+    return model

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from smoothiou.detectors.frozen_body import freeze_body
 from smoothiou.errors import ConfigError, did_you_mean
 
 
@@ -14,7 +15,8 @@ def freeze_layers(model: nn.Module, word: str, *, stem: str = "") -> None:
     """Freeze the first layers of a detector's backbone in place, and train all others of it.
 
     Frozen batch norms use their stored statistics in training too, and leave them as they are. A pyramid on top of
-    the backbone, the RPN and the second stage are always trained.
+    the backbone, the RPN and the second stage are always trained. A backbone that is frozen as a whole computes image
+    by image (see `FrozenBody`).
 
     Args:
         model: a torchvision Faster R-CNN.
@@ -38,6 +40,8 @@ def freeze_layers(model: nn.Module, word: str, *, stem: str = "") -> None:
         layer.requires_grad_(not frozen)
         if frozen:
             _hold_statistics(layer)
+    if counts[word] == len(names):
+        freeze_body(body)
 
 
 def backbone_body(model: nn.Module) -> nn.Module:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import WeightsEnum
+from torchvision.models import WeightsEnum, get_weight
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 from torchvision.ops import FrozenBatchNorm2d
 
@@ -119,7 +119,7 @@ def load_checkpoint(model: nn.Module, state: Mapping[str, Tensor], *, source: st
     model.load_state_dict(dict(state))
 
 
-def load_imagenet(model: nn.Module, weights: WeightsEnum) -> str:
+def load_imagenet(model: nn.Module, name: str) -> str:
     """Load torchvision's ImageNet weights into the backbone and return a note of what stays random.
 
     A backbone with an attribute `imagenet_names` (names of the weights by names of the detector's layers) is filled by
@@ -129,6 +129,9 @@ def load_imagenet(model: nn.Module, weights: WeightsEnum) -> str:
         CheckpointError: neither cached nor downloadable.
     """
     parts: Any = model
+    if hasattr(parts.backbone, "load_imagenet"):
+        return parts.backbone.load_imagenet()
+    weights = get_weight(name)
     state = fetch(weights)
     if names := getattr(parts.backbone, "imagenet_names", None):
         kinds = ("weight", "bias")

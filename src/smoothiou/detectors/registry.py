@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
+
+from smoothiou.errors import ConfigError, did_you_mean
 
 TENSORFLOW = "tf:"
 """Prefix of the path of a TensorFlow checkpoint."""
+TIMM = "timm:"
+"""Prefix of the name of a backbone of timm."""
 
 
 @dataclass(frozen=True)
@@ -43,24 +48,29 @@ class DetectorInfo:
 
     Args:
         build: "module:function". It is called with `num_classes` (background included), `pretrained` (whether weights
-            will be loaded, so that norms and first layers should be frozen) and settings of torchvision's
+            will be loaded, so that norms and first layers should be frozen), `options`, and settings of torchvision's
             `FasterRCNN`, and returns one with random weights.
         summary: one line for lists of detectors.
         anchors: of each feature map of the region proposal network.
-        parameters_m: millions of parameters.
-        imagenet: torchvision's name of the backbone's ImageNet weights, if there are any.
+        parameters_m: millions of parameters, for estimates of disk space.
+        imagenet: name of the backbone's ImageNet weights, if there are any: torchvision's, or in words where the
+            backbone loads them itself, by a method `load_imagenet` that returns a note.
+        installed: whether they come with the installation, so that a training begins from them unless told otherwise.
         coco: torchvision's name of the detector's COCO weights, if there are any.
         tensorflow: whether TensorFlow's checkpoints can be read.
+        options: further arguments of the builder.
         stem: the last layer of the stem among the children of the backbone (see `freeze_layers`).
     """
 
     build: str
     summary: str
     anchors: tuple[AnchorLevel, ...]
-    parameters_m: float
+    parameters_m: float = 40.0
     imagenet: str = ""
+    installed: bool = False
     coco: str = ""
     tensorflow: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
     stem: str = ""
 
     @property
@@ -81,6 +91,14 @@ DETECTORS: Mapping[str, DetectorInfo] = MappingProxyType(
             anchors=(AnchorLevel(16, (16, 32, 64, 128, 256)),),
             parameters_m=2.7,
             stem="1",
+        ),
+        "lite0": DetectorInfo(
+            build="smoothiou.detectors.lite0:build_lite0",
+            summary="3.9 million parameters, begins from ImageNet weights that are installed with it",
+            anchors=(AnchorLevel(16, (16, 32, 64, 128, 256)),),
+            parameters_m=3.9,
+            imagenet="EfficientNet-Lite0",
+            installed=True,
         ),
         "resnet18-fpn": DetectorInfo(
             build="smoothiou.detectors.fpn:build_resnet18_fpn",
@@ -125,3 +143,25 @@ DETECTORS: Mapping[str, DetectorInfo] = MappingProxyType(
         ),
     }
 )
+
+
+def detector_info(name: str) -> DetectorInfo:
+    """Return what is known of a detector of the registry, of `timm:NAME`, or of one's own `package.module:builder`.
+
+    Raises:
+        ConfigError: no such name.
+    """
+    if name in DETECTORS:
+        return DETECTORS[name]
+    if name.startswith(TIMM):
+        return DetectorInfo(
+            build="smoothiou.detectors.timm_fpn:build_timm_fpn",
+            summary="a backbone of timm under torchvision's pyramid",
+            anchors=_FPN,
+            imagenet=name,
+            options={"backbone": name.removeprefix(TIMM)},
+        )
+    if ":" in name:
+        return DetectorInfo(build=name, summary="a detector of one's own", anchors=())
+    hint = f"{did_you_mean(name, DETECTORS)} Others are timm:NAME, and package.module:builder for one of your own."
+    raise ConfigError(f"{name!r} is no detector.", hint=hint)

@@ -182,6 +182,9 @@ class TrainConfig(_Section):
     """Loader processes; 0 decodes in the training process, which the image cache makes cheap."""
     cache_mb: NonNegativeInt = 1024
     """Memory for decoded and resized images; those that do not fit are decoded in each epoch."""
+    feature_mb: NonNegativeInt = 1024
+    """MiB of memory for the feature maps of a frozen backbone (`model.freeze = "backbone"`), which are then computed
+    once for each image and its mirror image; as many again go to the run folder until its end. 0: none are kept."""
     compile: bool = False
     """Compile the detector's backbone with `torch.compile`: half a minute, which a CPU never earns back."""
     compile_loss: Literal["auto", "yes", "no"] = "auto"

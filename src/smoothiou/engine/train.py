@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 import traceback
@@ -15,6 +16,8 @@ import torch
 from torch import nn
 
 from smoothiou.detectors import box_loss_state, box_statistics, load_box_loss_state, reduce_statistics
+from smoothiou.detectors.freeze import backbone_body
+from smoothiou.detectors.frozen_body import FeatureCache, keep_features
 from smoothiou.engine.checkpoint import LAST, PREVIOUS, load_newest, restore_model, save_checkpoint
 from smoothiou.engine.config import RunConfig
 from smoothiou.engine.detector import build, compiles_loss
@@ -142,9 +145,13 @@ def _train_and_measure(
         for note in () if quiet else notes:
             print(note, file=sys.stderr)
     reset_peak_memory(placement.device)
+    features = folder / f"features-{placement.rank}"
+    if megabytes := config.train.feature_mb:
+        keep_features(backbone_body(model), FeatureCache(memory_mb=megabytes, folder=features, disk_mb=megabytes))
     spent = train_detector(model, config, folder, splits, placement, quiet=quiet)
     began = time.monotonic()
     measured = measure(model, splits.test, config, placement, label=f"{_label(config)}  test", quiet=quiet)
+    shutil.rmtree(features, ignore_errors=True)
     if measured is None:  # rank 0 has the numbers
         return {}
     cost = {

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from smoothiou.import_object import import_object
 from smoothiou.losses.alpha_iou import AlphaIoU, alpha_iou_loss
 from smoothiou.losses.balanced_l1 import BalancedL1, balanced_l1_loss
 from smoothiou.losses.base import BoxLoss, LossInfo, RegisteredLoss
@@ -27,7 +28,7 @@ from smoothiou.losses.iou_squared import IoUSquared, iou_squared_loss
 from smoothiou.losses.l1 import L1, l1_loss
 from smoothiou.losses.l1_giou import L1GIoU, l1_giou_loss
 from smoothiou.losses.l2 import L2, l2_loss
-from smoothiou.losses.load import import_loss, no_such_loss, signature_of, with_options
+from smoothiou.losses.load import no_such_loss, signature_of, with_options
 from smoothiou.losses.mix import Mix, mix_loss
 from smoothiou.losses.powerful_iou import PowerfulIoU, powerful_iou_loss
 from smoothiou.losses.siou import SIoU, siou_loss
@@ -108,7 +109,7 @@ def load_loss(name: str, **options: Any) -> BoxLoss:
     """
     if ":" not in name and name not in LOSSES:
         raise no_such_loss(name, LOSSES)
-    return with_options(name, LOSSES.get(name) or import_loss(name), options)
+    return with_options(name, LOSSES.get(name) or import_object(name), options)
 
 
 def options_of(name: str) -> dict[str, object]:

@@ -1,9 +1,8 @@
-"""Losses of one's own, named `package.module:object`, and the check of a loss's options."""
+"""The options of a loss, one's own too, and the error for a name that is not known."""
 
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
@@ -20,36 +19,6 @@ def no_such_loss(name: str, known: Iterable[str], *, option: str = "") -> Config
         f"{f'{option}: no' if option else 'No'} loss is called {name!r}.",
         hint=f"{did_you_mean(name.lower(), known)} A loss of your own is named package.module:object.",
     )
-
-
-def import_loss(name: str) -> Callable[..., Any]:
-    """Import the class or function of `package.module:object`.
-
-    Raises:
-        ConfigError: there is no such module or object, it cannot be imported, or it cannot be called.
-    """
-    module_name, _, attribute = name.partition(":")
-    if not module_name or not attribute:
-        raise ConfigError(f"{name!r} names no object.", hint="Write package.module:object.")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        # The module of the loss is missing, or one that it imports: not the same mistake.
-        if error.name and (module_name + ".").startswith(error.name + "."):
-            hint = "Check the spelling, and put its folder on PYTHONPATH."
-            raise ConfigError(f"{name}: there is no module {error.name!r}.", hint=hint) from error
-        raise ConfigError(f"{name}: {module_name} imports {error.name!r}, which is not installed.") from error
-    except ImportError as error:
-        raise ConfigError(f"{name}: {module_name} cannot be imported: {error}") from error
-    if not hasattr(module, attribute):
-        public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise ConfigError(
-            f"{name}: the module {module_name} has no {attribute!r}.", hint=did_you_mean(attribute, public)
-        )
-    loss = getattr(module, attribute)
-    if not callable(loss):
-        raise ConfigError(f"{name} is {type(loss).__name__}, expected a class or a function.")
-    return loss
 
 
 def with_options(name: str, loss: Callable[..., Any], options: Mapping[str, Any]) -> BoxLoss:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from smoothiou.detectors.registry import DETECTORS
+from smoothiou.detectors.registry import detector_info
 from smoothiou.study.cells import cell_folder, cell_state, read_result
 
 OPTIMIZER_STATES = {"adamw": 2, "sgd": 1, "rmsprop": 2, "tf-rmsprop": 2}
@@ -38,7 +38,7 @@ def estimate(plan: Mapping[str, Any], folder: str | Path | None = None, *, jobs:
     else:
         # best.ckpt holds weights of 4 bytes, last.ckpt weights and the optimizer's states; 5 MB for all else.
         copies = 2 + OPTIMIZER_STATES.get(settings["optim.name"], 2)
-        seconds, megabytes = None, 4 * DETECTORS[settings["model.name"]].parameters_m * copies + 5
+        seconds, megabytes = None, 4 * detector_info(settings["model.name"]).parameters_m * copies + 5
         basis = "the size of the model; time is known after the first cell"
     return {
         "cells": len(cells),

@@ -1,0 +1,135 @@
+"""A frozen backbone computes each image alone, and once: what it gave is kept for the next time."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+DIVISOR = 32
+"""Images are cut to multiples of this, the largest stride, so that their maps end where their cells do."""
+
+
+class FeatureCache:
+    """Maps of images by content, in memory first, then on disk.
+
+    An image that does not come again, such as a random crop, costs its hash and room until the cache is full.
+
+    Args:
+        memory_mb: MiB of maps kept in memory.
+        folder: where the others go; None: nowhere, they are computed again.
+        disk_mb: MiB of maps kept there.
+    """
+
+    def __init__(self, *, memory_mb: int, folder: Path | None = None, disk_mb: int = 0) -> None:
+        self.folder = folder
+        self.bytes_left, self.disk_left = memory_mb * 2**20, disk_mb * 2**20 if folder else 0
+        self._maps: dict[str, list[Tensor]] = {}
+        self._files: set[str] = set()
+
+    def get(self, key: str) -> list[Tensor] | None:
+        """Return what was kept under a key; None for nothing."""
+        if key in self._files:
+            assert self.folder is not None
+            with suppress(OSError):  # someone has tidied up
+                return torch.load(self.folder / f"{key}.pt", weights_only=True)
+        return self._maps.get(key)
+
+    def put(self, key: str, maps: Sequence[Tensor]) -> None:
+        """Keep maps, if there is room."""
+        size = sum(each.nbytes for each in maps)
+        if size <= self.bytes_left:
+            self.bytes_left -= size
+            self._maps[key] = list(maps)
+        elif size <= self.disk_left and self.folder is not None:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                torch.save([each.cpu() for each in maps], self.folder / f"{key}.pt")
+            except (OSError, RuntimeError):  # a full disk: what fits is kept
+                self.disk_left = 0
+                return
+            self.disk_left -= size
+            self._files.add(key)
+
+
+class FrozenBody(nn.Module):
+    """A backbone that computes each image of a batch alone, without gradients (mixed into its own class).
+
+    An image's maps then do not depend on the images beside it, so they may be kept, and a run with a cache is the run
+    without one to the bit. Where a batch is padded for a larger image, the maps are padded with zeros.
+    """
+
+    feature_cache: FeatureCache | None = None
+
+    def forward(self, images: Tensor) -> Any:
+        """Return the maps of a batch (N, C, H, W), in the backbone's own containers."""
+        one_by_one, names = zip(*(self._maps(image) for image in images.unbind()), strict=True)
+        maps = [_stack(level) for level in zip(*one_by_one, strict=True)]
+        if names[0] is None:
+            return maps[0]
+        return dict(zip(names[0], maps, strict=True)) if names[0] else maps
+
+    @torch.no_grad()
+    def _maps(self, image: Tensor) -> tuple[list[Tensor], tuple[str, ...] | None]:
+        """Return the maps of one image (C, H, W), and their names: () for a list, None for a single map."""
+        image = _without_padding(image)
+        key = ""
+        if self.feature_cache is not None:
+            key = _digest(image)
+            if (kept := self.feature_cache.get(key)) is not None:
+                return [each.to(image.device) for each in kept], self._names
+        single = image[None].contiguous(memory_format=torch.channels_last)
+        maps: Any = super().forward(single)  # type: ignore[misc]
+        named = isinstance(maps, Mapping)
+        self._names = None if isinstance(maps, Tensor) else tuple(maps) if named else ()
+        result = [maps] if isinstance(maps, Tensor) else list(maps.values() if named else maps)
+        if self.feature_cache is not None:
+            self.feature_cache.put(key, result)
+        return result, self._names
+
+
+def keep_features(body: nn.Module, cache: FeatureCache) -> None:
+    """Give a backbone a cache, if it is frozen as a whole."""
+    if isinstance(body, FrozenBody):
+        body.feature_cache = cache
+
+
+def freeze_body(body: nn.Module) -> None:
+    """Let a backbone that is frozen as a whole compute image by image, in place."""
+    if not isinstance(body, FrozenBody):
+        body.__class__ = _frozen(type(body))
+
+
+@functools.cache
+def _frozen(kind: type[nn.Module]) -> type[nn.Module]:
+    return type(f"Frozen{kind.__name__}", (FrozenBody, kind), {})
+
+
+def _without_padding(image: Tensor) -> Tensor:
+    """Cut the zeros that a batch has added at the right and below, up to the next multiple of DIVISOR."""
+    filled = (image != 0).any(0)
+    height, width = (_extent(filled.any(side), length) for side, length in ((1, image.shape[1]), (0, image.shape[2])))
+    return image[:, :height, :width]
+
+
+def _extent(filled: Tensor, length: int) -> int:
+    last = int(filled.nonzero().max()) + 1 if filled.any() else 1
+    return min(-(-last // DIVISOR) * DIVISOR, length)
+
+
+def _stack(maps: Sequence[Tensor]) -> Tensor:
+    height, width = (max(each.shape[side] for each in maps) for side in (2, 3))
+    return torch.cat([F.pad(each, (0, width - each.shape[3], 0, height - each.shape[2])) for each in maps])
+
+
+def _digest(image: Tensor) -> str:
+    pixels = image.contiguous().view(torch.uint8).cpu().numpy()
+    return hashlib.blake2b(pixels, digest_size=16, person=f"{tuple(image.shape)}".encode()[:16]).hexdigest()

@@ -1,0 +1,66 @@
+"""A frozen backbone: image by image, each once, with the same numbers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from smoothiou.detectors import build_detector
+from smoothiou.detectors.frozen_body import FeatureCache, keep_features
+
+IMAGES = [
+    torch.rand(3, *size, generator=torch.Generator().manual_seed(n)) for n, size in enumerate([(96, 64), (64, 96)])
+]
+
+
+def frozen(name: str = "nano"):
+    torch.manual_seed(0)
+    model = build_detector(name, num_classes=2, freeze="backbone", min_size=64, max_size=96)
+    return model.eval()
+
+
+def body_of(model):
+    return getattr(model.backbone, "body", model.backbone)
+
+
+def maps_of(model, images) -> list[torch.Tensor]:
+    batch, _ = model.transform(images)
+    maps = body_of(model)(batch.tensors)
+    return [maps] if isinstance(maps, torch.Tensor) else list(maps.values() if isinstance(maps, dict) else maps)
+
+
+@pytest.mark.parametrize("name", ["nano", "lite0", "resnet18-fpn"])
+def test_maps_do_not_depend_on_the_images_beside(name):
+    model = frozen(name)
+    together, alone = maps_of(model, IMAGES), maps_of(model, IMAGES[:1])
+    for both, one in zip(together, alone, strict=True):
+        height, width = one.shape[2:]
+        assert torch.equal(both[:1, :, :height, :width], one)
+        assert both[:1, :, :, width:].abs().sum() == 0  # the padding that the second image needs
+
+
+@pytest.mark.parametrize(("memory_mb", "disk_mb"), [(64, 0), (0, 64), (0, 0)])
+def test_an_image_is_computed_once_while_there_is_room(tmp_path, memory_mb, disk_mb):
+    model, calls = frozen(), []
+    cache = FeatureCache(memory_mb=memory_mb, folder=tmp_path / "maps", disk_mb=disk_mb)
+    keep_features(model.backbone, cache)
+    model.backbone[0].register_forward_hook(lambda *_: calls.append(1))
+    first, again = maps_of(model, IMAGES), maps_of(model, IMAGES[::-1])
+    assert len(calls) == (2 if memory_mb or disk_mb else 4)
+    for one, two in zip(first, again, strict=True):
+        assert torch.equal(one, two.flip(0))
+    assert (tmp_path / "maps").exists() == bool(disk_mb)
+
+
+def test_a_disk_that_is_full_costs_time_only(tmp_path):
+    (tmp_path / "file").write_text("")
+    model = frozen()
+    keep_features(model.backbone, FeatureCache(memory_mb=0, folder=tmp_path / "file", disk_mb=64))
+    assert torch.equal(*(maps_of(model, IMAGES)[0] for _ in range(2)))
+
+
+def test_a_backbone_that_trains_keeps_nothing():
+    model = build_detector("nano", num_classes=2, min_size=64, max_size=96).train()
+    keep_features(model.backbone, FeatureCache(memory_mb=64))
+    maps = maps_of(model, IMAGES)
+    assert maps[0].requires_grad
