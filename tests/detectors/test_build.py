@@ -11,7 +11,7 @@ from smoothiou.detectors import DETECTORS, box_statistics, build_detector, detec
 from smoothiou.detectors.nano import CHANNELS
 from smoothiou.errors import ConfigError
 
-SIDES = {"nano": 128, "resnet18-fpn": 64, "resnet50-fpn": 64, "mobilenet-v3-fpn": 64, "inception-v2": 64, "vgg16": 64}
+SIDES = dict.fromkeys(DETECTORS, 64) | {"nano": 128}
 
 
 def one_batch(side):

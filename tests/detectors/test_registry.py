@@ -16,12 +16,13 @@ from smoothiou.detectors import DETECTORS, build_detector
 def test_an_entry_is_true_of_its_detector(name):
     info = DETECTORS[name]
     with torch.device("meta"):
-        model = build_detector(name, num_classes=20)
+        model = build_detector(name, num_classes=20, weights="none")
     parameters = sum(p.numel() for p in model.parameters()) / 1e6
     assert parameters == pytest.approx(info.parameters_m, rel=0.03)
     generator = model.rpn.anchor_generator
     assert len(generator.cell_anchors) == len(info.anchors)
-    for weights in filter(None, (info.imagenet, info.coco)):
+    assert not info.installed or build_detector(name, num_classes=20, weights="imagenet").notes
+    for weights in filter(None, ("" if info.installed else info.imagenet, info.coco)):
         assert get_weight(weights).url
 
 

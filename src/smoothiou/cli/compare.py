@@ -31,8 +31,10 @@ from smoothiou.cli.options import (
     Weights,
     check_names,
     data_name,
+    fit_length,
     parse_settings,
     run_config,
+    usual_recipe,
 )  # fmt: skip
 from smoothiou.cli.summary import data_lines
 from smoothiou.errors import ConfigError, IncompleteStudyError
@@ -109,6 +111,7 @@ def compare(
     for key in parse_settings(set_):
         if key in PER_CELL:  # else it would be silently replaced
             raise ConfigError(f"compare: {key} differs from cell to cell.", hint=f"Give {PER_CELL[key]} instead.")
+    recipe = usual_recipe(recipe, set_, data=data, model=model)
     config = run_config(recipe, set_, flags)
     if not config.data.path:
         raise ConfigError("compare: DATA is missing.", hint="Name a folder, or `shapes` for the synthetic data set.")
@@ -132,6 +135,8 @@ def compare(
     from smoothiou.study import lock_study, make_plan, write_or_continue
 
     splits = open_splits(config.data)
+    images = len(splits.train.records)
+    config, fitted = fit_length(config, recipe=recipe, settings=set_, steps=steps, images=images)
     if not dry_run and not ray:
         from smoothiou.engine.detector import check_weights
 
@@ -147,6 +152,8 @@ def compare(
     _describe(plan, say)
     if not quiet:
         say(quick_line(splits, config))
+        if fitted:
+            say(fitted)
     if dry_run:
         _show_cost(folder, plan, jobs=jobs, to_calibrate=calibration.new if calibration else [], as_json=json_)
         return

@@ -25,12 +25,16 @@ Recipe = Annotated[str | None, Parameter(help="Name of a shipped recipe, or path
 Steps = Annotated[int | None, Parameter(name="--steps", help="Optimizer steps.")]
 Model = Annotated[
     str | None,
-    Parameter(help="nano, resnet18-fpn, resnet50-fpn, mobilenet-v3-fpn, inception-v2 (the paper's) or vgg16."),
+    Parameter(
+        help="lite0, nano, resnet18-fpn, resnet50-fpn, mobilenet-v3-fpn, inception-v2 (the paper's), vgg16, timm:NAME, "
+        "or package.module:builder."
+    ),
 ]
 Weights = Annotated[
     str | None,
     Parameter(
-        help="none, imagenet, coco (these two download), a run folder or a checkpoint, of which what fits is taken "
+        help="auto (ImageNet's where they are installed, as for lite0), none, imagenet, coco (these two download "
+        "otherwise), a run folder or a checkpoint, of which what fits is taken "
         "over, or tf:PATH of a TensorFlow checkpoint (inception-v2)."
     ),
 ]
@@ -68,6 +72,29 @@ def run_config(recipe: str | None, settings: Sequence[str] | None, flags: Mappin
     from smoothiou.engine.config import build_config
 
     return build_config(recipe, {**parse_settings(settings), **{k: v for k, v in flags.items() if v is not None}})
+
+
+def usual_recipe(recipe: str | None, settings: Sequence[str] | None, *, data: str, model: str | None) -> str | None:
+    """Return the recipe asked for; for real data `photos`, unless another detector is asked for."""
+    if recipe or model or data in ("", "shapes") or "model.name" in parse_settings(settings):
+        return recipe
+    return "photos"
+
+
+def fit_length(
+    config: RunConfig, *, recipe: str | None, settings: Sequence[str] | None, steps: int | None, images: int
+) -> tuple[RunConfig, str]:
+    """Return the settings with a number of steps that fits the training images, and a line that says so.
+
+    Only `photos` leaves it open, and only where no number was given.
+    """
+    if recipe != "photos" or steps is not None or "train.steps" in parse_settings(settings):
+        return config, ""
+    from smoothiou.engine.length import steps_for
+
+    config = config.replace({"train.steps": steps_for(images, batch_size=config.train.batch_size)})
+    line = f"{config.train.steps} steps of {config.train.batch_size} images fit {images:,} training images"
+    return config, f"{line} (recipe photos; --steps for more or fewer)"
 
 
 def data_name(path: str) -> str:

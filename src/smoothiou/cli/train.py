@@ -24,8 +24,10 @@ from smoothiou.cli.options import (
     Steps,
     Weights,
     data_name,
+    fit_length,
     folder_name,
     run_config,
+    usual_recipe,
 )  # fmt: skip
 from smoothiou.errors import ConfigError
 
@@ -65,6 +67,7 @@ def train(
         "train.steps": steps, "train.seed": seed, "train.device": device, "model.name": model, "model.weights": weights,
         "train.deterministic": deterministic or None,
     }  # fmt: skip
+    recipe = usual_recipe(recipe, set_, data=data, model=model)
     config = run_config(recipe, set_, flags)
     if not config.data.path:
         raise ConfigError("train: DATA is missing.", hint="Name a folder, or `shapes` for the synthetic data set.")
@@ -80,9 +83,13 @@ def train(
     check(config, losses=(config.loss.name,))
     quiet = quiet or os.environ.get("RANK", "0") != "0"  # under torchrun one process speaks for all
     splits = open_splits(config.data)
+    images = len(splits.train.records)
+    config, fitted = fit_length(config, recipe=recipe, settings=set_, steps=steps, images=images)
     if not quiet:
         print(data_lines(describe_data(splits)), file=sys.stderr, flush=True)
         print(quick_line(splits, config), file=sys.stderr, flush=True)
+        if fitted:
+            print(fitted, file=sys.stderr, flush=True)
     result = run(config, folder, splits=splits, overwrite=overwrite, quiet=quiet)
     if not result:  # another process has it
         return

@@ -64,8 +64,8 @@ def build_detector(
             `package.module:builder` for one of your own (see `DetectorInfo.build`).
         num_classes: classes, without the background; 1 or more.
         loss: as in `set_box_loss`; None for torchvision's own smooth L1.
-        weights: None or "none", "imagenet" or "coco" where torchvision offers them (both download), the path of a
-            run folder or a checkpoint, or "tf:PATH" for inception-v2, of TensorFlow's `faster_rcnn_inception_v2`.
+        weights: None or "auto" for ImageNet's where they are installed (lite0), else random ones; "none"; "imagenet" or
+            "coco" where there are such (which may download them), the path of a run folder or a checkpoint, or "tf:PATH" for inception-v2, of TensorFlow's `faster_rcnn_inception_v2`.
         stages: "rpn", "roi", or both; the others keep torchvision's own loss.
         loss_weight: factor on the loss in these stages.
         min_size: short side of the resized image in pixels ...
@@ -144,9 +144,9 @@ def check_name_and_weights(name: str, weights: str | Path | None) -> str:
         ConfigError: an unknown detector, or weights that it does not offer.
     """
     info = detector_info(name)
-    if weights is None:
-        return "none"
     text, offers = str(weights), info.offers
+    if weights is None or text == "auto":
+        return "imagenet" if info.installed else "none"
     if text.startswith(TENSORFLOW):
         if not info.tensorflow:
             raise ConfigError(f"{name}: it reads no TensorFlow checkpoints.", hint="The detector inception-v2 does.")

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
 DIVISOR = 32
 """Images are cut to multiples of this, the largest stride, so that their maps end where their cells do."""
 

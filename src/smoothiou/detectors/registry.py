@@ -94,9 +94,9 @@ DETECTORS: Mapping[str, DetectorInfo] = MappingProxyType(
         ),
         "lite0": DetectorInfo(
             build="smoothiou.detectors.lite0:build_lite0",
-            summary="3.9 million parameters, begins from ImageNet weights that are installed with it",
-            anchors=(AnchorLevel(16, (16, 32, 64, 128, 256)),),
-            parameters_m=3.9,
+            summary="5 million parameters, begins from ImageNet weights that are installed with it",
+            anchors=(AnchorLevel(8, (16, 32, 64, 128, 256)),),
+            parameters_m=5.0,
             imagenet="EfficientNet-Lite0",
             installed=True,
         ),

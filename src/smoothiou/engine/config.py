@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from smoothiou.detectors.registry import detector_info
 from smoothiou.errors import ConfigError, did_you_mean
 from smoothiou.files import MAX_PIXELS, MOST_PIXELS, read_bytes, short
 from smoothiou.loss_spec import STAGES, stage_losses
@@ -75,10 +76,11 @@ class ModelConfig(_Section):
     """The detector."""
 
     name: str = "nano"
-    """`nano`, `resnet18-fpn`, `resnet50-fpn`, `mobilenet-v3-fpn`, `inception-v2` (the paper's) or `vgg16` (its
-    baseline, of the original Faster R-CNN)."""
-    weights: str = "none"
-    """`none`, `imagenet`, `coco` (both download, and only when asked for), a run folder, the path of a checkpoint or of
+    """`lite0` (begins from ImageNet), `nano`, `resnet18-fpn`, `resnet50-fpn`, `mobilenet-v3-fpn`, `inception-v2` (the
+    paper's), `vgg16` (its baseline, of the original Faster R-CNN), `timm:NAME` or `package.module:builder`."""
+    weights: str = "auto"
+    """`auto`: ImageNet's where they are installed (`lite0`), else `none`; `imagenet` or `coco` (both download, and only
+    when asked for), a run folder, the path of a checkpoint or of
     a backbone's weights, of which what fits is taken over, or `tf:PATH` of a TensorFlow checkpoint (`inception-v2`)."""
     freeze: str = "auto"
     """Layers of the backbone that keep their weights: `auto` as the detector has it (see docs/training.md), `none`,
@@ -397,7 +399,12 @@ def _read_toml(path: Path, name: str) -> dict[str, Any]:
 def build_config(recipe: str | None, flags: Mapping[str, Any]) -> RunConfig:
     """Return the settings of a run: flags that are not None over the recipe over the defaults."""
     settings = read_recipe(recipe) if recipe else {}
-    return RunConfig().replace({**settings, **{key: value for key, value in flags.items() if value is not None}})
+    config = RunConfig().replace({**settings, **{key: value for key, value in flags.items() if value is not None}})
+    if config.model.weights != "auto":
+        return config
+    # What "auto" means is written down: a later version may have other weights installed.
+    kind = "imagenet" if detector_info(config.model.name).installed else "none"
+    return config.replace({"model.weights": kind})
 
 
 def read_run_config(folder: Path, flags: Mapping[str, Any] | None = None) -> RunConfig:
