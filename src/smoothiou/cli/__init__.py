@@ -68,6 +68,7 @@ def build_app() -> App:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and leave with its exit code; a problem is one sentence and a way out, not a traceback."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    share_cores()
     sys.path.append(os.getcwd())  # for `--losses mine:loss` beside mine.py, as with `python -m`
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -81,6 +82,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if "--debug" in arguments:
             traceback.print_exc()
         sys.exit(print_error(user_error(error, arguments), as_json="--json" in arguments))
+
+
+def share_cores() -> None:
+    """Let idle threads of OpenMP sleep, before torch loads it; a setting of the user's own stays.
+
+    By default they spin at every barrier. Beside another busy program they take the core from whoever holds the work:
+    a training step then takes up to ten times as long (docs/performance.md). Cells and workers inherit it.
+    """
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 
 def dotted_options(arguments: Sequence[str]) -> list[str]:

@@ -65,7 +65,8 @@ def build_detector(
         num_classes: classes, without the background; 1 or more.
         loss: as in `set_box_loss`; None for torchvision's own smooth L1.
         weights: None or "auto" for ImageNet's where they are installed (lite0), else random ones; "none"; "imagenet" or
-            "coco" where there are such (which may download them), the path of a run folder or a checkpoint, or "tf:PATH" for inception-v2, of TensorFlow's `faster_rcnn_inception_v2`.
+            "coco" where there are such (which may download them), the path of a run folder or a checkpoint, or
+            "tf:PATH" for inception-v2, of TensorFlow's `faster_rcnn_inception_v2`.
         stages: "rpn", "roi", or both; the others keep torchvision's own loss.
         loss_weight: factor on the loss in these stages.
         min_size: short side of the resized image in pixels ...
