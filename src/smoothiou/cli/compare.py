@@ -40,9 +40,12 @@ from smoothiou.loss_spec import split_losses
 
 if TYPE_CHECKING:
     from smoothiou.study import RayOptions
+    from smoothiou.study.stage_weights import StageWeights
 
 PER_CELL = {"train.seed": "--seeds", "loss.name": "--losses"}
 """Settings that differ from cell to cell, and the option that gives them."""
+CUT = "data.resplit"
+"""Another one with --resplit: the cell's seed."""
 
 
 def compare(
@@ -83,6 +86,9 @@ def compare(
         Parameter(help="Add seeds until each AP difference is known to +- so many points. Stays as it is."),
     ] = None,
     most_seeds: Annotated[int | None, Parameter(help="No more seeds than these with --until; default 20.")] = None,
+    resplit: Annotated[
+        bool, Parameter(negative="", help="Each seed cuts train and val anew; the test split stays as it is.")
+    ] = False,
     dry_run: Annotated[bool, Parameter(negative="", help="Print cells, steps and disk space, and stop.")] = False,
     set_: Settings = None,
     overwrite: Overwrite = False,
@@ -107,9 +113,10 @@ def compare(
         "train.deterministic": deterministic or None,
     }  # fmt: skip
     for key in parse_settings(set_):
-        if key in PER_CELL:  # else it would be silently replaced
-            raise ConfigError(f"compare: {key} differs from cell to cell.", hint=f"Give {PER_CELL[key]} instead.")
-    config = run_config(recipe, set_, flags)
+        if key in PER_CELL or (resplit and key == CUT):  # else it would be silently replaced
+            hint = f"Give {PER_CELL[key]} instead." if key in PER_CELL else "Leave --resplit or it out."
+            raise ConfigError(f"compare: {key} differs from cell to cell.", hint=hint)
+    config = run_config(recipe, set_, {**flags, CUT: "none"} if resplit else flags)
     if not config.data.path:
         raise ConfigError("compare: DATA is missing.", hint="Name a folder, or `shapes` for the synthetic data set.")
     if jobs < 1:
@@ -128,15 +135,20 @@ def compare(
 
         # On a cluster, the device is there.
         check(config.replace({"train.device": "auto"}) if ray else config, losses=chosen)
-    from smoothiou.engine.open_data import describe_data, open_splits
-    from smoothiou.study import lock_study, make_plan, write_or_continue
+    from smoothiou.engine.open_data import describe_data, open_splits, pool
+    from smoothiou.study import facts_of_cuts, lock_study, make_plan, write_or_continue
 
     splits = open_splits(config.data)
-    planned = functools.partial(
+    images = pool(config.data, splits) if resplit else None
+    everything = functools.partial(
         make_plan, config, losses=chosen, baseline=baseline, data=describe_data(splits),
         classes=splits.train.classes, command=["smoothiou", *sys.argv[1:]],
         margin=None if margin is None else {"AP": margin / 100}, until=rule,
     )  # fmt: skip
+
+    def planned(seeds: Sequence[int], weights: Mapping[str, StageWeights] | None) -> dict[str, Any]:
+        return everything(seeds=seeds, weights=weights, cuts=facts_of_cuts(images, seeds) if images else None)
+
     calibration = Calibration(config, folder, chosen, overwrite=overwrite) if calibrate else None
     plan = planned(seeds=numbers, weights=calibration.weights if calibration else None)
     say = say_nothing if quiet else say_on_stderr
@@ -262,6 +274,8 @@ def _where_to_look(folder: Path, missing: list[str]) -> str:
 
 
 def _describe(plan: Mapping[str, Any], say: Any) -> None:
+    from smoothiou.study.plan import cuts_in_words
+
     settings, losses, seeds = plan["settings"], len(plan["losses"]), len(plan["seeds"])
     say(data_lines(plan["data"]))
     say(
@@ -269,6 +283,8 @@ def _describe(plan: Mapping[str, Any], say: Any) -> None:
         f"{settings['train.steps']} steps of {settings['train.batch_size']} images each, {settings['model.name']}; "
         f"classes: {', '.join(plan['classes'])}"
     )
+    if cuts := plan.get("cuts"):
+        say(cuts_in_words(cuts))
     if rule := plan.get("until"):
         say(
             f"Seeds are added until every AP difference is known to +-{100 * rule['half_width']:g} points, at most "

@@ -16,7 +16,7 @@ from smoothiou.study import until
 from smoothiou.study.cells import cell_state, read_error, read_result
 from smoothiou.study.headline import headline_of_result
 from smoothiou.study.intervals import LOOK_ALPHA, LOOKS, MARGIN, judged_difference, pooled_variance
-from smoothiou.study.plan import read_plan
+from smoothiou.study.plan import cuts_in_words, read_plan
 from smoothiou.study.stats import mean, sd, undecided, verdict_in_words
 
 HEADLINE = {"AP": "AP", "AP75": "AP75", "refined_mean_iou": "mean IoU of refined boxes"}
@@ -312,6 +312,8 @@ def _notes(plan: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> list[
         values = sorted({str(result[block].get(key)) for result in results})
         if len(values) > 1:
             notes.append(f"The cells ran with different {words}: {', '.join(values)}.")
+    if plan.get("cuts"):
+        notes.append(cuts_in_words(plan["cuts"]))
     if rule := rule_of(plan)["words"]:
         notes.append(rule)
     if len(plan["losses"]) > 2:
