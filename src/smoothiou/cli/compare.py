@@ -37,8 +37,11 @@ from smoothiou.cli.options import (
 from smoothiou.cli.summary import data_lines
 from smoothiou.errors import ConfigError, IncompleteStudyError
 from smoothiou.loss_spec import split_losses
+from smoothiou.progress import duration
 
 if TYPE_CHECKING:
+    from smoothiou.engine.config import RunConfig
+    from smoothiou.engine.open_data import Splits
     from smoothiou.study import RayOptions
     from smoothiou.study.stage_weights import StageWeights
 
@@ -89,7 +92,10 @@ def compare(
     resplit: Annotated[
         bool, Parameter(negative="", help="Each seed cuts train and val anew; the test split stays as it is.")
     ] = False,
-    dry_run: Annotated[bool, Parameter(negative="", help="Print cells, steps and disk space, and stop.")] = False,
+    dry_run: Annotated[
+        bool,
+        Parameter(negative="", help="Check all, time a few steps, print time, space and what can be detected; stop."),
+    ] = False,
     set_: Settings = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -130,15 +136,19 @@ def compare(
     rule, numbers = _rule_and_seeds(until, most_seeds, seeds, losses=len(chosen))
     folder = out or Path("runs") / f"{data_name(config.data.path)}-compare"
 
-    if not dry_run:  # before the plan is written: a plan with a wrong loss could never be done
-        from smoothiou.engine.detector import check
+    from smoothiou.engine.detector import check
 
-        # On a cluster, the device is there.
-        check(config.replace({"train.device": "auto"}) if ray else config, losses=chosen)
+    # Before the plan is written: a plan with a wrong loss could never be done. On a cluster, the device is there.
+    local = config.replace({"train.device": "auto"}) if ray else config
+    check(local, losses=chosen)
     from smoothiou.engine.open_data import describe_data, open_splits, pool
-    from smoothiou.study import facts_of_cuts, lock_study, make_plan, write_or_continue
+    from smoothiou.study import estimate, facts_of_cuts, lock_study, make_plan, write_or_continue
+    from smoothiou.study.plan import continued
+    from smoothiou.study.power import power_of
 
+    began = time.monotonic()
     splits = open_splits(config.data)
+    opening = time.monotonic() - began
     images = pool(config.data, splits) if resplit else None
     everything = functools.partial(
         make_plan, config, losses=chosen, baseline=baseline, data=describe_data(splits),
@@ -156,7 +166,17 @@ def compare(
     if not quiet:
         say(quick_line(splits, config))
     if dry_run:
-        _show_cost(folder, plan, jobs=jobs, to_calibrate=calibration.new if calibration else [], as_json=json_)
+        plan, happened = continued(folder, plan, overwrite=overwrite, baseline=baseline)
+        if happened:
+            say(happened)
+
+        def timed() -> tuple[float, str]:
+            return _time_run(local.replace({"loss.name": plan["baseline"]}), splits, opening=opening, jobs=jobs)
+
+        kept = folder.parent if overwrite else folder  # an earlier study's cells will not count
+        cost = estimate(plan, kept, jobs=jobs, time_run=timed)
+        power = power_of(plan, kept, run_seconds=cost["run_seconds"], jobs=jobs)
+        _show_cost(folder, plan, cost, power, to_calibrate=calibration.new if calibration else [], as_json=json_)
         return
     with lock_study(folder):
         if calibration:
@@ -292,23 +312,44 @@ def _describe(plan: Mapping[str, Any], say: Any) -> None:
         )
 
 
-def _show_cost(folder: Path, plan: Mapping[str, Any], *, jobs: int, to_calibrate: Sequence[str], as_json: bool) -> None:
-    from smoothiou.study import estimate
+def _time_run(config: RunConfig, splits: Splits, *, opening: float, jobs: int) -> tuple[float, str]:
+    """Return the seconds of a run, data and all, and how they were found."""
+    from smoothiou.engine.timing import IMAGES, STEPS, time_run
+    from smoothiou.study.local import threads_of_each
 
-    cost = estimate(plan, folder if folder.exists() else None, jobs=jobs)
+    threads = threads_of_each(jobs) if jobs > 1 else None
+    measured = time_run(config, splits, threads=threads)
+    shared = f" on {threads} thread{'' if threads == 1 else 's'}, as each of {jobs} jobs has" if threads else ""
+    images = min(IMAGES, len(splits.test.records))
+    how = f"{min(STEPS, config.train.steps)} steps and an evaluation of {images} images, timed here{shared}"
+    return opening + measured.seconds, how
+
+
+def _show_cost(
+    folder: Path,
+    plan: Mapping[str, Any],
+    cost: Mapping[str, Any],
+    power: Mapping[str, Any],
+    *,
+    to_calibrate: Sequence[str],
+    as_json: bool,
+) -> None:
+    """Print what a study costs and what it can detect; nothing is written."""
     if as_json:
-        output = {"study": str(folder), "estimate": cost, "to_calibrate": to_calibrate, "cells": plan["cells"]}
-        print(json.dumps(output))
+        output = {"study": str(folder), "estimate": cost, "power": power, "to_calibrate": to_calibrate}
+        print(json.dumps({**output, "cells": plan["cells"]}))
         return
     if to_calibrate:
-        print(f"would calibrate first: {', '.join(to_calibrate)}")
-    minutes = "unknown time" if cost["seconds"] is None else f"about {cost['seconds'] / 60:.0f} min"
-    free = "" if cost["disk_free_mb"] is None else f" of {cost['disk_free_mb']} MB free"
+        print(f"would calibrate first: {', '.join(to_calibrate)} (at least a quarter of a run's time)")
     print(*(cell["id"] for cell in plan["cells"]), sep="\n")
+    each = "" if cost["run_seconds"] is None else f", {duration(cost['run_seconds'])} each"
+    total = "unknown time" if cost["seconds"] is None else f"about {duration(cost['seconds'])} in all"
+    free = "" if cost["disk_free_mb"] is None else f" of {cost['disk_free_mb']} MB free"
     print(
-        f"{cost['to_run']} of {cost['cells']} cells to run: {cost['steps']} steps, {minutes}, "
+        f"{cost['to_run']} of {cost['cells']} cells to run: {cost['steps']} steps{each}, {total} without the report, "
         f"{cost['disk_mb']} MB{free} (from {cost['basis']})"
     )
+    print(power["sentence"])
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

@@ -200,14 +200,28 @@ def write_or_continue(
             while a cell is being run.
         DataError: its plan.json is broken.
     """
+    folder = Path(folder)
+    continues = (folder / "plan.json").is_file()
+    grown, message = continued(folder, plan, overwrite=overwrite, baseline=baseline)
+    if overwrite and continues:
+        _delete_study(folder)
+    files.write_json(folder / "plan.json", grown)
+    return grown, message
+
+
+def continued(
+    folder: str | Path, plan: Mapping[str, Any], *, overwrite: bool = False, baseline: str | None = None
+) -> tuple[dict[str, Any], str]:
+    """Return what `write_or_continue` would write and say, without writing anything.
+
+    Raises:
+        ConfigError, DataError: as it does, but for cells that are being run.
+    """
     folder, plan = Path(folder), dict(plan)
     if not (folder / "plan.json").is_file():
         _refuse_foreign_folder(folder)
-        files.write_json(folder / "plan.json", plan)
         return plan, ""
     if overwrite:
-        _delete_study(folder)
-        files.write_json(folder / "plan.json", plan)
         return plan, f"{folder}: the earlier study is deleted; this one starts anew."
     stored = read_plan(folder)
     refuse_other_study(folder, stored, plan)
@@ -224,7 +238,6 @@ def write_or_continue(
         extension = {"at": plan["created"], "command": plan["command"], "smoothiou": plan["smoothiou"]}
         extension["seeds"] = len(stored["seeds"])  # how many there were when its results could be seen
         grown["extended"] = [*stored.get("extended", []), extension]
-    files.write_json(folder / "plan.json", grown)
     return grown, message
 
 
