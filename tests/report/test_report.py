@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -19,7 +20,7 @@ from smoothiou.report.advice import best_run, next_steps
 from smoothiou.report.loaded_study import load_study
 from smoothiou.report.metric import METRICS
 from smoothiou.report.table import markdown
-from smoothiou.report.tables import detection_table, differences_table, images_table, localization_table
+from smoothiou.report.tables import all_tables, detection_table, differences_table, images_table, localization_table
 from smoothiou.report.training_curves import read_curves
 from tests.report.fake_study import make_study
 
@@ -262,6 +263,24 @@ def test_csv_numbers_carry_their_signature(study):
     # a mean is over three seeds, a single value is one seed's
     for row in found:
         assert row["signature"].split("|")[-2] == (f"seed:{row['seed']}" if row["seed"] else "seeds:3")
+
+
+def test_the_mean_iou_of_all_boxes_is_split_by_proposals_where_it_was_measured(study, without_panels, tmp_path):
+    rows = all_tables(load_study(study))["proposals"].rows
+    for row in rows:
+        *parts, whole = (cell.value for cell in row.cells)
+        assert sum(parts) == pytest.approx(whole, abs=1e-9)  # differences too
+    assert [row.kind for row in rows] == ["loss", "loss", "difference"]
+    shutil.copytree(study, tmp_path / "old")
+    for path in (tmp_path / "old" / "cells").glob("*/result.json"):
+        result = json.loads(path.read_text())
+        result["localization"] = {
+            k: v for k, v in result["localization"].items() if "proposals" not in k and "gain" not in k
+        }
+        path.write_text(json.dumps(result))
+    write_report(tmp_path / "old")
+    assert all_tables(load_study(tmp_path / "old"))["proposals"].rows == []
+    assert "split by proposals" not in (tmp_path / "old" / "report.html").read_text()
 
 
 def test_bold_only_where_the_interval_leaves_out_zero(tmp_path):
