@@ -19,8 +19,8 @@ METRICS = (*DETECTION, *LOCALIZATION)
 """Every number of a run that tables and differences are made of; larger is better in all of them."""
 
 PARTS = ("mean_iou_proposals", "mean_iou_gain_below_50", "mean_iou_gain_from_50")
-"""What `mean_iou` is the sum of: the IoU of the proposals, and what the second stage adds on those that it is not trained
-on, and on those that it is. Results of earlier versions do not have them."""
+"""What `mean_iou` is the sum of: the IoU of the proposals, and what the second stage adds on those below IoU .5, which
+it is not trained on, and on the others. Results of earlier versions do not have them."""
 
 _AREAS = {"AP_small": "small", "AP_medium": "medium", "AP_large": "large"}
 _IOUS = {"AP50": ".50", "AP75": ".75"}

@@ -61,8 +61,8 @@ def result_table(study: LoadedStudy) -> Table:
         rows.append(Row(loss, [*cells, *difference], loss))
     seeds = len(study.seeds)
     notes = [
-        f"Mean and standard deviation over {seeds} seed{'s' * (seeds != 1)}, in %; difference paired by seed, its 95% "
-        "interval over seeds and test images."
+        f"Mean over {seeds} seed{'s' * (seeds != 1)} in %, its standard deviation beneath; difference paired by "
+        "seed, its 95% interval over seeds and test images."
     ]
     columns = [ap.name, ap75.name, f"AP − {study.baseline}", "95% interval"]
     return Table("result", "The result", "loss", columns, rows, notes)
