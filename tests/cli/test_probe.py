@@ -46,6 +46,9 @@ def test_two_runs_are_compared_in_a_table_and_as_json(at_home, tmp_path):
     assert found["baseline"] == "huber"
     assert {run["folder"] for run in found["runs"]} == {"RUN-A", "RUN-B"}
     assert json.loads((tmp_path / "PROBE" / "probe.json").read_text())["groups"] == found["groups"]
+    assert {path.name for path in (tmp_path / "PROBE").iterdir()} == {
+        f"probe.{e}" for e in ("json", "csv", "tex", "html")
+    }
     assert "IoU after, against IoU before" in (tmp_path / "PROBE" / "probe.html").read_text()
 
 

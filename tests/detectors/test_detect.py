@@ -46,6 +46,16 @@ def test_it_works_for_any_torchvision_faster_rcnn(stock, images):
     assert all(torch.equal(a["boxes"], b["boxes"]) for a, b in zip(found, expected, strict=True))
 
 
+def test_proposals_are_what_raw_boxes_were_refined_from(model, images):
+    found = detect(model, images)
+    assert all(len(each["proposals"]) == len(each["raw_boxes"]) > 0 for each in found)
+    with torch.no_grad():
+        torch.nn.init.zeros_(model.roi_heads.box_predictor.bbox_pred.weight)
+        torch.nn.init.zeros_(model.roi_heads.box_predictor.bbox_pred.bias)
+    for each in detect(model, images):  # a second stage that moves nothing
+        torch.testing.assert_close(each["raw_boxes"], each["proposals"], atol=1e-3, rtol=0)
+
+
 def test_raw_boxes_are_those_of_the_best_class_before_scores_and_nms(model, images):
     # Without threshold, NMS and limit the model returns every class of every proposal: the raw boxes are
     # among them, and each proposal's best-scored detection is one of them.

@@ -18,6 +18,7 @@ from smoothiou.metrics import box_iou, image_sums, localize_image, summarize
 UNIT = [0.0, 0.0, 10.0, 10.0]
 HALF = [0.0, 0.0, 10.0, 5.0]  # IoU 1/2 with UNIT
 EIGHT = [0.0, 0.0, 10.0, 8.0]  # IoU 4/5 with UNIT
+QUARTER = [0.0, 0.0, 10.0, 2.5]  # IoU 1/4 with UNIT
 FAR = [50.0, 50.0, 60.0, 60.0]
 
 coordinate = st.floats(-100, 100, allow_nan=False)
@@ -72,6 +73,7 @@ def localized(image_id: int = 1, **changes):
         "gt_boxes": [UNIT],
         "gt_labels": [1],
         "raw_boxes": [UNIT, HALF, FAR],
+        "proposals": [EIGHT, QUARTER, FAR],
         "detection_boxes": [UNIT],
         "detection_scores": [0.9],
         "detection_labels": [1],
@@ -83,12 +85,38 @@ def localized(image_id: int = 1, **changes):
     return localize_image(image_id, **arguments)
 
 
+class TestSplitByProposals:
+    PARTS = ("mean_iou_proposals", "mean_iou_gain_below_50", "mean_iou_gain_from_50")
+
+    def test_the_parts_add_up_to_the_mean_iou_of_all_boxes(self):
+        block = summarize([localized(1), localized(2, raw_boxes=[EIGHT, FAR], proposals=[HALF, UNIT])])
+        assert sum(block[part] for part in self.PARTS) == pytest.approx(block["mean_iou"])
+        # Five boxes: proposals .8, .25, 0, .5, 1; after them 1, .5, 0, .8, 0.
+        assert [block[part] for part in self.PARTS] == pytest.approx([2.55 / 5, 0.25 / 5, (0.2 + 0.3 - 1) / 5])
+
+    def test_by_image_they_have_the_same_sums_and_an_earlier_version_has_none(self):
+        images = [localized(1), localized(2, raw_boxes=[EIGHT, FAR], proposals=[HALF, UNIT])]
+        sums = image_sums([image.record() for image in images])
+        for part in self.PARTS:
+            total, count = sums[part]
+            assert total.sum() / count.sum() == pytest.approx(summarize(images)[part])
+        old = [{key: value for key, value in image.record().items() if "mean_iou" not in key} for image in images]
+        assert not set(self.PARTS) & image_sums(old).keys()
+
+    def test_each_box_has_one_proposal(self):
+        with pytest.raises(DataError, match="proposals"):
+            localized(proposals=[UNIT])
+
+
 class TestOneImage:
     def test_the_record_holds_every_overlap(self):
         assert localized().record() == {
             "image_id": 1,
             "raw_mean": 0.5,  # 1, 1/2 and 0
             "raw_count": 3,
+            "mean_iou_proposals_sum": pytest.approx(1.05),  # 4/5, 1/4 and 0
+            "mean_iou_gain_below_50_sum": 0.25,
+            "mean_iou_gain_from_50_sum": pytest.approx(0.2),
             "positive_sum": 1.5,
             "positive_count": 2,
             "matched_sum": 1.0,
@@ -100,7 +128,7 @@ class TestOneImage:
         }
 
     def test_a_raw_box_is_compared_with_the_best_truth_of_any_class(self):
-        image = localized(gt_boxes=[FAR, UNIT], gt_labels=[1, 2], raw_boxes=[EIGHT])
+        image = localized(gt_boxes=[FAR, UNIT], gt_labels=[1, 2], raw_boxes=[EIGHT], proposals=[UNIT])
         assert image.raw == pytest.approx([0.8])
 
     def test_raw_boxes_of_an_image_without_truth_count_as_zero(self):
@@ -142,7 +170,9 @@ class TestOneImage:
         assert len(localized(detection_boxes=[[0, 0, 10, 4.9]]).matched) == 0
 
     def test_no_boxes_at_all(self):
-        nothing = {key: [] for key in ("raw_boxes", "detection_boxes", "detection_scores", "detection_labels")}
+        nothing = {
+            key: [] for key in ("raw_boxes", "proposals", "detection_boxes", "detection_scores", "detection_labels")
+        }
         record = localized(**nothing).record()
         assert (record["raw_mean"], record["raw_count"], record["best"]) == (None, 0, [0.0])
 
@@ -166,7 +196,7 @@ class TestOneImage:
 class TestSummary:
     def test_the_mean_runs_over_boxes_and_not_over_images(self):
         # Three boxes (1, 1/2, 0) and one of 4/5: 2.3 / 4 over boxes, .65 would be the mean over images.
-        block = summarize([localized(1), localized(2, raw_boxes=[EIGHT])])
+        block = summarize([localized(1), localized(2, raw_boxes=[EIGHT], proposals=[HALF])])
         assert block["mean_iou"] == pytest.approx(2.3 / 4)
         assert block["mean_iou_positive"] == pytest.approx((1 + 0.5 + 0.8) / 3)
         assert block["mean_iou_matched"] == 1.0
@@ -203,6 +233,7 @@ class TestSummary:
                 gt_boxes=truths,
                 gt_labels=[1] * len(truths),
                 raw_boxes=raw,
+                proposals=raw[::-1],
                 detection_boxes=found,
                 detection_scores=np.linspace(1, 0, len(found)),
                 detection_labels=[1] * len(found),

@@ -247,6 +247,9 @@ def _write_cell(
     ap = sum(ap_by_iou.values()) / 10
     localization = {
         "mean_iou": 0.2831 + 1.3 * level,
+        "mean_iou_proposals": 0.2210 + 0.2 * level,
+        "mean_iou_gain_below_50": 0.0421 + 0.7 * level,
+        "mean_iou_gain_from_50": 0.0200 + 0.4 * level,
         "mean_iou_positive": 0.6912 + level,
         "mean_iou_matched": 0.8120 + level,
         "refined_mean_iou": 0.8360 + 0.6 * level,

@@ -11,7 +11,9 @@ import pytest
 
 from smoothiou.report import write_report
 from smoothiou.report.figure_files import write_figures
+from smoothiou.report.probe_page import write_probe
 from tests.report.fake_study import make_study
+from tests.report.test_probe_page import GAINS, comparison_of
 
 
 @pytest.fixture(scope="module")
@@ -61,17 +63,45 @@ def test_the_small_table_stands_first_and_has_the_numbers_of_the_page(study, wit
     assert shown in (tmp_path / "report.html").read_text()
 
 
-def test_the_tables_compile(study, without_panels, tmp_path):
+@pytest.fixture
+def compiled(tmp_path):
+    """Make a PDF of a document that takes in one file of tables, and return what LaTeX said."""
     program = next(filter(None, map(shutil.which, ("tectonic", "pdflatex"))), None)
     if program is None:
         pytest.skip("neither tectonic nor pdflatex is installed")
+
+    def compile(name: str) -> str:
+        (tmp_path / "paper.tex").write_text(
+            rf"\documentclass{{article}}\usepackage{{booktabs}}\begin{{document}}\input{{{name}}}\end{{document}}"
+        )
+        options = ["-interaction=nonstopmode", "-halt-on-error"] if program.endswith("pdflatex") else []
+        command = [program, *options, "paper.tex"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout[-2000:]
+        assert (tmp_path / "paper.pdf").read_bytes().startswith(b"%PDF")
+        return done.stdout
+
+    return compile
+
+
+def test_the_tables_compile(study, compiled, without_panels, tmp_path):
     write_report(study, out=tmp_path)
-    body = r"\documentclass{article}\usepackage{booktabs}\begin{document}\input{tables}\end{document}"
-    (tmp_path / "paper.tex").write_text(body)
-    options = ["-interaction=nonstopmode", "-halt-on-error"] if program.endswith("pdflatex") else []
-    done = subprocess.run([program, *options, "paper.tex"], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-2000:]
-    assert (tmp_path / "paper.pdf").is_file()
+    compiled("tables")
+
+
+def test_the_small_table_is_no_wider_than_a_page(study, compiled, without_panels, tmp_path):
+    write_report(study, out=tmp_path)
+    small = (tmp_path / "tables.tex").read_text().partition(r"\end{table}")
+    (tmp_path / "small.tex").write_text(small[0] + small[1])
+    assert "Overfull" not in compiled("small")
+
+
+def test_the_tables_of_a_probe_compile(compiled, tmp_path):
+    write_probe(comparison_of(GAINS, refit=True), tmp_path)
+    compiled("probe")
+    small = (tmp_path / "probe.tex").read_text().partition(r"\end{table}")
+    (tmp_path / "small.tex").write_text(small[0] + small[1])
+    assert "Overfull" not in compiled("small")
 
 
 def test_the_command_writes_them_and_names_them(study, without_panels, tmp_path, capsys, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import random
 import subprocess
@@ -54,6 +55,38 @@ def comparison_of(
 @pytest.fixture(scope="module")
 def comparison() -> dict[str, Any]:
     return comparison_of(GAINS, refit=True)
+
+
+def test_every_number_is_in_the_csv_and_the_small_table_has_both_halves(comparison, tmp_path):
+    write_probe(comparison, tmp_path)
+    lines = list(csv.DictReader((tmp_path / "probe.csv").read_text().splitlines()))
+
+    def value(**wanted: str) -> float:
+        (line,) = [line for line in lines if all(line[key] == text for key, text in wanted.items())]
+        return float(line["value"])
+
+    halves = ("refined_mean_below_75", "refined_mean_from_75")
+    for metric in ("refined_mean_iou", *halves):
+        assert value(part="before", metric=metric) == comparison["before"][metric]
+        for seed in "012":
+            number = value(part="after", loss="giou", seed=seed, metric=metric)
+            assert number == comparison["groups"]["giou"][seed][metric]
+        (entry,) = [e for e in comparison["differences"] if (e["candidate"], e["metric"]) == ("giou", metric)]
+        one = {"part": "difference", "loss": "giou", "metric": metric}
+        assert [value(**one, statistic=end) for end in ("low", "high")] == [entry["low"], entry["high"]]
+        assert value(**one, statistic="difference", seed="1") == entry["pairs"][1]
+    assert {line["x"] for line in lines if line["part"] == "training"} == {"0", "2", "4", "6", "8", "10"}
+    assert not [line for line in lines if line["value"] in ("", "nan", "None")]
+    table = (tmp_path / "probe.tex").read_text().split(r"\end{table}")[0]
+    assert "\n    before & " in table
+    assert table.count(r"\midrule") == 2
+    assert "giou" in table
+
+
+def test_a_probe_without_a_finished_training_has_files_too(tmp_path):
+    write_probe({"groups": {}, "failed": [], "data": DATA, "metrics": []}, tmp_path)
+    assert len((tmp_path / "probe.csv").read_text().splitlines()) == 1
+    assert (tmp_path / "probe.tex").read_text().startswith("%")
 
 
 def test_the_sentence_counts_verdicts_and_gives_the_interval(comparison):

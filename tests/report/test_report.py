@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -19,7 +20,7 @@ from smoothiou.report.advice import best_run, next_steps
 from smoothiou.report.loaded_study import load_study
 from smoothiou.report.metric import METRICS
 from smoothiou.report.table import markdown
-from smoothiou.report.tables import detection_table, differences_table, images_table, localization_table
+from smoothiou.report.tables import all_tables, detection_table, differences_table, images_table, localization_table
 from smoothiou.report.training_curves import read_curves
 from tests.report.fake_study import make_study
 
@@ -264,6 +265,24 @@ def test_csv_numbers_carry_their_signature(study):
         assert row["signature"].split("|")[-2] == (f"seed:{row['seed']}" if row["seed"] else "seeds:3")
 
 
+def test_the_mean_iou_of_all_boxes_is_split_by_proposals_where_it_was_measured(study, without_panels, tmp_path):
+    rows = all_tables(load_study(study))["proposals"].rows
+    for row in rows:
+        *parts, whole = (cell.value for cell in row.cells)
+        assert sum(parts) == pytest.approx(whole, abs=1e-9)  # differences too
+    assert [row.kind for row in rows] == ["loss", "loss", "difference"]
+    shutil.copytree(study, tmp_path / "old")
+    for path in (tmp_path / "old" / "cells").glob("*/result.json"):
+        result = json.loads(path.read_text())
+        result["localization"] = {
+            k: v for k, v in result["localization"].items() if "proposals" not in k and "gain" not in k
+        }
+        path.write_text(json.dumps(result))
+    write_report(tmp_path / "old")
+    assert all_tables(load_study(tmp_path / "old"))["proposals"].rows == []
+    assert "split by proposals" not in (tmp_path / "old" / "report.html").read_text()
+
+
 def test_bold_only_where_the_interval_leaves_out_zero(tmp_path):
     clear = load_study(make_study(tmp_path / "clear", effect=0.02))
     equal = load_study(make_study(tmp_path / "equal", effect=0.0))
@@ -350,7 +369,8 @@ def test_tables_for_latex_are_balanced_and_need_booktabs_alone(study):
     bare = re.sub(r"\\[{}%&$#_]", "", text)
     assert bare.count("{") == bare.count("}")
     assert bare.replace(r"\$", "").count("$") % 2 == 0
-    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == text.count(r"\bottomrule") == 10
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == text.count(r"\bottomrule")
+    assert text.count(r"\begin{table}") == 1 + sum(bool(table.rows) for table in all_tables(load_study(study)).values())
     for block in re.findall(r"\\begin\{tabular\}\{(l?r*)\}(.*?)\\end\{tabular\}", text, flags=re.DOTALL):
         for line in block[1].splitlines():
             if line.endswith(r"\\"):

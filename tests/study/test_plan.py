@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smoothiou.engine.config import RunConfig
-from smoothiou.engine.identity import LATER_DEFAULTS, NEUTRAL
+from smoothiou.engine.identity import LATER_DEFAULTS, NEUTRAL, cell_hash
 from smoothiou.errors import ConfigError, DataError
 from smoothiou.study import cell_folder, estimate, make_plan, read_plan, write_or_continue
 from smoothiou.study.cells import lock_cell
@@ -83,7 +83,9 @@ class TestContent:
         defaults = RunConfig().flat()
         assert LATER_DEFAULTS.items() <= defaults.items()
         for key, default in LATER_DEFAULTS.items():
-            other = {"train.compile_loss": "yes", "optim.clip_by": "variable"}.get(key, default is False or 0.5)
+            other = {"train.compile_loss": "yes", "optim.clip_by": "variable", "data.resplit": 3}.get(
+                key, default is False or 0.5
+            )
             assert plan_of(**{key.replace(".", "__"): other})["cells"][0]["hash"] != plain["hash"]
 
     @pytest.mark.parametrize("split", ["train", "val", "test"])
@@ -299,6 +301,50 @@ class TestEstimate:
         guess = estimate(plan, tmp_path, jobs=3)
         assert (guess["to_run"], guess["steps"], guess["seconds"]) == (0, 0, 0.0)
         assert cell_folder(tmp_path, plan["cells"][0]).is_dir()
+
+
+class TestCuts:
+    """Each seed with a train and a val of its own."""
+
+    @pytest.fixture
+    def cut_plan(self):
+        def make(seeds: tuple[int, ...], word: str = "cut", **options):
+            cuts = {
+                seed: {split: {"fingerprint": f"{word}{seed}{split}", "images": 9} for split in ("train", "val")}
+                for seed in seeds
+            }
+            return make_plan(
+                RunConfig(), losses=["l1", "huber"], seeds=seeds, data=DATA, classes=[], command=[], cuts=cuts
+            )
+
+        return make
+
+    def test_a_cell_is_one_of_its_own_images_and_losses_of_a_seed_share_them(self, cut_plan, plan_of):
+        plan = cut_plan((0, 1))
+        for cell in plan["cells"]:
+            data = {**DATA, **plan["cuts"][str(cell["seed"])]}
+            assert cell["hash"] == cell_hash(cell["settings"], data)
+        assert "data.resplit" not in plan["settings"]
+
+    def test_it_grows_and_keeps_what_it_has(self, cut_plan, tmp_path: Path):
+        first, _ = write_or_continue(tmp_path, cut_plan((0, 1)))
+        grown, _ = write_or_continue(tmp_path, cut_plan((1, 2)))
+        assert list(grown["cuts"]) == ["0", "1", "2"]
+        assert grown["cells"][:4] == first["cells"]
+        assert read_plan(tmp_path) == grown
+
+    def test_other_cuts_of_the_same_seeds_are_another_study(self, cut_plan, tmp_path: Path):
+        write_or_continue(tmp_path, cut_plan((0, 1)))
+        with pytest.raises(ConfigError, match=r"cut\.1\.train"):
+            write_or_continue(tmp_path, cut_plan((1, 2), "other"))
+
+    @pytest.mark.parametrize("edit", [lambda c: c.pop("1"), lambda c: c.update({"1": 7}), lambda c: c["1"].pop("val")])
+    def test_damaged_cuts_are_named(self, cut_plan, tmp_path: Path, edit):
+        plan = cut_plan((0, 1))
+        edit(plan["cuts"])
+        (tmp_path / "plan.json").write_text(json.dumps(plan))
+        with pytest.raises(DataError, match="cuts"):
+            read_plan(tmp_path)
 
 
 class TestMargin:

@@ -39,12 +39,18 @@ from smoothiou.cli.options import (
 from smoothiou.cli.summary import data_lines
 from smoothiou.errors import ConfigError, IncompleteStudyError
 from smoothiou.loss_spec import split_losses
+from smoothiou.progress import duration
 
 if TYPE_CHECKING:
+    from smoothiou.engine.config import RunConfig
+    from smoothiou.engine.open_data import Splits
     from smoothiou.study import RayOptions
+    from smoothiou.study.stage_weights import StageWeights
 
 PER_CELL = {"train.seed": "--seeds", "loss.name": "--losses"}
 """Settings that differ from cell to cell, and the option that gives them."""
+CUT = "data.resplit"
+"""Another one with --resplit: the cell's seed."""
 
 
 def compare(
@@ -85,7 +91,13 @@ def compare(
         Parameter(help="Add seeds until each AP difference is known to +- so many points. Stays as it is."),
     ] = None,
     most_seeds: Annotated[int | None, Parameter(help="No more seeds than these with --until; default 20.")] = None,
-    dry_run: Annotated[bool, Parameter(negative="", help="Print cells, steps and disk space, and stop.")] = False,
+    resplit: Annotated[
+        bool, Parameter(negative="", help="Each seed cuts train and val anew; the test split stays as it is.")
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        Parameter(negative="", help="Check all, time a few steps, print time, space and what can be detected; stop."),
+    ] = False,
     set_: Settings = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -109,10 +121,11 @@ def compare(
         "train.deterministic": deterministic or None,
     }  # fmt: skip
     for key in parse_settings(set_):
-        if key in PER_CELL:  # else it would be silently replaced
-            raise ConfigError(f"compare: {key} differs from cell to cell.", hint=f"Give {PER_CELL[key]} instead.")
+        if key in PER_CELL or (resplit and key == CUT):  # else it would be silently replaced
+            hint = f"Give {PER_CELL[key]} instead." if key in PER_CELL else "Leave --resplit or it out."
+            raise ConfigError(f"compare: {key} differs from cell to cell.", hint=hint)
     recipe = usual_recipe(recipe, set_, data=data, model=model)
-    config = run_config(recipe, set_, flags)
+    config = run_config(recipe, set_, {**flags, CUT: "none"} if resplit else flags)
     if not config.data.path:
         raise ConfigError("compare: DATA is missing.", hint="Name a folder, or `shapes` for the synthetic data set.")
     if jobs < 1:
@@ -126,26 +139,36 @@ def compare(
     rule, numbers = _rule_and_seeds(until, most_seeds, seeds, losses=len(chosen))
     folder = out or Path("runs") / f"{data_name(config.data.path)}-compare"
 
-    if not dry_run:  # before the plan is written: a plan with a wrong loss could never be done
-        from smoothiou.engine.detector import check
+    from smoothiou.engine.detector import check
 
-        # On a cluster, the device is there.
-        check(config.replace({"train.device": "auto"}) if ray else config, losses=chosen)
-    from smoothiou.engine.open_data import describe_data, open_splits
-    from smoothiou.study import lock_study, make_plan, write_or_continue
+    # Before the plan is written: a plan with a wrong loss could never be done. On a cluster, the device is there.
+    local = config.replace({"train.device": "auto"}) if ray else config
+    check(local, losses=chosen)
+    from smoothiou.engine.open_data import describe_data, open_splits, pool
+    from smoothiou.study import estimate, facts_of_cuts, lock_study, make_plan, write_or_continue
+    from smoothiou.study.plan import continued
+    from smoothiou.study.power import power_of
 
+    began = time.monotonic()
     splits = open_splits(config.data)
-    images = len(splits.train.records)
-    config, fitted = fit_length(config, recipe=recipe, settings=set_, steps=steps, images=images)
-    if not dry_run and not ray:
+    opening = time.monotonic() - began
+    number = len(splits.train.records)
+    config, fitted = fit_length(config, recipe=recipe, settings=set_, steps=steps, images=number)
+    local = local.replace({"train.steps": config.train.steps})
+    if not ray:
         from smoothiou.engine.detector import check_weights
 
         check_weights(config, classes=splits.train.classes)
-    planned = functools.partial(
+    images = pool(config.data, splits) if resplit else None
+    everything = functools.partial(
         make_plan, config, losses=chosen, baseline=baseline, data=describe_data(splits),
         classes=splits.train.classes, command=["smoothiou", *sys.argv[1:]],
         margin=None if margin is None else {"AP": margin / 100}, until=rule,
     )  # fmt: skip
+
+    def planned(seeds: Sequence[int], weights: Mapping[str, StageWeights] | None) -> dict[str, Any]:
+        return everything(seeds=seeds, weights=weights, cuts=facts_of_cuts(images, seeds) if images else None)
+
     calibration = Calibration(config, folder, chosen, overwrite=overwrite) if calibrate else None
     plan = planned(seeds=numbers, weights=calibration.weights if calibration else None)
     say = say_nothing if quiet else say_on_stderr
@@ -155,7 +178,17 @@ def compare(
         if fitted:
             say(fitted)
     if dry_run:
-        _show_cost(folder, plan, jobs=jobs, to_calibrate=calibration.new if calibration else [], as_json=json_)
+        plan, happened = continued(folder, plan, overwrite=overwrite, baseline=baseline)
+        if happened:
+            say(happened)
+
+        def timed() -> tuple[float, str]:
+            return _time_run(local.replace({"loss.name": plan["baseline"]}), splits, opening=opening, jobs=jobs)
+
+        kept = folder.parent if overwrite else folder  # an earlier study's cells will not count
+        cost = estimate(plan, kept, jobs=jobs, time_run=timed)
+        power = power_of(plan, kept, run_seconds=cost["run_seconds"], jobs=jobs)
+        _show_cost(folder, plan, cost, power, to_calibrate=calibration.new if calibration else [], as_json=json_)
         return
     with lock_study(folder):
         if calibration:
@@ -273,6 +306,8 @@ def _where_to_look(folder: Path, missing: list[str]) -> str:
 
 
 def _describe(plan: Mapping[str, Any], say: Any) -> None:
+    from smoothiou.study.plan import cuts_in_words
+
     settings, losses, seeds = plan["settings"], len(plan["losses"]), len(plan["seeds"])
     say(data_lines(plan["data"]))
     say(
@@ -280,6 +315,8 @@ def _describe(plan: Mapping[str, Any], say: Any) -> None:
         f"{settings['train.steps']} steps of {settings['train.batch_size']} images each, {settings['model.name']}; "
         f"classes: {', '.join(plan['classes'])}"
     )
+    if cuts := plan.get("cuts"):
+        say(cuts_in_words(cuts))
     if rule := plan.get("until"):
         say(
             f"Seeds are added until every AP difference is known to +-{100 * rule['half_width']:g} points, at most "
@@ -287,23 +324,44 @@ def _describe(plan: Mapping[str, Any], say: Any) -> None:
         )
 
 
-def _show_cost(folder: Path, plan: Mapping[str, Any], *, jobs: int, to_calibrate: Sequence[str], as_json: bool) -> None:
-    from smoothiou.study import estimate
+def _time_run(config: RunConfig, splits: Splits, *, opening: float, jobs: int) -> tuple[float, str]:
+    """Return the seconds of a run, data and all, and how they were found."""
+    from smoothiou.engine.timing import IMAGES, STEPS, time_run
+    from smoothiou.study.local import threads_of_each
 
-    cost = estimate(plan, folder if folder.exists() else None, jobs=jobs)
+    threads = threads_of_each(jobs) if jobs > 1 else None
+    measured = time_run(config, splits, threads=threads)
+    shared = f" on {threads} thread{'' if threads == 1 else 's'}, as each of {jobs} jobs has" if threads else ""
+    images = min(IMAGES, len(splits.test.records))
+    how = f"{min(STEPS, config.train.steps)} steps and an evaluation of {images} images, timed here{shared}"
+    return opening + measured.seconds, how
+
+
+def _show_cost(
+    folder: Path,
+    plan: Mapping[str, Any],
+    cost: Mapping[str, Any],
+    power: Mapping[str, Any],
+    *,
+    to_calibrate: Sequence[str],
+    as_json: bool,
+) -> None:
+    """Print what a study costs and what it can detect; nothing is written."""
     if as_json:
-        output = {"study": str(folder), "estimate": cost, "to_calibrate": to_calibrate, "cells": plan["cells"]}
-        print(json.dumps(output))
+        output = {"study": str(folder), "estimate": cost, "power": power, "to_calibrate": to_calibrate}
+        print(json.dumps({**output, "cells": plan["cells"]}))
         return
     if to_calibrate:
-        print(f"would calibrate first: {', '.join(to_calibrate)}")
-    minutes = "unknown time" if cost["seconds"] is None else f"about {cost['seconds'] / 60:.0f} min"
-    free = "" if cost["disk_free_mb"] is None else f" of {cost['disk_free_mb']} MB free"
+        print(f"would calibrate first: {', '.join(to_calibrate)} (at least a quarter of a run's time)")
     print(*(cell["id"] for cell in plan["cells"]), sep="\n")
+    each = "" if cost["run_seconds"] is None else f", {duration(cost['run_seconds'])} each"
+    total = "unknown time" if cost["seconds"] is None else f"about {duration(cost['seconds'])} in all"
+    free = "" if cost["disk_free_mb"] is None else f" of {cost['disk_free_mb']} MB free"
     print(
-        f"{cost['to_run']} of {cost['cells']} cells to run: {cost['steps']} steps, {minutes}, "
+        f"{cost['to_run']} of {cost['cells']} cells to run: {cost['steps']} steps{each}, {total} without the report, "
         f"{cost['disk_mb']} MB{free} (from {cost['basis']})"
     )
+    print(power["sentence"])
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ def probe(
     losses: Annotated[str | None, Parameter(help="With --refit: box losses, the baseline first.")] = None,
     seeds: Annotated[str | None, Parameter(help="With --refit: seeds, as 0,1,2 or 0-4 (default 0,1,2).")] = None,
     out: Annotated[
-        Path | None, Parameter(help="Folder for probe.json and probe.html; with --refit, default RUN/refit.")
+        Path | None, Parameter(help="Folder for probe.json, .csv, .tex and .html; with --refit, default RUN/refit.")
     ] = None,
     baseline: Annotated[
         str | None, Parameter(help="The run or loss that others are compared with; default: the first.")
@@ -110,7 +110,7 @@ def _check_combination(refit: bool, *, only_with: dict[str, Any], only_without: 
 
 
 def _show(comparison: dict[str, Any], out: Path | None, *, as_json: bool, quiet: bool) -> None:
-    """Write probe.json and probe.html where a folder was named, and print the table."""
+    """Write probe.json, probe.csv, probe.tex and probe.html where a folder was named, and print the table."""
     from smoothiou.report.probe_page import probe_lines, write_probe
 
     page = write_probe(comparison, out) if out else None

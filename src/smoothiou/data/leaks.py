@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from smoothiou.data.faults import counted, first_names
@@ -40,6 +42,30 @@ def same_photos(train: Dataset, other: Dataset) -> list[tuple[str, str]]:
         if twin:
             pairs.append((record.name, twin))
     return pairs
+
+
+def photo_groups(records: Sequence[Record]) -> list[int]:
+    """Return a number for each image that all images of the same photo share (see `same_photos`)."""
+    paths = [record.source.path.resolve() if isinstance(record.source, ImageFile) else None for record in records]
+    lengths = Counter(path.stat().st_size for path in set(paths) if path)
+    digest = functools.cache(file_digest)
+    groups = list(range(len(records)))
+    first: dict[object, int] = {}
+
+    def root(number: int) -> int:
+        while groups[number] != number:
+            number = groups[number]
+        return number
+
+    for number, (record, path) in enumerate(zip(records, paths, strict=True)):
+        marks: list[object] = [path or record.source]
+        if photo(record.name) != record.name:
+            marks.append(photo(record.name))
+        if path and lengths[path.stat().st_size] > 1:
+            marks.append(("content", digest(path)))
+        for mark in marks:
+            groups[root(first.setdefault(mark, number))] = root(number)
+    return [root(number) for number in range(len(records))]
 
 
 def warn(train: Dataset, other: Dataset) -> Dataset:

@@ -32,6 +32,7 @@ def detect(
         "boxes", "scores", "labels": exactly what `model(images)` gives;
         "raw_boxes" (at most the model's proposals, 4): every second-stage box, decoded with its best
         foreground class, clipped, without score threshold and NMS;
+        "proposals", as many: the first stage's boxes that these were refined from;
         "probe_boxes" (P, 4), with `probes`: the probes, decoded with their own labels, clipped.
 
     Raises:
@@ -82,6 +83,8 @@ def _detect(
     best = class_logits[:, 1:].argmax(dim=1) + 1  # class 0 is the background
     for result, boxes in zip(results, _decode(heads, deltas, proposals, best, features), strict=True):
         result["raw_boxes"] = boxes
+    for result, boxes in zip(results, _in_pixels(proposals, features), strict=True):
+        result["proposals"] = boxes
     if probes is not None:
         for result, boxes in zip(results, _refine(model, features, probes), strict=True):
             result["probe_boxes"] = boxes
@@ -107,8 +110,12 @@ def _decode(
     # The shape is spelled out because torchvision's decode does not split the classes of an empty batch.
     decoded = heads.box_coder.decode(deltas, proposals).reshape(len(labels), deltas.shape[1] // 4, 4)
     chosen = decoded[torch.arange(len(labels), device=labels.device), labels]
-    per_image = chosen.split([len(boxes) for boxes in proposals])
+    return _in_pixels(chosen.split([len(boxes) for boxes in proposals]), features)
+
+
+def _in_pixels(boxes: Sequence[Tensor], features: ImageFeatures) -> list[Tensor]:
+    """Return the boxes (N, 4) of each image, clipped, in pixels of the original."""
     return [
-        resize_boxes(clip_boxes_to_image(boxes, size), list(size), list(original))
-        for boxes, size, original in zip(per_image, features.sizes, features.originals, strict=True)
+        resize_boxes(clip_boxes_to_image(each, size), list(size), list(original))
+        for each, size, original in zip(boxes, features.sizes, features.originals, strict=True)
     ]

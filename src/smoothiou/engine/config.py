@@ -56,6 +56,8 @@ class DataConfig(_Section):
     """Which labels, for data sets that offer several (`pets`: head, species, breed)."""
     split_seed: int = 0
     """Seed of the split where a data set ships none."""
+    resplit: NonNegativeInt | Literal["none"] = "none"
+    """A seed with which train and val are cut anew, in their proportion; `none`: as they are. The test split stays."""
     allow_dropped: NonNegativeInt = 0
     """How many boxes without area or outside their image may be dropped; 0 stops at the first."""
     max_pixels: Annotated[int, Field(ge=1, le=MOST_PIXELS)] = MAX_PIXELS
@@ -278,7 +280,9 @@ def _parse(value: Any, kind: Any) -> Any:
         return value
     if kind is bool:
         return {"true": True, "yes": True, "false": False, "no": False}.get(value.lower(), value)
-    number = int if kind is int else float if kind is float or typing.get_origin(kind) is typing.Union else str
+    if typing.get_origin(kind) is typing.Union:  # a number with a range, or a word
+        kind = typing.get_args(typing.get_args(kind)[0])[0]
+    number = kind if kind in (int, float) else str
     with suppress(ValueError):
         return number(value)
     return value

@@ -14,7 +14,7 @@ from smoothiou.engine.config import RunConfig, read_run_config
 from smoothiou.engine.detector import build
 from smoothiou.engine.devices import Placement, choose_placement
 from smoothiou.engine.measure import measure
-from smoothiou.engine.open_data import open_split, open_test
+from smoothiou.engine.open_data import open_measured
 from smoothiou.errors import CheckpointError, ConfigError, DataError
 from smoothiou.files import finite, printable, short, write_json
 from smoothiou.manifest import SCHEMA_VERSION
@@ -94,9 +94,9 @@ def evaluate_run(
     opened = open_run(folder, checkpoint=checkpoint, device=device)
     config = opened.config.data
     if data:
-        other = {"path": data, "format": "auto", "train": "", "val": "", "test": ""}
+        other = {"path": data, "format": "auto", "train": "", "val": "", "test": "", "resplit": "none"}
         config = config.model_copy(update=other)
-    test = open_split(config, split) if split else open_test(config)
+    test = open_measured(config, split)
     if test.classes != opened.classes:
         raise DataError(
             f"{config.path}: expected the classes of the run ({', '.join(opened.classes)}), got "

@@ -23,6 +23,7 @@ class ImageOutput:
     Args:
         boxes, scores, labels: detections as a user gets them, (D, 4), (D,), (D,).
         raw_boxes: every second-stage box, no score threshold and no NMS, (at most 300, 4).
+        proposals: the first stage's boxes that these were refined from, as many.
         refined: the probes after the second stage, (P, 4).
     """
 
@@ -30,6 +31,7 @@ class ImageOutput:
     scores: np.ndarray
     labels: np.ndarray
     raw_boxes: np.ndarray
+    proposals: np.ndarray
     refined: np.ndarray
 
 
@@ -61,6 +63,7 @@ def run_detector(
                 scores=arrays["scores"],
                 labels=arrays["labels"].astype(np.int64),
                 raw_boxes=arrays["raw_boxes"],
+                proposals=arrays["proposals"],
                 refined=arrays["probe_boxes"],
             )
 

@@ -162,6 +162,7 @@ def _localize(
         difficult=[box.difficult for box in record.boxes],
         crowd=[box.crowd for box in record.boxes],
         raw_boxes=output.raw_boxes,
+        proposals=output.proposals,
         detection_boxes=output.boxes,
         detection_scores=output.scores,
         detection_labels=output.labels,

@@ -9,6 +9,8 @@ from smoothiou.data import choose_splits, list_splits, load_dataset
 from smoothiou.data.leaks import warn
 from smoothiou.data.merge import check_classes
 from smoothiou.data.records import Dataset
+from smoothiou.data.resplit import Pool, about_any_train
+from smoothiou.data.splits import usual_name
 from smoothiou.engine.config import DataConfig
 from smoothiou.errors import ConfigError
 from smoothiou.files import Limits, allowing
@@ -30,7 +32,7 @@ def open_splits(config: DataConfig) -> Splits:
 
     Raises:
         DataError: see `load_dataset`; or the splits have different classes.
-        ConfigError: no data was named.
+        ConfigError: no data was named, or train and val cannot be cut anew (`data.resplit`).
     """
     if not config.path:
         raise ConfigError("data.path is empty.", hint="Name a folder, or `shapes` for the synthetic data set.")
@@ -41,8 +43,25 @@ def open_splits(config: DataConfig) -> Splits:
     train_data, *others = (open_split(config, split) for split in (train, test, val) if split)
     for other in others:
         check_classes(train_data.classes, other.classes, f"{train} and {other.split}")
-    test_data, *val_data = (warn(train_data, other) for other in others)
-    return Splits(train_data, val_data[0] if val_data else None, test_data)
+    test_data, val_data = others[0], others[1] if val else None
+    if config.resplit != "none":
+        train_data, val_data = pool(config, Splits(train_data, val_data, test_data)).cut(config.resplit)
+        test_data = about_any_train(test_data)
+    return Splits(train_data, warn(train_data, val_data) if val_data else None, warn(train_data, test_data))
+
+
+def pool(config: DataConfig, splits: Splits) -> Pool:
+    """Return the images of train and val, to be cut anew.
+
+    Raises:
+        ConfigError: there is nothing to cut, or boxes of train are drawn more loosely than those of val.
+    """
+    if config.loose and (config.path == "shapes" or config.format == "shapes"):
+        raise ConfigError(
+            f"data.resplit: expected data.loose 0, got {config.loose:g}: boxes of val are exact and would join train.",
+            hint="Leave one of them out.",
+        )
+    return Pool(splits.train, splits.val, splits.test)
 
 
 def open_test(config: DataConfig) -> Dataset:
@@ -56,8 +75,22 @@ def open_test(config: DataConfig) -> Dataset:
     return open_split(config, chosen)
 
 
+def open_measured(config: DataConfig, split: str | None = None) -> Dataset:
+    """Read the split that a finished run is measured on: the test split, or one by its name.
+
+    Where train and val were cut anew, these names mean the run's own parts: else it would be measured on its own
+    training images.
+    """
+    if split and config.resplit != "none":
+        splits = open_splits(config)
+        parts = {usual_name(part.split): part for part in (splits.train, splits.val) if part}
+        if usual_name(split) in parts:
+            return parts[usual_name(split)]
+    return open_split(config, split) if split else open_test(config)
+
+
 def open_split(config: DataConfig, split: str) -> Dataset:
-    """Read one split with the settings of a run."""
+    """Read one split with the settings of a run, as the data has it."""
     shapes: dict[str, Any] = {}
     if config.path == "shapes" or config.format == "shapes":
         shapes = {"images": config.images, "size": config.size, "loose": config.loose, "long_tail": config.long_tail}

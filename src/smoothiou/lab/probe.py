@@ -18,7 +18,7 @@ from smoothiou.engine.config import RunConfig, build_config
 from smoothiou.engine.devices import Placement
 from smoothiou.engine.evaluate import OpenedRun, open_run
 from smoothiou.engine.measure import facts_of, probes_of
-from smoothiou.engine.open_data import open_split, open_test
+from smoothiou.engine.open_data import open_measured
 from smoothiou.errors import CheckpointError, ConfigError, DataError
 from smoothiou.files import finite, read_json
 from smoothiou.manifest import SCHEMA_VERSION, manifest
@@ -141,7 +141,7 @@ def _probe_run(
         data = read_json(folder / "result.json")["data"]["test"]
     else:
         opened = open_run(folder, checkpoint=checkpoint, device=device)
-        test = open_split(opened.config.data, split) if split else open_test(opened.config.data)
+        test = open_measured(opened.config.data, split)
         require_classes(folder, opened, test)
         require_boxes(test)
         images, data = probe(opened, test, label=folder.name, quiet=quiet), facts_of(test)

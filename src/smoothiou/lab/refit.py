@@ -121,7 +121,7 @@ def _prepare(out: Path, identity: Mapping[str, Any], *, overwrite: bool) -> None
             refuse_other_plan(out, read_json(out / "refit.json").get("identity", {}), identity, what="refit")
             return
         shutil.rmtree(out / "cells", ignore_errors=True)
-        for name in ("refit.json", "probe.json", "probe.html"):
+        for name in ("refit.json", "probe.json", "probe.csv", "probe.tex", "probe.html"):
             (out / name).unlink(missing_ok=True)
     elif out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
         raise ConfigError(f"{out} holds files that are no refit.", hint="Choose another folder with --out.")

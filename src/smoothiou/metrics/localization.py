@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from smoothiou.errors import DataError
 from smoothiou.metrics.overlap import Array, aligned_iou, as_boxes, box_iou
 from smoothiou.metrics.refinement import DEFINITION
+from smoothiou.metrics.signature import PARTS
 
 EDGES = tuple(round(0.05 * step, 2) for step in range(21))
 MATCH_IOU = 0.5
@@ -35,6 +36,7 @@ class ImageLocalization:
     Args:
         image_id: the image's id.
         raw: (R,) IoU of each second-stage box with the best-overlapping ground truth of any class.
+        proposed: (R,) the same of the proposals that these boxes were refined from.
         best: (T,) for each ground truth that counts, the best IoU of a detection of its class, else 0.
         matched: (M,) IoU of each detection that matches a ground truth: highest score first, each ground truth once,
             IoU at least 0.5.
@@ -44,6 +46,7 @@ class ImageLocalization:
 
     image_id: int
     raw: Array
+    proposed: Array
     best: Array
     matched: Array
     before: Array
@@ -55,6 +58,7 @@ class ImageLocalization:
             "image_id": self.image_id,
             "raw_mean": float(self.raw.mean()) if len(self.raw) else None,
             "raw_count": len(self.raw),
+            **{f"{part}_sum": float(values.sum()) for part, values in _parts(self.raw, self.proposed).items()},
             "positive_sum": float(self.raw[self.raw >= MATCH_IOU].sum()),
             "positive_count": int((self.raw >= MATCH_IOU).sum()),
             "matched_sum": float(self.matched.sum()),
@@ -72,6 +76,7 @@ def localize_image(
     gt_boxes: ArrayLike,
     gt_labels: ArrayLike,
     raw_boxes: ArrayLike,
+    proposals: ArrayLike,
     detection_boxes: ArrayLike,
     detection_scores: ArrayLike,
     detection_labels: ArrayLike,
@@ -88,6 +93,7 @@ def localize_image(
         gt_boxes: (T, 4) all annotated boxes.
         gt_labels: (T,) their classes, in any numbering shared with `detection_labels`.
         raw_boxes: (R, 4) every second-stage box, without score threshold and NMS.
+        proposals: (R, 4) the boxes that they were refined from.
         detection_boxes: (D, 4) the detector's output.
         detection_scores: (D,) its scores.
         detection_labels: (D,) its classes.
@@ -106,6 +112,9 @@ def localize_image(
     """
     where = f"image {image_id}"
     gts, raw = as_boxes(gt_boxes, f"{where}: gt_boxes"), as_boxes(raw_boxes, f"{where}: raw_boxes")
+    proposed = as_boxes(proposals, f"{where}: proposals")
+    if len(proposed) != len(raw):
+        raise DataError(f"{where}: expected as many proposals as raw_boxes, got {len(proposed)} for {len(raw)}.")
     labels = _column(gt_labels, len(gts), f"{where}: gt_labels")
     is_difficult = _column(difficult, len(gts), f"{where}: difficult").astype(bool)
     is_crowd = _column(crowd, len(gts), f"{where}: crowd").astype(bool)
@@ -132,6 +141,7 @@ def localize_image(
     return ImageLocalization(
         image_id=image_id,
         raw=box_iou(raw, gts[~is_crowd]).max(axis=1, initial=0),
+        proposed=box_iou(proposed, gts[~is_crowd]).max(axis=1, initial=0),
         best=overlap.max(axis=0, initial=0),
         matched=_match(overlap, scores),
         # Rounded here, so that every number about a probe is of the same IoU, read from a file or not.
@@ -159,6 +169,12 @@ def _match(overlap: Array, scores: NDArray[Any]) -> Array:
     return np.array(matched, dtype=np.float64)
 
 
+def _parts(raw: Array, proposed: Array) -> dict[str, Array]:
+    """Return for each box what each of `PARTS` adds to its IoU."""
+    gain, trained_on = raw - proposed, proposed >= MATCH_IOU
+    return dict(zip(PARTS, (proposed, np.where(trained_on, 0, gain), np.where(trained_on, gain, 0)), strict=True))
+
+
 def image_sums(entries: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Array, Array]]:
     """Return for each mean over boxes its sum and number of boxes by image, in the order of the image ids.
 
@@ -178,6 +194,7 @@ def image_sums(entries: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Array, A
             raise DataError(f"localization[{index}]: {missing[0]} is missing.")
         refined = np.asarray(entry["refined"], dtype=np.float64)
         row = {"mean_iou": ((entry["raw_mean"] or 0.0) * entry["raw_count"], entry["raw_count"])}
+        row |= {part: (entry[f"{part}_sum"], entry["raw_count"]) for part in PARTS if f"{part}_sum" in entry}
         for metric in ("positive", "matched"):
             if f"{metric}_sum" in entry:
                 row[f"mean_iou_{metric}"] = (entry[f"{metric}_sum"], entry[f"{metric}_count"])
@@ -199,6 +216,9 @@ def summarize(images: Sequence[ImageLocalization]) -> dict[str, Any]:
 
     Returns:
         mean_iou            all raw boxes (the paper's Table 2)
+        mean_iou_proposals, mean_iou_gain_below_50, mean_iou_gain_from_50
+                            its parts, which add up to it: the mean IoU of the proposals, and what the second stage adds
+                            on those below 0.5 and on the others, each divided by the number of all boxes
         mean_iou_positive   raw boxes whose best IoU is at least 0.5
         mean_iou_matched    detections that match a ground truth
         refined_mean_iou    refined probes; refined_above_75, _85, _90: their share with a larger IoU
@@ -207,12 +227,13 @@ def summarize(images: Sequence[ImageLocalization]) -> dict[str, Any]:
         histogram           counts per 0.05 of IoU: "edges" (21), "matched", "raw", "refined" (20 each)
         A mean over nothing is NaN (null in JSON).
     """
-    raw, matched, refined = (
+    raw, proposed, matched, refined = (
         np.concatenate([np.empty(0), *(getattr(image, name) for image in images)])
-        for name in ("raw", "matched", "refined")
+        for name in ("raw", "proposed", "matched", "refined")
     )
     return {
         "mean_iou": _mean(raw),
+        **{part: _mean(values) for part, values in _parts(raw, proposed).items()},
         "mean_iou_positive": _mean(raw[raw >= MATCH_IOU]),
         "mean_iou_matched": _mean(matched),
         "refined_mean_iou": _mean(refined),

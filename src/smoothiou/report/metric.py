@@ -67,6 +67,13 @@ LOCALIZATION = (
     Metric(key="refined_above_85", name="refined > .85"),
     Metric(key="refined_above_90", name="refined > .9"),
 )
+PARTS = (
+    Metric(key="mean_iou_proposals", name="IoU of the proposals", percent=False),
+    Metric(key="mean_iou_gain_below_50", name="+ gain, proposals < .5", percent=False),
+    Metric(key="mean_iou_gain_from_50", name="+ gain, proposals ≥ .5", percent=False),
+    Metric(key="mean_iou", name="= mean IoU, all boxes", percent=False),
+)
+"""The mean IoU of all boxes as the sum that it is."""
 DETECTION = (
     Metric(key="AP50", name="AP50"),
     Metric(key="AP75", name="AP75"),

@@ -14,6 +14,7 @@ from smoothiou.files import write_json, write_text
 from smoothiou.manifest import version
 from smoothiou.report.figures import draw_dots, draw_panel, swatch
 from smoothiou.report.page import render
+from smoothiou.report.probe_tables import probe_csv, probe_latex
 from smoothiou.report.refinement_tables import (
     MAX_BANDS,
     MEAN,
@@ -39,13 +40,15 @@ NO_RESULT = "No result yet: no training has finished."
 
 
 def write_probe(comparison: dict[str, Any], out: str | Path) -> Path:
-    """Write probe.json and probe.html into a folder, and return the page's path.
+    """Write probe.json, probe.csv, probe.tex and probe.html into a folder, and return the page's path.
 
     Args:
         comparison: result of `lab.probe.probe_runs` or `lab.refit.refit`.
         out: the folder.
     """
     write_json(Path(out) / "probe.json", comparison)
+    write_text(Path(out) / "probe.csv", probe_csv(comparison))
+    write_text(Path(out) / "probe.tex", probe_latex(comparison, probe_sentence(comparison)))
     write_text(Path(out) / "probe.html", render_probe(comparison))
     return Path(out) / "probe.html"
 

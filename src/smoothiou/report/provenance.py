@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from smoothiou.report.loaded_study import LoadedStudy
+from smoothiou.study.plan import CUT
 
 
 def differing_settings(study: LoadedStudy) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -15,7 +16,8 @@ def differing_settings(study: LoadedStudy) -> list[tuple[str, list[tuple[str, st
         groups: dict[str, list[str]] = {}
         for cell, settings in cells.items():
             groups.setdefault(repr(settings.get(key)), []).append(cell)
-        if len(groups) > 1 and key not in ("loss.name", "train.seed"):
+        # A new cut of train and val belongs to its seed; the notes name it.
+        if len(groups) > 1 and key not in ("loss.name", "train.seed", *([CUT] if "cuts" in study.plan else [])):
             differing.append((key, [(value, ", ".join(ids)) for value, ids in groups.items()]))
     return differing
 

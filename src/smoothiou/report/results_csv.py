@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from smoothiou.report.loaded_study import LoadedStudy
@@ -22,10 +22,15 @@ Line = dict[str, Any]
 
 def results_csv(study: LoadedStudy) -> str:
     """Return the tidy table of all numbers as CSV text."""
+    return csv_text(_lines(study))
+
+
+def csv_text(lines: Iterable[Line]) -> str:
+    """Return lines as CSV text under `HEADER`, without those that have no value."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, HEADER, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(line for line in _lines(study) if line["value"] is not None)
+    writer.writerows(line for line in lines if line["value"] is not None)
     return buffer.getvalue()
 
 
@@ -70,9 +75,9 @@ def _metrics(study: LoadedStudy) -> Iterator[Line]:
             for seed, value in study.seed_values(loss, key).items():
                 of_seed = re.sub(r"seeds?:\d+", f"seed:{seed}", signature)
                 yield {**line, "seed": seed, "statistic": "value", "value": value, "signature": of_seed}
-            yield from _statistics(line, {key: entry.get(key) for key in ("mean", "sd")})
+            yield from statistics(line, {key: entry.get(key) for key in ("mean", "sd")})
             if key in METRICS and study.candidates:
-                yield from _statistics(line, {"wins": study.summary["wins"][key][loss]})
+                yield from statistics(line, {"wins": study.summary["wins"][key][loss]})
 
 
 def _differences(study: LoadedStudy) -> Iterator[Line]:
@@ -80,17 +85,25 @@ def _differences(study: LoadedStudy) -> Iterator[Line]:
         line = _candidate("difference", entry, study)
         for seed, value in study.seed_differences(entry["candidate"], entry["metric"]).items():
             yield {**line, "seed": seed, "statistic": "difference", "value": value}
-        yield from _statistics(line, _judged(entry))
-    for entry in study.probe.get("differences", []):
-        values = _judged(entry)
-        values |= {f"{key} over images": entry["images"][key] for key in ("low", "high", "resamples")}
-        yield from _statistics(_candidate("refinement", entry, study), values)
+        yield from statistics(line, judged_numbers(entry))
+    yield from probe_differences("refinement", study.probe)
     for entry in study.summary.get("bootstrap") or []:
         line = {**_candidate("bootstrap", entry, study), "seed": entry["seed"]}
-        yield from _statistics(line, {key: entry.get(key) for key in ("difference", "low", "high", "resamples")})
+        yield from statistics(line, {key: entry.get(key) for key in ("difference", "low", "high", "resamples")})
 
 
-def _judged(entry: Mapping[str, Any]) -> Line:
+def probe_differences(part: str, comparison: Mapping[str, Any]) -> Iterator[Line]:
+    """Yield the differences of a probe, seed by seed and as they are judged, with the interval over images."""
+    for entry in comparison.get("differences") or []:
+        line = {"part": part, "loss": entry["candidate"], "baseline": entry["baseline"], "metric": entry["metric"]}
+        for seed, value in zip(entry["seeds"], entry["pairs"], strict=True):
+            yield {**line, "seed": seed, "statistic": "difference", "value": value}
+        values = judged_numbers(entry)
+        values |= {f"{key} over images": entry["images"][key] for key in ("low", "high", "resamples")}
+        yield from statistics(line, values)
+
+
+def judged_numbers(entry: Mapping[str, Any]) -> Line:
     """Return the numbers of a difference; those that an earlier version did not write are None."""
     numbers = ("mean", "low", "high", "n", "wins", "error", "degrees", "from_seeds", "from_images", "margin")
     values = {key: entry.get(key) for key in (*numbers, "seeds_needed", "images_needed")}
@@ -101,7 +114,8 @@ def _candidate(part: str, entry: Mapping[str, Any], study: LoadedStudy) -> Line:
     return {"part": part, "loss": entry["candidate"], "baseline": study.baseline, "metric": entry["metric"]}
 
 
-def _statistics(line: Line, values: Mapping[str, Any]) -> Iterator[Line]:
+def statistics(line: Line, values: Mapping[str, Any]) -> Iterator[Line]:
+    """Return a line for each statistic."""
     return ({**line, "statistic": statistic, "value": value} for statistic, value in values.items())
 
 

@@ -122,6 +122,8 @@ def _facts(study: LoadedStudy) -> list[tuple[str, Any]]:
         for role, name in (("train", "Trained on"), ("test", "Tested on"))
         if (split := data.get(role))
     ]
+    if study.plan.get("cuts"):
+        splits.insert(1, ("Cut", "train and val anew by each seed"))
     return [
         *splits,
         ("Detector", f"{settings['model.name']}, weights: {settings['model.weights']}"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -69,8 +69,7 @@ class Table:
         lines = [f"**{markdown(self.caption)}**", "", _markdown_row(map(markdown, (self.corner, *self.columns)))]
         lines.append("|:--|" + "--:|" * len(self.columns))
         for row in self.rows:
-            cells = (_spell(cell, markdown, "**{}**") for cell in row.cells)
-            lines.append(_markdown_row([markdown(row.head), *cells]))
+            lines.append(_markdown_row([markdown(row.head), *map(_markdown_cell, row.cells)]))
         for note in self.notes:
             lines += ["", markdown(note)]
         return "\n".join(lines) + "\n"
@@ -81,11 +80,15 @@ class Table:
         for _, rows in groupby(self.rows, key=lambda row: row.kind):
             lines.append(r"    \midrule")
             for row in rows:
-                lines.append(_latex_row(latex(row.head), *(_spell(c, latex, r"\textbf{{{}}}") for c in row.cells)))
+                bold = (rf"\textbf{{{latex(c.text)}}}" if c.strong else latex(c.text) for c in row.cells)
+                lines.append(_latex_row(latex(row.head), *bold))
+                if any(cell.detail for cell in row.cells):  # beneath, or a table of intervals is wider than a page
+                    beneath = (rf"{{\scriptsize {latex(c.detail)}}}" if c.detail else "" for c in row.cells)
+                    lines.append(_latex_row("", *beneath))
         return "\n".join(
             [
                 r"\begin{table}",
-                r"  \centering",
+                r"  \centering\small\setlength{\tabcolsep}{4pt}",
                 rf"  \caption{{{latex(self.caption)}. {latex(' '.join(self.notes))}}}",
                 rf"  \label{{tab:{self.key}}}",
                 rf"  \begin{{tabular}}{{l{'r' * len(self.columns)}}}",
@@ -111,9 +114,9 @@ def latex(text: str) -> str:
     return text.translate(_LATEX)
 
 
-def _spell(cell: Cell, escape: Callable[[str], str], bold: str) -> str:
-    text = bold.format(escape(cell.text)) if cell.strong else escape(cell.text)
-    return f"{text} {escape(cell.detail)}" if cell.detail else text
+def _markdown_cell(cell: Cell) -> str:
+    text = f"**{markdown(cell.text)}**" if cell.strong else markdown(cell.text)
+    return f"{text} {markdown(cell.detail)}" if cell.detail else text
 
 
 def _markdown_row(cells: Iterable[str]) -> str:

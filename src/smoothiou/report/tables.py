@@ -13,6 +13,7 @@ from smoothiou.report.metric import (
     LOCALIZATION,
     METRICS,
     NOTHING,
+    PARTS,
     Metric,
     conclusion_words,
     doubt_words,
@@ -32,6 +33,7 @@ def all_tables(study: LoadedStudy) -> dict[str, Table]:
     """Return key -> table in the order of the report; what was not measured is a table without rows."""
     tables = (
         localization_table(study),
+        proposals_table(study),
         refined_table(study.probe),
         refinement_table(study.probe),
         detection_table(study),
@@ -59,8 +61,8 @@ def result_table(study: LoadedStudy) -> Table:
         rows.append(Row(loss, [*cells, *difference], loss))
     seeds = len(study.seeds)
     notes = [
-        f"Mean and standard deviation over {seeds} seed{'s' * (seeds != 1)}, in %; difference paired by seed, its 95% "
-        "interval over seeds and test images."
+        f"Mean over {seeds} seed{'s' * (seeds != 1)} in %, its standard deviation beneath; difference paired by "
+        "seed, its 95% interval over seeds and test images."
     ]
     columns = [ap.name, ap75.name, f"AP − {study.baseline}", "95% interval"]
     return Table("result", "The result", "loss", columns, rows, notes)
@@ -76,6 +78,19 @@ def localization_table(study: LoadedStudy) -> Table:
         "share of these above an IoU, in %.",
     ]
     return _metric_table(study, LOCALIZATION, "localization", "Localization: how well boxes lie", notes)
+
+
+def proposals_table(study: LoadedStudy) -> Table:
+    """Return what the mean IoU of all boxes is made of; without rows where no run has measured it."""
+    caption = "The same mean IoU of all boxes, split by proposals"
+    if not any(study.seed_values(loss, PARTS[0].key) for loss in study.losses):
+        return Table("proposals", caption, "loss", [], [])
+    notes = [
+        "The mean IoU of all boxes is that of their proposals, plus what the second stage adds on proposals below IoU "
+        ".5, which training never regresses, plus what it adds on the others, which it is trained on; each is divided "
+        "by the number of all boxes. A loss of the second stage can speak in the last part alone."
+    ]
+    return _metric_table(study, PARTS, "proposals", caption, notes)
 
 
 def detection_table(study: LoadedStudy) -> Table:

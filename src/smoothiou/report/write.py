@@ -76,7 +76,10 @@ def report_markdown(study: LoadedStudy, tables: list[Table]) -> str:
 def report_latex(study: LoadedStudy, tables: list[Table]) -> str:
     r"""Return the tables as LaTeX, a small one of the result first: for `\input` in a document with booktabs."""
     said = f"{study.summary['headline']['text']} {study.summary['sentence']}"
-    head = "% Needs \\usepackage{booktabs} and an UTF-8 engine. " + json.dumps(said)
+    head = (
+        "% Needs \\usepackage{booktabs} and UTF-8; the first table fits a column of 345pt, wide ones a landscape page. "
+        + json.dumps(said)
+    )
     return "\n".join([head, *(table.latex() for table in (result_table(study), *tables))])
 
 

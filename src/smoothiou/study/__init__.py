@@ -14,13 +14,14 @@ reproduce the paper's data sets as studies
 from smoothiou.study.cells import CellEvent, cell_folder, cell_state, lock_study, run_cells, train_cell
 from smoothiou.study.estimate import estimate
 from smoothiou.study.local import run_parallel, train_command
-from smoothiou.study.plan import make_plan, read_plan, refuse_other_study, write_or_continue
+from smoothiou.study.plan import facts_of_cuts, make_plan, read_plan, refuse_other_study, write_or_continue
 from smoothiou.study.ray_cluster import RayOptions, run_on_ray
 from smoothiou.study.results import collect, sentence_of_result, signature, validate_result
 from smoothiou.study.stage_weights import read_calibration
 from smoothiou.study.stats import paired_difference
 
 __all__ = [
+    "facts_of_cuts",
     "make_plan",
     "read_plan",
     "read_calibration",

@@ -28,7 +28,7 @@ from smoothiou.metrics import (
     percentile_interval,
 )
 from smoothiou.metrics.refinement import DEFINITION
-from smoothiou.metrics.signature import METRICS
+from smoothiou.metrics.signature import METRICS, PARTS
 from smoothiou.study.cells import cell_folder, cell_state
 from smoothiou.study.probes import compare_probes, read_probes
 
@@ -127,7 +127,7 @@ def _image_doubt(plan: Mapping[str, Any], drawn: Mapping[tuple[str, int], Mappin
             if candidate != plan["baseline"] and (candidate, seed) in drawn and (plan["baseline"], seed) in drawn
         }
         common = [set(values) for pair in pairs.values() for values in pair]
-        for metric in (name for name in METRICS if common and all(name in names for names in common)):
+        for metric in (name for name in (*METRICS, *PARTS) if common and all(name in names for names in common)):
             differences = {seed: above[metric] - below[metric] for seed, (below, above) in pairs.items()}
             for seed, values in differences.items():
                 if metric in SHOWN:

@@ -80,8 +80,7 @@ def run_parallel(
         raise ConfigError(f"--jobs: expected 1 or more, got {jobs}.")
     folder, tally = Path(folder), Tally(plan, on_event)
     jobs = min(jobs, max(1, sum(cell_state(folder, cell) != "done" for cell in tally.cells)))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    processes = _Processes({"OMP_NUM_THREADS": str(max(1, cores // jobs)), "PYTHONUNBUFFERED": "1"})
+    processes = _Processes({"OMP_NUM_THREADS": str(threads_of_each(jobs)), "PYTHONUNBUFFERED": "1"})
     command_for = command_for or (lambda cell: train_command(folder, cell, jobs=jobs))
     with catch_signals(processes.stop) as received, ThreadPoolExecutor(jobs) as pool:
         cells = [pool.submit(_run_cell, folder, cell, tally, command_for, processes) for cell in tally.cells]
@@ -94,6 +93,12 @@ def run_parallel(
     if received:
         raise InterruptedRun(f"Stopped by {received[0].name}.", hint=f"State is saved: {CONTINUES}.")
     return tally.counts
+
+
+def threads_of_each(jobs: int) -> int:
+    """Return how many threads each of so many cells gets at once, at least 1."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // jobs)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from smoothiou import files, manifest
 from smoothiou.engine.config import RunConfig, upgrade
@@ -22,7 +22,12 @@ from smoothiou.study.stage_weights import FILE, StageWeights, weight_settings
 from smoothiou.study.strict_json import read_record
 from smoothiou.study.until import rule_in_words
 
+if TYPE_CHECKING:
+    from smoothiou.data.resplit import Pool
+
 PER_CELL = ("loss.name", "train.seed")
+CUT = "data.resplit"
+"""Another setting of each cell, its seed, where every seed cuts train and val anew."""
 
 WRITTEN = (
     "plan.json", FILE, "truth.json", "comparison.json", "report.html", "report.md", "tables.tex", "results.csv",
@@ -43,6 +48,7 @@ def make_plan(
     weights: Mapping[str, StageWeights] | None = None,
     margin: Mapping[str, float] | None = None,
     until: Mapping[str, Any] | None = None,
+    cuts: Mapping[int, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Return the content of plan.json: every cell with its full settings and its hash.
 
@@ -57,6 +63,7 @@ def make_plan(
         baseline: the loss all others are compared with; None: the first.
         weights: of a calibration, loss -> stage -> factor, one entry per loss; None: all cells have those of `config`.
         until: from `until.stopping_rule`, where seeds are added until the differences are known; else None.
+        cuts: from `facts_of_cuts`, seed -> "train" and "val", where each seed cuts them anew; else None.
         margin: differences that do not matter: "AP" and "IoU", 0 to 1; None: those of `intervals.MARGIN`.
 
     Raises:
@@ -76,14 +83,15 @@ def make_plan(
         raise ConfigError(f"--baseline: expected one of {', '.join(losses)}, got {baseline!r}.")
     data = {split: dict(facts) if facts else None for split in SPLITS for facts in [data.get(split)]}
     loss_weights = {loss: weight_settings(weights, loss) if weights else {} for loss in losses}
-    per_cell = {*PER_CELL, *loss_weights[losses[0]]}
+    per_cell = {*PER_CELL, *loss_weights[losses[0]], *([CUT] if cuts else [])}
     settings = {key: value for key, value in config.flat().items() if key not in per_cell}
     ids = cell_ids(losses)
     cells = []
     for seed in seeds:  # seed by seed, so that an unfinished study has complete pairs
+        cut = {CUT: seed} if cuts else {}
         for loss in losses:
-            full = config.replace({"loss.name": loss, "train.seed": seed, **loss_weights[loss]}).flat()
-            name, hash_ = f"{ids[loss]}-seed{seed}", cell_hash(full, data)
+            full = config.replace({"loss.name": loss, "train.seed": seed, **loss_weights[loss], **cut}).flat()
+            name, hash_ = f"{ids[loss]}-seed{seed}", cell_hash(full, {**data, **(cuts[seed] if cuts else {})})
             cells.append({"id": name, "loss": loss, "seed": seed, "hash": hash_, "settings": full})
     return {
         "schema_version": manifest.SCHEMA_VERSION,
@@ -96,11 +104,33 @@ def make_plan(
         "weights": {loss: dict(weights[loss]) for loss in losses} if weights else {},
         **({"margin": dict(margin)} if margin else {}),
         **({"until": dict(until)} if until else {}),
+        **({"cuts": {str(seed): dict(cuts[seed]) for seed in seeds}} if cuts else {}),
         "settings": settings,
         "data": data,
         "classes": list(classes),
         "cells": cells,
     }
+
+
+def facts_of_cuts(pool: Pool, seeds: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """Return what a plan keeps of each seed's cut of train and val: their fingerprints and numbers of images."""
+    return {
+        seed: {
+            split: {"fingerprint": part.fingerprint, "images": len(part.records)}
+            for split, part in zip(("train", "val"), pool.cut(seed), strict=True)
+        }
+        for seed in seeds
+    }
+
+
+def cuts_in_words(cuts: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return in a sentence that each seed cut train and val anew, and how many images it got."""
+    numbers = {split: sorted({cut[split]["images"] for cut in cuts.values()}) for split in ("train", "val")}
+    train, val = (f"{of[0]} to {of[-1]}" if len(of) > 1 else str(of[0]) for of in numbers.values())
+    return (
+        f"Each seed cuts train and val anew ({train} and {val} images), the same cut for all losses; test images stay. "
+        "So the choice of training images is part of what differs from seed to seed."
+    )
 
 
 def cell_ids(losses: Sequence[str]) -> dict[str, str]:
@@ -133,6 +163,11 @@ def read_plan(folder: str | Path) -> dict[str, Any]:
     plan = read_record(path, types)
     if not isinstance(plan.setdefault("weights", {}), dict):  # the first studies have none
         raise DataError(f"{path}: weights: expected a dict, got {type(plan['weights']).__name__}.")
+    for seed in plan["seeds"] if "cuts" in plan else ():
+        cut = plan["cuts"].get(str(seed)) if isinstance(plan["cuts"], dict) else None
+        parts = [cut.get(split) if isinstance(cut, dict) else None for split in ("train", "val")]
+        if not all(isinstance(part, dict) and {"fingerprint", "images"} <= part.keys() for part in parts):
+            raise DataError(f"{path}: cuts: expected fingerprint and images of train and val of seed {seed}.")
     for index, cell in enumerate(plan["cells"]):
         missing = [key for key in ("id", "loss", "seed", "hash", "settings") if key not in cell]
         if missing:
@@ -165,14 +200,28 @@ def write_or_continue(
             while a cell is being run.
         DataError: its plan.json is broken.
     """
+    folder = Path(folder)
+    continues = (folder / "plan.json").is_file()
+    grown, message = continued(folder, plan, overwrite=overwrite, baseline=baseline)
+    if overwrite and continues:
+        _delete_study(folder)
+    files.write_json(folder / "plan.json", grown)
+    return grown, message
+
+
+def continued(
+    folder: str | Path, plan: Mapping[str, Any], *, overwrite: bool = False, baseline: str | None = None
+) -> tuple[dict[str, Any], str]:
+    """Return what `write_or_continue` would write and say, without writing anything.
+
+    Raises:
+        ConfigError, DataError: as it does, but for cells that are being run.
+    """
     folder, plan = Path(folder), dict(plan)
     if not (folder / "plan.json").is_file():
         _refuse_foreign_folder(folder)
-        files.write_json(folder / "plan.json", plan)
         return plan, ""
     if overwrite:
-        _delete_study(folder)
-        files.write_json(folder / "plan.json", plan)
         return plan, f"{folder}: the earlier study is deleted; this one starts anew."
     stored = read_plan(folder)
     refuse_other_study(folder, stored, plan)
@@ -189,7 +238,6 @@ def write_or_continue(
         extension = {"at": plan["created"], "command": plan["command"], "smoothiou": plan["smoothiou"]}
         extension["seeds"] = len(stored["seeds"])  # how many there were when its results could be seen
         grown["extended"] = [*stored.get("extended", []), extension]
-    files.write_json(folder / "plan.json", grown)
     return grown, message
 
 
@@ -200,12 +248,15 @@ def refuse_other_study(folder: str | Path, stored: Mapping[str, Any], plan: Mapp
         ConfigError: every differing key is named; a loss that only one of them has is no difference.
     """
     common = [loss for loss in plan["losses"] if loss in stored["losses"]]
-    before, now = (_comparable(study, common) for study in (stored, plan))
+    seeds = [seed for seed in plan["seeds"] if seed in stored["seeds"]]
+    before, now = (_comparable(study, common, seeds) for study in (stored, plan))
     try:
         manifest.refuse_other_plan(Path(folder), before, now, what="study")
     except ConfigError as error:
         if before["calibrate"] and not now["calibrate"]:
             error.hint = f"Give --calibrate, with which the study was begun. {error.hint}"
+        if before["resplit"] and not now["resplit"]:
+            error.hint = f"Give --resplit, with which the study was begun. {error.hint}"
         raise
 
 
@@ -230,13 +281,15 @@ def _refuse_other_rule(folder: Path, stored: Mapping[str, Any], plan: Mapping[st
         )
 
 
-def _comparable(plan: Mapping[str, Any], losses: Sequence[str]) -> dict[str, Any]:
-    weights = plan.get("weights") or {}
+def _comparable(plan: Mapping[str, Any], losses: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
+    weights, cuts = plan.get("weights") or {}, plan.get("cuts") or {}
     return {
         **LATER_DEFAULTS,
         **identity(plan["settings"], plan["data"]),
         "classes": list(plan["classes"]),
         "calibrate": bool(weights),
+        "resplit": bool(cuts),
+        **{f"cut.{seed}.{split}": cuts[str(seed)][split] for seed in seeds if cuts for split in ("train", "val")},
         **{f"weights.{loss}.{stage}": weights.get(loss, {}).get(stage, 1.0) for loss in losses for stage in STAGES},
     }
 
@@ -254,6 +307,7 @@ def _union(stored: Mapping[str, Any], plan: Mapping[str, Any], baseline: str | N
         weights={**plan["weights"], **stored["weights"]},
         margin=stored.get("margin"),
         until=stored.get("until") or plan.get("until"),
+        cuts={int(seed): cut for plan_ in (plan, stored) for seed, cut in plan_.get("cuts", {}).items()},
     )
     return {**grown, **{key: stored[key] for key in ("created", "smoothiou", "extended") if key in stored}}
 

@@ -11,12 +11,12 @@ from typing import Any
 from smoothiou.errors import DataError
 from smoothiou.files import read_json
 from smoothiou.manifest import SCHEMA_VERSION
-from smoothiou.metrics.signature import DETECTION, LOCALIZATION, METRICS, signature
+from smoothiou.metrics.signature import DETECTION, LOCALIZATION, METRICS, PARTS, signature
 from smoothiou.study import until
 from smoothiou.study.cells import cell_state, read_error, read_result
 from smoothiou.study.headline import headline_of_result
 from smoothiou.study.intervals import LOOK_ALPHA, LOOKS, MARGIN, judged_difference, pooled_variance
-from smoothiou.study.plan import read_plan
+from smoothiou.study.plan import cuts_in_words, read_plan
 from smoothiou.study.stats import mean, sd, undecided, verdict_in_words
 
 HEADLINE = {"AP": "AP", "AP75": "AP75", "refined_mean_iou": "mean IoU of refined boxes"}
@@ -212,9 +212,9 @@ def _read_comparison(path: Path) -> dict[str, Any]:
 def _values(finished: Sequence[Mapping[str, Any]], loss: str) -> dict[str, dict[int, float]]:
     """Return metric -> seed -> value, leaving out what is undefined."""
     values: dict[str, dict[int, float]] = {}
-    for metric in METRICS:
+    for metric in (*METRICS, *PARTS):
         block = "metrics" if metric in DETECTION else "localization"
-        by_seed = {cell["seed"]: cell["result"][block][metric] for cell in finished if cell["loss"] == loss}
+        by_seed = {cell["seed"]: cell["result"][block].get(metric) for cell in finished if cell["loss"] == loss}
         values[metric] = {
             seed: float(value) for seed, value in by_seed.items() if value is not None and math.isfinite(value)
         }
@@ -231,10 +231,12 @@ def _differences(
     covariances = {(row["candidate"], row["metric"]): row["covariance"] for row in comparison.get("covariances", [])}
     images = comparison.get("images") or _test_images(plan)
     rule = rule_of(plan)
-    pooled = {metric: pooled_variance({loss: of[metric] for loss, of in values.items()}) for metric in METRICS}
+    pooled = {
+        metric: pooled_variance({loss: of[metric] for loss, of in values.items()}) for metric in (*METRICS, *PARTS)
+    }
     rows = []
     for candidate in (loss for loss in plan["losses"] if loss != plan["baseline"]):
-        for metric in METRICS:
+        for metric in (*METRICS, *PARTS):
             baseline, other = values[plan["baseline"]][metric], values[candidate][metric]
             seeds = [seed for seed in plan["seeds"] if seed in baseline and seed in other]
             row = judged_difference(
@@ -281,7 +283,7 @@ def _signatures(finished: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         metric: signature(
             metric, engine=engine, data=data, seeds=seeds[0] if len(seeds) == 1 else seeds, version=version
         )
-        for metric in METRICS
+        for metric in (*METRICS, *PARTS)
     }
 
 
@@ -312,6 +314,8 @@ def _notes(plan: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> list[
         values = sorted({str(result[block].get(key)) for result in results})
         if len(values) > 1:
             notes.append(f"The cells ran with different {words}: {', '.join(values)}.")
+    if plan.get("cuts"):
+        notes.append(cuts_in_words(plan["cuts"]))
     if rule := rule_of(plan)["words"]:
         notes.append(rule)
     if len(plan["losses"]) > 2:

@@ -1,0 +1,77 @@
+"""Train and val cut anew, so that the choice of training images is part of what differs from seed to seed. No torch."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from smoothiou.data.leaks import photo_groups
+from smoothiou.data.long_tail import tail_note
+from smoothiou.data.records import Dataset, Record
+from smoothiou.data.splits import NOT_IN_TRAIN, seeded_cut
+from smoothiou.errors import ConfigError
+
+REFUSED = "--resplit (data.resplit) cuts train and val anew"
+
+
+class Pool:
+    """The images of train and val together, to be cut in the same proportion again.
+
+    Copies of one photo stay on one side. A photo that is in the test split, too, comes into neither part.
+
+    Args:
+        train: the training split as the data has it.
+        val: the validation split; None where there is none.
+        test: the split that results are of; no cut changes its images.
+
+    Raises:
+        ConfigError: there is no val split, or all its images are those of train or of test.
+    """
+
+    def __init__(self, train: Dataset, val: Dataset | None, test: Dataset) -> None:
+        if val is None:
+            raise ConfigError(
+                f"{REFUSED}: expected a val split, got only {train.split} to train on and {test.split} to test on.",
+                hint="Name one with --data.val, or leave --resplit out.",
+            )
+        self.train, self.val, self.test = train, val, test
+        sources = {record.source for record in train.records}
+        pool = [(f"train/{record.name}", record) for record in train.records]
+        pool += [(f"val/{record.name}", record) for record in val.records if record.source not in sources]
+        groups = photo_groups([*test.records, *(record for _, record in pool)])
+        tested = set(groups[: len(test.records)])
+        self.records: dict[str, Record] = {}
+        self.photos: dict[str, str] = {}
+        first: dict[int, str] = {}
+        for (name, record), group in zip(pool, groups[len(test.records) :], strict=True):
+            if group not in tested:
+                self.records[name] = record
+                self.photos[name] = first.setdefault(group, name)
+        self.left_out = len(pool) - len(self.records)
+        numbers = {part: sum(name.startswith(part) for name in self.records) for part in ("train/", "val/")}
+        if not all(numbers.values()) or len(first) < 2:
+            raise ConfigError(
+                f"{REFUSED}: expected splits of different images, got {train.split}, {val.split} and, to test on, "
+                f"{test.split}, of which nothing is left to cut.",
+                hint="Name others with --data.train, --data.val and --data.test, or leave --resplit out.",
+            )
+        self.share = numbers["train/"] / len(self.records)
+
+    def cut(self, seed: int) -> tuple[Dataset, Dataset]:
+        """Return train and val as a seed cuts them, the same way on every machine."""
+        names = seeded_cut(self.records, seed=seed, share=self.share, together=self.photos.__getitem__)
+        train, val = (tuple(self.records[name] for name in names[part]) for part in ("train", "val"))
+        note = f"{self.train.split} and {self.val.split} cut anew by seed {seed}: {len(train)} and {len(val)} images"
+        if self.left_out:
+            note += f"; {self.left_out} that are in {self.test.split}, too, are left out"
+        # Faults name places in files, not images: those of both parts stay together.
+        faults = (*self.train.faults, *(fault for fault in self.val.faults if fault.kind != "same-photo"))
+        tail = tail_note(self.train.counts()["per_class"])
+        notes = [text for text in self.train.notes if text not in tail]
+        anew = dataclasses.replace(self.train, records=train, faults=faults)
+        anew = dataclasses.replace(anew, notes=(*notes, note, *tail_note(anew.counts()["per_class"])))
+        return anew, dataclasses.replace(about_any_train(self.val), records=val, faults=())
+
+
+def about_any_train(data: Dataset) -> Dataset:
+    """Return a split without what its reader noted on the training split as the data has it."""
+    return dataclasses.replace(data, notes=tuple(note for note in data.notes if NOT_IN_TRAIN not in note))
