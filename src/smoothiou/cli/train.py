@@ -72,7 +72,7 @@ def train(
     folder = out or Path("runs") / stem
 
     from smoothiou.cli.doctor import quick_line
-    from smoothiou.cli.summary import data_lines, result_lines
+    from smoothiou.cli.summary import data_lines, result_lines, watch_lines
     from smoothiou.engine.detector import check
     from smoothiou.engine.open_data import describe_data, open_splits
     from smoothiou.engine.train import run
@@ -81,7 +81,8 @@ def train(
     quiet = quiet or os.environ.get("RANK", "0") != "0"  # under torchrun one process speaks for all
     splits = open_splits(config.data)
     if not quiet:
-        print(data_lines(describe_data(splits)), file=sys.stderr, flush=True)
+        data_facts = describe_data(splits)
+        print(data_lines(data_facts), *watch_lines(config.flat(), data_facts), sep="\n", file=sys.stderr, flush=True)
         print(quick_line(splits, config), file=sys.stderr, flush=True)
     result = run(config, folder, splits=splits, overwrite=overwrite, quiet=quiet)
     if not result:  # another process has it

@@ -190,6 +190,9 @@ class TrainConfig(_Section):
     """Steps between two rows of metrics.csv."""
     eval_every: NonNegativeInt = 0
     """Steps between evaluations on the val split, for curves and best.ckpt; 0: none."""
+    patience: NonNegativeInt = 0
+    """Evaluations without a better AP on the val split after which the training ends; 0: it always ends with the last
+    step. Not for `compare`, whose losses train for equally long."""
     save_seconds: PositiveFloat = 60.0
     """Seconds between two saves of last.ckpt; the end of an epoch is saved too, if the last save is 10 seconds old."""
     deterministic: bool = False
@@ -198,6 +201,15 @@ class TrainConfig(_Section):
     """Seconds that the processes of one training wait for each other before the run is stopped."""
     load_seconds: PositiveFloat = 600.0
     """Seconds that loader processes may take for a batch before the run is stopped (`train.workers` above 0)."""
+
+    @model_validator(mode="after")
+    def _patience_looks(self) -> Self:
+        if self.patience and not self.eval_every:
+            raise ConfigError(
+                f"train.patience: {self.patience} evaluations were asked for, but train.eval_every is 0.",
+                hint="Say how often to evaluate, as --train.eval_every 100.",
+            )
+        return self
 
 
 class EvalConfig(_Section):

@@ -33,6 +33,7 @@ LATER_DEFAULTS = {
     "optim.epsilon": 1.0,
     "optim.clip_by": "global",
     "train.deterministic": False,
+    "train.patience": 0,
     "train.compile": False,
     "train.compile_loss": "auto",
 }
