@@ -55,6 +55,8 @@ class DataConfig(_Section):
     """Which labels, for data sets that offer several (`pets`: head, species, breed)."""
     split_seed: int = 0
     """Seed of the split where a data set ships none."""
+    cut: Literal["80/20", "70/15/15"] = "80/20"
+    """Shares of the split where a data set ships none: of `train` and `val`, or of `train`, `val` and `test`."""
     allow_dropped: NonNegativeInt = 0
     """How many boxes without area or outside their image may be dropped; 0 stops at the first."""
     max_pixels: Annotated[int, Field(ge=1, le=MOST_PIXELS)] = MAX_PIXELS

@@ -25,6 +25,7 @@ NEUTRAL = (
 """Settings that do not change the result: a study may be continued with others."""
 
 LATER_DEFAULTS = {
+    "data.cut": "80/20",
     "loss.rpn_weight": 1.0,
     "loss.roi_weight": 1.0,
     "model.tf_compat": False,
