@@ -12,11 +12,11 @@ import pytest
 from smoothiou.data import choose_splits, detect_format, list_splits, load_dataset
 from smoothiou.data.faults import fit_boxes
 from smoothiou.data.formats.pets import breed, tensorflow_cut
-from smoothiou.data.formats.udacity import cut_by_time, read_labels, second
+from smoothiou.data.formats.udacity import group_by_time, read_labels, second
 from smoothiou.data.formats.voc import CLASSES
 from smoothiou.data.images import image_size, read_image
 from smoothiou.data.leaks import same_photos
-from smoothiou.data.splits import photo, read_list
+from smoothiou.data.splits import photo, read_list, seeded_cut
 from smoothiou.engine.config import DataConfig
 from smoothiou.engine.open_data import open_splits
 from smoothiou.errors import DataError
@@ -236,7 +236,8 @@ def test_every_udacity_box(shared_data, name, layout, frames, per_class):
     faults = Counter(fault.kind for fault in fit_boxes(boxes, width=1920, height=1200)[1])
     assert faults == ({"no-area": 4} if layout == "crowdai" else {"overhang": 2})
     # 80/20 in whole blocks: no second of the drive has frames on both sides.
-    cut, how = cut_by_time(labels.boxes, seed=0)
+    group, how = group_by_time(labels.boxes)
+    cut = seeded_cut(labels.boxes, seed=0, together=group)
     assert how == "in blocks of 25 s of the drive"
     seconds = [{second(frame) for frame in cut[part]} for part in ("train", "val")]
     assert not seconds[0] & seconds[1]

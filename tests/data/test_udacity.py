@@ -11,10 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smoothiou.data import choose_splits, detect_format, list_splits, load_dataset
-from smoothiou.data.formats.udacity import class_order, cut_by_time, second, set_and_split
+from smoothiou.data.formats.udacity import class_order, group_by_time, second, set_and_split
+from smoothiou.data.splits import seeded_cut
 from smoothiou.errors import DataError
 
 START = 1478019952
+
+
+def cut_by_time(frames, *, seed):
+    group, how = group_by_time(frames)
+    return seeded_cut(frames, seed=seed, together=group), how
 
 
 def frame(seconds: float) -> str:

@@ -74,6 +74,19 @@ def test_stopped_run_is_a_line_of_its_own(tmp_path):
     ]
 
 
+def test_losses_on_the_val_split_are_panels_of_their_own_and_not_smoothed(tmp_path):
+    folder = make_study(tmp_path)
+    steps = range(1, 61)
+    for cell in (folder / "cells").iterdir():
+        rows = "".join(f"{step},{step % 2},{step % 2}\n" for step in steps)
+        (cell / "metrics.csv").write_text(f"step,loss,val_loss_box_reg\n{rows}")
+    panels = {panel.key: panel for panel in training_panels(load_study(folder))}
+    assert list(panels) == ["loss", "val_loss_box_reg"]
+    assert set(panels["val_loss_box_reg"].lines[0].mean) == {0, 1}
+    assert not set(panels["loss"].lines[0].mean[1:-1]) & {0, 1}
+    assert panels["val_loss_box_reg"].markers
+
+
 def test_forest_is_in_points_and_all_candidates_share_an_axis(tmp_path):
     material = load_study(make_study(tmp_path, losses=("huber", "smooth-iou", "giou")))
     groups = forest(material)

@@ -78,15 +78,17 @@ class TestContent:
             file.write_text(content)
         assert hash_now() == before
 
-    def test_settings_that_came_later_are_unsaid_at_their_defaults_alone(self, plan_of):
-        plain = plan_of()["cells"][0]
+    def test_settings_that_came_later_are_unsaid_at_their_defaults_alone(self):
         defaults = RunConfig().flat()
         assert LATER_DEFAULTS.items() <= defaults.items()
-        for key, default in LATER_DEFAULTS.items():
-            other = {"train.compile_loss": "yes", "optim.clip_by": "variable", "data.resplit": 3}.get(
-                key, default is False or 0.5
-            )
-            assert plan_of(**{key.replace(".", "__"): other})["cells"][0]["hash"] != plain["hash"]
+        for key in LATER_DEFAULTS:
+            assert cell_hash({**defaults, key: 0.5}, DATA) != cell_hash(defaults, DATA), key
+            without = {other: value for other, value in defaults.items() if other != key}
+            assert cell_hash(without, DATA) == cell_hash(defaults, DATA)
+
+    def test_losses_that_may_train_for_different_times_are_not_compared(self, plan_of):
+        with pytest.raises(ConfigError, match="train.patience"):
+            plan_of(train__eval_every=5, train__patience=2)
 
     @pytest.mark.parametrize("split", ["train", "val", "test"])
     def test_other_data_is_another_cell(self, plan_of, split: str):

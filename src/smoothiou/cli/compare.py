@@ -36,7 +36,7 @@ from smoothiou.cli.options import (
     run_config,
     usual_recipe,
 )  # fmt: skip
-from smoothiou.cli.summary import data_lines
+from smoothiou.cli.summary import data_lines, watch_lines
 from smoothiou.errors import ConfigError, IncompleteStudyError
 from smoothiou.loss_spec import split_losses
 from smoothiou.progress import duration
@@ -310,6 +310,8 @@ def _describe(plan: Mapping[str, Any], say: Any) -> None:
 
     settings, losses, seeds = plan["settings"], len(plan["losses"]), len(plan["seeds"])
     say(data_lines(plan["data"]))
+    for line in watch_lines(settings, plan["data"]):
+        say(line)
     say(
         f"{losses} {'loss' if losses == 1 else 'losses'} x {seeds} {'seed' if seeds == 1 else 'seeds'}, "
         f"{settings['train.steps']} steps of {settings['train.batch_size']} images each, {settings['model.name']}; "

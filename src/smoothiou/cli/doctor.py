@@ -69,6 +69,7 @@ def doctor(
     options = Options(
         labels=settings.labels,
         split_seed=settings.split_seed,
+        cut=settings.cut,
         images=settings.images,
         size=settings.size,
         loose=settings.loose,

@@ -45,6 +45,20 @@ def data_lines(data: Mapping[str, Any]) -> str:
     return "\n".join(visible(line) for line in [*lines, *(f"      {note}" for note in notes)])
 
 
+def watch_lines(settings: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
+    """Return a line where evaluations during training were asked for, and there is nothing to evaluate on.
+
+    Args:
+        settings: flat, as in a plan.
+        data: as for `data_lines`.
+    """
+    from smoothiou.engine.open_data import NO_SPLIT_TO_WATCH
+
+    if not settings["train.eval_every"] or data.get("val"):
+        return []
+    return [f"No split to watch: train.eval_every is without effect. {NO_SPLIT_TO_WATCH}"]
+
+
 def percent(value: float | None) -> str:
     """Return a share of 1 in percent points, or a dash where a metric is undefined."""
     return "-" if value is None else f"{100 * value:.1f}"

@@ -75,7 +75,7 @@ def train(
     folder = out or Path("runs") / stem
 
     from smoothiou.cli.doctor import quick_line
-    from smoothiou.cli.summary import data_lines, result_lines
+    from smoothiou.cli.summary import data_lines, result_lines, watch_lines
     from smoothiou.engine.detector import check
     from smoothiou.engine.open_data import describe_data, open_splits
     from smoothiou.engine.train import run
@@ -86,7 +86,8 @@ def train(
     images = len(splits.train.records)
     config, fitted = fit_length(config, recipe=recipe, settings=set_, steps=steps, images=images)
     if not quiet:
-        print(data_lines(describe_data(splits)), file=sys.stderr, flush=True)
+        data_facts = describe_data(splits)
+        print(data_lines(data_facts), *watch_lines(config.flat(), data_facts), sep="\n", file=sys.stderr, flush=True)
         print(quick_line(splits, config), file=sys.stderr, flush=True)
         if fitted:
             print(fitted, file=sys.stderr, flush=True)

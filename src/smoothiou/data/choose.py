@@ -7,12 +7,18 @@ from pathlib import Path
 
 from smoothiou.data import merge
 from smoothiou.data.registry import list_splits, splits_of
-from smoothiou.data.splits import find_split, usual_name
+from smoothiou.data.splits import Cut, find_split, usual_name
 from smoothiou.errors import DataError
 
 
 def choose_splits(
-    path: str | Path, *, format: str | None = None, train: str = "", val: str = "", test: str = ""
+    path: str | Path,
+    *,
+    format: str | None = None,
+    train: str = "",
+    val: str = "",
+    test: str = "",
+    cut: Cut = "80/20",
 ) -> tuple[str, str, str]:
     """Return the splits to train on, to validate on ("" for none) and to test on, as the data set names them.
 
@@ -23,18 +29,19 @@ def choose_splits(
         val: empty: `val`, if it has boxes and nothing of it is trained or tested on; else none.
         test: empty: `test` if it has boxes, else `val`; of a training set with a partner (`tf-train` and `tf-val`,
             `VOC++Train` and `VOC2012:val`) the partner.
+        cut: as for `load_dataset`.
 
     Raises:
         DataError: a split named here has no boxes, or nothing is left for a split that is needed.
     """
-    known = list_splits(path, format)
+    known = list_splits(path, format, cut=cut)
     data = str(path)
 
     def named(split: str) -> str:
         if not merge.is_merged(path, split):
             return find_split(split, known, data=data)
         for part in merge.parts(path, split):
-            find_split(part.split, splits_of(part.folder, format), data=part.name)
+            find_split(part.split, splits_of(part.folder, format, cut=cut), data=part.name)
         return split
 
     def first(role: str, *names: str) -> str:
@@ -44,7 +51,7 @@ def choose_splits(
         hint = f"Name one with --data.{role}."
         if role == "test" and len(known) == 1:
             hint = (
-                "Add a val split. Images are cut 80/20 where no split is shipped: in a COCO file whose name gives no "
+                "Add a val split. Images are cut where no split is shipped: in a COCO file whose name gives no "
                 "split (annotations.json), or XML beside images without ImageSets."
             )
         boxed = ", ".join(known) or "none"

@@ -18,7 +18,7 @@ from smoothiou.data.formats.udacity import Udacity
 from smoothiou.data.formats.voc import Voc
 from smoothiou.data.long_tail import tail_note
 from smoothiou.data.records import Dataset
-from smoothiou.data.splits import NOT_IN_TRAIN, in_usual_order, usual_name
+from smoothiou.data.splits import NOT_IN_TRAIN, Cut, in_usual_order, usual_name
 from smoothiou.errors import ConfigError, DataError, did_you_mean
 from smoothiou.files import MAX_PIXELS, Limits, allowing
 
@@ -40,6 +40,7 @@ def load_dataset(
     split: str = "train",
     labels: str = "",
     split_seed: int = 0,
+    cut: Cut = "80/20",
     allow_dropped: int = 0,
     max_pixels: int = MAX_PIXELS,
     follow_links: bool = False,
@@ -57,7 +58,8 @@ def load_dataset(
         split: name of the split; `train` also finds `train2017`, `val` also finds `valid`. Merged splits are written
             `VOC2007:train+VOC2012:train`, or have a name: `VOC++Train`, `07+12`, `07++12` (see `merge.py`).
         labels: which labels, where there are several: `head`, `species` or `breed` (`pets` only).
-        split_seed: of the 80/20 cut where no split is shipped, and of what `shapes` draws.
+        split_seed: of the cut where no split is shipped, and of what `shapes` draws.
+        cut: its shares: `80/20` for train and val, `70/15/15` for train, val and test.
         allow_dropped: how many boxes without area or outside their image may be left out.
         max_pixels: most pixels of an image; a larger one stops the reading before it is decoded.
         follow_links: whether links inside the data folder may lead out of it.
@@ -71,7 +73,7 @@ def load_dataset(
         ConfigError: an option has a value that does not exist.
     """
     options = Options(
-        labels=labels, split_seed=split_seed, images=images, size=size, loose=loose, long_tail=long_tail
+        labels=labels, split_seed=split_seed, cut=cut, images=images, size=size, loose=loose, long_tail=long_tail
     )  # fmt: skip
     sources = merge.parts(path, split)
     with allowing(Limits(pixels=max_pixels, links=follow_links)), readable(path):
@@ -133,8 +135,8 @@ def detect_format(path: str | Path) -> str:
         return "+".join(dict.fromkeys(_detect(part.folder) for part in merge.folders(path)))
 
 
-def list_splits(path: str | Path, format: str | None = None) -> tuple[str, ...]:
-    """Return the names of the splits that have boxes; `train` and `val` where none is shipped.
+def list_splits(path: str | Path, format: str | None = None, *, cut: Cut = "80/20") -> tuple[str, ...]:
+    """Return the names of the splits that have boxes; those of `cut` where none is shipped.
 
     Of several folders, the splits that all of them have, by their usual names.
 
@@ -142,15 +144,15 @@ def list_splits(path: str | Path, format: str | None = None) -> tuple[str, ...]:
         DataError: as for `detect_format`, or an annotation cannot be read.
     """
     with readable(path):
-        splits = [splits_of(part.folder, format) for part in merge.folders(path)]
+        splits = [splits_of(part.folder, format, cut=cut) for part in merge.folders(path)]
     if len(splits) == 1:
         return splits[0]
     return in_usual_order(set.intersection(*({usual_name(name) for name in names} for names in splits)))
 
 
-def splits_of(path: str, format: str | None) -> tuple[str, ...]:
+def splits_of(path: str, format: str | None, *, cut: Cut = "80/20") -> tuple[str, ...]:
     """Return the names of the splits of one folder that have boxes."""
-    data = open_data(path, format=format)
+    data = open_data(path, format=format, options=Options(cut=cut))
     return tuple(split for split in data.splits if data.has_boxes(split))
 
 

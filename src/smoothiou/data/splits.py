@@ -6,12 +6,19 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from smoothiou.data.faults import first_names
 from smoothiou.data.images import SUFFIXES, check_file_name
 from smoothiou.errors import DataError, did_you_mean
 from smoothiou.files import read_bytes
 
+Cut = Literal["80/20", "70/15/15"]
+CUT_SHARES: Mapping[Cut, Mapping[str, float]] = {
+    "80/20": {"train": 0.8, "val": 0.2},
+    "70/15/15": {"train": 0.7, "val": 0.15, "test": 0.15},
+}
+"""How data that ships no split is cut."""
 USUAL = ("train", "val", "trainval", "test")
 MAX_LIST = 2**26
 """Bytes of a list of images; that of a million images has 20 MB."""
@@ -61,9 +68,9 @@ def photo(name: str) -> str:
 
 
 def seeded_cut(
-    names: Iterable[str], *, seed: int, share: float = 0.8, together: Callable[[str], str] = photo
+    names: Iterable[str], *, seed: int, cut: Cut = "80/20", together: Callable[[str], str] = photo
 ) -> dict[str, list[str]]:
-    """Cut names into `train` and `val`, the same way on every machine.
+    """Cut names into parts, the same way on every machine.
 
     Groups are ordered by a hash of seed and group, so that adding an image moves few others. Copies of one photo and
     frames of one stretch of a drive are one group, or the test would leak into training.
@@ -71,21 +78,23 @@ def seeded_cut(
     Args:
         names: of the images.
         seed: another seed, another cut.
-        share: of the groups that goes to `train`, 0 to 1; both parts get at least one of two groups.
-        together: the group of a name; names of one group stay on one side.
+        cut: the parts and their shares of the groups; each part gets at least one, as long as there are enough.
+        together: the group of a name; names of one group stay in one part.
 
     Returns:
-        The two lists, each in the order of `names`.
+        The names of each part, in the order of `names`.
     """
     names = list(names)
     groups = {name: together(name) for name in names}
-    order = sorted(set(groups.values()), key=lambda group: hashlib.sha256(f"{seed}:{group}".encode()).digest())
-    count = max(1, min(round(share * len(order)), len(order) - 1))
-    chosen = set(order[:count])
-    return {
-        "train": [name for name in names if groups[name] in chosen],
-        "val": [name for name in names if groups[name] not in chosen],
-    }
+    left = sorted(set(groups.values()), key=lambda group: hashlib.sha256(f"{seed}:{group}".encode()).digest())
+    total, part_of = len(left), dict[str, str]()
+    shares = CUT_SHARES[cut]
+    for number, (part, share) in enumerate(shares.items(), 1):
+        behind = len(shares) - number
+        count = max(1, min(round(share * total), len(left) - behind)) if behind else len(left)
+        part_of |= dict.fromkeys(left[:count], part)
+        left = left[count:]
+    return {part: [name for name in names if part_of[groups[name]] == part] for part in shares}
 
 
 def read_list(path: Path) -> list[str]:

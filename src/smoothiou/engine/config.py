@@ -58,6 +58,8 @@ class DataConfig(_Section):
     """Seed of the split where a data set ships none."""
     resplit: NonNegativeInt | Literal["none"] = "none"
     """A seed with which train and val are cut anew, in their proportion; `none`: as they are. The test split stays."""
+    cut: Literal["80/20", "70/15/15"] = "80/20"
+    """Shares of the split where a data set ships none: of `train` and `val`, or of `train`, `val` and `test`."""
     allow_dropped: NonNegativeInt = 0
     """How many boxes without area or outside their image may be dropped; 0 stops at the first."""
     max_pixels: Annotated[int, Field(ge=1, le=MOST_PIXELS)] = MAX_PIXELS
@@ -197,6 +199,9 @@ class TrainConfig(_Section):
     """Steps between two rows of metrics.csv."""
     eval_every: NonNegativeInt = 0
     """Steps between evaluations on the val split, for curves and best.ckpt; 0: none."""
+    patience: NonNegativeInt = 0
+    """Evaluations without a better AP on the val split after which the training ends; 0: it always ends with the last
+    step. Not for `compare`, whose losses train for equally long."""
     save_seconds: PositiveFloat = 60.0
     """Seconds between two saves of last.ckpt; the end of an epoch is saved too, if the last save is 10 seconds old."""
     deterministic: bool = False
@@ -205,6 +210,15 @@ class TrainConfig(_Section):
     """Seconds that the processes of one training wait for each other before the run is stopped."""
     load_seconds: PositiveFloat = 600.0
     """Seconds that loader processes may take for a batch before the run is stopped (`train.workers` above 0)."""
+
+    @model_validator(mode="after")
+    def _patience_looks(self) -> Self:
+        if self.patience and not self.eval_every:
+            raise ConfigError(
+                f"train.patience: {self.patience} evaluations were asked for, but train.eval_every is 0.",
+                hint="Say how often to evaluate, as --train.eval_every 100.",
+            )
+        return self
 
 
 class EvalConfig(_Section):

@@ -106,12 +106,13 @@ def evaluate_run(
     label = f"{folder.name} {checkpoint}"
     measured = measure(opened.model, test, opened.config, opened.placement, label=label, quiet=quiet)
     assert measured is not None  # one process
+    ended = checkpoint == "last" and (folder / "done").is_file()  # perhaps early, by train.patience
     result = {
         "schema_version": SCHEMA_VERSION,
         "run": str(folder),
         "checkpoint": checkpoint,
         "step": opened.step,
-        "steps": opened.config.train.steps,
+        "steps": opened.step if ended else opened.config.train.steps,
         "loss": opened.config.loss.name,
         "seed": opened.config.train.seed,
         **measured.numbers(seed=opened.config.train.seed),

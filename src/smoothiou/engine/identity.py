@@ -26,6 +26,7 @@ NEUTRAL = (
 
 LATER_DEFAULTS = {
     "data.resplit": "none",
+    "data.cut": "80/20",
     "loss.rpn_weight": 1.0,
     "loss.roi_weight": 1.0,
     "model.tf_compat": False,
@@ -34,6 +35,7 @@ LATER_DEFAULTS = {
     "optim.epsilon": 1.0,
     "optim.clip_by": "global",
     "train.deterministic": False,
+    "train.patience": 0,
     "train.compile": False,
     "train.compile_loss": "auto",
 }

@@ -43,10 +43,11 @@ def train(
     log: Callable[[Row], None],
     save: Callable[[int], None],
     evaluate: Callable[[int], Row] | None = None,
+    enough: Callable[[int], bool] = lambda step: False,
     statistics: Callable[[], Mapping[str, Tensor]] = dict,
     image_name: Callable[[dict[str, Any]], str] = str,
 ) -> None:
-    """Train from step `start` until the batches end.
+    """Train from step `start` until the batches end, or it is enough.
 
     Args:
         model: returns a dict of losses; wrapped in DDP where there are several processes.
@@ -59,6 +60,7 @@ def train(
         log: takes a row of numbers every `train.log_every` steps.
         save: writes the state after a step.
         evaluate: returns columns for the row every `train.eval_every` steps.
+        enough: whether to end after an evaluation, though steps are left.
         statistics: more numbers of the last step, as tensors.
         image_name: names the image of a target, for messages.
 
@@ -107,7 +109,8 @@ def train(
 
             # Clocks differ: what is due in one process is done by all.
             due = is_save_due(settings, done, epoch_images, age=time.monotonic() - saved_at)
-            stop, due = any_process(interrupts.requested, due, placement=placement)
+            over = evaluates and enough(done)
+            stop, due, over = any_process(interrupts.requested, due, over, placement=placement)
             if stop or last or evaluates or due:
                 finite.settle()
                 save(done)
@@ -119,6 +122,8 @@ def train(
                     f"Stopped after step {done} of {settings.steps}; the state is saved.",
                     hint="Give the same command again to continue.",
                 )
+            if over:
+                break
         finite.settle()
 
 

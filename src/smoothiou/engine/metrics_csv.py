@@ -15,6 +15,7 @@ COLUMNS: tuple[str, ...] = (
     "loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg", "grad_norm",
     "rpn_lambda", "rpn_mean_iou", "rpn_positives", "roi_lambda", "roi_mean_iou", "roi_positives",
     "val_AP", "val_AP50", "val_mean_iou",
+    "val_loss", "val_loss_objectness", "val_loss_rpn_box_reg", "val_loss_classifier", "val_loss_box_reg",
 )  # fmt: skip
 
 

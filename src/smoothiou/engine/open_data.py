@@ -15,6 +15,9 @@ from smoothiou.engine.config import DataConfig
 from smoothiou.errors import ConfigError
 from smoothiou.files import Limits, allowing
 
+NO_SPLIT_TO_WATCH = "Name one with --data.val; where no split is shipped, --data.cut 70/15/15 cuts one."
+"""Way out for who wants to validate."""
+
 
 @dataclass(frozen=True, slots=True)
 class Splits:
@@ -39,7 +42,7 @@ def open_splits(config: DataConfig) -> Splits:
     format_ = None if config.format == "auto" else config.format
     named = {"train": config.train, "val": config.val, "test": config.test}
     with allowing(file_limits(config)):
-        train, val, test = choose_splits(config.path, format=format_, **named)
+        train, val, test = choose_splits(config.path, format=format_, cut=config.cut, **named)
     train_data, *others = (open_split(config, split) for split in (train, test, val) if split)
     for other in others:
         check_classes(train_data.classes, other.classes, f"{train} and {other.split}")
@@ -68,10 +71,11 @@ def open_test(config: DataConfig) -> Dataset:
     """Read the test split, or the only split of a data set."""
     format_ = None if config.format == "auto" else config.format
     with allowing(file_limits(config)):
-        known = list_splits(config.path, format=format_)
+        known = list_splits(config.path, format=format_, cut=config.cut)
         chosen = known[0] if known else ""
         if config.test or len(known) != 1:
-            chosen = choose_splits(config.path, format=format_, train=config.train, test=config.test)[2]
+            named = {"train": config.train, "test": config.test}
+            chosen = choose_splits(config.path, format=format_, cut=config.cut, **named)[2]
     return open_split(config, chosen)
 
 
@@ -100,6 +104,7 @@ def open_split(config: DataConfig, split: str) -> Dataset:
         split=split,
         labels=config.labels,
         split_seed=config.split_seed,
+        cut=config.cut,
         allow_dropped=config.allow_dropped,
         max_pixels=config.max_pixels,
         follow_links=config.follow_links,

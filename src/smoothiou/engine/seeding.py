@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 # Streams of one seed must not overlap: each use has its own number.
-_WEIGHTS, _ORDER, _FLIP, _STEP = range(4)
+_WEIGHTS, _ORDER, _FLIP, _STEP, _VALIDATION = range(5)
 
 
 def seed_weights(seed: int) -> None:
@@ -31,6 +31,14 @@ def seed_step(seed: int, step: int, *, rank: int = 0) -> None:
     The detectors draw from torch's only; a user's loss may draw from the others.
     """
     _seed_all(_STEP, seed, step, rank)
+
+
+def seed_validation(seed: int, batch: int, *, rank: int = 0) -> None:
+    """Set every generator for what is random in the losses of a validation batch, the same at each evaluation.
+
+    The next training step sets them anew, so that a run with and without validation draws the same numbers.
+    """
+    _seed_all(_VALIDATION, seed, batch, rank)
 
 
 def _seed_all(*numbers: int) -> None:

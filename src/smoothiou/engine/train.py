@@ -37,10 +37,11 @@ from smoothiou.engine.loading import draw_batches, loader_fault, training_images
 from smoothiou.engine.loop import Row, train
 from smoothiou.engine.measure import Measurement, facts_of, measure
 from smoothiou.engine.metrics_csv import MetricsCsv
-from smoothiou.engine.open_data import Splits, describe_data, open_splits
+from smoothiou.engine.open_data import NO_SPLIT_TO_WATCH, Splits, describe_data, open_splits
 from smoothiou.engine.optim import build_optimizer
 from smoothiou.engine.run_folder import lock_run_folder, prepare_folder
 from smoothiou.engine.seeding import seed_weights
+from smoothiou.engine.validation import validation_losses
 from smoothiou.errors import ConfigError, InterruptedRun, SmoothIoUError
 from smoothiou.files import finite, write_json, write_text
 from smoothiou.manifest import SCHEMA_VERSION, manifest, refuse_other_plan
@@ -76,6 +77,7 @@ def run(
     folder = Path(folder)
     splits = splits or open_splits(config.data)
     data = describe_data(splits)
+    require_watched(config, splits)
     run_identity = identity(config.flat(), data)
     placement = choose_placement(config.train.device, config.train.precision, distributed=True)
     if config.train.batch_size % placement.world_size:
@@ -156,9 +158,9 @@ def _train_and_measure(
         return {}
     cost = {
         "train_seconds": spent.seconds,
-        "seconds_per_step": (spent.seconds - spent.evaluating) / config.train.steps,
+        "seconds_per_step": (spent.seconds - spent.evaluating) / spent.steps,
         "eval_seconds": time.monotonic() - began,
-        "steps": config.train.steps,
+        "steps": spent.steps,
         "peak_memory_mb": peak_memory_mb(placement.device),
         **device,
     }
@@ -190,10 +192,11 @@ def _label(config: RunConfig) -> str:
 
 @dataclass(slots=True)
 class Spent:
-    """Seconds of a training in all calls together, and the part of them spent on the val split."""
+    """Seconds of a training in all calls together, the part of them spent on the val split, and steps."""
 
     seconds: float = 0.0
     evaluating: float = 0.0
+    steps: int = 0
 
 
 def train_detector(
@@ -223,7 +226,7 @@ def train_detector(
     is_main = placement.rank == 0
     if start and is_main and not quiet:
         print(f"{_label(config)}: continued from step {start} of {config.train.steps}", file=sys.stderr)
-    if start >= config.train.steps:
+    if start >= config.train.steps or training.enough(start):
         return training.spent
     last = config.train.steps if until is None else until
     if config.train.compile:
@@ -238,11 +241,29 @@ def train_detector(
         train(
             distribute(model, placement), training.optimizer, batches, config, placement,
             start=start, epoch_images=len(images), log=training.log, save=training.save,
-            evaluate=training.evaluate if splits.val is not None else None, statistics=training.statistics,
+            evaluate=training.evaluate if splits.val is not None else None,
+            enough=training.enough if is_main else lambda step: False,  # the AP is known to rank 0
+            statistics=training.statistics,
             image_name=lambda target: splits.train.records[target["image_index"]].name,
         )  # fmt: skip
     training.update_clock()
+    if is_main and not quiet and training.enough(training.spent.steps):
+        print(
+            f"{_label(config)}: ended after step {training.spent.steps} of {config.train.steps}, since the AP on the "
+            f"val split has not risen since step {training.best_step}",
+            file=sys.stderr,
+        )
     return training.spent
+
+
+def require_watched(config: RunConfig, splits: Splits) -> None:
+    """Refuse to wait for a better AP where there is no val split.
+
+    Raises:
+        ConfigError: `train.patience` is set, and there is none.
+    """
+    if config.train.patience and splits.val is None:
+        raise ConfigError("train.patience: there is no val split to watch.", hint=NO_SPLIT_TO_WATCH)
 
 
 class _Training:
@@ -256,7 +277,7 @@ class _Training:
         self.kind = {
             "device": placement.device.type, "precision": placement.precision, "processes": placement.world_size,
         }  # fmt: skip
-        self.best, self.spent = -1.0, Spent()
+        self.best, self.best_step, self.spent = -1.0, 0, Spent()
         self.metrics: MetricsCsv | None = None
         self._clock = time.monotonic()
 
@@ -274,7 +295,8 @@ class _Training:
             self.optimizer.load_state_dict(checkpoint["optimizer"])
             load_box_loss_state(self.model, checkpoint["box_loss"])
             step, self.best = checkpoint["step"], checkpoint["best"]
-            self.spent = Spent(checkpoint["seconds"], checkpoint["watching"])
+            self.best_step = checkpoint.get("best_step", 0)
+            self.spent = Spent(checkpoint["seconds"], checkpoint["watching"], step)
             if is_main and (note := _rounding_note(checkpoint.get("rounding") or _rounding())):
                 print(note, file=sys.stderr)
         if is_main and step < self.config.train.steps:
@@ -311,26 +333,32 @@ class _Training:
         measured = measure(
             self.model, self.splits.val, self.config, self.placement, label="val", quiet=True, refine=False
         )
-        row: Row = {}
+        row = validation_losses(self.model, self.splits.val, self.config, self.placement)
         if measured is not None:
             ap, ap50 = measured.metrics["AP"], measured.metrics["AP50"]
-            row = {"val_AP": ap, "val_AP50": ap50, "val_mean_iou": measured.localization["mean_iou"]}
+            row |= {"val_AP": ap, "val_AP50": ap50, "val_mean_iou": measured.localization["mean_iou"]}
             if ap > self.best:
-                self.best = ap
+                self.best, self.best_step = ap, step
                 save_checkpoint(self.folder / "best.ckpt", {**self._weights(step), "val_AP": ap})
         self.spent.evaluating += time.monotonic() - began
         return row
 
+    def enough(self, step: int) -> bool:
+        """Return whether the AP has not risen for `train.patience` evaluations."""
+        patience, every = self.config.train.patience, self.config.train.eval_every
+        return patience > 0 and step - self.best_step >= patience * every
+
     def save(self, step: int) -> None:
         """Write last.ckpt; the one before stays as previous.ckpt."""
         self.update_clock()
+        self.spent.steps = step
         if self.metrics is None:
             return
         self.metrics.sync()  # before the checkpoint that counts on these rows
         state = {
             "optimizer": self.optimizer.state_dict(), "box_loss": box_loss_state(self.model), "best": self.best,
-            "seconds": self.spent.seconds, "watching": self.spent.evaluating, "place": self.kind,
-            "rounding": _rounding(),
+            "best_step": self.best_step, "seconds": self.spent.seconds, "watching": self.spent.evaluating,
+            "place": self.kind, "rounding": _rounding(),
         }  # fmt: skip
         save_checkpoint(self.folder / LAST, {**self._weights(step), **state}, keep=self.folder / PREVIOUS)
 

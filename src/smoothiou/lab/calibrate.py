@@ -94,7 +94,7 @@ def propose_weights(
         raise ConfigError(f"--steps: expected 0 to {config.train.steps}, the steps of a whole training, got {steps}.")
     began = time.monotonic()
     names = list(dict.fromkeys([reference, *losses]))
-    config = config.replace({"loss.name": reference, "train.seed": seed, "train.eval_every": 0})
+    config = config.replace({"loss.name": reference, "train.seed": seed, "train.eval_every": 0, "train.patience": 0})
     splits = splits or open_splits(config.data)
     placement = choose_placement(config.train.device, config.train.precision)
     images = DetectionDataset(splits.train, cache_mb=config.train.cache_mb)

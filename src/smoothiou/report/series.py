@@ -23,9 +23,13 @@ TRAINING = (
     ("roi_lambda", "RoI head: λ"),
     ("val_AP", "Validation AP"),
     ("val_mean_iou", "Validation mean IoU"),
+    ("val_loss", "Validation: total loss"),
+    ("val_loss_objectness", "Validation, RPN: objectness"),
+    ("val_loss_rpn_box_reg", "Validation, RPN: box loss"),
+    ("val_loss_classifier", "Validation, RoI head: classifier"),
+    ("val_loss_box_reg", "Validation, RoI head: box loss"),
     ("lr", "Learning rate"),
 )
-UNSMOOTHED = frozenset({"lr", "val_AP", "val_AP50", "val_mean_iou"})
 
 FOREST = (("localization", LOCALIZATION), ("detection", DETECTION))
 FIRST = ("AP", "AP50", "AP75")
@@ -139,7 +143,7 @@ def training_panels(material: LoadedStudy) -> list[Panel]:
             for cell in material.summary["cells"]:
                 points = material.curves[cell["id"]].get(column)
                 if cell["loss"] == loss and points:
-                    smooth = thin(points if column in UNSMOOTHED else moving_average(points))
+                    smooth = thin(points if column == "lr" or column.startswith("val_") else moving_average(points))
                     (done if cell.get("result") else stopped).append((cell["seed"], dict(smooth)))
             lines.append(line_of(loss, [curve for _, curve in done]))
             lines += [line_of(loss, [curve], stopped=seed) for seed, curve in stopped]

@@ -67,7 +67,7 @@ def make_plan(
         margin: differences that do not matter: "AP" and "IoU", 0 to 1; None: those of `intervals.MARGIN`.
 
     Raises:
-        ConfigError: no loss or seed, one named twice, an unknown baseline, or a value out of range.
+        ConfigError: no loss or seed, one named twice, an unknown baseline, a value out of range, or `train.patience`.
     """
     losses, seeds = list(losses), list(seeds)
     values: list[Any]
@@ -76,6 +76,11 @@ def make_plan(
         if twice or not values:
             got = twice[0] if twice else "none"
             raise ConfigError(f"{option}: expected at least one and each once, got {got}.")
+    if config.train.patience:
+        raise ConfigError(
+            "train.patience: it ends each training at a step of its own, and losses are compared after the same time.",
+            hint="Leave it out (--train.patience 0); `train` takes it.",
+        )
     if margin and not all(0 < value < 1 for value in margin.values()):
         raise ConfigError(f"--margin: expected more than 0 and less than 100 points, got {dict(margin)}.")
     baseline = baseline or losses[0]

@@ -22,7 +22,7 @@ from smoothiou.data.faults import (
 )
 from smoothiou.data.images import Photo, image_size
 from smoothiou.data.records import Box, Dataset, Fault, ImageFile, Record
-from smoothiou.data.splits import find_split, not_in_train
+from smoothiou.data.splits import Cut, find_split, not_in_train
 from smoothiou.errors import DataError
 
 
@@ -32,6 +32,7 @@ class Options:
 
     labels: str = ""
     split_seed: int = 0
+    cut: Cut = "80/20"
     images: int = 300
     size: int = 128
     loose: float = 0.0

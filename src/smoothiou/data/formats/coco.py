@@ -20,16 +20,17 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from smoothiou.data.copies import Locate, group_copies
 from smoothiou.data.faults import counted, first_names
 from smoothiou.data.formats.base import Entry, Format, Options, Problems
 from smoothiou.data.images import ImageFinder
 from smoothiou.data.records import Box
-from smoothiou.data.splits import USUAL, in_usual_order, photo, seeded_cut, usual_name
+from smoothiou.data.splits import CUT_SHARES, USUAL, in_usual_order, photo, seeded_cut, usual_name
 from smoothiou.errors import DataError
 from smoothiou.files import check_word, read_bytes, refuse_links_out, require_regular, short
 
@@ -58,12 +59,13 @@ class Coco(Format):
         only = next(iter(self.files.items())) if len(self.files) == 1 else None
         self.whole = only[1] if only and usual_name(only[0]) not in USUAL else None
         """The only file, if its name gives no split: it is cut."""
+        self._cut: dict[str, list[str]] | None = None
         self._listed: dict[str, None] = {}
         self._parsed: dict[Path, Parsed] = {}
         self.splits = (*in_usual_order(self.files), *(CUTS if len(self.files) > 1 else ()))
         if self.whole:
-            self.splits = ("train", "val")
-            self.notes.append(f"split 80/20 by seed {self.options.split_seed}: none is shipped")
+            self.splits = tuple(CUT_SHARES[self.options.cut])
+            self.notes.append(f"split {self.options.cut} by seed {self.options.split_seed}: none is shipped")
 
     @classmethod
     def fits(cls, path: Path) -> bool:
@@ -80,15 +82,24 @@ class Coco(Format):
     def entries(self, split: str) -> list[Entry]:
         if self.whole:
             entries = self._entries_of(self.whole, split, "")
-            names = set(seeded_cut([entry.name for entry in entries], seed=self.options.split_seed)[split])
+            names = set(self._cut_of(entries)[split])
         elif split in CUTS:
             entries = [entry for part, file in self.files.items() for entry in self._entries_of(file, split, part)]
-            cut, notes = cut_all([e.name for e in entries], root=self.root, seed=self.options.split_seed)
+            cut, notes = cut_all({e.name: e.locate for e in entries}, root=self.root, seed=self.options.split_seed)
             self.notes += notes
             names = set(cut[CUTS[split]])
         else:
             return self._entries_of(self.files[split], split, "")
         return [entry for entry in entries if entry.name in names]
+
+    def _cut_of(self, entries: Sequence[Entry]) -> dict[str, list[str]]:
+        """Return the names of each part of the only file, cut once."""
+        if self._cut is None:
+            group, notes = group_copies({entry.name: entry.locate for entry in entries})
+            self.notes += notes
+            names = [entry.name for entry in entries]
+            self._cut = seeded_cut(names, seed=self.options.split_seed, cut=self.options.cut, together=group)
+        return self._cut
 
     def classes(self) -> tuple[str, ...]:
         parts = [summary(self.files[split]) for split in in_usual_order(self.files)]
@@ -224,13 +235,13 @@ def _is_named_like_one(file: Path) -> bool:
 # ---- the cut of all files together
 
 
-def cut_all(names: Sequence[str], *, root: Path, seed: int) -> tuple[dict[str, list[str]], list[str]]:
+def cut_all(files: Mapping[str, Locate], *, root: Path, seed: int) -> tuple[dict[str, list[str]], list[str]]:
     """Return the names of `train` and `val`, by the folder's list or a seed, and notes on it.
 
-    Copies that an exporter made of one photo are on one side, whichever files they were in.
+    Copies of one photo are on one side, whichever files they were in.
 
     Args:
-        names: of all images, as `SPLIT/FILE_NAME`.
+        files: return the paths of all images, by their names, `SPLIT/FILE_NAME`.
         root: the data folder.
         seed: of the cut, where the folder has no list.
 
@@ -239,9 +250,10 @@ def cut_all(names: Sequence[str], *, root: Path, seed: int) -> tuple[dict[str, l
     """
     shipped = _shipped_cut(root)
     if shipped is None:
-        return seeded_cut(names, seed=seed), [f"all files together, split 80/20 by seed {seed}"]
+        group, notes = group_copies(files)
+        return seeded_cut(files, seed=seed, together=group), [f"all files together, split 80/20 by seed {seed}", *notes]
     file, cut = shipped
-    known = set(names)
+    known = set(files)
     for part, listed in cut.items():
         if unknown := [name for name in listed if name not in known]:
             raise DataError(

@@ -23,7 +23,7 @@ from smoothiou.data.formats.base import Entry, Options, Problems
 from smoothiou.data.formats.voc import Item, Items, Voc
 from smoothiou.data.images import ImageFinder
 from smoothiou.data.records import Box
-from smoothiou.data.splits import read_list, seeded_cut
+from smoothiou.data.splits import read_list
 from smoothiou.errors import ConfigError, DataError, did_you_mean
 from smoothiou.files import refuse_links_out
 
@@ -73,9 +73,9 @@ class Pets(Voc):
             return items
         boxed = {name: item for name, item in trainval.items() if os.path.isfile(item.xml)}
         seed = self.options.split_seed
-        self.notes.append(f"split 80/20 by seed {seed} from the {len(boxed)} boxed images of trainval.txt")
+        self.notes.append(f"split {self.options.cut} by seed {seed} from the {len(boxed)} boxed images of trainval.txt")
         self.note_left_out([name for name in trainval if name not in boxed], "of trainval.txt without XML left out")
-        return {**items, **{k: [boxed[stem] for stem in stems] for k, stems in seeded_cut(boxed, seed=seed).items()}}
+        return items | self.cut_items(boxed)
 
     def _read_items(self, path: Path) -> list[Item]:
         finder = ImageFinder(self.path, [self.path / "images", self.path])

@@ -1,6 +1,6 @@
 """Udacity's driving data: a label file of all frames, and the frames in a folder beside it. No torch.
 
-    labels.csv, labels_crowdai.csv.gz, ...          one file: cut 80/20 by a seed, in blocks of time
+    labels.csv, labels_crowdai.csv.gz, ...          one file: cut by a seed, in blocks of time
     labels_train.csv, labels_val.csv, ...           one file per split, named by a word
     *.jpg beside them, in images/ or in another folder of theirs
 
@@ -29,16 +29,17 @@ import itertools
 import re
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from smoothiou.data.copies import group_copies
 from smoothiou.data.faults import counted, refuse_missing_images
 from smoothiou.data.formats.base import Entry, Format, Options, Problems
 from smoothiou.data.images import ImageFinder
 from smoothiou.data.records import Box
-from smoothiou.data.splits import USUAL, in_usual_order, seeded_cut, usual_name
+from smoothiou.data.splits import CUT_SHARES, USUAL, in_usual_order, photo, seeded_cut, usual_name
 from smoothiou.errors import DataError
 from smoothiou.files import check_word, open_regular, refuse_links_out, short
 
@@ -76,7 +77,7 @@ class Udacity(Format):
         if len(self.sets) == 1:
             self.name = self.sets[0].name
         root, files = self.sets[0].root, self.sets[0].files
-        self.splits = ("train", "val") if "" in files else in_usual_order(files)
+        self.splits = tuple(CUT_SHARES[self.options.cut]) if "" in files else in_usual_order(files)
         folders = sorted(child for child in root.iterdir() if child.is_dir())
         self._finder = ImageFinder(root, [root / "images", root, *folders])
         self.images_in = f"{root}, its images/ and its other folders"
@@ -129,8 +130,12 @@ class Udacity(Format):
         if "" not in splits:
             return splits
         frames = splits[""]
-        cut, how = cut_by_time(frames, seed=self.options.split_seed)
-        self.notes.append(f"split 80/20 by seed {self.options.split_seed} {how}: none is shipped")
+        seed, shares = self.options.split_seed, self.options.cut
+        group, how = group_by_time(frames)
+        files = {frame: functools.partial(self._finder.by_path, frame, where=frame) for frame in frames}
+        group, notes = group_copies(files, together=group)
+        cut = seeded_cut(frames, seed=seed, cut=shares, together=group)
+        self.notes += [f"split {shares} by seed {seed} {how}: none is shipped", *notes]
         return {part: {name: frames[name] for name in names} for part, names in cut.items()}
 
     def entries(self, split: str) -> list[Entry]:
@@ -242,8 +247,8 @@ def _candidates(root: Path) -> list[Path]:
 # ---- the cut
 
 
-def cut_by_time(frames: Iterable[str], *, seed: int) -> tuple[dict[str, list[str]], str]:
-    """Cut frames into `train` and `val` in whole blocks of time, and describe how.
+def group_by_time(frames: Iterable[str]) -> tuple[Callable[[str], str], str]:
+    """Return the block of time of a frame, for `seeded_cut`, and a description of the blocks.
 
     Frames that follow each other are nearly the same picture, so a cut by frame would leak the test into training.
     A block begins and ends at a full second: no second has frames on both sides.
@@ -251,15 +256,13 @@ def cut_by_time(frames: Iterable[str], *, seed: int) -> tuple[dict[str, list[str
     Args:
         frames: names that begin with seconds since 1970, as `1478019952686311006.jpg`; where they do not, the cut
             is by frame.
-        seed: another seed, another cut.
     """
-    frames = list(frames)
     seconds = {frame: second(frame) for frame in frames}
     if any(at is None for at in seconds.values()):
-        return seeded_cut(frames, seed=seed), "frame by frame, since the names hold no time"
+        return photo, "frame by frame, since the names hold no time"
     length = next((length for length in BLOCKS if len({at // length for at in seconds.values() if at}) >= 10), 1)
-    parts = seeded_cut(frames, seed=seed, together=lambda frame: str((seconds[frame] or 0) // length))
-    return parts, f"in blocks of {length} s of the drive" if length > 1 else "in seconds of the drive"
+    how = f"in blocks of {length} s of the drive" if length > 1 else "in seconds of the drive"
+    return lambda frame: str((seconds[frame] or 0) // length), how
 
 
 def second(frame: str) -> int | None:

@@ -4,7 +4,7 @@ Layouts read, the first that fits:
 
     Annotations/ID.xml, JPEGImages/ID.*, ImageSets/Main/{train,val,test}.txt    the lists decide
     train/*.xml + images, val/ (or valid/) ..., test/ ...                       one folder per split
-    annotations/*.xml + images/*, or XML files beside their images              cut 80/20 by a seed
+    annotations/*.xml + images/*, or XML files beside their images              cut by a seed (`Options.cut`)
 
 Corners are 1-based and inclusive, so (xmin, ymin, xmax, ymax) becomes (xmin - 1, ymin - 1, xmax, ymax).
 Reference: Everingham et al., The PASCAL Visual Object Classes Challenge, IJCV 2010; development kit 2007.
@@ -25,6 +25,7 @@ from xml.etree.ElementTree import Element, ParseError
 import defusedxml
 import defusedxml.ElementTree
 
+from smoothiou.data.copies import group_copies
 from smoothiou.data.faults import first_names, refuse_missing_images
 from smoothiou.data.formats.base import Entry, Format, Options, Problems
 from smoothiou.data.images import ImageFinder, check_file_name
@@ -95,11 +96,19 @@ class Voc(Format):
         by_name = {item.name: item for item in items}
         if not self.problems.lenient:
             _refuse_voc_without_lists(list(by_name), data=self.name)
-        self.notes.append(f"split 80/20 by seed {self.options.split_seed}: none is shipped")
+        seed, cut = self.options.split_seed, self.options.cut
+        self.notes.append(f"split {cut} by seed {seed}: none is shipped")
         unannotated = sorted(items[0].finder.stems() - by_name.keys()) if items else []
         self.note_left_out(unannotated, "without XML left out")
-        cut = seeded_cut(by_name, seed=self.options.split_seed)
-        return {name: [by_name[stem] for stem in stems] for name, stems in cut.items()}
+        return self.cut_items(by_name)
+
+    def cut_items(self, items: Mapping[str, Item]) -> Items:
+        """Return these images cut by the seed, with copies of one photo in one part."""
+        files = {stem: functools.partial(i.finder.by_stem, stem, file_name="", where=stem) for stem, i in items.items()}
+        group, notes = group_copies(files)
+        self.notes += notes
+        parts = seeded_cut(items, seed=self.options.split_seed, cut=self.options.cut, together=group)
+        return {name: [items[stem] for stem in stems] for name, stems in parts.items()}
 
     def files_splits(self) -> tuple[str, ...]:
         return tuple(self.items)

@@ -1,0 +1,62 @@
+"""Which images are one photo by the bytes of their files, so that a cut keeps them on one side. No torch."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from smoothiou.data.faults import counted, first_names
+from smoothiou.data.splits import photo
+from smoothiou.errors import DataError
+from smoothiou.files import file_digest
+
+Locate = Callable[[], Path | None]
+
+
+def group_copies(
+    files: Mapping[str, Locate], *, together: Callable[[str], str] = photo
+) -> tuple[Callable[[str], str], list[str]]:
+    """Return the group of each image, for `seeded_cut`, and a note where files were found twice.
+
+    Args:
+        files: returns the path of each image's file, by the image's name.
+        together: the group of a name; groups are joined where an image of one has the bytes of one of another.
+    """
+    groups = {name: together(name) for name in files}
+    joined: dict[str, str] = {}
+
+    def first_of(group: str) -> str:
+        while group in joined:
+            group = joined[group]
+        return group
+
+    by_length: dict[int, list[tuple[str, Path]]] = {}
+    for name, locate in files.items():
+        if path := _located(locate):
+            by_length.setdefault(path.stat().st_size, []).append((name, path))
+    copies = []
+    for candidates in (each for each in by_length.values() if len(each) > 1):
+        known: dict[str, str] = {}
+        for name, path in candidates:
+            stat = path.stat()
+            twin = known.setdefault(_digest(path, stat.st_size, stat.st_mtime_ns), name)
+            one, other = sorted((first_of(groups[name]), first_of(groups[twin])))
+            if one != other:
+                joined[other] = one  # the first by name: a group is called the same in any order of the files
+                copies.append(name)
+    text = f"{counted(len(copies), 'copy', 'copies')} of other images by their bytes, on one side with them"
+    return lambda name: first_of(groups[name]), [f"{text}: {first_names(sorted(copies))}"] if copies else []
+
+
+def _located(locate: Locate) -> Path | None:
+    try:
+        path = locate()
+    except DataError:  # its turn comes when the image is read
+        return None
+    return path if path and path.is_file() else None
+
+
+@functools.lru_cache(maxsize=2**17)
+def _digest(path: Path, size: int, modified: int) -> str:
+    return file_digest(path)
