@@ -73,7 +73,7 @@ def test_three_parts_are_trained_on_watched_and_tested_on(tmp_path, image_file, 
 @given(st.integers(0, 99), st.integers(5, 200))
 def test_shares_are_those_of_the_cut_and_none_is_empty(seed, count):
     names = [str(number) for number in range(count)]
-    cut = seeded_cut(names, seed=seed, cut="70/15/15")
+    cut = seeded_cut(names, seed=seed, shares=CUT_SHARES["70/15/15"])
     assert sorted(name for part in cut.values() for name in part) == sorted(names)
     assert all(cut.values())
     assert len(cut["train"]) == pytest.approx(0.7 * count, abs=1)

@@ -54,11 +54,12 @@ class Pool:
                 f"{test.split}, of which nothing is left to cut.",
                 hint="Name others with --data.train, --data.val and --data.test, or leave --resplit out.",
             )
-        self.share = numbers["train/"] / len(self.records)
+        train_share = numbers["train/"] / len(self.records)
+        self.shares = {"train": train_share, "val": 1 - train_share}
 
     def cut(self, seed: int) -> tuple[Dataset, Dataset]:
         """Return train and val as a seed cuts them, the same way on every machine."""
-        names = seeded_cut(self.records, seed=seed, share=self.share, together=self.photos.__getitem__)
+        names = seeded_cut(self.records, seed=seed, shares=self.shares, together=self.photos.__getitem__)
         train, val = (tuple(self.records[name] for name in names[part]) for part in ("train", "val"))
         note = f"{self.train.split} and {self.val.split} cut anew by seed {seed}: {len(train)} and {len(val)} images"
         if self.left_out:

@@ -68,7 +68,11 @@ def photo(name: str) -> str:
 
 
 def seeded_cut(
-    names: Iterable[str], *, seed: int, cut: Cut = "80/20", together: Callable[[str], str] = photo
+    names: Iterable[str],
+    *,
+    seed: int,
+    shares: Mapping[str, float] = CUT_SHARES["80/20"],
+    together: Callable[[str], str] = photo,
 ) -> dict[str, list[str]]:
     """Cut names into parts, the same way on every machine.
 
@@ -78,7 +82,7 @@ def seeded_cut(
     Args:
         names: of the images.
         seed: another seed, another cut.
-        cut: the parts and their shares of the groups; each part gets at least one, as long as there are enough.
+        shares: the parts and their shares of the groups; each part gets at least one, as long as there are enough.
         together: the group of a name; names of one group stay in one part.
 
     Returns:
@@ -88,7 +92,6 @@ def seeded_cut(
     groups = {name: together(name) for name in names}
     left = sorted(set(groups.values()), key=lambda group: hashlib.sha256(f"{seed}:{group}".encode()).digest())
     total, part_of = len(left), dict[str, str]()
-    shares = CUT_SHARES[cut]
     for number, (part, share) in enumerate(shares.items(), 1):
         behind = len(shares) - number
         count = max(1, min(round(share * total), len(left) - behind)) if behind else len(left)

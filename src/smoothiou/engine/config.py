@@ -234,6 +234,12 @@ class EvalConfig(_Section):
     """IoU above which a lower-scored detection of the same class is suppressed."""
 
 
+def _has_installed_weights(detector: str) -> bool:
+    with suppress(ConfigError):  # an unknown detector is refused where it is built
+        return detector_info(detector).installed
+    return False
+
+
 class RunConfig(_Section):
     """All settings of one training run."""
 
@@ -249,8 +255,14 @@ class RunConfig(_Section):
         return {f"{section}.{key}": value for section, values in self.nested().items() for key, value in values.items()}
 
     def nested(self) -> dict[str, dict[str, Any]]:
-        """Return `{"optim": {"lr": 0.001, ...}, ...}`, as written to config.toml."""
-        return self.model_dump(mode="json")
+        """Return `{"optim": {"lr": 0.001, ...}, ...}`, as written to config.toml.
+
+        Weights that were left to the detector are named: a later version may have others installed.
+        """
+        sections = self.model_dump(mode="json")
+        if self.model.weights == "auto":
+            sections["model"]["weights"] = "imagenet" if _has_installed_weights(self.model.name) else "none"
+        return sections
 
     def replace(self, changes: Mapping[str, Any]) -> RunConfig:
         """Return a copy with dotted keys changed; text is read as the field's type.
@@ -417,12 +429,7 @@ def _read_toml(path: Path, name: str) -> dict[str, Any]:
 def build_config(recipe: str | None, flags: Mapping[str, Any]) -> RunConfig:
     """Return the settings of a run: flags that are not None over the recipe over the defaults."""
     settings = read_recipe(recipe) if recipe else {}
-    config = RunConfig().replace({**settings, **{key: value for key, value in flags.items() if value is not None}})
-    if config.model.weights != "auto":
-        return config
-    # What "auto" means is written down: a later version may have other weights installed.
-    kind = "imagenet" if detector_info(config.model.name).installed else "none"
-    return config.replace({"model.weights": kind})
+    return RunConfig().replace({**settings, **{key: value for key, value in flags.items() if value is not None}})
 
 
 def read_run_config(folder: Path, flags: Mapping[str, Any] | None = None) -> RunConfig:

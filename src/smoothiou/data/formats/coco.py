@@ -98,7 +98,9 @@ class Coco(Format):
             group, notes = group_copies({entry.name: entry.locate for entry in entries})
             self.notes += notes
             names = [entry.name for entry in entries]
-            self._cut = seeded_cut(names, seed=self.options.split_seed, cut=self.options.cut, together=group)
+            self._cut = seeded_cut(
+                names, seed=self.options.split_seed, shares=CUT_SHARES[self.options.cut], together=group
+            )
         return self._cut
 
     def classes(self) -> tuple[str, ...]:

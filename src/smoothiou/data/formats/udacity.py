@@ -130,12 +130,12 @@ class Udacity(Format):
         if "" not in splits:
             return splits
         frames = splits[""]
-        seed, shares = self.options.split_seed, self.options.cut
+        seed = self.options.split_seed
         group, how = group_by_time(frames)
         files = {frame: functools.partial(self._finder.by_path, frame, where=frame) for frame in frames}
         group, notes = group_copies(files, together=group)
-        cut = seeded_cut(frames, seed=seed, cut=shares, together=group)
-        self.notes += [f"split {shares} by seed {seed} {how}: none is shipped", *notes]
+        cut = seeded_cut(frames, seed=seed, shares=CUT_SHARES[self.options.cut], together=group)
+        self.notes += [f"split {self.options.cut} by seed {seed} {how}: none is shipped", *notes]
         return {part: {name: frames[name] for name in names} for part, names in cut.items()}
 
     def entries(self, split: str) -> list[Entry]:

@@ -30,7 +30,7 @@ from smoothiou.data.faults import first_names, refuse_missing_images
 from smoothiou.data.formats.base import Entry, Format, Options, Problems
 from smoothiou.data.images import ImageFinder, check_file_name
 from smoothiou.data.records import Box
-from smoothiou.data.splits import in_usual_order, read_list, seeded_cut, usual_name
+from smoothiou.data.splits import CUT_SHARES, in_usual_order, read_list, seeded_cut, usual_name
 from smoothiou.errors import DataError
 from smoothiou.files import check_word, open_regular, read_bytes, refuse_links_out, short
 
@@ -107,7 +107,8 @@ class Voc(Format):
         files = {stem: functools.partial(i.finder.by_stem, stem, file_name="", where=stem) for stem, i in items.items()}
         group, notes = group_copies(files)
         self.notes += notes
-        parts = seeded_cut(items, seed=self.options.split_seed, cut=self.options.cut, together=group)
+        shares = CUT_SHARES[self.options.cut]
+        parts = seeded_cut(items, seed=self.options.split_seed, shares=shares, together=group)
         return {name: [items[stem] for stem in stems] for name, stems in parts.items()}
 
     def files_splits(self) -> tuple[str, ...]:
