@@ -1,4 +1,4 @@
-"""Records to tensors: the only file of `data` that needs torch."""
+"""Records to tensors; of `data`, only this file and `augment.py` need torch."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from smoothiou.data.augment import Augment
 from smoothiou.data.records import Dataset, Record
 from smoothiou.errors import DataError
 
@@ -25,15 +26,25 @@ class DetectionDataset(torch.utils.data.Dataset[tuple[Tensor, Target]]):
         dataset: the records of one split.
         cache_mb: decoded images are cached if those of the whole split fit into so many MiB; 0 never caches any.
         mirror: when `example` mirrors pixels: `here`, or `later`, by the consumer, for whom `mirror` is in the target.
+        augment: what `example` does to image and target before that, with a generator of the example's own; None for
+            nothing. Images are cached as they were before.
 
     Attributes:
         pixel_bytes: memory that the decoded images of the split need.
         cached: whether they are cached, each after its first use. Every loader process has a cache of its own.
     """
 
-    def __init__(self, dataset: Dataset, *, cache_mb: int, mirror: Literal["here", "later"] = "here") -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        cache_mb: int,
+        mirror: Literal["here", "later"] = "here",
+        augment: Augment | None = None,
+    ) -> None:
         self.dataset = dataset
         self.mirror = mirror
+        self.augment = augment
         self.pixel_bytes = sum(3 * record.width * record.height for record in dataset.records)
         self.cached = 0 < self.pixel_bytes <= cache_mb * 2**20
         self._images: list[Tensor | None] = [None] * len(dataset.records)
@@ -60,9 +71,11 @@ class DetectionDataset(torch.utils.data.Dataset[tuple[Tensor, Target]]):
         # A copy, so that what a caller does to an image does not come back with the next epoch.
         return image.clone() if self.cached else image, target
 
-    def example(self, index: int, *, flip: bool) -> tuple[Tensor, Target]:
-        """Return an image and its target, mirrored left to right or not."""
+    def example(self, index: int, *, flip: bool, seed: int = 0) -> tuple[Tensor, Target]:
+        """Return an image and its target, augmented by a generator of this seed, and mirrored left to right or not."""
         image, target = self[index]
+        if self.augment is not None:
+            image, target = self.augment(image, target, np.random.default_rng(seed))
         if not flip:
             return image, target
         if self.mirror == "later":
@@ -76,7 +89,8 @@ class PreparedDataset:
     Args:
         images: the source, which need not cache any.
         prepare: makes the detector's image and target of an image and its target.
-        cache_mb: the first prepared images are cached, up to so many MiB. Every loader process has its own cache.
+        cache_mb: the first prepared images are cached, up to so many MiB; 0 where each epoch has others. Every loader
+            process has its own cache.
     """
 
     def __init__(
@@ -90,11 +104,11 @@ class PreparedDataset:
     def __len__(self) -> int:
         return len(self.images)
 
-    def example(self, index: int, *, flip: bool) -> tuple[Tensor, Target]:
-        """Return an image and its target, mirrored left to right or not; do not write to the image."""
+    def example(self, index: int, *, flip: bool, seed: int = 0) -> tuple[Tensor, Target]:
+        """Return an example of the source, prepared; do not write to the image."""
         prepared = self._cache.get((index, flip))
         if prepared is None:
-            prepared = self.prepare(*self.images.example(index, flip=flip))
+            prepared = self.prepare(*self.images.example(index, flip=flip, seed=seed))
             size = prepared[0].nbytes
             if size <= self.bytes_left:
                 self.bytes_left -= size

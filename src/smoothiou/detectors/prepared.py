@@ -59,8 +59,9 @@ def take_prepared(model: nn.Module) -> Prepare | None:
         model: a torchvision Faster R-CNN, changed in place.
 
     Returns:
-        A function from an image (uint8, (3, H, W)) and its target to both after the transform; None for another
-        transform, and for one that draws the size of each image at random.
+        A function from an image (uint8, (3, H, W)) and its target to both after the transform, where the target says
+        "scale" resized to so many times the usual size; None for another transform, and for one that draws the size of
+        each image at random.
     """
     transform: Any = getattr(model, "transform", None)
     if type(transform) in _CLASSES.values():
@@ -71,10 +72,14 @@ def take_prepared(model: nn.Module) -> Prepare | None:
         return None
     transform.__class__ = kind
     frozen = copy.deepcopy(transform).eval()  # in eval mode it draws nothing
+    (shortest,), longest = transform.min_size, transform.max_size
 
     def prepare(image: Tensor, target: Target) -> tuple[Tensor, Target]:
         with torch.no_grad():
-            resized, result = frozen.resize(frozen.normalize(image.float().div_(255)), dict(target))
+            result = dict(target)
+            scale = result.pop("scale", 1.0)
+            frozen.min_size, frozen.max_size = (round(shortest * scale),), round(longest * scale)
+            resized, result = frozen.resize(frozen.normalize(image.float().div_(255)), result)
             if "ignore" in target:
                 old, new = list(image.shape[-2:]), list(resized.shape[-2:])
                 result["ignore"] = resize_boxes(target["ignore"], old, new)

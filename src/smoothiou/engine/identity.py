@@ -36,6 +36,7 @@ LATER_DEFAULTS = {
     "optim.clip_by": "global",
     "train.deterministic": False,
     "train.patience": 0,
+    "train.augment": "flip",
     "train.compile": False,
     "train.compile_loss": "auto",
 }

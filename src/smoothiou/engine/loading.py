@@ -18,6 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from smoothiou.data.augment import AUGMENTATIONS
 from smoothiou.data.dataset import DetectionDataset, PreparedDataset, collate
 from smoothiou.data.records import Dataset
 from smoothiou.detectors import take_prepared
@@ -25,7 +26,7 @@ from smoothiou.engine.config import RunConfig
 from smoothiou.engine.devices import Placement
 from smoothiou.engine.loop import Batch
 from smoothiou.engine.seeding import Batches, Draw
-from smoothiou.errors import SmoothIoUError
+from smoothiou.errors import ConfigError, SmoothIoUError
 
 
 def training_images(
@@ -40,6 +41,8 @@ def training_images(
         placement: with the device.
     """
     cache_mb = config.train.cache_mb
+    if AUGMENTATIONS[config.train.augment] is not None:
+        return _augmented_images(model, data, config, placement)
     prepare = take_prepared(model) if cache_mb and placement.device.type == "cpu" else None
     if prepare is None:
         return DetectionDataset(data, cache_mb=cache_mb, mirror="here" if placement.device.type == "cpu" else "later")
@@ -54,6 +57,22 @@ def training_images(
     return PreparedDataset(decoded, prepare, cache_mb=left)
 
 
+def _augmented_images(
+    model: nn.Module, data: Dataset, config: RunConfig, placement: Placement
+) -> DetectionDataset | PreparedDataset:
+    """Return images of which each epoch has others, so that only decoded ones are worth caching."""
+    on_cpu, is_scaled = placement.device.type == "cpu", config.train.augment == "scale"
+    prepare = take_prepared(model) if on_cpu or is_scaled else None
+    if is_scaled and prepare is None:
+        raise ConfigError(
+            "train.augment = scale: this detector draws the size of its images itself.", hint="Choose another preset."
+        )
+    mirror = "later" if prepare is None and not on_cpu else "here"
+    augment = AUGMENTATIONS[config.train.augment]
+    images = DetectionDataset(data, cache_mb=config.train.cache_mb, mirror=mirror, augment=augment)
+    return PreparedDataset(images, prepare, cache_mb=0) if prepare is not None else images
+
+
 def draw_batches(
     images: DetectionDataset | PreparedDataset, config: RunConfig, placement: Placement, *, start: int, steps: int
 ) -> Generator[Batch, None, None]:
@@ -63,8 +82,9 @@ def draw_batches(
         DataError: an image cannot be read.
     """
     workers = config.train.workers
+    flip = 0.0 if config.train.augment == "none" else config.train.flip
     batches = Batches(
-        images=len(images), batch_size=config.train.batch_size, seed=config.train.seed, flip=config.train.flip,
+        images=len(images), batch_size=config.train.batch_size, seed=config.train.seed, flip=flip,
         start=start, steps=steps, rank=placement.rank, world_size=placement.world_size,
     )  # fmt: skip
     loader = DataLoader(
@@ -98,14 +118,14 @@ Example = tuple[torch.Tensor, dict[str, Any]]
 
 
 class _Examples(TorchDataset[Example | SmoothIoUError]):
-    """The images of a split by `Draw`, flipped or not."""
+    """The images of a split by `Draw`."""
 
     def __init__(self, images: DetectionDataset | PreparedDataset) -> None:
         self.images = images
 
     def __getitem__(self, draw: Draw) -> Example | SmoothIoUError:
         try:
-            return self.images.example(draw.index, flip=draw.flip)
+            return self.images.example(draw.index, flip=draw.flip, seed=draw.seed)
         except SmoothIoUError as error:
             return error  # raised in a worker it would arrive as a traceback, without its hint
 

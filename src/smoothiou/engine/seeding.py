@@ -1,9 +1,9 @@
 """Randomness as a pure function of (seed, step), so that losses are paired and a resumed run is the same run.
 
-Initial weights come from the seed; the order of the data and the flips from (seed, epoch, position); everything random
-inside a step, such as the sampling of anchors, from (seed, step, rank). Nothing depends on what was drawn before, so
-two losses meet the same draws at the same step however their proposals have diverged, and a run that continues at step
-400 needs no saved generator state.
+Initial weights come from the seed; the order of the data, flips and augmentation from (seed, epoch, image); everything
+random inside a step, such as the sampling of anchors, from (seed, step, rank). Nothing depends on what was drawn
+before, so two losses meet the same draws at the same step however their proposals have diverged, and a run that
+continues at step 400 needs no saved generator state.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 # Streams of one seed must not overlap: each use has its own number.
-_WEIGHTS, _ORDER, _FLIP, _STEP, _VALIDATION = range(5)
+_WEIGHTS, _ORDER, _FLIP, _STEP, _VALIDATION, _AUGMENT = range(6)
 
 
 def seed_weights(seed: int) -> None:
@@ -50,10 +50,11 @@ def _seed_all(*numbers: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """One training example: which image, and whether it is flipped."""
+    """One training example: which image, whether it is flipped, and the seed of its augmentation."""
 
     index: int
     flip: bool
+    seed: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +86,8 @@ class Batches:
         epoch, offset = divmod(position, self.images)
         index = int(_permutation(self.seed, epoch, self.images)[offset])
         flip = np.random.default_rng((_FLIP, self.seed, epoch, index)).random() < self.flip
-        return Draw(index, bool(flip))
+        seed = np.random.SeedSequence((_AUGMENT, self.seed, epoch, index)).generate_state(1, np.uint64)[0]
+        return Draw(index, bool(flip), int(seed))
 
     def batch(self, step: int) -> list[Draw]:
         """Return this process's shard of the batch of a step (steps count from 0)."""
