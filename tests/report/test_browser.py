@@ -31,3 +31,24 @@ def test_tables_sort_and_the_theme_changes_and_nothing_overflows(browser, report
         assert browser.evaluate("document.documentElement.scrollWidth") == width
         headings = "[...document.querySelectorAll('h1, h2, h3, .sentence, caption span')]"
         assert max(browser.evaluate(f"{headings}.map(e => e.getBoundingClientRect().right)")) <= width
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_wide_tables_scroll_in_their_own_box_and_no_heading_is_cut(browser, without_panels, tmp_path, width):
+    losses = ("huber", "smooth-iou[lam=box]", "giou")
+    write_report(make_study(tmp_path, losses=losses, steps=40))
+    browser.set_viewport_size({"width": width, "height": 900})
+    browser.goto(f"file://{tmp_path}/report.html")
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width
+    headings = "[...document.querySelectorAll('th, caption span')]"
+    assert browser.evaluate(f"{headings}.filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.innerText)") == []
+    # Every caption is seen whole, and the name of a row stays where its table is scrolled.
+    assert browser.evaluate(
+        f"""() => [...document.querySelectorAll('.scroll')].every(box => {{
+            box.scrollLeft = box.scrollWidth;
+            const inside = e => e.getBoundingClientRect().left >= box.getBoundingClientRect().left - 1
+                && e.getBoundingClientRect().right <= innerWidth;
+            return inside(box.querySelector('caption span'))
+                && ({width} > 640 || inside(box.querySelector('tbody th')));
+        }})"""
+    )

@@ -26,7 +26,7 @@ class Cell:
         detail: its interval, written small beneath.
         strong: in bold: the best, and distinguishable.
         value: what a column is sorted by.
-        kind: a class for its look: "better", "worse", "same" or "unknown".
+        kind: a class for its look: "better", "worse", "same" or "unknown"; "wrap" may take several lines.
     """
 
     text: str

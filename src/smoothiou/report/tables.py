@@ -154,7 +154,7 @@ def differences_table(study: LoadedStudy) -> Table:
                 Cell(metric.interval(entry), value=entry.get("low")),
                 Cell(words, kind=kind),
                 Cell(margin_words(entry), value=entry["margin"]),
-                Cell(doubt_words(entry), value=entry["from_seeds"]),
+                Cell(doubt_words(entry), value=entry["from_seeds"], kind="wrap"),
                 Cell(method_words(entry)),
                 Cell(f"{entry['wins']} of {entry['n']}", value=entry["wins"]),
             ]
