@@ -146,6 +146,7 @@ def test_loaders_of_a_killed_training_keep_nobody_out(tmp_path):
             os.kill(loader, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_loader_that_hangs_is_given_up_with_the_option_named(tmp_path):
     changes = words(steps=400, train_eval_every=0, train_save_seconds=60, train_workers=2, train_load_seconds=1.5)
     run = ("train", "shapes", "--out", "RUN", *changes)
@@ -258,6 +259,7 @@ def test_a_damaged_save_is_set_aside_and_the_one_before_is_used(whole, tmp_path)
     assert "--overwrite" in newer.stderr
 
 
+@pytest.mark.slow
 def test_an_image_that_breaks_in_the_middle_of_an_epoch_is_named_and_repaired(voc, tmp_path):  # noqa: F811
     run = ("train", voc, "--out", "RUN", *words(steps=6, train_eval_every=0))
     draws = Batches(images=6, batch_size=2, seed=0, flip=0.5, start=0, steps=6)

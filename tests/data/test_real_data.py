@@ -218,6 +218,7 @@ def test_the_official_list_of_pets_is_cut_as_by_the_tensorflow_api(shared_data, 
         ),
     ],
 )
+@pytest.mark.slow
 def test_every_udacity_box(shared_data, name, layout, frames, per_class):
     labels = read_labels(shared_data / "udacity" / name)
     boxes = [box for found in labels.boxes.values() for box in found]

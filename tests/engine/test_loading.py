@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 OF_A_LOADER = """
 import sys, threading
 from smoothiou.engine.loading import _ignore_signals
@@ -17,6 +19,7 @@ for error in (BrokenPipeError("nobody takes the batch"), EOFError(), ValueError(
 """
 
 
+@pytest.mark.slow
 def test_a_loader_whose_training_has_ended_prints_no_traceback_but_tells_its_own_faults():
     said = subprocess.run([sys.executable, "-c", OF_A_LOADER], capture_output=True, text=True, check=True).stderr
     assert said.count("Traceback") == 1

@@ -251,6 +251,7 @@ def test_machines_that_see_other_run_folders_do_not_go_on_from_other_steps(train
     assert "step 0, another from step 3" in ran.stderr
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_divide_among_the_processes_is_refused(data, tmp_path):
     ran = together(["-m", "smoothiou", *words_for(data, **{"train.batch_size": 3})], tmp_path)
     assert ran.returncode != 0

@@ -77,6 +77,7 @@ def test_one_graph_serves_every_number_of_boxes():
     assert counters["stats"]["unique_graphs"] == before
 
 
+@pytest.mark.slow
 def test_a_gradient_that_shall_be_differentiated_again_is_refused():
     rows = deltas(9, dtype=torch.float32)
     pred = rows["pred"].requires_grad_()

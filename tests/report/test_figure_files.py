@@ -26,6 +26,7 @@ def written(study, tmp_path_factory):
     return write_figures(study, tmp_path_factory.mktemp("out"))
 
 
+@pytest.mark.slow
 def test_each_figure_is_an_svg_and_a_pdf(written):
     names = [path.name for path in written]
     assert len(names) == len(set(names))

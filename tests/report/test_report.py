@@ -424,6 +424,7 @@ def test_study_without_any_result_still_has_a_page(without_panels, tmp_path):
     assert "No run has written a row of metrics.csv" in text
 
 
+@pytest.mark.slow
 def test_losses_with_options_and_many_of_them(without_panels, tmp_path):
     losses = ("huber", "smooth-iou", "smooth-iou[lam=box,delta=1]", "giou", "iou", "ciou", "diou", "l1")
     write_report(make_study(tmp_path, losses=losses, seeds=(0, 1), gallery=0, rates={"giou": 0.002}))

@@ -130,5 +130,5 @@ def _stack(maps: Sequence[Tensor]) -> Tensor:
 
 
 def _digest(image: Tensor) -> str:
-    pixels = image.contiguous().view(torch.uint8).cpu().numpy()
+    pixels = image.contiguous().view(torch.uint8).cpu().numpy().tobytes()
     return hashlib.blake2b(pixels, digest_size=16, person=f"{tuple(image.shape)}".encode()[:16]).hexdigest()

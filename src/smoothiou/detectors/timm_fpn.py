@@ -8,7 +8,7 @@ from typing import Any
 
 import timm
 import torch
-from timm.layers import freeze_batch_norm_2d
+from timm.layers.norm_act import freeze_batch_norm_2d
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
 from torchvision.ops import FeaturePyramidNetwork
