@@ -183,7 +183,7 @@ class TrainConfig(_Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`auto`: bf16 where the hardware multiplies it natively, else fp32. Losses are fp32 always."""
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Probability of a horizontal flip (the paper's only augmentation)."""
+    """Probability of a horizontal flip (the paper names no augmentation)."""
     augment: Literal["none", "flip", "photometric", "scale", "crop"] = "flip"
     """What happens to training images: nothing; the flips; or flips and one more, see docs/training.md: other colours,
     another size, or a part of the image."""
