@@ -176,7 +176,7 @@ class TrainConfig(_Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`auto`: bf16 where the hardware multiplies it natively, else fp32. Losses are fp32 always."""
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Probability of a horizontal flip (the paper's only augmentation)."""
+    """Probability of a horizontal flip (the paper names no augmentation)."""
     workers: NonNegativeInt = 0
     """Loader processes; 0 decodes in the training process, which the image cache makes cheap."""
     cache_mb: NonNegativeInt = 1024
