@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,9 +38,7 @@ def test_seeds_differ_in_order_and_in_flips():
 def test_processes_share_one_batch_without_gap_or_double(world_size, step, seed):
     one = batches(seed=seed, steps=60).batch(step)
     shards = [batches(seed=seed, steps=60, rank=r, world_size=world_size).batch(step) for r in range(world_size)]
-    assert sorted((d for shard in shards for d in shard), key=lambda d: (d.index, d.flip)) == sorted(
-        one, key=lambda d: (d.index, d.flip)
-    )
+    assert sorted((draw for shard in shards for draw in shard), key=astuple) == sorted(one, key=astuple)
     assert {len(shard) for shard in shards} == {4 // world_size}
 
 
