@@ -258,7 +258,7 @@ class TestSummary:
 
 class TestImageSums:
     def test_their_ratios_are_the_means_of_the_set(self):
-        images = [localized(), dataclasses.replace(localized(), image_id=2, raw=np.array([0.9, 0.1]))]
+        images = [localized(), localized(2, raw_boxes=[UNIT, FAR], proposals=[EIGHT, FAR])]
         block = summarize(images)
         sums = image_sums([image.record() for image in images])
         assert set(sums) == {metric for metric in block if "_iou" in metric or "above" in metric}
