@@ -7,7 +7,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -120,10 +120,7 @@ def compare(
         "train.device": device, "model.name": model, "model.weights": weights,
         "train.deterministic": deterministic or None,
     }  # fmt: skip
-    for key in parse_settings(set_):
-        if key in PER_CELL or (resplit and key == CUT):  # else it would be silently replaced
-            hint = f"Give {PER_CELL[key]} instead." if key in PER_CELL else "Leave --resplit or it out."
-            raise ConfigError(f"compare: {key} differs from cell to cell.", hint=hint)
+    _refuse_settings_of_cells(set_, resplit=resplit)
     recipe = usual_recipe(recipe, set_, data=data, model=model)
     config = run_config(recipe, set_, {**flags, CUT: "none"} if resplit else flags)
     if not config.data.path:
@@ -139,26 +136,20 @@ def compare(
     rule, numbers = _rule_and_seeds(until, most_seeds, seeds, losses=len(chosen))
     folder = out or Path("runs") / f"{data_name(config.data.path)}-compare"
 
-    from smoothiou.engine.detector import check
+    from smoothiou.engine.detector import check, try_build
 
     # Before the plan is written: a plan with a wrong loss could never be done. On a cluster, the device is there.
-    local = config.replace({"train.device": "auto"}) if ray else config
-    check(local, losses=chosen)
+    check(config.replace({"train.device": "auto"}) if ray else config, losses=chosen)
     from smoothiou.engine.open_data import describe_data, open_splits, pool
-    from smoothiou.study import estimate, facts_of_cuts, lock_study, make_plan, write_or_continue
+    from smoothiou.study import facts_of_cuts, lock_study, make_plan, write_or_continue
     from smoothiou.study.plan import continued
-    from smoothiou.study.power import power_of
 
     began = time.monotonic()
     splits = open_splits(config.data)
     opening = time.monotonic() - began
-    number = len(splits.train.records)
-    config, fitted = fit_length(config, recipe=recipe, settings=set_, steps=steps, images=number)
-    local = local.replace({"train.steps": config.train.steps})
+    config, fitted = fit_length(config, recipe=recipe, settings=set_, steps=steps, images=len(splits.train.records))
     if not ray:
-        from smoothiou.engine.detector import check_weights
-
-        check_weights(config, classes=splits.train.classes)
+        try_build(config, classes=splits.train.classes)
     images = pool(config.data, splits) if resplit else None
     everything = functools.partial(
         make_plan, config, losses=chosen, baseline=baseline, data=describe_data(splits),
@@ -182,13 +173,12 @@ def compare(
         if happened:
             say(happened)
 
-        def timed() -> tuple[float, str]:
-            return _time_run(local.replace({"loss.name": plan["baseline"]}), splits, opening=opening, jobs=jobs)
-
-        kept = folder.parent if overwrite else folder  # an earlier study's cells will not count
-        cost = estimate(plan, kept, jobs=jobs, time_run=timed)
-        power = power_of(plan, kept, run_seconds=cost["run_seconds"], jobs=jobs)
-        _show_cost(folder, plan, cost, power, to_calibrate=calibration.new if calibration else [], as_json=json_)
+        device = "auto" if ray else config.train.device
+        timed = config.replace({"loss.name": plan["baseline"], "train.device": device})
+        _estimate(
+            folder, plan, functools.partial(_time_run, timed, splits, opening=opening, jobs=jobs), jobs=jobs,
+            overwrite=overwrite, to_calibrate=calibration.new if calibration else [], as_json=json_,
+        )  # fmt: skip
         return
     with lock_study(folder):
         if calibration:
@@ -208,6 +198,34 @@ def compare(
             plan, _ = write_or_continue(folder, grown)
             run_plan(folder, plan, jobs=jobs, quiet=quiet, say=say, ray=ray)
         _finish(folder, plan, as_json=json_, say=say)
+
+
+def _refuse_settings_of_cells(settings: Sequence[str] | None, *, resplit: bool) -> None:
+    """Refuse settings that differ from cell to cell: they would be silently replaced."""
+    for key in parse_settings(settings):
+        if key in PER_CELL or (resplit and key == CUT):
+            hint = f"Give {PER_CELL[key]} instead." if key in PER_CELL else "Leave --resplit or it out."
+            raise ConfigError(f"compare: {key} differs from cell to cell.", hint=hint)
+
+
+def _estimate(
+    folder: Path,
+    plan: Mapping[str, Any],
+    time_run: Callable[[], tuple[float, str]],
+    *,
+    jobs: int,
+    overwrite: bool,
+    to_calibrate: Sequence[str],
+    as_json: bool,
+) -> None:
+    """Print what a study will cost, and which differences it can detect."""
+    from smoothiou.study import estimate
+    from smoothiou.study.power import power_of
+
+    earlier = folder.parent if overwrite else folder  # cells of a study that is overwritten do not count
+    cost = estimate(plan, earlier, jobs=jobs, time_run=time_run)
+    power = power_of(plan, earlier, run_seconds=cost["run_seconds"], jobs=jobs)
+    _show_cost(folder, plan, cost, power, to_calibrate=to_calibrate, as_json=as_json)
 
 
 def _rule_and_seeds(

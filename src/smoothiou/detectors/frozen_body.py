@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +14,10 @@ from torch.nn import functional as F
 
 DIVISOR = 32
 """Images are cut to multiples of this, the largest stride, so that their maps end where their cells do."""
+
+
+Maps = Tensor | list[Tensor] | dict[str, Tensor]
+"""What a backbone returns: one map, or several."""
 
 
 class FeatureCache:
@@ -31,10 +34,10 @@ class FeatureCache:
     def __init__(self, *, memory_mb: int, folder: Path | None = None, disk_mb: int = 0) -> None:
         self.folder = folder
         self.bytes_left, self.disk_left = memory_mb * 2**20, disk_mb * 2**20 if folder else 0
-        self._maps: dict[str, list[Tensor]] = {}
+        self._maps: dict[str, Maps] = {}
         self._files: set[str] = set()
 
-    def get(self, key: str) -> list[Tensor] | None:
+    def get(self, key: str) -> Maps | None:
         """Return what was kept under a key; None for nothing."""
         if key in self._files:
             assert self.folder is not None
@@ -42,16 +45,16 @@ class FeatureCache:
                 return torch.load(self.folder / f"{key}.pt", weights_only=True)
         return self._maps.get(key)
 
-    def put(self, key: str, maps: Sequence[Tensor]) -> None:
+    def put(self, key: str, maps: Maps) -> None:
         """Keep maps, if there is room."""
-        size = sum(each.nbytes for each in maps)
+        size = sum(each.nbytes for each in _levels(maps))
         if size <= self.bytes_left:
             self.bytes_left -= size
-            self._maps[key] = list(maps)
+            self._maps[key] = maps
         elif size <= self.disk_left and self.folder is not None:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                torch.save([each.cpu() for each in maps], self.folder / f"{key}.pt")
+                torch.save(maps, self.folder / f"{key}.pt")
             except (OSError, RuntimeError):  # a full disk: what fits is kept
                 self.disk_left = 0
                 return
@@ -68,31 +71,28 @@ class FrozenBody(nn.Module):
 
     feature_cache: FeatureCache | None = None
 
-    def forward(self, images: Tensor) -> Any:
+    def forward(self, images: Tensor) -> Maps:
         """Return the maps of a batch (N, C, H, W), in the backbone's own containers."""
-        one_by_one, names = zip(*(self._maps(image) for image in images.unbind()), strict=True)
-        maps = [_stack(level) for level in zip(*one_by_one, strict=True)]
-        if names[0] is None:
-            return maps[0]
-        return dict(zip(names[0], maps, strict=True)) if names[0] else maps
+        one_by_one = [self._maps(image) for image in images.unbind()]
+        levels = [_stack(level) for level in zip(*map(_levels, one_by_one), strict=True)]
+        first = one_by_one[0]
+        if isinstance(first, Tensor):
+            return levels[0]
+        return dict(zip(first, levels, strict=True)) if isinstance(first, dict) else levels
 
     @torch.no_grad()
-    def _maps(self, image: Tensor) -> tuple[list[Tensor], tuple[str, ...] | None]:
-        """Return the maps of one image (C, H, W), and their names: () for a list, None for a single map."""
+    def _maps(self, image: Tensor) -> Maps:
+        """Return the maps of one image (C, H, W), computed or kept."""
         image = _without_padding(image)
-        key = ""
-        if self.feature_cache is not None:
-            key = _digest(image)
-            if (kept := self.feature_cache.get(key)) is not None:
-                return [each.to(image.device) for each in kept], self._names
-        single = image[None].contiguous(memory_format=torch.channels_last)
-        maps: Any = super().forward(single)  # type: ignore[misc]
-        named = isinstance(maps, Mapping)
-        self._names = None if isinstance(maps, Tensor) else tuple(maps) if named else ()
-        result = [maps] if isinstance(maps, Tensor) else list(maps.values() if named else maps)
-        if self.feature_cache is not None:
-            self.feature_cache.put(key, result)
-        return result, self._names
+        key = _digest(image) if self.feature_cache else ""
+        kept = self.feature_cache.get(key) if self.feature_cache else None
+        if kept is not None:
+            return kept
+        maps = super().forward(image[None].contiguous(memory_format=torch.channels_last))  # type: ignore[misc]
+        maps = dict(maps) if isinstance(maps, Mapping) else maps
+        if self.feature_cache:
+            self.feature_cache.put(key, maps)
+        return maps
 
 
 def keep_features(body: nn.Module, cache: FeatureCache) -> None:
@@ -122,6 +122,12 @@ def _without_padding(image: Tensor) -> Tensor:
 def _extent(filled: Tensor, length: int) -> int:
     last = int(filled.nonzero().max()) + 1 if filled.any() else 1
     return min(-(-last // DIVISOR) * DIVISOR, length)
+
+
+def _levels(maps: Maps) -> list[Tensor]:
+    if isinstance(maps, Tensor):
+        return [maps]
+    return list(maps.values() if isinstance(maps, dict) else maps)
 
 
 def _stack(maps: Sequence[Tensor]) -> Tensor:

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import timm
-import torch
 from timm.layers.norm_act import freeze_batch_norm_2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.detection import FasterRCNN
-from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 
-from smoothiou.detectors.anchors import torchvision_anchors
-from smoothiou.detectors.nano import HIDDEN, CropHead
+from smoothiou.detectors.nano import CHANNELS, light_faster_rcnn
+from smoothiou.detectors.pretrained import read_checkpoint
 from smoothiou.detectors.registry import DETECTORS
-from smoothiou.detectors.roi_align import SeparableRoIAlign
 from smoothiou.errors import CheckpointError
 
-CHANNELS = 128
-STRIDE = 8
-"""Pixels per cell of the map that both stages read."""
 TAPS = {"stage3": 40, "stage5": 112, "stage7": 320}
 """Last stages of strides 8, 16 and 32, and their channels."""
 FROZEN = ("stem", "stage1")
@@ -102,12 +95,9 @@ def installed_weights() -> list[Tensor]:
     if spec is None or spec.origin is None:
         raise CheckpointError(f"lite0: its ImageNet weights, the package {PACKAGE}, are not installed.", hint=hint)
     path = Path(spec.origin).parent / FILE
-    try:
-        if hashlib.sha256(path.read_bytes()).hexdigest() != SHA256:
-            raise CheckpointError(f"{path}: cut off or changed: its checksum is not the published one.", hint=hint)
-        return list(torch.load(path, map_location="cpu", weights_only=True).values())
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({type(error).__name__}).", hint=hint) from None
+    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != SHA256:
+        raise CheckpointError(f"{path}: missing, cut off or changed: its checksum is not the published one.", hint=hint)
+    return list(read_checkpoint(path).values())
 
 
 def name_weights(weights: Sequence[Tensor], names: Sequence[str]) -> dict[str, Tensor]:
@@ -126,17 +116,12 @@ def build_lite0(*, num_classes: int, pretrained: bool, **settings: Any) -> Faste
     Heads, anchors and crops are those of `nano`, on a map of twice its resolution. With weights to come, batch norms
     keep their statistics, and the first layers their weights.
     """
-    return FasterRCNN(
+    return light_faster_rcnn(
         Lite0Backbone(pretrained=pretrained),
+        anchors=DETECTORS["lite0"].anchors,
+        num_classes=num_classes,
         image_mean=[0.5] * 3,  # as the weights were trained
         image_std=[0.5] * 3,
-        rpn_anchor_generator=torchvision_anchors(DETECTORS["lite0"].anchors),
-        rpn_pre_nms_top_n_train=500,
-        rpn_post_nms_top_n_train=300,
-        box_roi_pool=SeparableRoIAlign(stride=STRIDE),
-        box_head=CropHead(CHANNELS * 7 * 7, HIDDEN),
-        box_predictor=FastRCNNPredictor(HIDDEN, num_classes),
-        box_batch_size_per_image=128,
         size_divisible=32,
         **settings,
     )

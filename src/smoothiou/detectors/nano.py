@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 
 from smoothiou.detectors.anchors import torchvision_anchors
-from smoothiou.detectors.registry import DETECTORS
+from smoothiou.detectors.registry import DETECTORS, AnchorLevel
 from smoothiou.detectors.roi_align import SeparableRoIAlign
 
 STRIDE = 16
@@ -96,15 +97,31 @@ def build_nano(*, num_classes: int, pretrained: bool = False, **settings: Any) -
         pretrained: not used; nothing is frozen.
         settings: further arguments of `torchvision.models.detection.FasterRCNN`.
     """
+    return light_faster_rcnn(
+        NanoBackbone(), anchors=DETECTORS["nano"].anchors, num_classes=num_classes, size_divisible=STRIDE, **settings
+    )
+
+
+def light_faster_rcnn(
+    backbone: nn.Module, *, anchors: Sequence[AnchorLevel], num_classes: int, **settings: Any
+) -> FasterRCNN:
+    """Return a Faster R-CNN with few proposals and small heads, on a backbone of one map of 128 channels.
+
+    Args:
+        backbone: images to one map, with `out_channels`.
+        anchors: of its map, whose stride they name.
+        num_classes: classes, with the background.
+        settings: further arguments of `FasterRCNN`.
+    """
+    (level,) = anchors
     return FasterRCNN(
-        NanoBackbone(),
-        rpn_anchor_generator=torchvision_anchors(DETECTORS["nano"].anchors),
+        backbone,
+        rpn_anchor_generator=torchvision_anchors(anchors),
         rpn_pre_nms_top_n_train=500,
         rpn_post_nms_top_n_train=300,
-        box_roi_pool=SeparableRoIAlign(stride=STRIDE),
+        box_roi_pool=SeparableRoIAlign(stride=level.stride),
         box_head=CropHead(CHANNELS * 7 * 7, HIDDEN),
         box_predictor=FastRCNNPredictor(HIDDEN, num_classes),
         box_batch_size_per_image=128,
-        size_divisible=STRIDE,
         **settings,
     )

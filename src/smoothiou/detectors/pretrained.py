@@ -82,12 +82,12 @@ def _read(path: Path) -> Any:
         raise CheckpointError(f"{path}: no such checkpoint file.", hint=hint) from None
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path}: cut off, or more than tensors and plain containers ({_first_line(error)}).",
+            f"{path}: cut off, or more than tensors and plain containers ({first_line(error)}).",
             hint="Save `model.state_dict()`, or take another copy of the file.",
         ) from None
     except Exception as error:  # pickles and zip files of strangers make their readers raise anything
         raise CheckpointError(
-            f"{path}: cut off, or no PyTorch checkpoint ({_first_line(error)}).",
+            f"{path}: cut off, or no PyTorch checkpoint ({first_line(error)}).",
             hint="Take another copy of the file; last.ckpt and best.ckpt lie beside each other.",
         ) from None
 
@@ -208,16 +208,17 @@ def fetch(weights: WeightsEnum) -> Mapping[str, Tensor]:
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         if cached:
             raise CheckpointError(
-                f"{weights}: {file} is cut off or damaged ({_first_line(error)}).",
+                f"{weights}: {file} is cut off or damaged ({first_line(error)}).",
                 hint="Delete it; it is then downloaded again.",
             ) from None
         raise CheckpointError(
-            f"{weights}: not in {file}, and {weights.url} cannot be reached ({_first_line(error)}).",
+            f"{weights}: not in {file}, and {weights.url} cannot be reached ({first_line(error)}).",
             hint='Put the file there from a machine with network, or choose weights "none".',
         ) from None
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its type."""
     return (str(getattr(error, "strerror", None) or error).strip().splitlines() or [type(error).__name__])[0]
 
 

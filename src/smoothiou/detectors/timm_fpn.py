@@ -15,6 +15,8 @@ from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from smoothiou.detectors.anchors import torchvision_anchors
+from smoothiou.detectors.features import eval_mode
+from smoothiou.detectors.pretrained import first_line
 from smoothiou.detectors.pyramid_roi_align import PyramidRoIAlign
 from smoothiou.detectors.registry import TIMM, detector_info
 from smoothiou.errors import CheckpointError, ConfigError
@@ -80,9 +82,8 @@ class TimmBackbone(nn.Module):
         try:
             state = _features(self.name, pretrained=True).state_dict()
         except Exception as error:  # of whatever its downloader raises
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise CheckpointError(
-                f"timm:{self.name}: its weights are not in timm's cache and cannot be downloaded ({first}).",
+                f"timm:{self.name}: not in timm's cache, and no download ({first_line(error)}).",
                 hint="Fill the cache (HF_HOME) on a machine with network, or give a file with --weights.",
             ) from None
         self.body.load_state_dict({key: state[key] for key in self.body.state_dict()})
@@ -90,15 +91,11 @@ class TimmBackbone(nn.Module):
 
     def _try(self, name: str) -> None:
         # Of another size than the usual ones: a network for one size of images fails here, not at the first step.
-        modes = {module: module.training for module in self.modules()}
         try:
-            with torch.no_grad():
-                self.eval()(torch.zeros(1, 3, 96, 160))
+            with eval_mode(self), torch.no_grad():
+                self(torch.zeros(1, 3, 96, 160))
         except Exception as error:  # of whatever the network raises
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ConfigError(f"timm:{name}: it does not take images of any size ({first}).") from None
-        for module, training in modes.items():
-            module.training = training
+            raise ConfigError(f"timm:{name}: it does not take images of any size ({first_line(error)}).") from None
 
 
 def _features(name: str, *, pretrained: bool = False) -> Any:
@@ -114,7 +111,7 @@ def _features(name: str, *, pretrained: bool = False) -> Any:
         strides = whole.feature_info.reduction()
     except (RuntimeError, AttributeError, TypeError, AssertionError) as error:
         raise ConfigError(
-            f"timm:{name}: it gives no feature maps ({str(error).strip()}).",
+            f"timm:{name}: it gives no feature maps ({first_line(error)}).",
             hint="Choose a backbone that timm lists with features_only, such as resnet18 or convnext_atto.",
         ) from None
     if not set(STRIDES) <= set(strides):

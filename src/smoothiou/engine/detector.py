@@ -73,11 +73,11 @@ def check(config: RunConfig, *, losses: Sequence[str]) -> None:
         try_loss(load_loss(name, **options), name=loss)
 
 
-def check_weights(config: RunConfig, *, classes: Sequence[str]) -> None:
-    """Check that a checkpoint can be read and fits, before a study is planned that could never be done.
+def try_build(config: RunConfig, *, classes: Sequence[str]) -> None:
+    """Build the detector once, before a study is planned that could never be done.
 
     Raises:
-        CheckpointError: it cannot, or does not.
+        ConfigError: no such backbone, or a builder of one's own that cannot be called or returns no detector.
+        CheckpointError: weights that cannot be read, or do not fit.
     """
-    if check_name_and_weights(config.model.name, config.model.weights) == "path":
-        build(config, classes=classes)
+    build(config, classes=classes)
