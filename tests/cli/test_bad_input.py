@@ -219,7 +219,11 @@ def test_weights_that_cannot_be_taken_over_are_refused_in_one_sentence(smoothiou
 
 @pytest.mark.parametrize(
     ("model", "code", "noun"),
-    [("timm:resnet81", 2, "timm:resnet18"), ("no_such_module:build", 2, "no module"), ("os.path:join", 2, "num_classes")],
+    [
+        ("timm:resnet81", 2, "timm:resnet18"),
+        ("no_such_module:build", 2, "no module"),
+        ("os.path:join", 2, "num_classes"),
+    ],
 )
 def test_a_study_that_no_cell_could_train_is_not_planned(smoothiou, voc, model, code, noun):
     ran = smoothiou("compare", voc, "--model", model, "--out", "STUDY", *TINY)

@@ -545,7 +545,7 @@ class TestNext:
             run["refined_mean_iou"] = run["mean_before"] - 0.01
         path.write_text(json.dumps(content))
         steps = next_steps(load_study(tmp_path))
-        assert any("huber makes boxes no tighter" in step for step in steps)
+        assert "huber makes boxes no tighter" in steps[0]
         assert not any("smooth-iou makes" in step for step in steps)
 
     def test_seeds_that_lie_apart_and_curves_that_rise_mean_train_longer(self, tmp_path):
@@ -556,11 +556,13 @@ class TestNext:
             result["metrics"]["AP"] += 0.05 * result["seed"]
 
         edit_results(tmp_path, "huber", apart)
-        assert "AP of huber varies by 5." in next_steps(load_study(tmp_path))[-1]
+        steps = next_steps(load_study(tmp_path))
+        assert "AP of huber varies by 5." in steps[0]
+        assert "seeds in all" in " ".join(steps[1:])  # more seeds of a short training are the second thing to do
         make_study(tmp_path / "rising")
         for path in (tmp_path / "rising").glob("cells/huber-*/metrics.csv"):
             path.write_text("step,val_AP\n" + "".join(f"{step},{step / 1000}\n" for step in range(50, 401, 50)))
-        assert "huber +10.0" in next_steps(load_study(tmp_path / "rising"))[-1]
+        assert "huber +10.0" in next_steps(load_study(tmp_path / "rising"))[0]
 
     def test_nothing_finished_is_nothing_to_use(self, tmp_path):
         make_study(tmp_path, seeds=(0,), missing=["huber-seed0", "smooth-iou-seed0"], comparison=False)

@@ -298,14 +298,17 @@ def _finish(folder: Path, plan: Mapping[str, Any], *, as_json: bool, say: Any) -
     from smoothiou.files import finite
 
     began = time.monotonic()
+    from smoothiou.report.advice import next_steps
+    from smoothiou.report.loaded_study import load_study
+
     page, summary = report_study(folder, plan)
     say(f"Report written in {time.monotonic() - began:.0f} s.")
     keys = ("headline", "until", "sentence", "summary", "differences", "wins", "bootstrap", "errors")
     output = finite({"study": str(folder), "report": str(page), **{key: summary.get(key) for key in keys}})
     missing = [cell["id"] for cell in summary["cells"] if cell["status"] != "done"]
     if not as_json:
-        headline = summary["headline"]
-        say("\n".join(["", headline["text"], *headline["advice"], "", summary["sentence"], ""]))
+        steps = next_steps(load_study(folder))
+        say("\n".join(["", summary["headline"]["text"], *steps, "", summary["sentence"], ""]))
         print(page)
     elif not missing:
         print(json.dumps(output))

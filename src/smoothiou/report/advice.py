@@ -18,11 +18,11 @@ RISE = 0.01
 
 def next_steps(study: LoadedStudy) -> list[str]:
     """Return sentences on what to do next, the most urgent first."""
+    until, advice = study.summary["until"].get("sentence"), study.summary["headline"]["advice"]
     signs = list(_undertrained(study))
     if not signs and study.finished:
-        signs = ["Trainings look long enough: runs of a loss agree, and no curve that was kept still rises."]
-    until = study.summary["until"].get("sentence")
-    return [*([until] if until else []), *study.summary["headline"]["advice"], *signs]
+        advice = [*advice, "Trainings look long enough: runs of a loss agree, and no curve that was kept still rises."]
+    return list(dict.fromkeys([*([until] if until else []), *signs, *advice]))  # seeds of short trainings tell little
 
 
 def best_run(study: LoadedStudy) -> dict[str, str] | None:
@@ -53,21 +53,23 @@ def _ap(cell: dict[str, Any]) -> Any:
 
 def _undertrained(study: LoadedStudy) -> Iterator[str]:
     """Yield each sign of a training that was too short."""
+    no_tighter, apart = [], []
     for loss, runs in (study.probe.get("groups") or {}).items():
         before = fmean(run["mean_before"] for run in runs.values())
         after = [run["refined_mean_iou"] for run in runs.values() if run["refined_mean_iou"] is not None]
         if after and fmean(after) <= before:
-            yield (
-                f"Train longer: the second stage of {loss} makes boxes no tighter (mean IoU {before:.3f} before, "
-                f"{fmean(after):.3f} after)."
-            )
+            no_tighter.append(f"{loss} makes boxes no tighter (mean IoU {before:.3f} before, {fmean(after):.3f} after)")
     for loss in study.losses:
         spread = (study.summary["summary"][loss].get("AP") or {}).get("sd")
         if spread is not None and spread > SPREAD:
-            yield (
-                f"AP of {loss} varies by {100 * spread:.1f} points (standard deviation) from seed to seed, as it does "
-                "after short trainings: train longer before adding seeds."
-            )
+            apart.append(f"{loss} varies by {100 * spread:.1f} points")
+    if no_tighter:
+        yield f"Train longer: the second stage of {'; that of '.join(no_tighter)}."
+    if apart:
+        yield (
+            f"AP of {', that of '.join(apart)} (standard deviation) from seed to seed, as it does after short trainings: "
+            "train longer before adding seeds."
+        )
     rising = {}
     for loss in study.losses:
         rises = [rise for cell in study.finished if cell["loss"] == loss if (rise := _rise(study, cell)) is not None]
