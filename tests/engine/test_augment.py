@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import signal
-
 import pytest
 import torch
 
 from smoothiou.data import load_dataset
 from smoothiou.detectors import build_detector
-from smoothiou.engine import train as training
 from smoothiou.engine.config import RunConfig
 from smoothiou.engine.devices import Placement
 from smoothiou.engine.loading import draw_batches, training_images
 from smoothiou.engine.train import run
 from smoothiou.errors import ConfigError, InterruptedRun
+
+from .stopping import signal_in_step
 
 TINY = {
     "data.path": "shapes", "data.images": 6, "data.size": 64, "model.min_size": 48, "model.max_size": 64,
@@ -44,15 +43,7 @@ def drawn(augment, **more):
 def test_stopped_and_continued_it_is_the_same_run(tmp_path, monkeypatch, augment):
     config = RunConfig().replace({**TINY, "train.augment": augment})
     run(config, tmp_path / "whole", quiet=True)
-    statistics, steps = training.box_statistics, []
-
-    def stopped(model):
-        steps.append(1)
-        if len(steps) == 2:
-            signal.raise_signal(signal.SIGTERM)
-        return statistics(model)
-
-    monkeypatch.setattr(training, "box_statistics", stopped)
+    signal_in_step(monkeypatch, 2)
     with pytest.raises(InterruptedRun, match="after step 2"):
         run(config, tmp_path / "parts", quiet=True)
     run(config, tmp_path / "parts", quiet=True)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import random
-import signal
 
 import numpy as np
 import pytest
 import torch
 
-from smoothiou.engine import train as training
 from smoothiou.engine.checkpoint import load_checkpoint, save_checkpoint
 from smoothiou.engine.config import RunConfig
 from smoothiou.engine.train import run
 from smoothiou.errors import InterruptedRun
+
+from .stopping import signal_in_step
 
 SETTINGS = {
     "data.path": "shapes", "data.images": 12, "data.size": 64, "model.min_size": 64, "model.max_size": 64,
@@ -41,22 +41,12 @@ def test_bit_for_bit_and_with_the_state_of_the_loss(loss, others, tmp_path, monk
     config = RunConfig().replace({**SETTINGS, **others, "loss.name": loss})
     whole = run(config, tmp_path / "whole", quiet=True)
 
-    steps = 0
-    statistics = training.box_statistics
-
-    def stopped_in_the_second_step(model):
-        nonlocal steps
-        steps += 1
-        if steps == 2:
-            signal.raise_signal(signal.SIGTERM)
-        return statistics(model)
-
-    monkeypatch.setattr(training, "box_statistics", stopped_in_the_second_step)
+    steps = signal_in_step(monkeypatch, 2)
     with pytest.raises(InterruptedRun, match="after step 2 of 4"):
         run(config, tmp_path / "parts", quiet=True)
     again = run(config, tmp_path / "parts", quiet=True)
 
-    assert steps == 4
+    assert len(steps) == 4
     first, second = (torch.load(tmp_path / name / "last.ckpt", weights_only=True) for name in ("whole", "parts"))
     for key, value in first["model"].items():
         assert torch.equal(value, second["model"][key]), key

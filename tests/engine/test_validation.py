@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import csv
 import json
-import signal
 from dataclasses import replace
 
 import pytest
@@ -21,6 +20,8 @@ from smoothiou.engine.open_data import Splits, open_splits
 from smoothiou.engine.train import run
 from smoothiou.engine.validation import _batches, validation_losses
 from smoothiou.errors import ConfigError, InterruptedRun
+
+from .stopping import signal_in_step
 
 TINY = {
     "data.path": "shapes", "data.images": 12, "data.size": 64, "model.min_size": 64, "model.max_size": 64,
@@ -124,15 +125,7 @@ def test_stopped_and_continued_it_ends_at_the_same_step(tmp_path, monkeypatch):
     more = {"train.steps": 5, "train.eval_every": 1, "train.patience": 2}
     play(monkeypatch, [0.2, 0.3, 0.1])
     with monkeypatch.context() as patch:
-        statistics, steps = training.box_statistics, []
-
-        def stopped(model):
-            steps.append(1)
-            if len(steps) == 3:
-                signal.raise_signal(signal.SIGTERM)
-            return statistics(model)
-
-        patch.setattr(training, "box_statistics", stopped)
+        signal_in_step(patch, 3)
         with pytest.raises(InterruptedRun, match="after step 3"):
             trained(tmp_path, **more)
     play(monkeypatch, [0.2])

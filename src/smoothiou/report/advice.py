@@ -67,8 +67,8 @@ def _undertrained(study: LoadedStudy) -> Iterator[str]:
         yield f"Train longer: the second stage of {'; that of '.join(no_tighter)}."
     if apart:
         yield (
-            f"AP of {', that of '.join(apart)} (standard deviation) from seed to seed, as it does after short trainings: "
-            "train longer before adding seeds."
+            f"AP of {', that of '.join(apart)} (standard deviation) from seed to seed, as it does after short "
+            "trainings: train longer before adding seeds."
         )
     rising = {}
     for loss in study.losses:
