@@ -550,7 +550,11 @@ class TestNext:
 
     def test_seeds_that_lie_apart_and_curves_that_rise_mean_train_longer(self, tmp_path):
         make_study(tmp_path, validation=False)
-        assert next_steps(load_study(tmp_path))[-1].startswith("Trainings look long enough")
+        assert "is not known: no validation AP" in next_steps(load_study(tmp_path))[-1]
+        make_study(tmp_path / "flat", validation=False)
+        for path in (tmp_path / "flat").glob("cells/*/metrics.csv"):
+            path.write_text("step,val_AP\n" + "".join(f"{step},0.3\n" for step in range(50, 401, 50)))
+        assert next_steps(load_study(tmp_path / "flat"))[-1].startswith("Trainings look long enough")
 
         def apart(result):
             result["metrics"]["AP"] += 0.05 * result["seed"]

@@ -21,7 +21,7 @@ def next_steps(study: LoadedStudy) -> list[str]:
     until, advice = study.summary["until"].get("sentence"), study.summary["headline"]["advice"]
     signs = list(_undertrained(study))
     if not signs and study.finished:
-        advice = [*advice, "Trainings look long enough: runs of a loss agree, and no curve that was kept still rises."]
+        advice = [*advice, _long_enough(study)]
     return list(dict.fromkeys([*([until] if until else []), *signs, *advice]))  # seeds of short trainings tell little
 
 
@@ -78,6 +78,15 @@ def _undertrained(study: LoadedStudy) -> Iterator[str]:
     if rising:
         listed = ", ".join(rising.values())
         yield f"Train longer: validation AP still rose in the last fifth of training ({listed} points)."
+
+
+def _long_enough(study: LoadedStudy) -> str:
+    if any(_rise(study, cell) is not None for cell in study.finished):
+        return "Trainings look long enough: runs of a loss agree, and validation AP no longer rises."
+    return (
+        "Runs of a loss agree. Whether longer trainings would end higher is not known: no validation AP was kept "
+        "(--train.eval_every)."
+    )
 
 
 def _rise(study: LoadedStudy, cell: dict[str, Any]) -> float | None:
