@@ -104,7 +104,7 @@ class TestDrawnMetrics:
 
 
 class TestDifference:
-    def test_it_is_that_of_two_evaluations_and_a_loss_of_six_pixels_is_beyond_doubt(self):
+    def test_it_is_that_of_two_evaluations_and_a_loss_of_six_pixels_is_beyond_uncertainty(self):
         gt, better = random_set(11, images=30)
         worse = shifted(better, 6)
         rows = bootstrap_difference(gt, worse, better, resamples=200, seed=1)

@@ -126,7 +126,7 @@ def shifted(run: list[dict], gain: float) -> list[dict]:
 
 
 class TestPaired:
-    def test_a_constant_gain_is_found_exactly_and_has_no_doubt(self):
+    def test_a_constant_gain_is_found_exactly_and_has_no_uncertainty(self):
         row = paired_probes([RUN], [shifted(RUN, 0.01)], resamples=50)["refined_mean_iou"]
         assert [row[key] for key in ("difference", "low", "high")] == pytest.approx([0.01] * 3)
         assert row["pairs"] == pytest.approx([0.01])
@@ -140,7 +140,7 @@ class TestPaired:
         assert one["refined_above_90"]["difference"] == pytest.approx(0)
 
     def test_boxes_of_one_image_are_drawn_together(self):
-        # 100 images of 20 boxes that all gain or all lose: the doubt is that of 100 images, not of 2000 boxes.
+        # 100 images of 20 boxes that all gain or all lose: the uncertainty is that of 100 images, not of 2000 boxes.
         gains = np.random.default_rng(3).choice([-0.02, 0.03], 100)
         base = [image(i, [0.6] * 20, [0.7] * 20) for i in range(100)]
         other = [image(i, [0.6] * 20, [0.7 + gain] * 20) for i, gain in enumerate(gains)]

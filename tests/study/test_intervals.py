@@ -12,7 +12,7 @@ from scipy.stats import dunnett, multivariate_t, t
 
 from smoothiou.study.intervals import (
     MOST_SEEDS,
-    Doubt,
+    Uncertainty,
     conclude,
     critical_value,
     judged_difference,
@@ -150,11 +150,11 @@ def test_the_interval_holds_its_promise():
 class TestWhatIsNeeded:
     def test_that_many_seeds_lead_to_a_conclusion_and_one_less_does_not(self):
         row = judged([0.03, -0.03, 0.01, 0.02], covariance=1e-6, images=80)
-        doubt = Doubt(seeds=4, variance=row["sd"] ** 2, covariance=1e-6, images=80, degrees_of_variance=3)
+        uncertainty = Uncertainty(seeds=4, variance=row["sd"] ** 2, covariance=1e-6, images=80, degrees_of_variance=3)
         seeds = row["seeds_needed"]
         assert seeds > 4
-        assert conclude(row["mean"], doubt.with_seeds(seeds), margin=0.01) != "unknown"
-        assert conclude(row["mean"], doubt.with_seeds(seeds - 1), margin=0.01) == "unknown"
+        assert conclude(row["mean"], uncertainty.with_seeds(seeds), margin=0.01) != "unknown"
+        assert conclude(row["mean"], uncertainty.with_seeds(seeds - 1), margin=0.01) == "unknown"
         assert row["images_needed"] is None
 
     def test_where_images_limit_no_number_of_seeds_is_named(self):

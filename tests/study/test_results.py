@@ -157,7 +157,7 @@ class TestCollect:
 
     def test_with_one_seed_the_test_images_are_all_the_doubt_there_is(self, study):
         folder = study({"huber": [{"AP": 0.4}], "smooth-iou": [{"AP": 0.406}]})
-        image_doubt = {
+        image_uncertainty = {
             "candidate": "smooth-iou",
             "seed": 0,
             "metric": "AP",
@@ -166,7 +166,7 @@ class TestCollect:
         }
         files.write_json(
             folder / "comparison.json",
-            {"bootstrap": [{**image_doubt, "low": -0.002, "high": 0.014}], "gallery": []},
+            {"bootstrap": [{**image_uncertainty, "low": -0.002, "high": 0.014}], "gallery": []},
         )
         summary = collect(folder)
         assert summary["bootstrap"][0]["low"] == -0.002
@@ -180,7 +180,7 @@ class TestCollect:
         assert "learnt next to nothing" not in collect(study({"huber": many, "smooth-iou": many}))["sentence"]
 
     def test_beside_a_baseline_that_has_learnt_nothing_no_one_is_better_or_worse(self, study):
-        # Every AP falls by .03 and a little: worse beyond doubt, were the baseline any good.
+        # Every AP falls by .03 and a little: worse beyond uncertainty, were the baseline any good.
         base = [{"AP50": 0.01, "AP": v} for v in (0.050, 0.052, 0.051)]
         other = [{"AP50": 0.01, "AP": v} for v in (0.020, 0.021, 0.0205)]
         summary = collect(study({"huber": base, "l2": other, "l1": other}))
@@ -295,7 +295,7 @@ class TestCollect:
             collect(tmp_path)
 
 
-def with_doubt(folder: Path, covariance: float, *, images: int = 80, candidate: str = "smooth-iou") -> Path:
+def with_uncertainty(folder: Path, covariance: float, *, images: int = 80, candidate: str = "smooth-iou") -> Path:
     rows = [{"candidate": candidate, "metric": metric, "covariance": covariance, "seeds": 3} for metric in METRICS]
     files.write_json(folder / "comparison.json", {"covariances": rows, "images": images})
     return folder
@@ -307,7 +307,7 @@ class TestVerdicts:
     def found(self, study, gains: tuple[float, ...], covariance: float = 1e-7, **options) -> dict:
         base = list(self.BASE[: len(gains)])
         other = [{"AP": cell["AP"] + gain} for cell, gain in zip(base, gains, strict=True)]
-        return collect(with_doubt(study({"huber": base, "smooth-iou": other}), covariance, **options))
+        return collect(with_uncertainty(study({"huber": base, "smooth-iou": other}), covariance, **options))
 
     @pytest.mark.parametrize(
         ("gains", "begins", "kind"),
@@ -383,7 +383,7 @@ class TestVerdicts:
 
         def make(**changes) -> Path:
             other = [{"AP": cell["AP"] + gain} for cell, gain in zip(self.BASE, (0.013, 0.012, 0.014), strict=True)]
-            folder = with_doubt(study({"huber": list(self.BASE), "smooth-iou": other}), 1e-7)
+            folder = with_uncertainty(study({"huber": list(self.BASE), "smooth-iou": other}), 1e-7)
             files.write_json(folder / "plan.json", {**files.read_json(folder / "plan.json"), **changes})
             return folder
 
@@ -439,8 +439,8 @@ class TestRecomputed:
             files.write_json(home / "localization.json", {"images": []})
         monkeypatch.setattr(comparison, "DRAWS", draws)
         done = {(cell["loss"], cell["seed"]): cell_folder(tmp_path, cell) for cell in plan["cells"]}
-        doubt = comparison._image_doubt(plan, comparison._draw(gt, done))
-        files.write_json(tmp_path / "comparison.json", {**doubt, "images": images})
+        uncertainty = comparison._image_uncertainty(plan, comparison._draw(gt, done))
+        files.write_json(tmp_path / "comparison.json", {**uncertainty, "images": images})
         entry = row(collect(tmp_path), "smooth-iou", "AP")
 
         ap = lambda found, counts: reference(*repeated(gt, found, counts)).stats[0]  # noqa: E731
@@ -456,6 +456,6 @@ class TestRecomputed:
         half = stats.t.ppf(0.975, nu) * math.sqrt(part + c)
         assert entry["mean"] == pytest.approx(whole.mean(), rel=1e-12)
         assert (entry["low"], entry["high"]) == pytest.approx((whole.mean() - half, whole.mean() + half), rel=1e-9)
-        for pair in (r for r in doubt["bootstrap"] if r["metric"] == "AP"):
+        for pair in (r for r in uncertainty["bootstrap"] if r["metric"] == "AP"):
             ends = np.percentile(drawn[pair["seed"]], [2.5, 97.5])
             assert (pair["low"], pair["high"]) == pytest.approx(tuple(ends), abs=1e-14)

@@ -120,9 +120,9 @@ def covariance_of_draws(differences: Array) -> tuple[float, float] | None:
 def bootstrap_difference(
     gt: GroundTruth, predictions_a: Predictions, predictions_b: Predictions, *, resamples: int = 1000, seed: int = 0
 ) -> dict[str, dict[str, float]]:
-    """Return how far two detectors differ, with the doubt that comes from the choice of test images.
+    """Return how far two detectors differ, with the uncertainty that comes from the choice of test images.
 
-    The doubt of training (other seeds) is not in here.
+    The uncertainty of training (other seeds) is not in here.
 
     Args:
         gt: as in `evaluate_detections`.

@@ -19,7 +19,7 @@ KINDS = {
 
 INTERVAL_NOTE = (
     "The interval says how far the mean difference could move with other seeds and other test images together, and the "
-    "doubt how much of it comes from each: seeds are bought with time, images with labels (docs/statistics.md)."
+    "uncertainty how much of it comes from each: seeds are bought with time, images with labels (docs/statistics.md)."
 )
 
 
@@ -93,8 +93,8 @@ def conclusion_words(entry: Mapping[str, Any]) -> tuple[str, str]:
     return conclusion_in_words(entry), KINDS[entry["conclusion"]]
 
 
-def doubt_words(entry: Mapping[str, Any]) -> str:
-    """Return which parts of the doubt come from seeds and from test images."""
+def uncertainty_shares(entry: Mapping[str, Any]) -> str:
+    """Return which parts of the uncertainty come from seeds and from test images."""
     if entry.get("covariance") is None:
         return "seeds only" if entry.get("low") is not None else NOTHING
     if entry.get("from_seeds") is None:

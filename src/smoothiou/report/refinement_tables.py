@@ -14,7 +14,7 @@ from smoothiou.report.metric import (
     NOTHING,
     Metric,
     conclusion_words,
-    doubt_words,
+    uncertainty_shares,
 )
 from smoothiou.report.series import Dots, Line, Panel, dot_row, line_of, with_shared_limits
 from smoothiou.report.table import Cell, Row, Table
@@ -117,7 +117,7 @@ def refinement_table(comparison: Comparison) -> Table:
         text, kind = verdict(entry)
         cells = [
             Cell(MEAN.format(entry["mean"], signed=True), interval(entry, MEAN), value=entry["mean"]),
-            Cell(text, doubt_words(entry) if entry["n"] > 1 else "images only", kind=kind),
+            Cell(text, uncertainty_shares(entry) if entry["n"] > 1 else "images only", kind=kind),
             Cell(f"{entry['wins']} of {entry['n']}", value=entry["wins"]),
             *(_gain(difference(comparison, name, metric.key), metric) for metric in COLUMNS[1:]),
         ]
@@ -127,7 +127,7 @@ def refinement_table(comparison: Comparison) -> Table:
     columns += [metric.name.removeprefix("refined ") for metric in REFINED[1:]]
     note = (
         f"Differences box by box, averaged over seeds, beneath them the 95% interval. {INTERVAL_NOTE} Beneath the "
-        "conclusion stands what the doubt is made of. "
+        "conclusion stands what the uncertainty is made of. "
         "Shares above an IoU are in points. All boxes of an image are drawn together. One "
         "seed has an interval over test images alone."
     )

@@ -16,9 +16,9 @@ from smoothiou.report.metric import (
     PARTS,
     Metric,
     conclusion_words,
-    doubt_words,
     margin_words,
     method_words,
+    uncertainty_shares,
 )
 from smoothiou.report.provenance import weights_sentence
 from smoothiou.report.refinement_tables import refined_table, refinement_table
@@ -154,12 +154,12 @@ def differences_table(study: LoadedStudy) -> Table:
                 Cell(metric.interval(entry), value=entry.get("low")),
                 Cell(words, kind=kind),
                 Cell(margin_words(entry), value=entry["margin"]),
-                Cell(doubt_words(entry), value=entry["from_seeds"], kind="wrap"),
+                Cell(uncertainty_shares(entry), value=entry["from_seeds"], kind="wrap"),
                 Cell(method_words(entry)),
                 Cell(f"{entry['wins']} of {entry['n']}", value=entry["wins"]),
             ]
             rows.append(Row(metric.full_name, [Cell(candidate), *cells] if several else cells, candidate))
-    columns = ["mean difference", "95% interval", "conclusion", "margin", "of the doubt", "method", "seeds won"]
+    columns = ["mean difference", "95% interval", "conclusion", "margin", "of the uncertainty", "method", "seeds won"]
     notes = [
         INTERVAL_NOTE,
         "Both losses of a pair share initial weights, data order and augmentation. Margin: a difference that does not "
@@ -175,7 +175,7 @@ def differences_table(study: LoadedStudy) -> Table:
 def images_table(study: LoadedStudy) -> Table:
     """Return the interval over test images of single pairs of runs, for candidates with one seed.
 
-    With more seeds the table of differences holds both doubts, and results.csv the pairs.
+    With more seeds the table of differences holds both uncertainties, and results.csv the pairs.
     """
     bootstrap = study.summary.get("bootstrap") or []
     entries = {(row["candidate"], row["seed"], row["metric"]): row for row in bootstrap}

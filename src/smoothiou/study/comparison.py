@@ -1,4 +1,4 @@
-"""What two finished cells say together: the doubt that comes from the test images, and where they disagree most."""
+"""What two finished cells say together: the uncertainty from the test images, and where they disagree most."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def compare_cells(folder: str | Path, plan: Mapping[str, Any]) -> None:
         for (loss, seed), cell in done.items()
     ]
     content = {
-        **_image_doubt(plan, drawn),
+        **_image_uncertainty(plan, drawn),
         "images": len(test.records),
         "probe": _probe(plan, done),
         "errors": errors,
@@ -117,8 +117,8 @@ def _draw(truth: dict[str, Any], done: Mapping[tuple[str, int], Path]) -> dict[t
     return drawn
 
 
-def _image_doubt(plan: Mapping[str, Any], drawn: Mapping[tuple[str, int], Mapping[str, Array]]) -> dict[str, Any]:
-    """Return the doubt from the test images: of each pair of runs, and the covariance between a candidate's seeds."""
+def _image_uncertainty(plan: Mapping[str, Any], drawn: Mapping[tuple[str, int], Mapping[str, Array]]) -> dict[str, Any]:
+    """Return the uncertainty from the images: of each pair of runs, and the covariance between a candidate's seeds."""
     bootstrap, covariances = [], []
     for candidate in plan["losses"]:
         pairs = {

@@ -1,4 +1,4 @@
-"""One interval for both doubts, other seeds and other test images, and the verdict that it allows.
+"""One interval for both uncertainties, other seeds and other test images, and the verdict that it allows.
 
 Seeds and images are crossed, as readers and cases in radiology. With paired differences D_s of S seeds on I images:
 
@@ -43,8 +43,8 @@ LOOKS, LOOK_ALPHA = (3, 5, 8, 12), 0.0154
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Doubt:
-    """What the doubt of a mean difference is made of.
+class Uncertainty:
+    """What the uncertainty of a mean difference is made of.
 
     Args:
         seeds: pairs of runs, S, 2 or more.
@@ -89,8 +89,8 @@ class Doubt:
         """Return half the width of the interval, simultaneous over all candidates."""
         return critical_value(confidence, self.degrees, self.losses - 1) * self.error
 
-    def with_seeds(self, seeds: int) -> Doubt:
-        """Return the doubt that would be left with another number of seeds and the same spread."""
+    def with_seeds(self, seeds: int) -> Uncertainty:
+        """Return the uncertainty that would be left with another number of seeds and the same spread."""
         degrees = self.degrees_of_variance * (seeds - 1) / (self.seeds - 1)
         return replace(self, seeds=seeds, degrees_of_variance=degrees)
 
@@ -197,20 +197,20 @@ def judged_difference(
     if row["n"] < 2:
         return {**row, "reason": reason or "; ".join(filter(None, (row["reason"], few)))}
     variance, degrees = pooled if pooled and losses > 2 else (row["sd"] ** 2, row["n"] - 1)
-    doubt = Doubt(
+    uncertainty = Uncertainty(
         seeds=row["n"], variance=variance, degrees_of_variance=degrees, covariance=covariance or 0.0,
         images=images or 2, losses=losses if pooled else 2,
     )  # fmt: skip
-    half = doubt.half_width(confidence)
-    total = doubt.from_seeds + doubt.from_images
+    half = uncertainty.half_width(confidence)
+    total = uncertainty.from_seeds + uncertainty.from_images
     row.update(
         low=row["mean"] - half,
         high=row["mean"] + half,
-        error=doubt.error,
-        degrees=doubt.degrees,
-        from_seeds=doubt.from_seeds / total if total else None,
-        from_images=doubt.from_images / total if total else None,
-        method=("Dunnett" if doubt.losses > 2 else "t") + ("" if covariance is not None else ", seeds only"),
+        error=uncertainty.error,
+        degrees=uncertainty.degrees,
+        from_seeds=uncertainty.from_seeds / total if total else None,
+        from_images=uncertainty.from_images / total if total else None,
+        method=("Dunnett" if uncertainty.losses > 2 else "t") + ("" if covariance is not None else ", seeds only"),
     )
     reason = reason or few
     if not reason and row["reason"] != NO_SPREAD and row["n"] < LEAST_SEEDS:
@@ -219,47 +219,50 @@ def judged_difference(
     row["verdict"] = UNDECIDED
     if row["reason"]:
         if row["reason"] == FEW_SEEDS:
-            row["seeds_needed"] = max(LEAST_SEEDS, _needed(row["mean"], doubt, margin, alpha or 1 - confidence)[0] or 0)
+            row["seeds_needed"] = max(
+                LEAST_SEEDS, _needed(row["mean"], uncertainty, margin, alpha or 1 - confidence)[0] or 0
+            )
         return row
     level = alpha or 1 - confidence
-    row["conclusion"] = conclude(row["mean"], doubt, margin=margin, alpha=level)
+    row["conclusion"] = conclude(row["mean"], uncertainty, margin=margin, alpha=level)
     row["verdict"] = {BETTER: BETTER, BETTER_WITHIN: BETTER, WORSE: WORSE, WORSE_WITHIN: WORSE}.get(
         row["conclusion"], UNDECIDED
     )
     if row["conclusion"] == UNKNOWN:
-        row["seeds_needed"], row["images_needed"] = _needed(row["mean"], doubt, margin, level)
+        row["seeds_needed"], row["images_needed"] = _needed(row["mean"], uncertainty, margin, level)
     return row
 
 
-def conclude(mean: float, doubt: Doubt, *, margin: float, alpha: float = 0.05) -> str:
-    """Return what a mean difference and its doubt say.
+def conclude(mean: float, uncertainty: Uncertainty, *, margin: float, alpha: float = 0.05) -> str:
+    """Return what a mean difference and its uncertainty say.
 
     Better or worse: the interval of confidence 1 - alpha leaves out 0. Equivalent: that of 1 - 2 alpha lies within the
     margin (two one-sided tests).
     """
-    apart = abs(mean) > doubt.half_width(1 - alpha)
-    within = abs(mean) + doubt.half_width(1 - 2 * alpha) <= margin
+    apart = abs(mean) > uncertainty.half_width(1 - alpha)
+    within = abs(mean) + uncertainty.half_width(1 - 2 * alpha) <= margin
     if apart:
         return (BETTER_WITHIN if within else BETTER) if mean > 0 else (WORSE_WITHIN if within else WORSE)
     return EQUIVALENT if within else UNKNOWN
 
 
-def _needed(mean: float, doubt: Doubt, margin: float, alpha: float) -> tuple[int | None, int | None]:
+def _needed(mean: float, uncertainty: Uncertainty, margin: float, alpha: float) -> tuple[int | None, int | None]:
     """Return seeds or images that would lead to a conclusion, if mean and spread stayed as they are."""
-    low, high = doubt.seeds, MOST_SEEDS
+    low, high = uncertainty.seeds, MOST_SEEDS
     if low >= high:
         return None, None
-    if conclude(mean, doubt.with_seeds(high), margin=margin, alpha=alpha) == UNKNOWN:
-        if doubt.from_images == 0:
+    if conclude(mean, uncertainty.with_seeds(high), margin=margin, alpha=alpha) == UNKNOWN:
+        if uncertainty.from_images == 0:
             return None, None
         apart, inside = (
-            critical_value(1 - level, max(doubt.images - 1, 1), doubt.losses - 1) for level in (alpha, 2 * alpha)
+            critical_value(1 - level, max(uncertainty.images - 1, 1), uncertainty.losses - 1)
+            for level in (alpha, 2 * alpha)
         )
         enough = max(abs(mean) / apart, (margin - abs(mean)) / inside)
-        return None, math.ceil(doubt.images * doubt.from_images / enough**2) if enough > 0 else None
+        return None, math.ceil(uncertainty.images * uncertainty.from_images / enough**2) if enough > 0 else None
     while high - low > 1:
         middle = (low + high) // 2
-        if conclude(mean, doubt.with_seeds(middle), margin=margin, alpha=alpha) == UNKNOWN:
+        if conclude(mean, uncertainty.with_seeds(middle), margin=margin, alpha=alpha) == UNKNOWN:
             low = middle
         else:
             high = middle

@@ -10,7 +10,7 @@ from typing import Any
 
 from smoothiou.engine.config import RunConfig, read_recipe
 from smoothiou.progress import duration
-from smoothiou.study.intervals import LEAST_SEEDS, MOST_SEEDS, Doubt, critical_value
+from smoothiou.study.intervals import LEAST_SEEDS, MOST_SEEDS, Uncertainty, critical_value
 from smoothiou.study.results import collect
 from smoothiou.study.until import CONFIDENCE, FIRST_SEEDS, read_rule
 
@@ -103,7 +103,7 @@ def power_of(
     images = _test_images(plan) or spread.images
     found = detectable(spread, seeds=seeds, images=images, losses=losses)
     facts |= {"AP": found, "sd": spread.sd}
-    more = "" if spread.covariance is not None else "; doubt from the test images comes on top"
+    more = "" if spread.covariance is not None else "; uncertainty from the test images comes on top"
     basis = f"by {spread.source}: standard deviation {100 * spread.sd:.1f} over {spread.pairs} pairs of runs{more}"
     text = (
         few or f"With {seeds} seeds it finds a difference of {100 * (found or 0):.1f} AP points 4 times of 5 ({basis})."
@@ -134,8 +134,8 @@ def _test_images(plan: Mapping[str, Any]) -> int | None:
 def detectable(spread: Spread, *, seeds: int, images: int, losses: int = 2) -> float | None:
     """Return the difference in AP that a study finds in 8 of 10 cases; None where it concludes nothing.
 
-    The doubt from the test images falls with their number. A spread of three seeds is itself known to a factor of 2 at
-    best.
+    The uncertainty from the test images falls with their number. A spread of three seeds is itself known to a factor of
+    2 at best.
 
     Args:
         spread: that is expected.
@@ -145,9 +145,9 @@ def detectable(spread: Spread, *, seeds: int, images: int, losses: int = 2) -> f
     """
     if seeds < LEAST_SEEDS:
         return None
-    doubt = _doubt(spread, seeds, images, losses)
-    found = critical_value(2 * POWER - 1, doubt.degrees)  # the quantile of .8
-    return doubt.half_width(0.95) + found * doubt.error
+    uncertainty = _uncertainty(spread, seeds, images, losses)
+    found = critical_value(2 * POWER - 1, uncertainty.degrees)  # the quantile of .8
+    return uncertainty.half_width(0.95) + found * uncertainty.error
 
 
 def seeds_until(spread: Spread, half_width: float, *, images: int, losses: int = 2) -> int | None:
@@ -155,13 +155,13 @@ def seeds_until(spread: Spread, half_width: float, *, images: int, losses: int =
     if 2 * math.sqrt(max(spread.covariance or 0, 0) * spread.images / images) > half_width:
         return None
     for seeds in range(FIRST_SEEDS, MOST_SEEDS):
-        if _doubt(spread, seeds, images, losses).half_width(CONFIDENCE) <= half_width:
+        if _uncertainty(spread, seeds, images, losses).half_width(CONFIDENCE) <= half_width:
             return seeds
     return None
 
 
-def _doubt(spread: Spread, seeds: int, images: int, losses: int) -> Doubt:
-    return Doubt(
+def _uncertainty(spread: Spread, seeds: int, images: int, losses: int) -> Uncertainty:
+    return Uncertainty(
         seeds=seeds, variance=spread.sd**2, degrees_of_variance=(losses - 1) * (seeds - 1),
         covariance=(spread.covariance or 0.0) * spread.images / images, images=images, losses=losses,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Groups of runs in, what their probes differ in out: pair by pair and box by box, with both doubts."""
+"""Groups of runs in, what their probes differ in out: pair by pair and box by box, with both uncertainties."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Images = list[dict[str, Any]]
 def compare_probes(
     groups: Mapping[str, Mapping[int, Images]], *, baseline: str, resamples: int = RESAMPLES
 ) -> dict[str, Any]:
-    """Return what groups of runs differ in, pair by pair and box by box, with both doubts: seeds and images.
+    """Return what groups of runs differ in, pair by pair and box by box, with both uncertainties: seeds and images.
 
     Args:
         groups: name (a loss) -> seed -> entries of localization.json, all of the same probes.

@@ -1,4 +1,4 @@
-"""result.json files -> one summary with its doubts, and the sentence that a reader takes away. No torch."""
+"""result.json files -> one summary with its uncertainties, and the sentence that a reader takes away. No torch."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def collect(folder: str | Path) -> dict[str, Any]:
                      where the baseline has learnt next to nothing
         wins         metric -> loss -> in how many seeds it is the best of all losses (the paper's Table 3,
                      first row); a tie is nobody's win, and only seeds that all losses finished are counted
-        bootstrap    rows of comparison.json: the doubt that comes from the test images; [] where there are
+        bootstrap    rows of comparison.json: the uncertainty that comes from the test images; [] where there are
                      none
         errors       rows of comparison.json: by loss and seed, what each kind of error costs
         probe        of comparison.json: what the refinement probes of all cells say together; {} without
