@@ -39,42 +39,49 @@ def smoothiou_process(tmp_path: Path) -> Callable[..., Result]:
     return run
 
 
+def run_here(folder: Path, *words: object, **environment: str) -> Result:
+    """Run the command in a folder and in this process, which spares the import of torch."""
+    texts, code = [str(word) for word in words], 0
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    modules = set(sys.modules)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("default")  # as for users: a line on stderr
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["smoothiou", *texts])
+        patch.setattr(sys, "path", [*sys.path])
+        for name, value in {**PLAIN, **environment}.items():
+            patch.setenv(name, value)
+        try:
+            main(texts)
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    for name in set(sys.modules) - modules:  # the next test has another `mine.py`
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(folder)):
+            del sys.modules[name]
+    written = [stream.buffer.getvalue().decode() for stream in (out, err)]
+    return subprocess.CompletedProcess(["smoothiou", *texts], code, *written)
+
+
 @pytest.fixture
-def smoothiou(tmp_path: Path, monkeypatch, smoothiou_process) -> Callable[..., Result]:
-    """Run the command in an empty folder: in this process, which spares the import of torch.
+def smoothiou(tmp_path: Path, smoothiou_process) -> Callable[..., Result]:
+    """Run the command in an empty folder and in this process.
 
     With another PYTHONPATH it is a process of its own, as in the tests of imports, streams and signals.
     """
 
     def run(*words: object, **environment: str) -> Result:
-        if "PYTHONPATH" in environment:
-            return smoothiou_process(*words, **environment)
-        texts, code = [str(word) for word in words], 0
-        out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        modules = set(sys.modules)
-        with (
-            monkeypatch.context() as patch,
-            contextlib.redirect_stdout(out),
-            contextlib.redirect_stderr(err),
-            warnings.catch_warnings(),
-        ):
-            warnings.simplefilter("default")  # as for users: a line on stderr
-            patch.chdir(tmp_path)
-            patch.setattr(sys, "argv", ["smoothiou", *texts])
-            patch.setattr(sys, "path", [*sys.path])
-            for name, value in {**PLAIN, **environment}.items():
-                patch.setenv(name, value)
-            try:
-                main(texts)
-            except SystemExit as end:
-                code = end.code if isinstance(end.code, int) else 1
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        for name in set(sys.modules) - modules:  # the next test has another `mine.py`
-            if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
-                del sys.modules[name]
-        written = [stream.buffer.getvalue().decode() for stream in (out, err)]
-        return subprocess.CompletedProcess(["smoothiou", *texts], code, *written)
+        return (
+            smoothiou_process(*words, **environment)
+            if "PYTHONPATH" in environment
+            else run_here(tmp_path, *words, **environment)
+        )
 
     return run

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import TINY
+from .conftest import TINY, run_here
 
 REFIT = ("--steps", "6", "--batch", "16", "--boxes", "150")
 
@@ -25,7 +25,7 @@ def home(tmp_path_factory) -> Path:
     for name, loss, images in (("RUN-A", "huber", "12"), ("RUN-B", "iou", "12"), ("OTHER", "huber", "15")):
         words = [*TINY, "--loss", loss, "--out", name, "--quiet"]
         words[1] = images
-        subprocess.run([sys.executable, "-m", "smoothiou", "train", "shapes", *words], cwd=folder, check=True)
+        assert run_here(folder, "train", "shapes", *words).returncode == 0
     return folder
 
 
@@ -66,8 +66,7 @@ def test_two_runs_are_compared_in_a_table_and_as_json(at_home, tmp_path):
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_sentence(home, words, code, said):
-    command = [sys.executable, "-m", "smoothiou", "probe", *words]
-    result = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=120)
+    result = run_here(home, "probe", *words)
     assert result.returncode == code, result.stderr
     assert said in result.stderr
     assert "Traceback" not in result.stderr
