@@ -27,8 +27,8 @@ class BoxLossSSD(BoxLossStage, SSD):
         matched_boxes = [t["boxes"][m[row]] for t, m, row in zip(targets, matched_idxs, rows, strict=True)]
         target = self.box_coder.encode_single(torch.cat(matched_boxes), on)
         # Every image is resized to this.
-        height_and_width = [tuple(self.transform.fixed_size)[::-1]] * len(targets)
-        context = self.context(positives, sizes, height_and_width)
+        width, height = self.transform.fixed_size or (0, 0)
+        context = self.context(positives, sizes, [(height, width)] * len(targets))
         each = self.box_loss.of_deltas(pred, target, weights=self.box_coder.weights, anchors=on, **context)
         per_image = torch.stack([part.sum() for part in each.split([len(row) for row in rows])])
         losses["bbox_regression"] = self.box_loss.weight * (per_image.sum() / max(1, len(positives)))
