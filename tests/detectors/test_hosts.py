@@ -82,7 +82,7 @@ def test_none_restores_torchvisions_code(kind, batch):
 def test_every_loss_by_name_trains_a_one_stage_detector(kind, batch):
     model = build(kind)
     for name in LOSSES:
-        if getattr(LOSSES[name], "needs_image_sizes", False) and kind != "ssd":
+        if getattr(LOSSES[name](), "needs_image_sizes", False) and kind != "ssd":
             continue
         losses, grads = train_step(set_box_loss(model, name), batch)
         assert all(value.isfinite() for value in losses.values()), name
