@@ -65,7 +65,7 @@ class NWD(PixelLoss):
 
     def formula(self, pred: Box, target: Box, unit: Tensor, image_sizes: Tensor | None = None) -> Tensor:
         """Loss (K,) of boxes in a frame in which a length of 1 is `unit` pixels."""
-        return -torch.expm1(-(wasserstein(pred, target) * (unit / self.constant)))
+        return 1 - torch.exp(-(wasserstein(pred, target) * (unit / self.constant)))
 
     def extra_repr(self) -> str:
         """Options, for `print`."""

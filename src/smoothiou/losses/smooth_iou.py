@@ -70,7 +70,7 @@ def smooth_iou_loss(
 
 
 def codes_as_boxes(deltas: Tensor) -> Tensor:
-    """Take deltas (K, 4), in TensorFlow's order (ty, tx, th, tw), for boxes {y1, x1, h, w}, and return their corners."""
+    """Corners (K, 4) of deltas (K, 4) that are taken, in the order (ty, tx, th, tw), for boxes {y1, x1, h, w}."""
     dx, dy, dw, dh = deltas.unbind(-1)
     return to_xyxy(torch.stack((dy, dx, dh, dw), -1), box_format="yxhw")
 
@@ -94,8 +94,8 @@ class SmoothIoU(RegisteredLoss):
         huber_on: `deltas`; `corners`: the corners in pixels, Algorithm 1 to the letter, which needs anchors;
             or `unit-corners`: the corners measured in sides of the anchor.
         iou_on: `boxes`: IoU of the decoded boxes; or `codes`: of the encoded rows (ty, tx, th, tw) taken for boxes
-            {y1, x1, h, w}, as code in TensorFlow's Object Detection API would that transforms what its losses are given.
-            Lambda is then near 0, and this loss nearly Huber.
+            {y1, x1, h, w}, as a loss in TensorFlow's Object Detection API would that transforms what it is given:
+            lambda is then near 0, and this loss nearly Huber.
         sync: whether lambda is taken over all processes of `torch.distributed`, or over this one's boxes.
         iou_weight: factor on the IoU term, above 0; the paper has 1. In a second stage Huber's gradient is
             three to eight times as large as that of 1 - IoU: see `smoothiou calibrate`.
@@ -194,7 +194,7 @@ class SmoothIoU(RegisteredLoss):
     ) -> Tensor:
         """Loss (K,) of boxes (K, 4): Huber of their four numbers as they are, IoU of the boxes.
 
-        With `iou_on="codes"` boxes are encoded relative to their target, whose own code is a point that nothing overlaps.
+        With `iou_on="codes"` boxes are relative to their target, whose own code is a point that nothing overlaps.
         """
         pred, target = float_pair(pred, target)
         iou = aligned_iou(*(to_xyxy(rows, box_format=box_format) for rows in (pred, target)))
