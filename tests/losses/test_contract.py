@@ -214,6 +214,10 @@ class TestSymmetries:
     @pytest.mark.parametrize("factor", [0.25, 3.7, 1e12, 1e-12])
     @each_overlap_loss
     def test_scale(self, name, factor):
+        if INFO[name].frame == "size":
+            pred, target = box_pair()
+            assert (function(name)(pred * factor, target * factor) - function(name)(pred, target)).abs().max() > 1e-3
+            return
         self.compare(name, lambda rows: rows * factor)
 
     @each_overlap_loss
@@ -283,11 +287,24 @@ class TestSymmetries:
         assert lower.sum() < value.sum()
 
 
+def extent(pred: Tensor, target: Tensor, axis: int) -> Tensor:
+    """Side of the enclosing boxes along an axis."""
+    return torch.maximum(pred, target)[:, axis + 2] - torch.minimum(pred, target)[:, axis]
+
+
+def squared_distance(pred: Tensor, target: Tensor) -> Tensor:
+    """Of the centres."""
+    return (((pred - target)[:, :2] + (pred - target)[:, 2:]) / 2).square().sum(1)
+
+
 def differentiable(name: str) -> tuple[Callable[..., Tensor], Tensor, Tensor]:
     """A loss whose gradient is that of its value, and boxes off its kinks."""
     pred, target = random_boxes(10, seed=3), random_boxes(10, seed=4)
     if name == "smooth-iou":  # lambda is a constant to autograd but not to finite differences: hold it
         return SmoothIoU(lam=0.4).on_boxes, pred, target
+    if name == "wise-iou":  # so is the enclosing box
+        diagonal = torch.stack([extent(pred, target, axis) ** 2 for axis in (0, 1)]).sum(0)
+        return lambda p, t: torch.exp(squared_distance(p, t) / diagonal) * function("iou")(p, t), pred, target
     if name == "ciou":  # so is alpha: see test_oracles.py, which differentiates the formula
         return function("diou"), pred, target
     if name in ("balanced-l1", "huber", "smooth-l1", "mix"):  # bent within 1 of the target
@@ -399,8 +416,9 @@ class TestCallingConvention:
     @each_loss
     def test_types_may_differ(self, name):
         rows = deltas(5)
-        assert LOSSES[name]()(rows["pred"].half(), rows["target"].float()).dtype == torch.float32
-        assert LOSSES[name]()(rows["pred"].float(), rows["target"]).dtype == torch.float64
+        anchors = rows["anchors"]
+        assert LOSSES[name]()(rows["pred"].half(), rows["target"].float(), anchors=anchors).dtype == torch.float32
+        assert LOSSES[name]()(rows["pred"].float(), rows["target"], anchors=anchors).dtype == torch.float64
 
 
 class Operations(TorchDispatchMode):
@@ -491,6 +509,10 @@ class TestTheModule:
         other[:, 2] += 100
         value, with_others = (LOSSES[name]()(rows["pred"], rows["target"], anchors=a) for a in (rows["anchors"], other))
         assert torch.equal(value, with_others) == (INFO[name].frame == "any")
+        if INFO[name].frame == "size":
+            with pytest.raises(ConfigError, match="anchors"):
+                LOSSES[name]()(rows["pred"], rows["target"])
+            return
         square = torch.tensor([[0.0, 0.0, 7.0, 7.0]]).repeat(200, 1)
         without = LOSSES[name]()(rows["pred"], rows["target"])
         assert torch.equal(without, LOSSES[name]()(rows["pred"], rows["target"], anchors=square))
@@ -524,6 +546,18 @@ OPTIONS = {
     ("bounded-iou", "beta"): [0, -1.0, math.nan],
     ("extended-iou", "smooth_point"): [0, -1.0, math.nan],
     ("ciou", "alpha"): ["AAAI", "", None],
+    ("efficient-iou", "gamma"): [-0.5, math.nan, math.inf, "1"],
+    ("powerful-iou", "version"): [0, 3, True, None],
+    ("powerful-iou", "hyper"): [0, -1.0, math.nan],
+    ("shape-iou", "scale"): [-1.0, math.nan, math.inf],
+    ("mpdiou", "side"): [0, -640, math.nan],
+    ("interp-iou", "alpha"): [0, 1, 1.5, math.nan, "static"],
+    ("inner-iou", "ratio"): [0, -1.0, math.inf],
+    ("inner-iou", "of"): ["huber", "", None],
+    ("focaler-iou", "low"): [-0.1, 1.1, math.nan],
+    ("focaler-iou", "high"): [-0.1, 1.1, 0],
+    ("focaler-iou", "of"): ["l1"],
+    ("nwd", "constant"): [0, -12.8, math.nan],
     ("l1-giou", "l1_weight"): [0, -5.0, math.nan],
     ("l1-giou", "giou_weight"): [0, math.inf],
     ("mix", "delta"): [0, -1.0],
@@ -556,7 +590,7 @@ class TestMistakes:
             with pytest.raises(ConfigError, match=noun):
                 loss(pred, target)
 
-    @pytest.mark.parametrize("name", [name for name in OVERLAP if INFO[name].frame == "pixels"])
+    @pytest.mark.parametrize("name", [name for name in OVERLAP if INFO[name].frame != "any"])
     def test_anchors(self, name):
         with pytest.raises(ConfigError, match="anchors"):
             LOSSES[name]()(torch.zeros(3, 4), torch.zeros(3, 4), anchors=torch.zeros(2, 4))

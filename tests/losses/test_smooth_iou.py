@@ -284,3 +284,31 @@ def test_a_gradient_is_differentiated_again_for_every_delta_in_float32(delta):
         seconds.append(torch.autograd.grad((once**2).sum(), p)[0].double())
     assert seconds[0].isfinite().all()
     torch.testing.assert_close(*seconds, rtol=1e-3, atol=1e-4)
+
+
+class TestIoUOnCodes:
+    """Algorithm 1 on rows that are encoded already: (ty, tx, th, tw) is taken for {y1, x1, h, w}."""
+
+    def test_worked_by_hand(self):
+        # dx, dy, dw, dh: as boxes (x1, y1, x2, y2) these are (1, 2, 4, 6) and (2, 2, 5, 6): intersection 8 of 16.
+        pred, target = torch.tensor([[1.0, 2, 3, 4]]), torch.tensor([[2.0, 2, 3, 4]])
+        loss = SmoothIoU(iou_on="codes")
+        # Huber of z = 1 is 1/2; lambda = IoU = 1/2.
+        assert loss(pred, target).tolist() == pytest.approx([0.5 * 0.5 + 0.5 * 0.5])
+        assert loss.last_lambda == 0.5
+
+    def test_codes_with_a_negative_size_overlap_nothing_so_that_it_is_huber(self):
+        pred, target = torch.tensor([[1.0, 2, -3, 4]]), torch.tensor([[1.5, 2, 3, 4]])
+        loss = SmoothIoU(iou_on="codes")
+        assert torch.equal(loss(pred, target), Huber()(pred, target))
+        assert loss.last_lambda == 0
+
+    def test_on_boxes_only_equal_ones_have_a_lambda(self):
+        same = torch.tensor([[0.0, 0, 4, 4]])
+        loss = SmoothIoU(iou_on="codes", lam="box")
+        assert loss.on_boxes(same, same).item() == 0
+        assert loss.on_boxes(same + 1, same).item() == pytest.approx(4 * 0.5)
+
+    def test_another_word_is_refused(self):
+        with pytest.raises(ConfigError, match=r"^iou_on: expected boxes or codes"):
+            SmoothIoU(iou_on="deltas")  # type: ignore[arg-type]

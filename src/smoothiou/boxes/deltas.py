@@ -7,7 +7,16 @@ import math
 import torch
 from torch import Tensor
 
-from smoothiou.boxes.overlap import SMALLEST_SPAN, Box, in_float, in_one_frame, in_one_type, iou_of
+from smoothiou.boxes.overlap import (
+    LARGEST_UNIT,
+    SMALLEST_SPAN,
+    Box,
+    in_float,
+    in_one_frame,
+    in_one_type,
+    iou_of,
+    longest_span,
+)
 
 Weights = tuple[float, float, float, float]
 
@@ -97,6 +106,21 @@ def delta_pair(
         anchors: (K, 4) boxes in pixels, of which the aspect ratio counts. None: lengths are in sides of the anchor.
         per_axis: as in `in_one_frame`.
     """
+    return in_one_frame(*_around_the_target(pred, target, weights, anchors), per_axis=per_axis)
+
+
+def delta_pair_in_pixels(pred: Tensor, target: Tensor, *, weights: Weights, anchors: Tensor) -> tuple[Box, Box, Tensor]:
+    """Decode deltas (K, 4) as `delta_pair` with one factor for both axes, and return pixels per unit (K,) too."""
+    pred_box, target_box = _around_the_target(pred, target, weights, anchors)
+    x1, y1, x2, y2 = anchors.detach().to(pred.dtype).unbind(1)
+    longer = torch.maximum(x2 - x1, y2 - y1).clamp(min=SMALLEST_SPAN)
+    # The boxes are in double sides of the anchor.
+    unit = (2 * longer * longest_span(pred_box, target_box)).clamp(max=LARGEST_UNIT)
+    return *in_one_frame(pred_box, target_box, per_axis=False), unit
+
+
+def _around_the_target(pred: Tensor, target: Tensor, weights: Weights, anchors: Tensor | None) -> tuple[Box, Box]:
+    """Boxes of deltas, in double sides of the anchor (of its longer side), seen from the target's centre."""
     weight_x, weight_y, weight_w, weight_h = weights
     dx, dy, log_width, log_height = pred.unbind(1)
     target_dx, target_dy, target_log_width, target_log_height = target.unbind(1)
@@ -111,7 +135,7 @@ def delta_pair(
         y, half_height, target_height = y * aspect_y, half_height * aspect_y, target_height * aspect_y
     pred_box = Box(x - half_width, y - half_height, x + half_width, y + half_height)
     target_box = Box(-target_width, -target_height, target_width, target_height)
-    return in_one_frame(pred_box, target_box, per_axis=per_axis)
+    return pred_box, target_box
 
 
 def _quarter_side(log_side: Tensor, weight: float) -> Tensor:

@@ -17,6 +17,9 @@ SMALLEST_SPAN = 1e-30
 SMALLEST_SIDE = 2.0**-23
 """Least side of a box, in sides of the enclosing box; a power of two, by which equal flat boxes have IoU 1 exactly."""
 
+LARGEST_UNIT = 1e30
+"""Pixels per unit of a frame, at most: losses in pixels stay finite."""
+
 
 class Box(NamedTuple):
     """K boxes, column by column, each (K,). Compiled code is ten times faster on columns than on stacked corners."""
@@ -75,6 +78,19 @@ def box_pair(pred: Tensor, target: Tensor, *, per_axis: bool = True) -> tuple[Bo
     # Halved, so that no difference of two coordinates overflows; the frame cancels the factor.
     pred_box, target_box = (Box(*(0.5 * rows).unbind(1)) for rows in (pred, target))
     return in_one_frame(pred_box, target_box, per_axis=per_axis)
+
+
+def box_pair_in_pixels(pred: Tensor, target: Tensor) -> tuple[Box, Box, Tensor]:
+    """Boxes (K, 4) as `box_pair` with one factor for both axes, and pixels per unit of their frame (K,), a constant."""
+    pred_box, target_box = (Box(*(0.5 * rows).unbind(1)) for rows in (pred, target))
+    unit = 2 * longest_span(pred_box, target_box).clamp(max=0.5 * LARGEST_UNIT)
+    return *in_one_frame(pred_box, target_box, per_axis=False), unit
+
+
+def longest_span(a: Box, b: Box) -> Tensor:
+    """The longer side (K,) of the enclosing boxes, to which frames of one factor are scaled; a constant to autograd."""
+    longer = torch.maximum(_span(a.x1, a.x2, b.x1, b.x2)[1], _span(a.y1, a.y2, b.y1, b.y2)[1])
+    return torch.where(longer < SMALLEST_SPAN, 1.0, longer)
 
 
 def in_one_frame(a: Box, b: Box, *, per_axis: bool) -> tuple[Box, Box]:

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
         box_loss_state,
         load_box_loss_state,
         set_box_loss,
-        torchvision_smooth_l1,
     )
     from smoothiou.detectors.build import build_detector
     from smoothiou.detectors.detect import detect, refine
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from smoothiou.detectors.prepared import take_prepared
     from smoothiou.detectors.registry import DETECTORS
     from smoothiou.detectors.statistics import box_statistics, reduce_statistics
+    from smoothiou.detectors.torchvision_losses import TorchvisionGIoU, torchvision_l1, torchvision_smooth_l1
 
 _MODULES = {
     "DETECTORS": "registry",
@@ -34,7 +34,9 @@ _MODULES = {
     "refine": "detect",
     "set_box_loss": "box_loss",
     "take_prepared": "prepared",
-    "torchvision_smooth_l1": "box_loss",
+    "TorchvisionGIoU": "torchvision_losses",
+    "torchvision_l1": "torchvision_losses",
+    "torchvision_smooth_l1": "torchvision_losses",
 }
 
 __all__ = [
@@ -49,6 +51,8 @@ __all__ = [
     "refine",
     "set_box_loss",
     "take_prepared",
+    "TorchvisionGIoU",
+    "torchvision_l1",
     "torchvision_smooth_l1",
 ]
 

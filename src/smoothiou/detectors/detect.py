@@ -29,19 +29,19 @@ def detect(
 
     Returns:
         Per image, boxes xyxy in its pixels:
-        "boxes", "scores", "labels": exactly what `model(images)` gives;
+        "boxes", "scores", "labels": exactly what `model(images)` gives, masks and keypoints aside;
         "raw_boxes" (at most the model's proposals, 4): every second-stage box, decoded with its best
         foreground class, clipped, without score threshold and NMS;
         "proposals", as many: the first stage's boxes that these were refined from;
         "probe_boxes" (P, 4), with `probes`: the probes, decoded with their own labels, clipped.
 
     Raises:
-        ConfigError: no Faster R-CNN, or not one pair of probes per image.
+        ConfigError: no two-stage detector, or not one pair of probes per image.
 
     Reference:
         Smooth IoU, section 4.1 (mean IoU of the boxes of all images).
     """
-    check_stages(model, ("rpn", "roi"))
+    check_stages(model, ("rpn", "roi"))  # a one-stage detector has neither
     if probes is not None and len(probes) != len(images):
         raise ConfigError(f"probes: expected one pair for each of {len(images)} images, got {len(probes)}.")
     if not images:
@@ -58,7 +58,7 @@ def refine(model: nn.Module, images: list[Tensor], probes: Sequence[tuple[Tensor
         Per image, the probes (P, 4) decoded with their own labels, clipped, in its pixels.
 
     Raises:
-        ConfigError: no Faster R-CNN.
+        ConfigError: no two-stage detector.
     """
     check_stages(model, ("roi",))
     with eval_mode(model):

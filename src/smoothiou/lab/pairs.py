@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from smoothiou.errors import ConfigError
 from smoothiou.loss_spec import parse_loss
@@ -72,7 +72,9 @@ class SinglePairLoss:
         name, options = parse_loss(spec)
         if name == "smooth-iou" and options.get("lam", "batch") in ("batch", "image", "ema"):
             options = {**options, "lam": "box"}
-        loss = load_loss(name, **options)
+        loss: Any = load_loss(name, **options)
+        if getattr(loss, "stateful", False) and isinstance(loss, nn.Module):
+            loss.eval()  # a curve is no training: its averages stay as they begin
         lam = getattr(loss, "lam", None)
         self.lam: float | Literal["iou"] | None = None
         """Lambda: a number, the IoU of the pair, or None for a loss that has none."""

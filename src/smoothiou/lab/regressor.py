@@ -170,7 +170,14 @@ def train_regressor(
         rows = rows.to(crops.labels.device)
         with _autocast(placement):
             deltas = regressor(_input(crops.features[rows], placement), crops.labels[rows])
-        total = loss(deltas, targets[rows], weights=coder.weights, anchors=crops.proposals[rows], sampled=len(rows))
+        total = loss(
+            deltas,
+            targets[rows],
+            weights=coder.weights,
+            anchors=crops.proposals[rows],
+            sampled=len(rows),
+            image_sizes=crops.limits[rows][:, [1, 0]],
+        )
         optimizer.zero_grad()
         total.backward()
         set_learning_rate(optimizer, learning_rate(schedule, step=step, steps=steps))

@@ -31,6 +31,7 @@ class Positives:
         anchors: (K, 4) xyxy, what the deltas are relative to.
         sampled: number of sampled boxes, positive and negative, in all images together.
         images: (N, K) whether positive k is of image n.
+        image_sizes: (K, 2) height and width of the image of positive k.
     """
 
     pred_deltas: Tensor
@@ -39,6 +40,7 @@ class Positives:
     anchors: Tensor
     sampled: float
     images: Tensor | None = None
+    image_sizes: Tensor | None = None
 
 
 def capture_positives(
@@ -60,7 +62,7 @@ def capture_positives(
         By stage, one entry per batch.
     """
     model_copy: Any = copy.deepcopy(model).train()
-    recorders = {stage: _Recorder(loss=_zero_loss, name=stage) for stage in stages}
+    recorders = {stage: _Recorder(loss=_AsksForAll(), name=stage) for stage in stages}
     for stage, recorder in recorders.items():
         getattr(model_copy, _MODULES[stage]).box_loss = recorder
     with torch.no_grad():
@@ -89,7 +91,7 @@ def pulls(loss: StageLoss, positives: Positives) -> Tensor:
     if not len(positives.pred_deltas):
         return torch.zeros(0, dtype=torch.float64)
     others: dict[str, Any] = {
-        name: getattr(positives, name) for name in ("weights", "anchors", "sampled", "images")
+        name: getattr(positives, name) for name in ("weights", "anchors", "sampled", "images", "image_sizes")
     }  # fmt: skip
     _, gradient = value_and_gradient(
         lambda pred: loss(pred, positives.target_deltas, **others), positives.pred_deltas
@@ -97,8 +99,14 @@ def pulls(loss: StageLoss, positives: Positives) -> Tensor:
     return gradient.double().mul(positives.sampled).norm(dim=1).cpu()
 
 
-def _zero_loss(pred_deltas: Tensor, target_deltas: Tensor, *, weights: Weights, anchors: Tensor) -> Tensor:
-    return pred_deltas.sum(1) * 0
+class _AsksForAll:
+    """A loss that is never called; by its wishes a stage gives all that it has."""
+
+    needs_images = True
+    needs_image_sizes = True
+
+    def __call__(self, *deltas: Tensor, **others: Any) -> Tensor:
+        raise NotImplementedError
 
 
 @dataclass(eq=False, kw_only=True)

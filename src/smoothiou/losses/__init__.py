@@ -20,8 +20,11 @@ from smoothiou.losses.compiled import compile_loss
 from smoothiou.losses.diou import DIoU, diou_loss
 from smoothiou.losses.efficient_iou import EfficientIoU, efficient_iou_loss
 from smoothiou.losses.extended_iou import ExtendedIoU, extended_iou_loss
+from smoothiou.losses.focaler_iou import FocalerIoU, focaler_iou_loss
 from smoothiou.losses.giou import GIoU, giou_loss
 from smoothiou.losses.huber import Huber, huber_loss
+from smoothiou.losses.inner_iou import InnerIoU, inner_iou_loss
+from smoothiou.losses.interp_iou import InterpIoU, interp_iou_loss
 from smoothiou.losses.iou import IoU, iou_loss
 from smoothiou.losses.iou_log import IoULog, iou_log_loss
 from smoothiou.losses.iou_squared import IoUSquared, iou_squared_loss
@@ -30,10 +33,14 @@ from smoothiou.losses.l1_giou import L1GIoU, l1_giou_loss
 from smoothiou.losses.l2 import L2, l2_loss
 from smoothiou.losses.load import no_such_loss, signature_of, with_options
 from smoothiou.losses.mix import Mix, mix_loss
+from smoothiou.losses.mpdiou import MPDIoU, mpdiou_loss
+from smoothiou.losses.nwd import NWD, nwd_loss
 from smoothiou.losses.powerful_iou import PowerfulIoU, powerful_iou_loss
+from smoothiou.losses.shape_iou import ShapeIoU, shape_iou_loss
 from smoothiou.losses.siou import SIoU, siou_loss
 from smoothiou.losses.smooth_iou import SmoothIoU, smooth_iou_loss
 from smoothiou.losses.smooth_l1 import SmoothL1, smooth_l1_loss
+from smoothiou.losses.wise_iou import WiseIoU, wise_iou_loss
 
 __all__ = [
     "LOSSES",
@@ -62,6 +69,13 @@ __all__ = [
     "extended_iou_loss",
     "siou_loss",
     "powerful_iou_loss",
+    "wise_iou_loss",
+    "shape_iou_loss",
+    "mpdiou_loss",
+    "interp_iou_loss",
+    "inner_iou_loss",
+    "focaler_iou_loss",
+    "nwd_loss",
     "l1_giou_loss",
     "mix_loss",
 ]
@@ -85,6 +99,13 @@ LOSSES: Mapping[str, type[RegisteredLoss]] = MappingProxyType(
         "extended-iou": ExtendedIoU,
         "siou": SIoU,
         "powerful-iou": PowerfulIoU,
+        "wise-iou": WiseIoU,
+        "shape-iou": ShapeIoU,
+        "mpdiou": MPDIoU,
+        "interp-iou": InterpIoU,
+        "inner-iou": InnerIoU,
+        "focaler-iou": FocalerIoU,
+        "nwd": NWD,
         "l1-giou": L1GIoU,
         "mix": Mix,
         "smooth-iou": SmoothIoU,

@@ -14,7 +14,18 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from smoothiou.boxes import BOX_FORMATS, DELTA_WEIGHTS, Box, Weights, box_pair, delta_pair, in_one_type, to_xyxy
+from smoothiou.boxes import (
+    BOX_FORMATS,
+    DELTA_WEIGHTS,
+    Box,
+    Weights,
+    box_pair,
+    box_pair_in_pixels,
+    delta_pair,
+    delta_pair_in_pixels,
+    in_one_type,
+    to_xyxy,
+)
 from smoothiou.errors import ConfigError, did_you_mean
 
 BoxLoss = Callable[..., Tensor]
@@ -41,8 +52,9 @@ class LossInfo:
     """Whether the centre of a box gets no gradient along the axes on which it is disjoint from its target."""
     reference: str
     """Where it was published."""
-    frame: Literal["any", "pixels"] = "any"
-    """"any": the same number relative to an anchor and in pixels; "pixels": it depends, and takes the anchors."""
+    frame: Literal["any", "pixels", "size"] = "any"
+    """"any": the same number relative to an anchor and in pixels; "pixels": it depends on the anchors' shape, and takes
+    them; "size": it depends on the boxes' size in pixels too, and cannot do without anchors."""
     symmetric: bool = True
     """Whether prediction and target may change places."""
     weight: float = 1.0
@@ -146,6 +158,45 @@ class FramedLoss(OverlapLoss):
     def extra_repr(self) -> str:
         """Options, for `print`."""
         return f"frame={self.frame!r}"
+
+
+class PixelLoss(RegisteredLoss, ABC):
+    """A loss with a length in pixels in it, so that large boxes have other numbers than small ones."""
+
+    @abstractmethod
+    def formula(self, pred: Box, target: Box, unit: Tensor, image_sizes: Tensor | None) -> Tensor:
+        """Loss (K,) of boxes in a frame in which a length of 1 is `unit` (K,) pixels."""
+
+    def forward(
+        self,
+        pred_deltas: Tensor,
+        target_deltas: Tensor,
+        *,
+        weights: Weights = DELTA_WEIGHTS,
+        anchors: Tensor | None = None,
+        image_sizes: Tensor | None = None,
+    ) -> Tensor:
+        """Loss (K,) of the boxes that deltas (K, 4) stand for at anchors (K, 4), which are in pixels.
+
+        Raises:
+            ConfigError: shapes or types are wrong, or there are no anchors.
+        """
+        pred, target = float_pair(pred_deltas, target_deltas)
+        if anchors is None or anchors.shape != pred.shape:
+            got = "none" if anchors is None else f"shape {tuple(anchors.shape)}"
+            raise ConfigError(
+                f"anchors: {self.info.name} measures in pixels and expected an anchor for each of {len(pred)} boxes, "
+                f"got {got}.",
+                hint="Call it with anchors=(K, 4), xyxy in pixels, or on boxes with `on_boxes`.",
+            )
+        return self.formula(*delta_pair_in_pixels(pred, target, weights=weights, anchors=anchors), image_sizes)
+
+    def on_boxes(
+        self, pred: Tensor, target: Tensor, *, box_format: str = "xyxy", image_sizes: Tensor | None = None
+    ) -> Tensor:
+        """Loss (K,) of boxes (K, 4) in pixels."""
+        pred, target = (to_xyxy(rows, box_format=box_format) for rows in float_pair(pred, target))
+        return self.formula(*box_pair_in_pixels(pred, target), image_sizes)
 
 
 def of_boxes(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import Tensor
 
 from smoothiou.boxes import Box, enclosing, iou_of
+from smoothiou.errors import ConfigError
 from smoothiou.losses.base import FramedLoss, LossInfo, of_boxes
 from smoothiou.losses.diou import centre_distance
 
@@ -17,9 +20,16 @@ def one_minus_efficient_iou(pred: Box, target: Box) -> Tensor:
     return 1 - iou_of(pred, target) + centre_distance(pred, target, around) + width_term + height_term  # Eq. 6
 
 
-def efficient_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") -> Tensor:
+def focal_efficient_iou(pred: Box, target: Box, *, gamma: float) -> Tensor:
+    """Focal-EIoU (K,) of boxes in one frame: IoU^gamma times the loss, the factor a constant to autograd."""
+    loss = one_minus_efficient_iou(pred, target)
+    return loss * iou_of(pred, target).detach() ** gamma if gamma else loss
+
+
+def efficient_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, gamma: float = 0.0) -> Tensor:
     """Efficient-IoU loss of boxes (K, 4) xyxy; see `EfficientIoU`."""
-    return of_boxes(one_minus_efficient_iou, boxes1, boxes2, reduction, per_axis=False)
+    formula = partial(focal_efficient_iou, gamma=_require_gamma(gamma))
+    return of_boxes(formula, boxes1, boxes2, reduction, per_axis=False)
 
 
 class EfficientIoU(FramedLoss):
@@ -28,9 +38,11 @@ class EfficientIoU(FramedLoss):
         L = 1 - IoU + (rho / c)^2 + (w - target w)^2 / C_w^2 + (h - target h)^2 / C_h^2
 
     C_w and C_h are the sides of the smallest box around both, c its diagonal. Two losses are called EIoU: this
-    one and `extended-iou`. The authors' Focal-EIoU weighs it by IoU^0.5 besides.
+    one and `extended-iou`. The authors' Focal-EIoU weighs it by IoU^gamma besides, which leaves poor boxes alone:
+    disjoint ones are not pulled at all.
 
     Args:
+        gamma: power of IoU; 0: none of it. The authors' Focal-EIoU has .5.
         frame: as in `DIoU`.
 
     Reference:
@@ -51,6 +63,20 @@ class EfficientIoU(FramedLoss):
         reference="Y. Zhang et al., Focal and Efficient IOU Loss, 2021, https://arxiv.org/abs/2101.08158",
     )
 
+    def __init__(self, gamma: float = 0.0, frame: str = "pixels") -> None:
+        super().__init__(frame)
+        self.gamma = _require_gamma(gamma)
+
     def formula(self, pred: Box, target: Box) -> Tensor:
         """Loss (K,) of boxes in one frame."""
-        return one_minus_efficient_iou(pred, target)
+        return focal_efficient_iou(pred, target, gamma=self.gamma)
+
+    def extra_repr(self) -> str:
+        """Options, for `print`."""
+        return f"gamma={self.gamma:g}, {super().extra_repr()}"
+
+
+def _require_gamma(gamma: float) -> float:
+    if isinstance(gamma, bool) or not isinstance(gamma, int | float) or not 0 <= gamma < float("inf"):
+        raise ConfigError(f"gamma: expected a number of at least 0, got {gamma!r}.")
+    return float(gamma)

@@ -69,6 +69,12 @@ def smooth_iou_loss(
     return reduce(smooth_iou(iou, huber_loss, weight), reduction)  # line 10: Eq. 7
 
 
+def codes_as_boxes(deltas: Tensor) -> Tensor:
+    """Corners (K, 4) of deltas (K, 4) that are taken, in the order (ty, tx, th, tw), for boxes {y1, x1, h, w}."""
+    dx, dy, dw, dh = deltas.unbind(-1)
+    return to_xyxy(torch.stack((dy, dx, dh, dw), -1), box_format="yxhw")
+
+
 class SmoothIoU(RegisteredLoss):
     """The Smooth IoU loss (Eq. 7) for a detector: no anchors, no decoding, no change of architecture.
 
@@ -87,6 +93,9 @@ class SmoothIoU(RegisteredLoss):
         detach: whether lambda is a constant to autograd; see `smooth_iou_loss` for the danger if not.
         huber_on: `deltas`; `corners`: the corners in pixels, Algorithm 1 to the letter, which needs anchors;
             or `unit-corners`: the corners measured in sides of the anchor.
+        iou_on: `boxes`: IoU of the decoded boxes; or `codes`: of the encoded rows (ty, tx, th, tw) taken for boxes
+            {y1, x1, h, w}, as a loss in TensorFlow's Object Detection API would that transforms what it is given:
+            lambda is then near 0, and this loss nearly Huber.
         sync: whether lambda is taken over all processes of `torch.distributed`, or over this one's boxes.
         iou_weight: factor on the IoU term, above 0; the paper has 1. In a second stage Huber's gradient is
             three to eight times as large as that of 1 - IoU: see `smoothiou calibrate`.
@@ -123,10 +132,12 @@ class SmoothIoU(RegisteredLoss):
         sync: bool = True,
         iou_weight: float = 1.0,
         memory: float = 0.9,
+        iou_on: Literal["boxes", "codes"] = "boxes",
     ) -> None:
         super().__init__()
         self.delta = require_positive("delta", delta)
         self.huber_on = require_one_of("huber_on", huber_on, ("deltas", "corners", "unit-corners"))
+        self.iou_on = require_one_of("iou_on", iou_on, ("boxes", "codes"))
         self.iou_weight = require_positive("iou_weight", iou_weight)
         self.rule = LambdaRule(lam, sync=sync, memory=memory, detach=detach)
         self.needs_images = lam == "image"
@@ -172,15 +183,23 @@ class SmoothIoU(RegisteredLoss):
         """
         pred, target = float_pair(pred_deltas, target_deltas)
         huber_loss = self._huber(pred, target, weights, anchors)  # line 4
-        iou = deltas_iou(pred, target, weights=weights)  # line 5
+        if self.iou_on == "codes":
+            iou = aligned_iou(codes_as_boxes(pred), codes_as_boxes(target))
+        else:
+            iou = deltas_iou(pred, target, weights=weights)  # line 5
         return self._smooth_iou(iou, huber_loss, images)  # lines 8, 10
 
     def on_boxes(
         self, pred: Tensor, target: Tensor, *, box_format: str = "xyxy", images: Tensor | None = None
     ) -> Tensor:
-        """Loss (K,) of boxes (K, 4): Huber of their four numbers as they are, IoU of the boxes."""
+        """Loss (K,) of boxes (K, 4): Huber of their four numbers as they are, IoU of the boxes.
+
+        With `iou_on="codes"` boxes are relative to their target, whose own code is a point that nothing overlaps.
+        """
         pred, target = float_pair(pred, target)
         iou = aligned_iou(*(to_xyxy(rows, box_format=box_format) for rows in (pred, target)))
+        if self.iou_on == "codes":
+            iou = iou.floor()  # 1 where both are equal, else 0
         return self._smooth_iou(iou, huber(pred, target, delta=self.delta), images)
 
     def _smooth_iou(self, iou: Tensor, huber_loss: Tensor, images: Tensor | None) -> Tensor:
@@ -208,7 +227,7 @@ class SmoothIoU(RegisteredLoss):
         rule = self.rule
         return (
             f"delta={self.delta}, lam={rule.lam!r}, detach={rule.detach}, huber_on={self.huber_on!r}, "
-            f"sync={rule.sync}, iou_weight={self.iou_weight}, memory={rule.memory}"
+            f"sync={rule.sync}, iou_weight={self.iou_weight}, memory={rule.memory}, iou_on={self.iou_on!r}"
         )
 
     def __repr__(self) -> str:

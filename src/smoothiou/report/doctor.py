@@ -103,6 +103,11 @@ def _training_lines(training: Mapping[str, Any]) -> list[str]:
             for least, share in training["anchor_coverage"].items()
         )
         lines.append(f"anchors of {training['detector']} at {training['min_size']}/{training['max_size']} px: {shares}")
+    if (size := training.get("nwd_constant")) is not None:
+        lines.append(
+            f"mean size of a box at {training['min_size']}/{training['max_size']} px: {size:.1f} px; for NWD: "
+            f"nwd[constant={size:.1f}]"
+        )
     return lines
 
 

@@ -165,16 +165,20 @@ def deviations(name: str, config: RunConfig, data: Mapping[str, Mapping[str, Any
     return [*sentences, *SETS[name].notes, *COMMON]
 
 
-def summarize(collected: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
+def summarize(collected: Mapping[str, Any], *, losses: Sequence[str] = LOSSES) -> dict[str, dict[str, float | None]]:
     """Return metric -> loss -> mean over seeds, in the units of the paper's tables.
 
     Args:
         collected: from `collect`.
+        losses: those of the study, in the order of `LOSSES`, by whose names they are returned.
     """
     factors = {"mean_iou": 1.0, **dict.fromkeys(METRICS_3, 100.0)}
     means: dict[str, dict[str, float | None]] = {}
     for metric, factor in factors.items():
-        of_loss = {loss: collected["summary"].get(loss, {}).get(metric, {}).get("mean") for loss in LOSSES}
+        of_loss = {
+            name: collected["summary"].get(loss, {}).get(metric, {}).get("mean")
+            for name, loss in zip(LOSSES, losses, strict=True)
+        }
         means[metric] = {loss: None if mean is None else factor * mean for loss, mean in of_loss.items()}
     return means
 

@@ -96,7 +96,18 @@ def training_facts(data: Survey) -> dict[str, Any]:
         "min_size": training.min_size,
         "max_size": training.max_size,
         "anchor_coverage": coverage,
+        "nwd_constant": _mean_size(data),
     }
+
+
+def _mean_size(data: Survey) -> float | None:
+    """Return the mean of the square root of a target's area, in pixels of the resized image: the constant of NWD."""
+    boxes = data.boxes
+    (targets,) = np.nonzero(~boxes.ignored & boxes.usable)
+    if not len(targets):
+        return None
+    sides = (boxes.xyxy[targets, 2:] - boxes.xyxy[targets, :2]) * data.scales(boxes.image_size[targets])[:, None]
+    return float(np.sqrt(sides.prod(axis=1)).mean())
 
 
 def _boxes_in_batch(data: Survey) -> dict[str, float]:

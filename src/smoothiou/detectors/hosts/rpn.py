@@ -1,0 +1,54 @@
+"""The first stage of torchvision's two-stage detectors with another box loss."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.rpn import RegionProposalNetwork, concat_box_prediction_layers
+
+from smoothiou.boxes import in_float
+from smoothiou.detectors.stage_loss import BoxLossStage, Targets
+from smoothiou.detectors.targets import spare_ignored
+
+
+class BoxLossRPN(BoxLossStage, RegionProposalNetwork):
+    """torchvision's region proposal network with another box loss; its lines otherwise."""
+
+    replaces = RegionProposalNetwork
+
+    def forward(
+        self, images: ImageList, features: dict[str, Tensor], targets: Targets | None = None
+    ) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Return the proposals (N, 4) of each image and, in training, the losses of objectness and of boxes."""
+        if not self.training or targets is None:
+            return super().forward(images, features, targets)
+        maps = list(features.values())
+        objectness, deltas = self.head(maps)
+        anchors = self.anchor_generator(images, maps)
+        per_level = [level[0].numel() for level in objectness]
+        objectness, deltas = concat_box_prediction_layers(objectness, deltas)
+        decoded = self.box_coder.decode(deltas.detach(), anchors).view(len(anchors), -1, 4)
+        proposals, _ = self.filter_proposals(decoded, objectness, images.image_sizes, per_level)
+
+        labels, matched_boxes = self.assign_targets_to_anchors(anchors, targets)
+        labels = spare_ignored(labels, anchors, targets)
+        target_deltas = self.box_coder.encode(matched_boxes, anchors)
+        positive_masks, negative_masks = self.fg_bg_sampler(labels)
+        positive = torch.where(torch.cat(positive_masks))[0]
+        sampled = torch.cat([positive, torch.where(torch.cat(negative_masks))[0]])
+        loss_rpn_box_reg = self.box_loss(
+            deltas[positive],
+            torch.cat(target_deltas)[positive],
+            weights=self.box_coder.weights,
+            anchors=torch.cat(anchors)[positive],
+            sampled=len(sampled),
+            **self.context(positive, [len(boxes) for boxes in anchors], images.image_sizes),
+        )
+        logits = in_float(objectness.flatten()[sampled])
+        # Where everything is ignored, torchvision's mean over nothing would be NaN.
+        loss_objectness = (
+            F.binary_cross_entropy_with_logits(logits, torch.cat(labels)[sampled]) if len(logits) else logits.sum()
+        )
+        return proposals, {"loss_objectness": loss_objectness, "loss_rpn_box_reg": loss_rpn_box_reg}
