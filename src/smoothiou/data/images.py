@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from smoothiou.data.faults import bare_message
+from smoothiou.data.listing import files_in, find_file, same_form
 from smoothiou.errors import DataError
 from smoothiou.files import MAX_NAME, check_word, is_inside, leads_out, limits, real_folder, require_regular
 
@@ -25,6 +25,7 @@ SUFFIXES = frozenset(
         *("webp", "tif", "tiff", "pnm", "ppm", "pgm", "pbm", "avif", "avifs"),
     )
 )
+_NO_IMAGES = (".xml", ".json", ".csv", ".txt", ".yaml", ".yml", ".html", ".md", ".zip", ".gz", ".npy", ".mat")
 TYPES = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "AVIF")
 """Read by content. Pillow knows forty more, some of which start other programs (EPS) or are hardly ever tried."""
 _ORIENTATION = 0x0112
@@ -243,24 +244,33 @@ class ImageFinder:
     def __init__(self, root: Path, folders: Iterable[Path]) -> None:
         self._folders = list(dict.fromkeys(folder for folder in folders if folder.is_dir()))
         self._root = real_folder(root)
-        self._stems: dict[Path, dict[str, list[Path]]] = {}
+        self._stems: dict[tuple[Path, bool], dict[str, list[Path]]] = {}
 
     def by_stem(self, stem: str, *, file_name: str, where: str) -> Path | None:
         """Return the image called `stem` with any ending, or None.
 
         Args:
-            stem: a file name without its ending ("000012").
+            stem: a file name without its ending ("000012"), perhaps in a folder ("drive/000012").
             file_name: the image's name in the annotation, which decides between several endings; may be empty.
             where: the annotation, for messages.
 
         Raises:
             DataError: `file_name` or the image leads out of the data folder.
         """
-        name = check_file_name(file_name, where=where).name if file_name else ""
-        for folder in self._folders:
-            candidates = self._index(folder).get(stem) or self._index(folder).get(PurePosixPath(name).stem, [])
-            if candidates:
-                return self._check_inside(next((p for p in candidates if p.name == name), candidates[0]), where)
+        asked = PurePosixPath(stem)
+        named = check_file_name(file_name, where=where) if file_name else asked
+        places = [
+            folder / below for folder in self._folders for below in dict.fromkeys((asked.parent, PurePosixPath()))
+        ]
+        for known in (True, False):  # files of other endings only where no image is called so
+            for place in places:
+                index = self._index(place, known=known)
+                candidates = index.get(same_form(asked.name)) or index.get(
+                    same_form(named.stem if file_name else ""), []
+                )
+                if candidates:
+                    exact = (path for path in candidates if same_form(path.name) == same_form(named.name))
+                    return self._check_inside(next(exact, candidates[0]), where)
         return None
 
     def by_path(self, file_name: str, *, where: str) -> Path | None:
@@ -271,8 +281,7 @@ class ImageFinder:
         """
         relative = check_file_name(file_name, where=where)
         for folder in self._folders:
-            path = folder / relative
-            if os.path.isfile(path):  # not is_file, which stops at a path that is too long
+            if path := find_file(folder, relative):
                 return self._check_inside(path, where)
         return None
 
@@ -280,13 +289,15 @@ class ImageFinder:
         """Return the names of all images in the folders, without their endings."""
         return {stem for folder in self._folders for stem in self._index(folder)}
 
-    def _index(self, folder: Path) -> dict[str, list[Path]]:
-        if folder not in self._stems:
+    def _index(self, folder: Path, *, known: bool = True) -> dict[str, list[Path]]:
+        """Return the files of a folder by name without ending: those named like images, or all but annotations."""
+        if (folder, known) not in self._stems:
             index: dict[str, list[Path]] = {}
-            for path in list_images(folder):
-                index.setdefault(path.stem, []).append(path)
-            self._stems[folder] = index
-        return self._stems[folder]
+            for path in (list_images(folder) if known else files_in(folder, "")) if folder.is_dir() else ():
+                if known or path.suffix.lower() not in (*SUFFIXES, *_NO_IMAGES):
+                    index.setdefault(same_form(path.stem), []).append(path)
+            self._stems[folder, known] = index
+        return self._stems[folder, known]
 
     def _check_inside(self, path: Path, where: str) -> Path:
         if not limits().links and not is_inside(path, (self._root,)):
@@ -296,7 +307,7 @@ class ImageFinder:
 
 def list_images(folder: Path) -> list[Path]:
     """Return the files of a folder that are named like images, by name."""
-    return [folder / name for name in sorted(os.listdir(folder)) if Path(name).suffix.lower() in SUFFIXES]
+    return files_in(folder, *SUFFIXES)
 
 
 def check_file_name(file_name: str, *, where: str) -> PurePosixPath:
