@@ -77,7 +77,7 @@ def test_lists_may_have_a_second_column_endings_blank_lines_and_a_byte_order_mar
     (lists / "train.txt").write_bytes("\ufeffb  1\r\n\r\na.jpg -1\r\nc d\r\nb\r\n".encode())
     dataset = load_dataset(root)
     assert [record.name for record in dataset.records] == ["b", "a", "c d"]
-    assert dataset.notes == ("train.txt names 1 images twice; each was read once",)
+    assert dataset.notes == ("train.txt names 1 image twice; each was read once",)
 
 
 def test_lists_of_one_class_are_no_splits(make_voc):

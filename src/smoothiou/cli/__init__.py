@@ -9,13 +9,17 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from cyclopts import App, CycloptsError
-
+from smoothiou.cli.streams import give_up_stdout, prepare_streams
 from smoothiou.errors import ConfigError, InterruptedRun, SmoothIoUError
 from smoothiou.files import visible
-from smoothiou.manifest import version
+from smoothiou.launch import rank
+
+if TYPE_CHECKING:
+    from cyclopts import App
 
 EPILOGUE = """
 Exit codes: 0 done; 1 failed at run time; 2 wrong usage or settings; 3 data; 4 checkpoint or model;
@@ -52,6 +56,11 @@ COMMANDS = {
 
 def build_app() -> App:
     """Return the command line; each command names the module that holds it."""
+    # Here, and not above: until `main` runs, Ctrl-C is a traceback.
+    from cyclopts import App
+
+    from smoothiou.manifest import version
+
     app = App(
         name="smoothiou",
         help="Tighter boxes from two-stage detectors: the Smooth IoU loss, and an honest way to compare box losses.",
@@ -68,16 +77,16 @@ def build_app() -> App:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and leave with its exit code; a problem is one sentence and a way out, not a traceback."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    share_cores()
-    sys.path.append(os.getcwd())  # for `--losses mine:loss` beside mine.py, as with `python -m`
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
+        prepare_streams()
+        share_cores()
+        with suppress(FileNotFoundError):
+            sys.path.append(os.getcwd())  # for `--losses mine:loss` beside mine.py, as with `python -m`
+        signal.signal(signal.SIGTERM, _interrupt)
         build_app()(dotted_options(arguments), exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader of our output has left (`smoothiou losses | head`): nothing is wrong. What is still buffered must
-        # not be written when the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        give_up_stdout()  # its reader has left (`smoothiou losses | head`): nothing is wrong
     except (Exception, KeyboardInterrupt) as error:
         if "--debug" in arguments:
             traceback.print_exc()
@@ -114,6 +123,10 @@ def user_error(error: BaseException, arguments: Sequence[str]) -> SmoothIoUError
         return error
     if isinstance(error, KeyboardInterrupt):
         return InterruptedRun("Interrupted.", hint="Give the same command again to continue.")
+    if isinstance(error, OSError) and error.errno:
+        return _system_error(error)
+    from cyclopts import CycloptsError
+
     if isinstance(error, CycloptsError):
         from smoothiou.cli.suggestions import usage_message
 
@@ -122,15 +135,29 @@ def user_error(error: BaseException, arguments: Sequence[str]) -> SmoothIoUError
     return SmoothIoUError(f"{type(error).__name__}: {error}", hint=hint)
 
 
+def _system_error(error: OSError) -> SmoothIoUError:
+    """Return what the system refused: a folder that is gone, a disk that is full."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return ConfigError("The working folder does not exist any more.", hint="Change into one that exists.")
+    what = error.filename or "The output cannot be written"
+    return SmoothIoUError(f"{what}: {error.strerror}.", hint="The system refused it; --debug shows where.")
+
+
 def print_error(error: SmoothIoUError, *, as_json: bool) -> int:
     """Print what went wrong, for people on stderr and for programs on stdout, and return the exit code."""
-    rank, code = int(os.environ.get("RANK", "0")), error.exit_code  # set by torchrun
-    if rank and isinstance(error, InterruptedRun):  # all processes stop together, and the first says so
+    process, code = rank(), error.exit_code
+    if process and isinstance(error, InterruptedRun):  # all processes stop together, and the first says so
         return code
-    if as_json and not rank:
-        fields = {"message": error.message, "hint": error.hint, "exit_code": code}
-        print(json.dumps({"error": fields, **error.details}))
-    print(f"smoothiou{f', process {rank}' if rank else ''}: {_printable(error.message)}", file=sys.stderr)
+    try:
+        if as_json and not process:
+            fields = {"message": error.message, "hint": error.hint, "exit_code": code}
+            print(json.dumps({"error": fields, **error.details}))
+        sys.stdout.flush()
+    except OSError:
+        give_up_stdout()
+    print(f"smoothiou{f', process {process}' if process else ''}: {_printable(error.message)}", file=sys.stderr)
     if error.hint:
         print(f"  {_printable(error.hint)}", file=sys.stderr)
     return code

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -30,6 +29,7 @@ from smoothiou.cli.options import (
     usual_recipe,
 )  # fmt: skip
 from smoothiou.errors import ConfigError
+from smoothiou.launch import rank
 
 
 def train(
@@ -81,7 +81,7 @@ def train(
     from smoothiou.engine.train import run
 
     check(config, losses=(config.loss.name,))
-    quiet = quiet or os.environ.get("RANK", "0") != "0"  # under torchrun one process speaks for all
+    quiet = quiet or rank() > 0  # under torchrun one process speaks for all
     splits = open_splits(config.data)
     images = len(splits.train.records)
     config, fitted = fit_length(config, recipe=recipe, settings=set_, steps=steps, images=images)

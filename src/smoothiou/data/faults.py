@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from smoothiou.data.records import Box, Fault
+from smoothiou.data.records import Box, Dataset, Fault
 from smoothiou.errors import DataError
 
 SMALLEST = 0.01
@@ -101,6 +101,44 @@ def refuse_missing_images(names: Sequence[str], *, data: str, looked_in: str) ->
             f"{data}: {count} missing: {first_names(names)} (looked in {looked_in}).",
             hint="Add them, remove their annotations, or name the usable ones in a list of the split.",
         )
+
+
+def refuse_repeated(photos: Mapping[str, Sequence[str]], *, data: str) -> None:
+    """Stop if several annotations are of one photo, which would be learnt twice, each time with a part of its boxes.
+
+    Args:
+        photos: the annotations of each image file.
+        data: the data set, for messages.
+
+    Raises:
+        DataError: with the count, and all annotations of the first such photo.
+    """
+    several = {photo: list(where) for photo, where in photos.items() if len(where) > 1}
+    if several:
+        photo, where = next(iter(several.items()))
+        count = counted(len(several), "photo has", "photos have")
+        raise DataError(
+            f"{data}: {count} several annotations: {first_names(where)} are of {photo}.",
+            hint="Make one of them, with all boxes; smoothiou doctor DATA --fix OUT does.",
+        )
+
+
+def refuse_nothing_left(dataset: Dataset) -> None:
+    """Stop if a split has boxes, and none that is a target: nothing can be learnt from it or measured on it.
+
+    Raises:
+        DataError: all boxes are difficult, crowds, or were dropped.
+    """
+    boxes = [box for record in dataset.records for box in record.boxes]
+    dropped = sum(fault.drops for fault in dataset.faults if fault.kind in ("no-area", "outside"))
+    if not (boxes or dropped) or not all(box.ignored for box in boxes):
+        return
+    difficult, crowd = sum(box.difficult for box in boxes), sum(box.crowd for box in boxes)
+    raise DataError(
+        f'{dataset.name}: the split "{dataset.split}" has no box that is a target: of {len(boxes) + dropped}, '
+        f"{difficult} are difficult or to be ignored, {crowd} crowds, and {dropped} were dropped.",
+        hint="Correct the flags, or choose another split.",
+    )
 
 
 def counted(number: int, one: str, many: str = "") -> str:

@@ -3,57 +3,156 @@
 from __future__ import annotations
 
 import functools
-import os
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from smoothiou.data.faults import bare_message
+from smoothiou.data.listing import files_in, find_file, same_form
 from smoothiou.errors import DataError
 from smoothiou.files import MAX_NAME, check_word, is_inside, leads_out, limits, real_folder, require_regular
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif"})
+SUFFIXES = frozenset(
+    f".{ending}"
+    for ending in (
+        *("jpg", "jpeg", "jpe", "jfif", "jfi", "jif", "pjpeg", "pjp", "mpo", "png", "apng", "bmp", "dib", "gif"),
+        *("webp", "tif", "tiff", "pnm", "ppm", "pgm", "pbm", "avif", "avifs"),
+    )
+)
+_NO_IMAGES = (".xml", ".json", ".csv", ".txt", ".yaml", ".yml", ".html", ".md", ".zip", ".gz", ".npy", ".mat")
 TYPES = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "AVIF")
 """Read by content. Pillow knows forty more, some of which start other programs (EPS) or are hardly ever tried."""
 _ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What EXIF's numbers ask of a viewer."""
+_BACK = _TURNS | {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+# Tags of TIFF.
+_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 256, 257, 258, 262, 339
+_RANGE_TAGS = ((340, 341), (280, 281))
 _REPLACE = "Replace the file, or remove its entry."
 
 
-def read_image(path: Path) -> Image.Image:
+def read_image(path: Path, *, upright: bool = False) -> Image.Image:
     """Return the image as RGB, decoded by its content, whatever its name ends in.
 
-    The first frame of an animation is taken, alpha is removed, 16-bit grey is scaled to 8 bits. An EXIF rotation is
-    not applied: boxes are drawn on the pixels as stored.
+    The first frame of an animation is taken, alpha is removed, grey of more than 8 bits is scaled to 8.
 
     Args:
         path: an image file of one of `TYPES`.
+        upright: turn the pixels as EXIF says; else they are as stored, for boxes are drawn on these.
 
     Raises:
-        DataError: the file is missing, cut off, no image, or has more pixels than `files.limits` allows.
+        DataError: the file is missing, cut off, no image, has more pixels than `files.limits` allows, or is grey of
+            a range that the file does not tell.
     """
     with named_errors(path), open_header(path) as image:
+        is_tiff, orientation, white = image.format == "TIFF", _orientation(image), _grey_range(image, path)
         image.load()
-        if image.mode.startswith("I;16"):
-            # Pillow cuts 16-bit values off at 255; the high byte is what one means.
-            return Image.fromarray((np.asarray(image, dtype=np.uint16) >> 8).astype(np.uint8)).convert("RGB")
-        if image.mode == "P" and "transparency" in image.info:
-            return image.convert("RGBA").convert("RGB")
-        return image.convert("RGB")
+        if not is_tiff:
+            orientation = _orientation(image)  # of PNG, the mark may stand behind the pixels
+        if white is not None:
+            pixels = _scaled(image, white, path)
+        elif image.mode == "P" and "transparency" in image.info:
+            pixels = image.convert("RGBA")
+        else:
+            pixels = image
+        # Pillow turns TIFF, and nothing else.
+        turn = None if is_tiff == upright else (_TURNS if upright else _BACK).get(orientation)
+        pixels = pixels.convert("RGB")
+        return pixels if turn is None else pixels.transpose(turn)
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Return `(width, height)` from the file's header, without decoding it.
+    """Return `(width, height)` from the file's header, as stored, without decoding it.
 
     Raises:
-        DataError: the file is missing, no image, or has more pixels than `files.limits` allows.
+        DataError: as for `read_image`, as far as the header tells.
     """
     with named_errors(path), open_header(path) as image:
-        return image.size
+        return _stored_size(image)
+
+
+def _stored_size(image: Image.Image) -> tuple[int, int]:
+    tags: Any = getattr(image, "tag_v2", None)  # Pillow's own size of a TIFF is that of the turned picture
+    return (tags[_WIDTH], tags[_HEIGHT]) if tags is not None and image.format == "TIFF" else image.size
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return EXIF's number; no pixel is decoded."""
+    try:
+        turned = Image.Image.getexif(image).get(_ORIENTATION, 1)  # the class's own of PNG decodes the whole image
+    except Exception:  # broken metadata beside good pixels
+        return 1
+    return turned if isinstance(turned, int) and 1 <= turned <= 8 else 1
+
+
+def _grey_range(image: Image.Image, path: Path) -> tuple[float, float] | None:
+    """Return the values of black and of white in grey of more than 8 bits; None for any other image.
+
+    Raises:
+        DataError: the file does not tell them.
+    """
+    if image.mode not in ("I", "F") and not image.mode.startswith("I;"):
+        return None
+    if image.format != "TIFF":
+        if image.mode != "F":
+            return 0, 2**16 - 1  # PNG's own range, and that to which Pillow brings any maximum of PGM
+        raise _no_range(path, "floating point numbers")
+    tags: Any = image.tag_v2  # type: ignore[attr-defined]
+    for low, high in _RANGE_TAGS:
+        if low in tags and high in tags and (black := _first(tags[low])) < (white := _first(tags[high])):
+            return black, white
+    bits, kind = _first(tags.get(_BITS, 8)), _first(tags.get(_SAMPLE_FORMAT, 1))
+    if bits > 16 or kind not in (1, 2):
+        what = "floating point numbers" if kind == 3 else f"whole numbers of {bits} bits"
+        raise _no_range(path, what)
+    return 0, 2 ** (bits - (kind == 2)) - 1
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, tuple) else value
+
+
+def _no_range(path: Path, what: str) -> DataError:
+    return DataError(
+        f"{path}: its grey values are {what}, and the file does not tell which is black and which is white.",
+        hint="Save it with 8 or 16 bits.",
+    )
+
+
+def _scaled(image: Image.Image, grey_range: tuple[float, float], path: Path) -> Image.Image:
+    """Return grey of any range in 8 bits.
+
+    Raises:
+        DataError: values outside the range.
+    """
+    black, white = grey_range
+    values = np.asarray(image, dtype=np.float64)
+    if not (values.min() >= black and values.max() <= white):
+        raise DataError(
+            f"{path}: its grey values reach from {values.min():g} to {values.max():g}, and black to white from "
+            f"{black:g} to {white:g}.",
+            hint="Save it with 8 or 16 bits.",
+        )
+    step = 0 if image.mode == "F" else 1  # of whole numbers, equally many become each value: the high byte of 16 bits
+    scaled = np.minimum((values - black) * (256 / (white - black + step)), 255).astype(np.uint8)
+    if image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0:  # type: ignore[attr-defined]
+        scaled = 255 - scaled  # 0 is white, which Pillow minds of 8 bits only
+    return Image.fromarray(scaled)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,13 +181,10 @@ def read_header(path: Path) -> Photo:
     """Return what an image's header says, or why it cannot be read; no pixel is decoded."""
     try:
         with named_errors(path), open_header(path) as image:
-            (width, height), kind = image.size, image.format or ""
-            # Only of JPEG: elsewhere EXIF stands behind the pixels, or in a header of its own that costs a decoding.
-            turned = image.getexif().get(_ORIENTATION, 1) if kind in ("JPEG", "MPO") else 1
-            mode = image.mode
+            width, height = _stored_size(image)
+            kind, mode, orientation = image.format or "", image.mode, _orientation(image)
     except DataError as error:
         return Photo(path=path, problem=bare_message(error, str(path)))
-    orientation = turned if isinstance(turned, int) and 1 <= turned <= 8 else 1
     return Photo(path=path, width=width, height=height, kind=kind, mode=mode, orientation=orientation)
 
 
@@ -96,13 +192,18 @@ def open_header(path: Path) -> Image.Image:
     """Return an image of which only the header was read."""
     require_regular(path)
     image = Image.open(path, formats=known_types())
-    width, height = image.size
+    width, height = _stored_size(image)
     if width * height > limits().pixels:
         image.close()
         raise DataError(
             f"{path}: the image would have {width} x {height} pixels, and at most {limits().pixels:,} are decoded.",
             hint=f"Make it smaller, or allow it with --data.max_pixels {width * height}.",
         )
+    try:
+        _grey_range(image, path)
+    except DataError:
+        image.close()
+        raise
     return image
 
 
@@ -143,24 +244,33 @@ class ImageFinder:
     def __init__(self, root: Path, folders: Iterable[Path]) -> None:
         self._folders = list(dict.fromkeys(folder for folder in folders if folder.is_dir()))
         self._root = real_folder(root)
-        self._stems: dict[Path, dict[str, list[Path]]] = {}
+        self._stems: dict[tuple[Path, bool], dict[str, list[Path]]] = {}
 
     def by_stem(self, stem: str, *, file_name: str, where: str) -> Path | None:
         """Return the image called `stem` with any ending, or None.
 
         Args:
-            stem: a file name without its ending ("000012").
+            stem: a file name without its ending ("000012"), perhaps in a folder ("drive/000012").
             file_name: the image's name in the annotation, which decides between several endings; may be empty.
             where: the annotation, for messages.
 
         Raises:
             DataError: `file_name` or the image leads out of the data folder.
         """
-        name = check_file_name(file_name, where=where).name if file_name else ""
-        for folder in self._folders:
-            candidates = self._index(folder).get(stem) or self._index(folder).get(PurePosixPath(name).stem, [])
-            if candidates:
-                return self._check_inside(next((p for p in candidates if p.name == name), candidates[0]), where)
+        asked = PurePosixPath(stem)
+        named = check_file_name(file_name, where=where) if file_name else asked
+        places = [
+            folder / below for folder in self._folders for below in dict.fromkeys((asked.parent, PurePosixPath()))
+        ]
+        for known in (True, False):  # files of other endings only where no image is called so
+            for place in places:
+                index = self._index(place, known=known)
+                candidates = index.get(same_form(asked.name)) or index.get(
+                    same_form(named.stem if file_name else ""), []
+                )
+                if candidates:
+                    exact = (path for path in candidates if same_form(path.name) == same_form(named.name))
+                    return self._check_inside(next(exact, candidates[0]), where)
         return None
 
     def by_path(self, file_name: str, *, where: str) -> Path | None:
@@ -171,8 +281,7 @@ class ImageFinder:
         """
         relative = check_file_name(file_name, where=where)
         for folder in self._folders:
-            path = folder / relative
-            if os.path.isfile(path):  # not is_file, which stops at a path that is too long
+            if path := find_file(folder, relative):
                 return self._check_inside(path, where)
         return None
 
@@ -180,13 +289,15 @@ class ImageFinder:
         """Return the names of all images in the folders, without their endings."""
         return {stem for folder in self._folders for stem in self._index(folder)}
 
-    def _index(self, folder: Path) -> dict[str, list[Path]]:
-        if folder not in self._stems:
+    def _index(self, folder: Path, *, known: bool = True) -> dict[str, list[Path]]:
+        """Return the files of a folder by name without ending: those named like images, or all but annotations."""
+        if (folder, known) not in self._stems:
             index: dict[str, list[Path]] = {}
-            for path in list_images(folder):
-                index.setdefault(path.stem, []).append(path)
-            self._stems[folder] = index
-        return self._stems[folder]
+            for path in (list_images(folder) if known else files_in(folder, "")) if folder.is_dir() else ():
+                if known or path.suffix.lower() not in (*SUFFIXES, *_NO_IMAGES):
+                    index.setdefault(same_form(path.stem), []).append(path)
+            self._stems[folder, known] = index
+        return self._stems[folder, known]
 
     def _check_inside(self, path: Path, where: str) -> Path:
         if not limits().links and not is_inside(path, (self._root,)):
@@ -196,7 +307,7 @@ class ImageFinder:
 
 def list_images(folder: Path) -> list[Path]:
     """Return the files of a folder that are named like images, by name."""
-    return [folder / name for name in sorted(os.listdir(folder)) if Path(name).suffix.lower() in SUFFIXES]
+    return files_in(folder, *SUFFIXES)
 
 
 def check_file_name(file_name: str, *, where: str) -> PurePosixPath:

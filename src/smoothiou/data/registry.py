@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from smoothiou.data import merge
 from smoothiou.data.faults import first_names, refuse_dropped
+from smoothiou.data.foreign import foreign_json
 from smoothiou.data.formats.base import Format, Options, Problems
-from smoothiou.data.formats.coco import Coco
+from smoothiou.data.formats.coco import Coco, load_json
 from smoothiou.data.formats.pets import Pets
 from smoothiou.data.formats.shapes import Shapes
 from smoothiou.data.formats.udacity import Udacity
 from smoothiou.data.formats.voc import Voc
+from smoothiou.data.listing import files_in, folders_in, is_companion
 from smoothiou.data.long_tail import tail_note
 from smoothiou.data.records import Dataset
 from smoothiou.data.splits import NOT_IN_TRAIN, Cut, in_usual_order, usual_name
@@ -173,20 +175,32 @@ def _detect(path: str | Path) -> str:
         raise _no_such_folder(path)
     if format := _fitting(path):
         return format
+    if Voc.fits_loosely(path):
+        return "voc"
     if path.is_file():
         raise DataError(
             f"{path}: expected a folder, a COCO file (.json) or a file of Udacity's labels (.csv, .csv.gz).",
             hint="Pass the folder that holds it.",
         )
-    children = sorted(path.iterdir())
+    children = sorted(child for child in path.iterdir() if not is_companion(child.name))
     deeper = [child for child in children if child.is_dir() and _fitting(child)]
     content = [child.name + "/" * child.is_dir() for child in children]
     several = f", or several joined by +, as {deeper[0]}+{deeper[1]}" if len(deeper) > 1 else ""
     layouts = "; ".join(f"{format.layout} ({name})" for name, format in FORMATS.items() if format.layout)
     raise DataError(
         f"{path}: no known data set. Looked for {layouts}. Found: {first_names(content) or 'an empty folder'}.",
-        hint=f"Pass {deeper[0]} instead{several}." if deeper else "",
+        hint=f"Pass {deeper[0]} instead{several}." if deeper else _foreign(path),
     )
+
+
+def _foreign(path: Path) -> str:
+    """Return what to export instead, where a folder holds annotations in a tool's own JSON."""
+    files = [file for folder in (path, *folders_in(path)) for file in files_in(folder, ".json")[:3]]
+    for file in files:
+        with suppress(DataError):
+            if hint := foreign_json(load_json(file)):
+                return f"{file.name}: {hint}"
+    return ""
 
 
 def _fitting(path: Path) -> str:

@@ -100,8 +100,13 @@ def seeded_cut(
     return {part: [name for name in names if part_of[groups[name]] == part] for part in shares}
 
 
-def read_list(path: Path) -> list[str]:
-    """Return the image names of a list file, without endings and without VOC's second column (-1, 0 or 1)."""
+def read_list(path: Path, *, names_one: Callable[[str], bool] = lambda line: False) -> list[str]:
+    """Return the image names of a list file, without endings and without VOC's second column (-1, 0 or 1).
+
+    Args:
+        path: of the list.
+        names_one: whether a whole line is the name of an image: then a number at its end is no second column.
+    """
     try:
         lines = read_bytes(path, most=MAX_LIST).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -112,8 +117,9 @@ def read_list(path: Path) -> list[str]:
         if not name:
             continue
         first, *second = name.rsplit(maxsplit=1)
-        name = first if second and second[0] in ("-1", "0", "1") else name
-        check_file_name(name, where=f"{path}, line {number}")
+        if second and second[0] in ("-1", "0", "1") and not names_one(name):
+            name = first
+        name = check_file_name(name, where=f"{path}, line {number}").as_posix()
         names.append(name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in SUFFIXES else name)
     return names
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from smoothiou.errors import ConfigError
+from smoothiou.launch import Launch, launched
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,10 @@ def choose_placement(device: str, precision: str, *, distributed: bool = False) 
         distributed: whether this process is one of those that torchrun announces (see `join_processes`).
 
     Raises:
-        ConfigError: a device that this machine has not, or one device for several processes.
+        ConfigError: a device that this machine has not, one device for several processes, or a broken environment.
     """
-    environment = os.environ if distributed else {}
-    rank, world_size = int(environment.get("RANK", 0)), int(environment.get("WORLD_SIZE", 1))
+    process = launched() if distributed else Launch()
+    rank, world_size = process.rank, process.world_size
     name = device
     if device == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -53,7 +53,7 @@ def choose_placement(device: str, precision: str, *, distributed: bool = False) 
     if world_size > 1 and name.startswith("cuda:"):
         raise ConfigError(f"train.device: {name} cannot be shared by {world_size} processes.", hint="Use cuda or auto.")
     if name == "cuda":
-        name = f"cuda:{environment.get('LOCAL_RANK', 0)}"
+        name = f"cuda:{process.local_rank}"
     try:
         chosen = torch.device(name)
     except RuntimeError:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from smoothiou.data import choose_splits, list_splits, load_dataset
+from smoothiou.data.faults import refuse_nothing_left
 from smoothiou.data.leaks import warn
 from smoothiou.data.merge import check_classes
 from smoothiou.data.records import Dataset
@@ -94,11 +95,15 @@ def open_measured(config: DataConfig, split: str | None = None) -> Dataset:
 
 
 def open_split(config: DataConfig, split: str) -> Dataset:
-    """Read one split with the settings of a run, as the data has it."""
+    """Read one split with the settings of a run, as the data has it.
+
+    Raises:
+        DataError: see `load_dataset`; or it has boxes, none of which is a target.
+    """
     shapes: dict[str, Any] = {}
     if config.path == "shapes" or config.format == "shapes":
         shapes = {"images": config.images, "size": config.size, "loose": config.loose, "long_tail": config.long_tail}
-    return load_dataset(
+    dataset = load_dataset(
         config.path,
         format=None if config.format == "auto" else config.format,
         split=split,
@@ -110,6 +115,8 @@ def open_split(config: DataConfig, split: str) -> Dataset:
         follow_links=config.follow_links,
         **shapes,
     )
+    refuse_nothing_left(dataset)
+    return dataset
 
 
 def file_limits(config: DataConfig) -> Limits:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from smoothiou.data.images import SUFFIXES, read_image
+from smoothiou.data.images import SUFFIXES, list_images, read_image
 from smoothiou.engine.evaluate import OpenedRun, open_run
 from smoothiou.engine.inference import run_detector
 from smoothiou.engine.open_data import file_limits
@@ -34,6 +34,8 @@ def predict_images(
 ) -> dict[str, Any]:
     """Find objects in images with the weights of a run, and draw them; one image is in memory at a time.
 
+    A photo is turned as EXIF says, so that the detector sees it upright; boxes are in pixels of the turned picture.
+
     Args:
         folder: the run.
         images: files, or folders that stand for every image in them.
@@ -55,7 +57,7 @@ def predict_images(
     results = []
     for number, path in enumerate(paths, 1):
         with allowing(file_limits(opened.config.data)):
-            picture = read_image(path)
+            picture = read_image(path, upright=True)
         boxes = _boxes(opened, picture, score)
         # Two images of one name from two folders must not overwrite each other, and no picture the photograph itself.
         target = Path(out) / (f"{path.stem}-boxes.png" if len(paths) == 1 else f"{number:04d}-{path.stem}-boxes.png")
@@ -88,7 +90,7 @@ def _files(images: Sequence[str | Path]) -> list[Path]:
     files: list[Path] = []
     for given in map(Path, images):
         if given.is_dir():
-            inside = sorted(p for p in given.iterdir() if p.suffix.lower() in SUFFIXES)
+            inside = list_images(given)
             if not inside:
                 raise DataError(f"{given}: no image in this folder.", hint=f"Known: {', '.join(sorted(SUFFIXES))}.")
             files += inside

@@ -1,4 +1,4 @@
-"""Files: atomic writes (`atomic`), locks (`locks`), limits on what strangers' files may do (`untrusted`). No torch."""
+"""Atomic writes (`atomic`), locks (`locks`), limits on strangers' files (`untrusted`), `values` in them. No torch."""
 
 from smoothiou.files.atomic import (
     NO_ROOM,
@@ -29,6 +29,7 @@ from smoothiou.files.untrusted import (
     printable,
     read_bytes,
     real_folder,
+    real_path,
     refuse_bomb,
     refuse_links_out,
     require_regular,
@@ -36,12 +37,14 @@ from smoothiou.files.untrusted import (
     unpack,
     visible,
 )
+from smoothiou.files.values import MAX_SIDE, read_flag, read_number, read_size
 
 __all__ = [
     "LOCK",
     "MAX_NAME",
     "MAX_PIXELS",
     "MAX_RATIO",
+    "MAX_SIDE",
     "MOST_PIXELS",
     "NO_ROOM",
     "PART",
@@ -60,8 +63,12 @@ __all__ = [
     "open_regular",
     "printable",
     "read_bytes",
+    "read_flag",
     "read_json",
+    "read_number",
+    "read_size",
     "real_folder",
+    "real_path",
     "refuse_bomb",
     "refuse_links_out",
     "require_regular",

@@ -199,10 +199,15 @@ def is_inside(path: str | Path, folders: tuple[str, ...]) -> bool:
         path: of the file.
         folders: real paths.
     """
+    real = real_path(path)
+    return any(real == folder or real.startswith(folder.rstrip("/") + "/") for folder in folders)
+
+
+def real_path(path: str | Path) -> str:
+    """Return the path of a file with all links followed, of its folder once for all its files."""
     path = os.path.join(os.getcwd(), path)  # not abspath, which takes `link/..` for nothing
     parent = _real(os.path.dirname(path))
-    real = os.path.realpath(path) if os.path.islink(path) else os.path.join(parent, os.path.basename(path))
-    return any(real == folder or real.startswith(folder.rstrip("/") + "/") for folder in folders)
+    return os.path.realpath(path) if os.path.islink(path) else os.path.join(parent, os.path.basename(path))
 
 
 def real_folder(folder: str | Path) -> str:

@@ -15,7 +15,7 @@ import hotcoco
 import numpy as np
 
 from smoothiou.errors import DataError
-from smoothiou.files import read_json, short
+from smoothiou.files import read_flag, read_json, short
 from smoothiou.metrics.coco_rows import as_annotations, as_rows
 
 GroundTruth = Mapping[str, Any] | str | Path
@@ -230,7 +230,7 @@ def _annotations(entries: Sequence[Any], images: Any, categories: Any, name: str
         width, height = checked["bbox"][2:]
         area = entry.get("area")
         area = width * height if area is None else _number(area, f"{where}: area")
-        crowd = int(bool(entry.get("iscrowd", 0)))
+        crowd = int(read_flag(entry.get("iscrowd", 0), name="iscrowd", where=where))
         annotations.append({**checked, "id": index + 1, "area": area, "iscrowd": crowd})
     return annotations
 

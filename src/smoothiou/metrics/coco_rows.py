@@ -64,7 +64,9 @@ def as_annotations(
         return None
     if not np.isfinite(areas).all():
         return None
-    crowds = [int(bool(entry.get("iscrowd", 0))) for entry in entries]
+    crowds = [entry.get("iscrowd", 0) for entry in entries]
+    if not _types(crowds) <= {int} or not set(crowds) <= {0, 1}:
+        return None
     each = enumerate(zip(image_ids, category_ids, boxes, areas, crowds, strict=True), 1)
     return [
         {"id": number, "image_id": image, "category_id": category, "bbox": box, "area": area, "iscrowd": crowd}

@@ -9,6 +9,7 @@ from smoothiou.data.doctor.check import Checks
 from smoothiou.data.doctor.survey import Survey
 from smoothiou.data.faults import counted
 from smoothiou.data.formats.base import Example
+from smoothiou.data.listing import same_form
 from smoothiou.data.long_tail import tail_note
 from smoothiou.data.splits import usual_name
 
@@ -36,7 +37,7 @@ def spellings(names: set[str]) -> list[list[str]]:
     """Return the groups of names that mean the same class."""
     groups: dict[str, list[str]] = {}
     for name in sorted(names):
-        groups.setdefault(re.sub(r"[\s_\-.]+", "", name.casefold()), []).append(name)
+        groups.setdefault(re.sub(r"[\s_\-.]+", "", same_form(name).casefold()), []).append(name)
     return [group for group in groups.values() if len(group) > 1]
 
 

@@ -24,16 +24,16 @@ LEVELS = 3.0
 FLAT = 4.0
 """Standard deviation of grey values below which a picture has too little structure to be compared."""
 ENDINGS = {
-    "JPEG": (".jpg", ".jpeg"),
-    "MPO": (".jpg", ".jpeg"),
-    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp"),
+    "MPO": (".jpg", ".jpeg", ".mpo"),
+    "PNG": (".png", ".apng"),
     "GIF": (".gif",),
     "WEBP": (".webp",),
-    "BMP": (".bmp",),
-    "DIB": (".bmp",),
+    "BMP": (".bmp", ".dib"),
+    "DIB": (".bmp", ".dib"),
     "TIFF": (".tif", ".tiff"),
-    "PPM": (".ppm", ".pgm"),
-    "AVIF": (".avif",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "AVIF": (".avif", ".avifs"),
 }
 """Right endings of each type, the usual one first."""
 CHECKS = Checks()
@@ -96,15 +96,17 @@ def missing_annotation(data: Survey) -> list[Example]:
 
 @CHECKS.add("error", mends="leaves the split out")
 def empty_split(data: Survey) -> list[Example]:
-    """A split has no image, or none with a box: it can be neither trained nor measured on.
+    """A split has no image, or none with a box that is a target: it can be neither trained nor measured on.
 
-    Fix: Use another split, or add its annotations.
+    Fix: Use another split, add its annotations, or correct the flags of its boxes.
     """
     examples = []
     for split in in_usual_order(set(data.splits) - set(withheld(data))):
         entries = data.splits[split]
-        reason = "none has an annotation" if split in _bare_splits(data) else "none has a box"
-        if not any(entry.boxes for entry in entries):
+        boxes = [box for entry in entries for box in entry.boxes]
+        reason = "every box is difficult or a crowd" if boxes else "none has a box"
+        reason = "none has an annotation" if split in _bare_splits(data) else reason
+        if all(box.ignored for box in boxes):
             message = f"has {len(entries)} images, of which {reason}" if entries else "has no images"
             examples.append(Example(where=split, message=message))
     return examples

@@ -130,7 +130,7 @@ def _usable_entries(data: Survey, log: _Log) -> dict[str, list[Entry]]:
     leaks = _leaks(data)
     usable: dict[str, list[Entry]] = {}
     for split, entries in data.parts.items():
-        if not any(entry.boxes for entry in entries):
+        if all(box.ignored for entry in entries for box in entry.boxes):
             if entries:
                 log.note(entries[0], "empty-split", f"the split and its {len(entries)} images were left out")
             continue

@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path, PurePosixPath
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from smoothiou.data.doctor.checks_files import ENDINGS
 from smoothiou.data.doctor.repair_boxes import Note
 from smoothiou.data.formats.base import Entry
-from smoothiou.data.images import SUFFIXES, known_types, read_image
+from smoothiou.data.images import SUFFIXES, read_image
 
 PLAIN = ("RGB", "L")
 """Modes of images that are copied as they are."""
@@ -60,10 +60,7 @@ def copy_image(entry: Entry, folder: Path, *, turn: bool, taken: set[str], note:
 
 
 def _pixels(path: Path, *, turn: bool) -> Image.Image:
-    pixels = read_image(path)
-    if not turn:
-        clean = Image.new("RGB", pixels.size)
-        clean.paste(pixels)  # without EXIF, palette and profile
-        return clean
-    with Image.open(path, formats=known_types()) as image:
-        return ImageOps.exif_transpose(image).convert("RGB")
+    pixels = read_image(path, upright=turn)
+    clean = Image.new("RGB", pixels.size)
+    clean.paste(pixels)  # without EXIF, palette and profile
+    return clean

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from smoothiou.data.records import Box, Dataset, ImageFile
 from smoothiou.data.registry import open_data
 from smoothiou.data.splits import in_usual_order, usual_name
 from smoothiou.errors import DataError
+from smoothiou.files import real_path
 
 FAULT_CHECKS = {"outside": "outside-image"}
 """Checks that are called otherwise than the fault of a reader."""
@@ -227,6 +228,7 @@ def _survey_one(folder: str, *, format: str | None, options: Options, training: 
         return dataclasses.replace(entry, photo=photo, annotated=annotated)
 
     splits = {split: tuple(with_header(entry) for entry in data.entries(split)) for split in data.files_splits()}
+    splits = {split: _one_entry_each(entries, problems) for split, entries in splits.items()}
     used = {entry.path for entries in splits.values() for entry in entries if entry.path}
     beside = (path for home in sorted({path.parent for path in used}) for path in list_images(home))
     return Survey(
@@ -239,6 +241,23 @@ def _survey_one(folder: str, *, format: str | None, options: Options, training: 
         unlisted=tuple(read_header(path) for path in beside if path not in used),
         notes=tuple(data.notes),
     )
+
+
+def _one_entry_each(entries: Sequence[Entry], problems: Problems) -> tuple[Entry, ...]:
+    """Return the images of a split, with the boxes of all annotations of one photo in its first entry."""
+    by_photo: dict[str, Entry] = {}
+    for number, entry in enumerate(entries):
+        key = real_path(entry.path) if entry.path else str(number)
+        first = by_photo.get(key)
+        if first is None:
+            by_photo[key] = entry
+            continue
+        error = DataError(f"{entry.where}: it is of the photo of {first.where}, too.")
+        problems.report("duplicate-name", error, where=entry.where)
+        if "read" in (first.annotation, entry.annotation):
+            boxes = (*first.boxes, *entry.boxes)
+            by_photo[key] = dataclasses.replace(first, boxes=boxes, annotation="read")
+    return tuple(by_photo.values())
 
 
 def _photo(entry: Entry, headers: dict[Path, Photo]) -> Photo | None:

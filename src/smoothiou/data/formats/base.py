@@ -18,12 +18,14 @@ from smoothiou.data.faults import (
     fit_boxes,
     refuse_dropped,
     refuse_missing_images,
+    refuse_repeated,
     size_fault,
 )
 from smoothiou.data.images import Photo, image_size
 from smoothiou.data.records import Box, Dataset, Fault, ImageFile, Record
 from smoothiou.data.splits import Cut, find_split, not_in_train
 from smoothiou.errors import DataError
+from smoothiou.files import real_path
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -189,11 +191,13 @@ class Format(ABC):
         records: list[Record] = []
         faults: list[Fault] = []
         missing: list[str] = []
+        photos: dict[str, list[str]] = {}
         for entry in entries:
             if entry.annotation == "missing":
                 message = "is in the list but has no annotation; the image was left out"
                 faults.append(Fault(kind="missing-annotation", where=entry.name, message=message, drops=True))
             elif path := entry.locate():
+                photos.setdefault(real_path(path), []).append(entry.where)
                 width, height = image_size(path)
                 boxes, wrong = fit_boxes(entry.boxes, width=width, height=height)
                 faults += size_fault(entry.where, annotated=entry.annotated, actual=(width, height)) + wrong
@@ -201,6 +205,7 @@ class Format(ABC):
             else:
                 missing.append(entry.name)
         refuse_missing_images(missing, data=self.name, looked_in=self.images_in)
+        refuse_repeated(photos, data=self.name)
         refuse_dropped(faults, allow_dropped=allow_dropped, data=self.name)
         notes = (*self.reader_notes, *self.notes, *not_in_train(self.labels(split), split))
         return Dataset(

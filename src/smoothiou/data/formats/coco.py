@@ -27,17 +27,25 @@ from typing import Any
 
 from smoothiou.data.copies import Locate, group_copies
 from smoothiou.data.faults import counted, first_names
+from smoothiou.data.foreign import foreign_json
 from smoothiou.data.formats.base import Entry, Format, Options, Problems
 from smoothiou.data.images import ImageFinder
+from smoothiou.data.listing import files_in, folders_in
 from smoothiou.data.records import Box
 from smoothiou.data.splits import CUT_SHARES, USUAL, in_usual_order, photo, seeded_cut, usual_name
 from smoothiou.errors import DataError
-from smoothiou.files import check_word, read_bytes, refuse_links_out, require_regular, short
+from smoothiou.files import (
+    check_word,
+    read_bytes,
+    read_flag,
+    read_size,
+    refuse_links_out,
+    require_regular,
+    short,
+)
 
 MAX_BYTES = 2**31
 """Of a JSON file; COCO's own training file has 450 MB."""
-MAX_SIDE = 2**31
-"""Pixels of a side in an annotation; no image has more."""
 CUTS = {"cut-train": "train", "cut-val": "val"}
 _KEYS = ("images", "annotations", "categories")
 _NO_SPLIT = {"", "instances", "instance", "annotations", "annotation", "coco", "labels", "bbox", "default", "result"}
@@ -154,7 +162,7 @@ class Coco(Format):
                 where=f"{file.name}: {image['file_name']}",
                 locate=functools.partial(finder.by_path, image["file_name"], where=image["where"]),
                 boxes=tuple(boxes[key]),
-                annotated=_size(image),
+                annotated=image["size"],
                 sure=key not in unsure,
             )
             for key, image in images.items()
@@ -203,9 +211,9 @@ def _candidates(path: Path) -> tuple[Path, list[Path]]:
         inner = parent.name == "annotations" or usual_name(parent.name) in USUAL
         return (parent.parent if inner else parent), [path]
     files: list[Path] = []
-    children = sorted(child for child in path.iterdir() if child.is_dir())
-    for folder in dict.fromkeys((path / "annotations", path, *children)):
-        candidates = sorted(folder.glob("*.json"))
+    children = folders_in(path)
+    for folder in sorted({*children, path}, key=lambda each: (each.name != "annotations", each != path, each)):
+        candidates = files_in(folder, ".json")
         # Beside instances_*.json, the official archive has captions and key points of the same images.
         instances = [file for file in candidates if file.name.startswith("instances_")]
         files += instances or [file for file in candidates if _is_coco_file(file)]
@@ -274,7 +282,8 @@ def cut_all(files: Mapping[str, Locate], *, root: Path, seed: int) -> tuple[dict
 
 def _shipped_cut(root: Path) -> tuple[Path, dict[str, list[str]]] | None:
     """Return the file that lists a cut, and its lists, if there is one."""
-    for file in (file for folder in (root / "annotations", root) for file in sorted(folder.glob("*split*.json"))):
+    homes = (folder for folder in (root / "annotations", root) if folder.is_dir())
+    for file in (file for folder in homes for file in files_in(folder, ".json") if "split" in file.name):
         content = load_json(file)
         lists = {part: content.get(part) for part in ("train", "val")} if isinstance(content, dict) else {}
         if lists and all(
@@ -300,7 +309,7 @@ def require_lists(content: Any, file: Path) -> dict[str, list[Any]]:
     """Return the content of a COCO file if it has the three lists."""
     for key in _KEYS:
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            hint = f"A COCO file has {', '.join(_KEYS)}."
+            hint = foreign_json(content) or f"A COCO file has {', '.join(_KEYS)}."
             raise DataError(f'{file}: expected an object with a list "{key}".', hint=hint)
     return content
 
@@ -407,7 +416,8 @@ def read_images(
 ) -> tuple[dict[Any, dict[str, Any]], dict[Any, Any], set[Any]]:
     """Return the entries of images by id, the id that holds the boxes of each id, and the ids of two images.
 
-    Two images of one file name are two records to a reader; the doctor reports them and puts their boxes together.
+    Two entries of one file are one photo that would be learnt twice, each time with a part of its boxes as background;
+    the doctor puts their boxes together.
     """
     images: dict[Any, dict[str, Any]] = {}
     same: dict[Any, Any] = {}
@@ -428,14 +438,24 @@ def read_images(
             problems.report("duplicate-id", error, where=f"{file.name}: images[{index}]")
             if images[key]["file_name"] != name:
                 unsure.add(key)
-        elif name in by_name and problems.lenient:
-            error = DataError(f"{where}: {name} is listed under the id {short(by_name[name])}, too.")
+        elif name in by_name:
+            text = f"{where}: {name} is listed under the id {short(by_name[name])}, too."
+            error = DataError(text, hint="Make one entry of them; smoothiou doctor DATA --fix OUT does.")
             problems.report("duplicate-name", error, where=f"{file.name}: images[{index}]")
             same[key] = by_name[name]
         else:
-            images[key] = image | {"where": where}
+            images[key] = {"file_name": name, "where": where, "size": _size(image, file, index, problems)}
             same[key] = by_name[name] = key
     return images, same, unsure
+
+
+def _size(image: dict[str, Any], file: Path, index: int, problems: Problems) -> tuple[int, int] | None:
+    """Return what an entry says of its image's size; for the doctor None, where it is not understood."""
+    try:
+        return read_size(image.get("width"), image.get("height"), where=f"{file}: images[{index}]")
+    except DataError as error:
+        problems.report("unreadable-annotation", error, where=f"{file.name}: images[{index}]")
+        return None
 
 
 def image_ids(content: dict[str, Any], file: Path) -> list[Any]:
@@ -466,6 +486,9 @@ def read_boxes(
         try:
             key, image, category, bbox = _values(annotation, ("id", "image_id", "category_id", "bbox"), where)
             x, y, width, height = _four_numbers(bbox, where)
+            ignore, crowd = (
+                read_flag(annotation.get(name, 0), name=name, where=where) for name in ("ignore", "iscrowd")
+            )
         except DataError as error:
             problems.report("unreadable-annotation", error, where=short_where)
             continue
@@ -484,8 +507,8 @@ def read_boxes(
             Box(
                 xyxy=(x, y, x + width, y + height),
                 label=categories[category],
-                difficult=bool(annotation.get("ignore", 0)),
-                crowd=bool(annotation.get("iscrowd", 0)),
+                difficult=ignore,
+                crowd=crowd,
                 where=short_where,
             )
         )
@@ -509,10 +532,3 @@ def _four_numbers(bbox: Any, where: str) -> Iterable[float]:
     if not is_four or not all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in bbox):
         raise DataError(f'{where}: "bbox" must be [x, y, width, height], got {short(bbox)}.')
     return (float(number) if abs(number) < 1e300 else math.inf for number in bbox)
-
-
-def _size(image: dict[str, Any]) -> tuple[int, int] | None:
-    width, height = image.get("width"), image.get("height")
-    if type(width) is not int or type(height) is not int:
-        return None
-    return min(max(width, -1), MAX_SIDE), min(max(height, -1), MAX_SIDE)

@@ -13,7 +13,7 @@ the split are one set. Layouts of the rows:
 
 The published crowdai file has the header `xmin,xmax,ymin,ymax,...` over numbers in the order of the first line
 above, so the order is taken from the numbers where the header's reading is the less possible one. A file without
-a header begins with a box. Corners are 0-based with an open end.
+a header begins with a box. Semicolons and tabs serve as commas do. Corners are 0-based with an open end.
 Reference: https://github.com/udacity/self-driving-car/tree/master/annotations
 """
 
@@ -38,6 +38,7 @@ from smoothiou.data.copies import group_copies
 from smoothiou.data.faults import counted, refuse_missing_images
 from smoothiou.data.formats.base import Entry, Format, Options, Problems
 from smoothiou.data.images import ImageFinder
+from smoothiou.data.listing import files_in, folders_in
 from smoothiou.data.records import Box
 from smoothiou.data.splits import CUT_SHARES, USUAL, in_usual_order, photo, seeded_cut, usual_name
 from smoothiou.errors import DataError
@@ -78,8 +79,7 @@ class Udacity(Format):
             self.name = self.sets[0].name
         root, files = self.sets[0].root, self.sets[0].files
         self.splits = tuple(CUT_SHARES[self.options.cut]) if "" in files else in_usual_order(files)
-        folders = sorted(child for child in root.iterdir() if child.is_dir())
-        self._finder = ImageFinder(root, [root / "images", root, *folders])
+        self._finder = ImageFinder(root, [root / "images", root, *folders_in(root)])
         self.images_in = f"{root}, its images/ and its other folders"
 
     def _find_sets(self) -> list[LabelSet]:
@@ -241,7 +241,7 @@ def set_and_split(file: Path) -> tuple[str, str]:
 
 
 def _candidates(root: Path) -> list[Path]:
-    return sorted(file for file in root.iterdir() if file.name.lower().endswith(ENDINGS) and file.is_file())
+    return [file for file in files_in(root, *ENDINGS) if file.is_file()]
 
 
 # ---- the cut
@@ -344,7 +344,7 @@ def _read_labels(file: Path, _modified: int, _size: int) -> Labels:
         fields = _fields(line, delimiter, where)
         try:
             frame, label = fields[columns.frame], fields[columns.label]
-            numbers.extend([float(fields[index]) for index in columns.corners])
+            numbers.extend([_number(fields[index], delimiter) for index in columns.corners])
         except (IndexError, ValueError):
             frame = label = ""
         if not frame or not label:
@@ -395,20 +395,21 @@ def _rows(file: Path) -> Iterator[tuple[int, str]]:
                         f"{file}: it has more than {MAX_LINES:,} lines, and every box is kept in memory.",
                         hint="Cut it into several.",
                     )
-                if row := line.strip():
-                    yield number, row
+                if line.strip():
+                    yield number, line.strip(" \r\n")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{file}: the label file cannot be read: {reason}.", hint="Fetch it again.") from None
 
 
 def _delimiter(line: str) -> str:
-    return "," if "," in line.split('"')[0] else " "
+    bare = re.sub(r'"[^"]*"', "", line)  # what is quoted may hold any of them
+    return next((delimiter for delimiter in ";\t," if delimiter in bare), " ")
 
 
 def _fields(line: str, delimiter: str, where: str) -> list[str]:
     if '"' not in line:  # as nearly all are, and then this is the same and faster
-        return [field.strip() for field in line.split(delimiter) if field or delimiter == ","]
+        return [field.strip() for field in line.split(delimiter) if field or delimiter != " "]
     # One line at a time: a quote that is never closed must not swallow the rows after it.
     try:
         row = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True, strict=True), [])
@@ -430,10 +431,11 @@ def _columns(first: Sequence[str], delimiter: str, file: Path) -> _Columns:
         if missing:
             raise DataError(f"{file}: the header lacks {', '.join(missing)}.", hint=f"Expected {_EXPECTED}.")
         corners = tuple(sorted(names.index(corner) for corner in _CORNERS))
-        layout = "ids" if label == "class_id" else "crowdai" if delimiter == "," else "autti"
+        layout = "ids" if label == "class_id" else "autti" if delimiter == " " else "crowdai"
         order = tuple(names[index] for index in corners)
         return _Columns(layout, names.index("frame"), names.index(label), corners, order, has_header=True)
-    kinds = delimiter + "".join("n" if _is_number(field) else "t" for field in first)
+    kinds = "".join("n" if _is_number(field, delimiter) else "t" for field in first)
+    kinds = (" " if delimiter == " " else ",") + kinds
     if kinds.startswith(",nnnnt") and len(first) >= 6:
         return _Columns("crowdai", 4, 5, (0, 1, 2, 3), _CORNERS)
     if kinds.startswith(",tnnnn") and len(first) >= 6:
@@ -445,9 +447,14 @@ def _columns(first: Sequence[str], delimiter: str, file: Path) -> _Columns:
     )
 
 
-def _is_number(text: str) -> bool:
+def _number(text: str, delimiter: str) -> float:
+    """Return a number; where columns are parted by something else, it may have a comma as its point."""
+    return float(text if delimiter == "," else text.replace(",", "."))
+
+
+def _is_number(text: str, delimiter: str) -> bool:
     try:
-        float(text)
+        _number(text, delimiter)
     except ValueError:
         return False
     return True

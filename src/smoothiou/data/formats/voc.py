@@ -2,9 +2,11 @@
 
 Layouts read, the first that fits:
 
-    Annotations/ID.xml, JPEGImages/ID.*, ImageSets/Main/{train,val,test}.txt    the lists decide
+    Annotations/ID.xml, JPEGImages/ID.*, ImageSets/Main/{train,val,test}.txt    the lists decide; an ID may have folders
     train/*.xml + images, val/ (or valid/) ..., test/ ...                       one folder per split
+    annotations/train/*.xml + images/train/*, ...                               the same
     annotations/*.xml + images/*, or XML files beside their images              cut by a seed (`Options.cut`)
+    any folder of XML files + a folder of the images that they name             cut by a seed
 
 Corners are 1-based and inclusive, so (xmin, ymin, xmax, ymax) becomes (xmin - 1, ymin - 1, xmax, ymax).
 Reference: Everingham et al., The PASCAL Visual Object Classes Challenge, IJCV 2010; development kit 2007.
@@ -17,7 +19,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
@@ -26,13 +28,24 @@ import defusedxml
 import defusedxml.ElementTree
 
 from smoothiou.data.copies import group_copies
-from smoothiou.data.faults import first_names, refuse_missing_images
+from smoothiou.data.faults import counted, first_names, refuse_missing_images
+from smoothiou.data.foreign import FOREIGN_ROOTS
 from smoothiou.data.formats.base import Entry, Format, Options, Problems
-from smoothiou.data.images import ImageFinder, check_file_name
+from smoothiou.data.images import ImageFinder, check_file_name, list_images
+from smoothiou.data.listing import files_in, find_file, folders_in, is_companion, same_form
 from smoothiou.data.records import Box
 from smoothiou.data.splits import CUT_SHARES, in_usual_order, read_list, seeded_cut, usual_name
 from smoothiou.errors import DataError
-from smoothiou.files import check_word, open_regular, read_bytes, refuse_links_out, short
+from smoothiou.files import (
+    check_word,
+    open_regular,
+    read_bytes,
+    read_flag,
+    read_number,
+    read_size,
+    refuse_links_out,
+    short,
+)
 
 CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
@@ -40,8 +53,12 @@ CLASSES = (
 )
 MAX_BYTES = 2**24
 """Of an XML file; the largest of PASCAL's has 20 kB."""
-MAX_SIDE = 2**31
-"""Pixels of a side in an annotation; no image has more."""
+_HOMES = ("annotations", "annotation", "annots", "anns", "xmls", "xml", "labels")
+"""Usual names of the folder of XML files, in any case."""
+_KNOWN = {"folder", "filename", "path", "source", "owner", "size", "segmented", "object"}
+"""What an annotation may consist of."""
+_BOXES = {"object", "bndbox", "robndbox", "box", "bbox", "polygon", "xmin", "xtl"}
+"""What holds boxes, and is read only as `object/bndbox`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +99,13 @@ class Voc(Format):
 
     @classmethod
     def fits(cls, path: Path) -> bool:
-        return path.is_dir() and bool(_listed(path) or _split_folders(path) or _flat(path, path))
+        """Return whether a folder has lists, splits or XML files where these usually are."""
+        return path.is_dir() and bool(_listed(path) or _split_folders(path) or _flat(path, path, anywhere=False))
+
+    @classmethod
+    def fits_loosely(cls, path: Path) -> bool:
+        """Return whether a folder, in no other format, has a folder of XML files under any name."""
+        return path.is_dir() and bool(_flat(path, path))
 
     def find_items(self) -> Items:
         if listed := _listed(self.path):
@@ -98,7 +121,8 @@ class Voc(Format):
             _refuse_voc_without_lists(list(by_name), data=self.name)
         seed, cut = self.options.split_seed, self.options.cut
         self.notes.append(f"split {cut} by seed {seed}: none is shipped")
-        unannotated = sorted(items[0].finder.stems() - by_name.keys()) if items else []
+        annotated = {same_form(Path(name).name) for name in by_name}
+        unannotated = sorted(items[0].finder.stems() - annotated) if items else []
         self.note_left_out(unannotated, "without XML left out")
         return self.cut_items(by_name)
 
@@ -181,55 +205,135 @@ class Voc(Format):
 
 def _listed(root: Path) -> tuple[Items, list[str]] | None:
     """Return the splits of ImageSets/Main and notes, if there are any."""
-    annotations = _folder(root, "annotations")
-    lists = {path.stem: path for path in sorted((root / "ImageSets" / "Main").glob("*.txt"))}
-    if not annotations or not lists:
+    folder = root / "ImageSets" / "Main"
+    lists = {path.stem: path for path in files_in(folder, ".txt")} if folder.is_dir() else {}
+    home = (_folder(root, "annotations") or _xml_home(root)) if lists else None
+    if home is None:
         return None
-    finder = ImageFinder(root, filter(None, [_folder(root, "jpegimages", "images"), annotations, root]))
+    finder = _finder(root, home, root)
+
+    def names_one(line: str) -> bool:
+        try:
+            return _xml(home, line).is_file() or finder.by_stem(line, file_name="", where=line) is not None
+        except DataError:  # its turn comes when the image is read
+            return True
+
     items: Items = {}
     notes = []
     for name, path in lists.items():
-        if _is_class_list(path, lists):
+        if _is_class_list(path, lists, names_one):
             continue
-        names = read_list(refuse_links_out(path, root=root, where=path.name))
+        names = read_list(refuse_links_out(path, root=root, where=path.name), names_one=names_one)
         unique = list(dict.fromkeys(names))
         if len(unique) < len(names):
-            notes.append(f"{path.name} names {len(names) - len(unique)} images twice; each was read once")
-        items[name] = [Item(stem, annotations / f"{stem}.xml", finder) for stem in unique]
+            notes.append(f"{path.name} names {counted(len(names) - len(unique), 'image')} twice; each was read once")
+        items[name] = [Item(stem, _xml(home, stem), finder) for stem in unique]
     return items, notes
 
 
-def _is_class_list(path: Path, lists: Mapping[str, Path]) -> bool:
+def _xml(home: Path, stem: str) -> Path:
+    return find_file(home, f"{stem}.xml") or find_file(home, f"{stem}.XML") or home / f"{stem}.xml"
+
+
+def _is_class_list(path: Path, lists: Mapping[str, Path], names_one: Callable[[str], bool]) -> bool:
     """Return whether a list is of one class, as `car_train.txt` beside `train.txt`, with a second column."""
     _, _, split = path.stem.rpartition("_")
     if split == path.stem or split not in lists:
         return False
     with open_regular(path) as lines:
-        return len(lines.readline(2**10).split()) > 1
+        first = lines.readline(2**10).decode("utf-8-sig", "replace").strip()
+    return len(first.split()) > 1 and not names_one(first)
 
 
 def _split_folders(root: Path) -> Items:
-    """Return the splits of folders called train, valid, test, ... with XML in them."""
-    folders = [path for path in sorted(root.iterdir()) if path.is_dir()]
-    usual = [path for path in folders if usual_name(path.name) in ("train", "val", "test")]
-    return {folder.name: items for folder in usual if (items := _flat(folder, root))}
+    """Return the splits of folders called train, valid, test, ... with XML in them, or of those in annotations/."""
+    items = {folder.name: _flat(folder, root) for folder in _parts(root)}
+    for home in filter(None, [_folder(root, name) for name in _HOMES]):
+        for folder in _parts(home):
+            finder = _finder(root, folder, root, part=folder.name)
+            items[folder.name] = items.get(folder.name) or _items(folder, _xml_below(folder), finder)
+    return {name: found for name, found in items.items() if found}
 
 
-def _flat(folder: Path, root: Path) -> list[Item]:
-    """Return every XML of a folder with the images beside it, or of annotations/ with those of images/."""
+def _parts(folder: Path) -> list[Path]:
+    return [inner for inner in folders_in(folder) if usual_name(inner.name) in ("train", "val", "test")]
+
+
+def _flat(folder: Path, root: Path, *, anywhere: bool = True) -> list[Item]:
+    """Return every XML of a folder, or of one folder in it, with its images.
+
+    Args:
+        folder: that holds both.
+        root: the data folder.
+        anywhere: whether the folder of the XML may have any name.
+    """
+    if files := files_in(folder, ".xml"):
+        return _items(folder, files, _finder(root, folder, folder))
+    home = _xml_home(folder, anywhere=anywhere)
+    return _items(home, _xml_below(home), _finder(root, home, folder)) if home else []
+
+
+def _items(home: Path, files: list[Path], finder: ImageFinder) -> list[Item]:
+    for path in files:
+        check_file_name(path.name, where=str(path.parent))
+    return [Item(path.relative_to(home).with_suffix("").as_posix(), path, finder) for path in files]
+
+
+def _xml_home(folder: Path, *, anywhere: bool = True) -> Path | None:
+    """Return the folder in a folder that holds its XML files: one of a usual name, or the only one that has any."""
+    for inner in filter(None, [_folder(folder, name) for name in _HOMES]):
+        if home := _deepest_home(inner):
+            return home
+    others = {os.path.realpath(inner): inner for inner in folders_in(folder) if anywhere and files_in(inner, ".xml")}
+    return next(iter(others.values())) if len(others) == 1 else None
+
+
+def _deepest_home(folder: Path) -> Path | None:
+    """Return the folder itself if it or several folders in it hold XML files, or the only one in it that does."""
+    if files_in(folder, ".xml"):
+        return folder
+    inner = [each for each in folders_in(folder) if not each.is_symlink() and _xml_below(each)]
+    return _deepest_home(inner[0]) if len(inner) == 1 else folder if inner else None
+
+
+def _xml_below(folder: Path) -> list[Path]:
+    """Return the XML files in a folder and in all folders below it; links to folders are not followed."""
+    files: list[Path] = []
+    for place, inner, _ in os.walk(folder):
+        inner[:] = sorted(name for name in inner if not is_companion(name))
+        files += files_in(Path(place), ".xml")
+    return files
+
+
+def _finder(root: Path, home: Path, folder: Path, *, part: str = "") -> ImageFinder:
+    """Return the finder of the images of the XML files in `home`.
+
+    Args:
+        root: the data folder.
+        home: the folder of the XML files.
+        folder: that holds the folders of XML files and of images.
+        part: name of the split, after which folders of images may be called.
+    """
     images = _folder(folder, "jpegimages", "images")
-    for parent in filter(None, [folder, _folder(folder, "annotations", "xmls", "labels")]):
-        if files := sorted(parent.glob("*.xml")):
-            for path in files:
-                check_file_name(path.name, where=str(parent))
-            finder = ImageFinder(root, filter(None, [images, parent, folder]))
-            return [Item(path.stem, path, finder) for path in files]
-    return []
+    places = [*([images / part, folder / part] if images and part else []), images, home, folder]
+    if not images and not list_images(home) and not list_images(folder):
+        places += _named_by_xml(home, folders_in(folder))
+    return ImageFinder(root, filter(None, places))
+
+
+def _named_by_xml(home: Path, folders: list[Path]) -> list[Path]:
+    """Return the folders that hold the image which the first XML file names, or else the only folder of images."""
+    with_images = [folder for folder in folders if folder != home and list_images(folder)]
+    try:
+        name = read_annotation(_xml_below(home)[0], root=home).file_name
+    except (DataError, IndexError):
+        name = ""
+    return [f for f in with_images if name and find_file(f, name)] or (with_images if len(with_images) == 1 else [])
 
 
 def _folder(root: Path, *names: str) -> Path | None:
     """Return the first folder of `root` with one of these names, in any case."""
-    children = {path.name.lower(): path for path in sorted(root.iterdir()) if path.is_dir()}
+    children = {path.name.lower(): path for path in folders_in(root)}
     return next((children[name] for name in names if name in children), None)
 
 
@@ -265,11 +369,38 @@ def read_annotation(path: Path, *, root: Path) -> Annotation:
     except (OSError, ValueError, LookupError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{path}: cannot be read as XML: {reason}.") from None
+    _refuse_other_shapes(tree, where)
     file_name = (tree.findtext("filename") or "").strip()
     if file_name:
         check_file_name(file_name, where=str(path))
     boxes = [_read_object(node, f"{where}: object {number}") for number, node in enumerate(tree.findall("object"), 1)]
-    return Annotation(where, tuple(boxes), file_name, _read_size(tree))
+    width, height = ((tree.findtext(f"size/{side}") or "").strip() for side in ("width", "height"))
+    return Annotation(where, tuple(boxes), file_name, read_size(width, height, where=where))
+
+
+def _refuse_other_shapes(tree: Element, where: str) -> None:
+    """Stop at XML that would count as an image without boxes, only because its boxes stand elsewhere.
+
+    Tags lose their namespaces and capitals, and are read then.
+
+    Raises:
+        DataError: another root, nothing that is understood, or boxes where none are read.
+    """
+    for node in tree.iter():
+        node.tag = node.tag.rpartition("}")[2].lower()
+    if tree.tag != "annotation":
+        hint = FOREIGN_ROOTS.get(tree.tag, "One file of PASCAL VOC holds the <annotation> of one image.")
+        raise DataError(f"{where}: expected the root <annotation>, got {short(tree.tag)}.", hint=hint)
+    objects = tree.findall("object")
+    if not any(node.tag in _KNOWN for node in tree):
+        raise DataError(
+            f"{where}: nothing in <annotation> is understood.", hint=f"It holds {', '.join(sorted(_KNOWN))}."
+        )
+    for node in (node for node in tree if node.tag not in _KNOWN):
+        if any(each.tag in _BOXES for each in node.iter()) or (not objects and (len(node) or node.attrib)):
+            raise DataError(
+                f"{where}: <{node.tag}> is not understood, and may hold boxes.", hint="Boxes stand in <object><bndbox>."
+            )
 
 
 def _read_object(node: Element, where: str) -> Box:
@@ -277,24 +408,18 @@ def _read_object(node: Element, where: str) -> Box:
     if not label:
         raise DataError(f"{where} has no name.", hint="Write its class into <name>.")
     check_word(label, what="class", where=where)
+    if len(node.findall("bndbox")) > 1:
+        raise DataError(f"{where} ({label}): it has several <bndbox>.", hint="Write one <object> for each.")
     corners = []
     # By name: the order of the four tags differs between tools and years.
     for tag in ("xmin", "ymin", "xmax", "ymax"):
         text = node.findtext(f"bndbox/{tag}")
-        try:
-            corners.append(float(text or ""))
-        except ValueError:
-            raise DataError(
-                f"{where} ({label}): <{tag}> must be a number, got {short(text)}.", hint="Repair it."
-            ) from None
+        number = read_number(text)
+        if number is None:
+            raise DataError(f"{where} ({label}): <{tag}> must be a number, got {short(text)}.", hint="Repair it.")
+        corners.append(number)
     xmin, ymin, xmax, ymax = corners
-    difficult = (node.findtext("difficult") or "").strip().lower() in ("1", "true", "yes")
+    flag = (node.findtext("difficult") or "").strip().lower() or "0"
+    flag = {"true": "1", "false": "0"}.get(flag, flag)  # XML's own words
+    difficult = read_flag(flag, name="difficult", where=f"{where} ({label})")
     return Box(xyxy=(xmin - 1, ymin - 1, xmax, ymax), label=label, difficult=difficult, where=where)
-
-
-def _read_size(tree: Element) -> tuple[int, int] | None:
-    try:
-        width, height = (int(float(tree.findtext(f"size/{side}") or "")) for side in ("width", "height"))
-    except (ValueError, OverflowError):
-        return None
-    return min(max(width, -1), MAX_SIDE), min(max(height, -1), MAX_SIDE)

@@ -1,0 +1,166 @@
+"""Layouts in the wild: folders of any name, images of any ending, links, and what systems leave beside the files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from smoothiou.data import detect_format, list_splits, load_dataset
+from smoothiou.data.doctor import examine
+from smoothiou.errors import DataError
+from tests.data.doctor_sets import TRAINING
+
+ONE = [("dog", (11, 21, 30, 40))]
+BOX = (1, 1, 20, 20)
+
+
+def names(root, split="train"):
+    return sorted(record.name for record in load_dataset(root, split=split).records)
+
+
+# ---- 9. layouts
+
+
+def test_names_of_a_list_may_have_folders(make_voc):
+    root = make_voc({"train": {"s/f0": ONE, "t/f0": ONE, "f0": ONE}})
+    assert names(root) == ["f0", "s/f0", "t/f0"]
+    parents = {record.name: record.source.path.parent.name for record in load_dataset(root).records}
+    assert parents == {"f0": "JPEGImages", "s/f0": "s", "t/f0": "t"}
+    assert examine(root, training=TRAINING).finding("missing-image") is None
+
+
+@pytest.mark.parametrize("ending", [".jfif", ".JPE", ".pjpeg", ".dib", ".pnm", ".img", ""])
+def test_an_image_may_have_a_rare_ending(make_voc, ending):
+    root = make_voc({"train": {"a": ONE}})
+    image = root / "JPEGImages" / "a.jpg"
+    image.rename(image.with_suffix(ending))
+    assert names(root) == ["a"]
+
+
+def test_an_image_of_no_known_type_is_named_instead_of_missing(make_voc):
+    root = make_voc({"train": {"a": ONE}})
+    (root / "JPEGImages" / "a.jpg").unlink()
+    (root / "JPEGImages" / "a.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    with pytest.raises(DataError, match=r"a\.heic: not an image"):
+        load_dataset(root)
+
+
+def two_folders(root, xml_file, image_file, *, xml: str, images: str, count: int = 5):
+    for number in range(count):
+        image_file(root / images / f"{number}.jpg")
+        xml_file(root / xml / f"{number}.xml", ONE, file_name=f"{number}.jpg")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("xml", "images"),
+    [("annots", "images"), ("boxes", "photos"), ("Annotations", "pics"), ("labels/xml", "images"), ("a/b", "images")],
+)
+def test_two_folders_of_any_names_are_a_data_set(tmp_path, xml_file, image_file, xml, images):
+    if xml == "a/b":  # annotations deeper down have folders of a usual name above them
+        xml = "annotations/b"
+    root = two_folders(tmp_path / "set", xml_file, image_file, xml=xml, images=images)
+    assert detect_format(root) == "voc"
+    assert len(names(root)) == 4
+    assert len(names(root, "val")) == 1
+
+
+def test_of_several_folders_of_images_that_with_the_named_ones_is_taken(tmp_path, xml_file, image_file):
+    root = two_folders(tmp_path / "set", xml_file, image_file, xml="boxes", images="photos")
+    for number in range(5):
+        image_file(root / "masks" / f"{number}.png")
+    assert {r.source.path.parent.name for r in load_dataset(root).records} == {"photos"}
+
+
+def test_masks_never_stand_in_for_a_missing_photo(make_voc, image_file):
+    root = make_voc({"train": {"a": ONE}})
+    (root / "JPEGImages" / "a.jpg").unlink()
+    image_file(root / "SegmentationClass" / "a.png")
+    with pytest.raises(DataError, match="missing"):
+        load_dataset(root)
+
+
+@pytest.mark.parametrize(("xml", "images"), [("{}/annots", "{}/images"), ("annotations/{}", "images/{}")])
+def test_splits_may_be_folders_above_or_below_those_of_images_and_xml(tmp_path, xml_file, image_file, xml, images):
+    for split in ("train", "valid"):
+        two_folders(tmp_path / "set", xml_file, image_file, xml=xml.format(split), images=images.format(split), count=2)
+    assert list_splits(tmp_path / "set") == ("train", "valid")
+    train, val = (load_dataset(tmp_path / "set", split=split).records for split in ("train", "val"))
+    assert {r.source.path for r in train}.isdisjoint(r.source.path for r in val)
+
+
+def test_a_data_set_above_which_one_stands_is_still_pointed_to(tmp_path, xml_file, image_file):
+    for name in ("one", "two"):
+        two_folders(tmp_path / "kit" / name, xml_file, image_file, xml="annots", images="images")
+    with pytest.raises(DataError, match="one"):
+        detect_format(tmp_path / "kit")
+
+
+def test_links_inside_the_data_folder_are_followed_and_broken_ones_named(make_voc, tmp_path):
+    root = make_voc({"train": {"a": ONE, "b": ONE}})
+    shutil.move(root / "JPEGImages", root / "store")
+    (root / "JPEGImages").symlink_to("store")
+    shutil.move(root / "Annotations", root / "xmlstore")
+    (root / "Annotations").symlink_to("xmlstore")
+    (tmp_path / "link").symlink_to(root)
+    assert names(tmp_path / "link") == ["a", "b"]
+    (root / "loop").symlink_to(root)
+    assert names(root) == ["a", "b"]
+    (root / "store" / "a.jpg").unlink()
+    (root / "store" / "a.jpg").symlink_to("nowhere.jpg")
+    with pytest.raises(DataError, match=r"a\.jpg"):
+        load_dataset(root)
+
+
+# ---- 10. companions
+
+LEFT = ("._{}", ".{}", ".DS_Store", "Thumbs.db", "desktop.ini")
+
+
+def litter(root):
+    """Leave beside every file, and in every folder, what macOS and Windows do."""
+    for path in [path for path in root.rglob("*") if path.is_file()]:
+        for pattern in LEFT:
+            (path.parent / pattern.format(path.name)).write_bytes(b"\0\5\x16\7 no data")
+    for path in list(root.rglob("*.jpg")):
+        hidden = root / "__MACOSX" / path.relative_to(root)
+        hidden.parent.mkdir(parents=True, exist_ok=True)
+        hidden.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7")
+    for folder in (".ipynb_checkpoints", "__MACOSX"):
+        (root / folder).mkdir(exist_ok=True)
+        (root / folder / "a.xml").write_text("<annotation>")
+        (root / folder / "train.json").write_text("{")
+
+
+def compare(root, split="train"):
+    before = [(r.name, r.boxes) for r in load_dataset(root, split=split).records]
+    litter(root)
+    assert [(r.name, r.boxes) for r in load_dataset(root, split=split).records] == before
+    report = examine(root, training=TRAINING)
+    ids = {finding.check.id for finding in report.findings}
+    assert not ids & {"unreadable-annotation", "unreadable-image", "missing-image", "unlisted-image", "wrong-ending"}
+
+
+def test_what_systems_leave_is_no_data_in_voc(make_voc, tmp_path, xml_file, image_file):
+    compare(make_voc({"train": {"a": ONE, "b": ONE}, "val": {"c": ONE}}))
+    compare(two_folders(tmp_path / "flat", xml_file, image_file, xml="annots", images="images"))
+    compare(two_folders(tmp_path / "beside", xml_file, image_file, xml=".", images="."))
+
+
+def test_what_systems_leave_is_no_data_in_coco(make_coco, coco_dict, tmp_path, image_file):
+    content = coco_dict({"a.jpg": [("cat", BOX)]}, ["cat"])
+    compare(make_coco(content, coco_dict({"b.jpg": [("cat", BOX)]}, ["cat"])))
+    for split in ("train", "valid"):
+        image_file(tmp_path / "rf" / split / "a.jpg")
+        (tmp_path / "rf" / split / "_annotations.coco.json").write_text(json.dumps(content))
+    compare(tmp_path / "rf")
+
+
+def test_what_systems_leave_is_no_data_in_tables(tmp_path, image_file):
+    root = tmp_path / "csv"
+    for name in ("a.jpg", "b.jpg"):
+        image_file(root / "images" / name)
+    (root / "labels_train.csv").write_text("1,2,30,40,a.jpg,Car\n1,2,30,40,b.jpg,Car\n")
+    compare(root)

@@ -1,0 +1,317 @@
+"""Flags, sizes, lists, XML and tables that are not understood are named: none counts as empty, false or absent."""
+
+from __future__ import annotations
+
+import json
+import os
+import unicodedata
+
+import pytest
+
+from smoothiou.data import load_dataset
+from smoothiou.data.doctor import examine
+from smoothiou.data.doctor.repair import repair
+from smoothiou.data.formats.voc import read_annotation
+from smoothiou.engine.config import DataConfig
+from smoothiou.engine.open_data import open_split, open_splits
+from smoothiou.errors import DataError
+from smoothiou.metrics import evaluate_detections
+from tests.data.doctor_sets import TRAINING, coco, voc
+
+ONE = [("dog", (11, 21, 30, 40))]
+BOX = (1, 1, 20, 20)
+
+
+def records(root, split="train", **options):
+    return {record.name: record for record in load_dataset(root, split=split, **options).records}
+
+
+# ---- 1. flags
+
+
+@pytest.mark.parametrize("flag", ["iscrowd", "ignore"])
+@pytest.mark.parametrize(("value", "expected"), [("0", 0), ("1", 1), (1.0, 1), ("0.0", 0), (False, 0), (" 1 ", 1)])
+def test_a_flag_of_coco_is_0_or_1_in_any_form_of_a_number(make_coco, coco_dict, flag, value, expected):
+    content = coco_dict({"a.jpg": [("cat", BOX), ("cat", (2, 2, 30, 30))]}, ["cat"])
+    content["annotations"][0][flag] = value
+    assert [box.ignored for box in records(make_coco(content))["a.jpg"].boxes] == [bool(expected), False]
+
+
+NO_FLAGS = ["false", "no", "", float("nan"), float("inf"), [0], {}, None, 2, -1, 0.5, "1_0"]
+
+
+@pytest.mark.parametrize("flag", ["iscrowd", "ignore"])
+@pytest.mark.parametrize("value", NO_FLAGS, ids=repr)
+def test_any_other_flag_of_coco_is_named_with_its_index(make_coco, coco_dict, flag, value):
+    content = coco_dict({"a.jpg": [("cat", (2, 2, 30, 30)), ("cat", BOX)]}, ["cat"])
+    content["annotations"][1][flag] = value
+    root = make_coco(content)
+    with pytest.raises(DataError, match=rf"annotations\[1\].*{flag}"):
+        load_dataset(root)
+    places = [e.where for e in examine(root, training=TRAINING).finding("unreadable-annotation").examples]
+    assert places == ["instances_train.json: annotations[1]"]
+
+
+@pytest.mark.parametrize("value", NO_FLAGS, ids=repr)
+def test_an_evaluation_names_a_flag_that_is_none(value):
+    truth = {
+        "images": [{"id": 1}],
+        "categories": [{"id": 1, "name": "a"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9], "iscrowd": value}],
+    }
+    with pytest.raises(DataError, match=r"annotations\[0\].*iscrowd"):
+        evaluate_detections(truth, [])
+
+
+def difficult(text: str) -> str:
+    box = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>9</xmax><ymax>8</ymax></bndbox>"
+    return f"<object><name>dog</name>{box}<difficult>{text}</difficult></object>"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("1.0", True), ("1", True), (" 1 ", True), ("0.0", False), ("", False), ("true", True)]
+)
+def test_a_difficult_object_of_voc_is_so_in_any_form_of_a_number(tmp_path, xml_file, text, expected):
+    annotation = read_annotation(xml_file(tmp_path / "a.xml", extra=difficult(text)), root=tmp_path)
+    assert annotation.boxes[0].difficult is expected
+
+
+@pytest.mark.parametrize("text", ["2", "maybe", "nan", "-1", "Unspecified", "0,1"])
+def test_any_other_difficult_is_named_with_its_object(tmp_path, xml_file, text):
+    path = xml_file(tmp_path / "a.xml", ONE, extra=difficult(text))
+    with pytest.raises(DataError, match=r"a\.xml: object 2.*difficult"):
+        read_annotation(path, root=tmp_path)
+
+
+# ---- 2. nothing left
+
+
+@pytest.mark.parametrize("flag", ["iscrowd", "ignore"])
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_split_whose_boxes_are_all_crowds_or_ignored_stops(make_coco, coco_dict, flag, split):
+    contents = {part: coco_dict({f"{part}.jpg": [("cat", BOX)]}, ["cat"]) for part in ("train", "val")}
+    contents[split]["annotations"][0][flag] = 1
+    root = make_coco(contents["train"], contents["val"])
+    with pytest.raises(DataError, match=f'"{split}" has no box'):
+        open_splits(DataConfig(path=str(root)))
+    finding = examine(root, training=TRAINING).finding("empty-split")
+    assert [example.where for example in finding.examples] == [split]
+
+
+def test_a_split_whose_boxes_are_all_difficult_or_dropped_stops(make_voc, xml_file):
+    root = make_voc({"train": {"a": [], "b": [("dog", (40, 1, 10, 9))]}})
+    xml_file(root / "Annotations" / "a.xml", extra=difficult("1"))
+    with pytest.raises(DataError, match='"train" has no box'):
+        open_split(DataConfig(path=str(root), allow_dropped=1), "train")
+
+
+# ---- 5. lists
+
+
+def test_a_line_that_is_a_name_is_no_name_with_a_column(make_voc):
+    root = make_voc({"train": {"cat 0": ONE, "cat 1": ONE, "cat -1": ONE}, "night_train": {"cat 1": ONE}})
+    (root / "ImageSets" / "Main" / "val.txt").write_text("cat 0 1\n")
+    assert sorted(records(root)) == ["cat -1", "cat 0", "cat 1"]
+    assert list(records(root, "val")) == ["cat 0"]
+    assert list(records(root, "night_train")) == ["cat 1"]
+
+
+def test_a_list_of_one_class_is_still_none_of_images(make_voc):
+    root = make_voc({"train": {"a": ONE, "b": ONE}})
+    (root / "ImageSets" / "Main" / "dog_train.txt").write_text("a  1\nb -1\n")
+    assert examine(root, training=TRAINING).survey.splits.keys() == {"train"}
+
+
+# ---- 6. XML of another shape
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        lambda text: text.replace("<annotation>", '<annotation xmlns="http://example.org/voc">'),
+        lambda text: text.replace("<annotation>", '<v:annotation xmlns:v="urn:v">').replace("</an", "</v:an"),
+        lambda text: text.replace("object>", "Object>").replace("bndbox>", "BndBox>").replace("xmin>", "XMin>"),
+        lambda text: text.replace("annotation>", "Annotation>"),
+    ],
+    ids=["namespace", "prefix", "capitals", "root"],
+)
+def test_namespaces_and_capitals_of_tags_do_not_matter(tmp_path, xml_file, shape):
+    path = xml_file(tmp_path / "a.xml", ONE)
+    path.write_text(shape(path.read_text()))
+    assert [box.xyxy for box in read_annotation(path, root=tmp_path).boxes] == [(10, 20, 30, 40)]
+
+
+@pytest.mark.parametrize(
+    ("shape", "named"),
+    [
+        (lambda text: text.replace("<object>", "<all><object>").replace("</object>", "</object></all>"), "all"),
+        (lambda text: text.replace("object>", "item>"), "item"),
+        (lambda text: text.replace("annotation>", "root>"), "root"),
+        (lambda text: f"<annotations>{text}</annotations>", "annotations"),
+        (lambda text: "<annotation></annotation>", "nothing"),
+        (lambda text: "<annotation><thing/></annotation>", "nothing"),
+        (lambda text: text.replace("<object>", '<box label="dog" xtl="1" ytl="2" xbr="9" ybr="8"/><object>'), "box"),
+        (lambda text: text.replace("</bndbox>", "</bndbox><bndbox></bndbox>"), "bndbox"),
+    ],
+    ids=["wrapper", "other-tag", "other-root", "wrapped-root", "empty", "nothing-known", "attributes", "two-boxes"],
+)  # fmt: skip
+def test_xml_that_holds_boxes_elsewhere_is_a_fault(tmp_path, xml_file, shape, named):
+    path = xml_file(tmp_path / "a.xml", ONE)
+    path.write_text(shape(path.read_text()))
+    with pytest.raises(DataError, match=rf"a\.xml.*{named}"):
+        read_annotation(path, root=tmp_path)
+
+
+def test_an_annotation_without_objects_is_an_image_without_boxes(tmp_path, xml_file):
+    path = xml_file(tmp_path / "a.xml", file_name="a.jpg", extra="<weather>rain</weather>")
+    assert read_annotation(path, root=tmp_path).boxes == ()
+
+
+CVAT = '<annotations><version>1.1</version><image id="0" name="a.jpg"><box label="dog" xtl="1"/></image></annotations>'
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "tool"),
+    [
+        ("annotations.xml", CVAT, "CVAT"),
+        ("config.xml", "<View><RectangleLabels/></View>", "Label Studio"),
+        ("export.json", json.dumps([{"id": 1, "data": {"image": "a.jpg"}, "annotations": []}]), "Label Studio"),
+        ("a.json", json.dumps({"shapes": [], "imagePath": "a.jpg"}), "LabelMe"),
+        ("via.json", json.dumps({"a.jpg1": {"filename": "a.jpg", "regions": []}}), "VGG"),
+    ],
+)
+def test_files_of_tools_are_named_with_what_to_export(tmp_path, image_file, file, content, tool):
+    image_file(tmp_path / "images" / "a.jpg")
+    (tmp_path / file).write_text(content)
+    for path in (tmp_path, *([tmp_path / file] if file.endswith(".json") else [])):
+        with pytest.raises(DataError) as caught:
+            load_dataset(path)
+        assert tool in caught.value.hint
+
+
+# ---- 7. one photo as two records
+
+
+def test_one_file_under_two_ids_of_coco_is_refused(make_coco, coco_dict):
+    content = coco_dict({"a.jpg": [("cat", BOX)], "b.jpg": [("cat", BOX)]}, ["cat"])
+    content["images"].append({"id": 99, "file_name": "a.jpg"})
+    with pytest.raises(DataError, match=r"images\[2\].*a\.jpg"):
+        load_dataset(make_coco(content))
+
+
+def test_one_file_under_two_spellings_of_its_path_is_refused_and_joined_by_the_doctor(tmp_path):
+    def twice(content):
+        content["images"].append({"id": 99, "file_name": "./001.jpg", "width": 100, "height": 80})
+        content["annotations"].append({"id": 99, "image_id": 99, "category_id": 10, "bbox": [60, 5, 32, 32]})
+
+    root = coco(tmp_path / "coco", twice)
+    with pytest.raises(DataError, match="1 photo has several annotations"):
+        load_dataset(root)
+    report = examine(root, training=TRAINING)
+    assert report.finding("duplicate-name").count == 1
+    repair(report, tmp_path / "copy")
+    assert len(records(tmp_path / "copy")["001.jpg"].boxes) == 3
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_two_xml_files_of_one_photo_are_refused_and_joined_by_the_doctor(tmp_path, xml_file, link):
+    root = voc(tmp_path / "voc")
+    xml_file(root / "Annotations" / "001b.xml", [("dog", (60, 5, 91, 36))], file_name="001.jpg")
+    if link:
+        (root / "JPEGImages" / "001b.jpg").symlink_to("001.jpg")
+    with (root / "ImageSets" / "Main" / "train.txt").open("a") as lines:
+        lines.write("001b\n")
+    with pytest.raises(DataError, match="1 photo has several annotations"):
+        load_dataset(root)
+    report = examine(root, training=TRAINING)
+    assert report.finding("duplicate-name").count == 1
+    repair(report, tmp_path / "copy")
+    assert len(records(tmp_path / "copy")["001.jpg"].boxes) == 3
+    assert examine(tmp_path / "copy", training=TRAINING).errors == 0
+
+
+# ---- 8. sizes
+
+
+@pytest.mark.parametrize("size", [(960.0, 720), ("960", "720"), (960, "720.0")], ids=repr)
+def test_a_size_in_any_form_of_a_number_is_compared_with_the_file(make_coco, coco_dict, size):
+    content = coco_dict({"a.jpg": [("cat", BOX)]}, ["cat"])
+    content["images"][0] |= {"width": size[0], "height": size[1]}
+    assert [fault.kind for fault in load_dataset(make_coco(content)).faults] == ["size-mismatch"]
+
+
+@pytest.mark.parametrize(
+    "size", [("wide", 80), (100.5, 80), (float("nan"), 80), ([100], 80), (True, 80), (100, None)], ids=repr
+)
+def test_a_size_that_is_no_whole_number_is_named(make_coco, coco_dict, size):
+    content = coco_dict({"a.jpg": [("cat", BOX)]}, ["cat"])
+    content["images"][0] |= {"width": size[0], "height": size[1]}
+    with pytest.raises(DataError, match=r"images\[0\].*(width|height)"):
+        load_dataset(make_coco(content))
+
+
+def test_sizes_of_voc_are_read_in_the_same_way(make_voc, xml_file):
+    root = make_voc({"train": {"a": ONE}})
+    xml_file(root / "Annotations" / "a.xml", ONE, size=("960.0", "720.0"))
+    assert [fault.kind for fault in load_dataset(root).faults] == ["size-mismatch"]
+    xml_file(root / "Annotations" / "a.xml", ONE, size=("wide", "720"))
+    with pytest.raises(DataError, match=r"a\.xml.*width"):
+        load_dataset(root)
+
+
+# ---- 11. CSV
+
+ROWS = [
+    ("xmin", "ymin", "xmax", "ymax", "Frame", "Label"),
+    (1, 2, 30, 40, "a.jpg", "Car"),
+    (5, 6, 70, 71.5, "b.jpg", "Truck"),
+]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("quoted", [False, True])
+@pytest.mark.parametrize("header", [True, False])
+def test_a_table_may_be_quoted_and_have_any_usual_delimiter(tmp_path, image_file, delimiter, quoted, header):
+    for name in "ab":
+        image_file(tmp_path / f"{name}.jpg")
+    texts = [[f'"{cell}"' if quoted else str(cell) for cell in row] for row in ROWS[0 if header else 1 :]]
+    if delimiter == ";":
+        texts[-1][3] = texts[-1][3].replace(".", ",")  # as a spreadsheet in German writes it
+    (tmp_path / "labels_train.csv").write_text("\n".join(delimiter.join(row) for row in texts))
+    assert {name: r.boxes[0].xyxy for name, r in records(tmp_path).items()} == {
+        "a.jpg": (1, 2, 30, 40),
+        "b.jpg": (5, 6, 70, 71.5),
+    }
+
+
+def test_a_quoted_label_may_hold_a_delimiter(tmp_path, image_file):
+    image_file(tmp_path / "a.jpg")
+    (tmp_path / "labels_train.csv").write_text('xmin,ymin,xmax,ymax,Frame,Label\n1,2,30,40,a.jpg,"car; red"\n')
+    assert records(tmp_path)["a.jpg"].boxes[0].label == "car; red"
+
+
+# ---- 14. Unicode
+
+NFC, NFD = (unicodedata.normalize(form, "caf\u00e9\u00fc") for form in ("NFC", "NFD"))
+
+
+@pytest.mark.parametrize(("written", "stored"), [(NFC, NFD), (NFD, NFC)])
+def test_names_are_found_in_the_other_form_of_unicode(tmp_path, make_coco, coco_dict, make_voc, written, stored):
+    content = coco_dict({f"{written}/{written}.jpg": [("cat", BOX)]}, ["cat"])
+    root = make_coco(content)
+    home = root / "images" / "train"
+    os.rename(home / written, home / stored)
+    os.rename(home / stored / f"{written}.jpg", home / stored / f"{stored}.jpg")
+    assert list(records(root)) == [f"{written}/{written}.jpg"]
+    root = make_voc({"train": {written: ONE}})
+    for file in (root / "JPEGImages" / f"{written}.jpg", root / "Annotations" / f"{written}.xml"):
+        file.rename(file.with_stem(stored))
+    assert list(records(root)) == [written]
+
+
+def test_the_doctor_finds_a_class_in_two_forms_of_unicode(tmp_path):
+    root = coco(tmp_path / "coco", lambda content: content["categories"].append({"id": 99, "name": NFD}))
+    content = json.loads((root / "annotations" / "instances_val.json").read_text())
+    content["categories"].append({"id": 99, "name": NFC})
+    (root / "annotations" / "instances_val.json").write_text(json.dumps(content))
+    assert examine(root, training=TRAINING).finding("class-spelling")
