@@ -20,7 +20,9 @@ COMMAND = f"{shlex.quote(sys.executable)} -m smoothiou"
 def shell(words, tmp_path, **environment):
     """Run a command by a shell, for its redirections."""
     full = {**os.environ, "COLUMNS": "120", **environment}
-    return subprocess.run(["sh", "-c", words], cwd=tmp_path, env=full, capture_output=True, text=True, errors="replace", timeout=60)
+    return subprocess.run(
+        ["sh", "-c", words], cwd=tmp_path, env=full, capture_output=True, text=True, errors="replace", timeout=60
+    )
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])

@@ -21,6 +21,7 @@ from smoothiou.data.box_list import read_box_list
 from smoothiou.data.formats.coco import Coco
 from smoothiou.data.formats.udacity import read_labels
 from smoothiou.data.formats.voc import read_annotation
+from smoothiou.data.formats.yolo import read_config
 from smoothiou.data.images import image_size, read_image
 from smoothiou.data.registry import detect_format, list_splits
 from smoothiou.data.splits import read_list
@@ -83,6 +84,11 @@ CSV = (
     "xmin,ymin,xmax,ymax,Frame,Label,Preview URL\n1,2,9,8,a.png,Car,x\n3,4,12,9,a.png,Truck,y\n",
     'a.png 1 2 9 8 0 "car"\na.png 3 4 12 9 1 "trafficLight" "Red"\n',
     "frame,xmin,xmax,ymin,ymax,class_id\na.png,1,9,2,8,1\na.png,3,12,4,9,2\n",
+)
+
+YAML = (
+    "path: .\ntrain: ../train/images\nval: [a, b]\ntest:\nnc: 2\nnames: ['dog', \"cat\"]\n",
+    "train: images/train\nval: images/val\nnames:\n  0: dog\n  1: cat\nkpt_shape: [17, 3]\n",
 )
 
 
@@ -198,6 +204,11 @@ def _texts(*texts: str) -> Callable[[Path], list[bytes]]:
     return lambda _: [text.encode() for text in texts]
 
 
+def _yolo_rows(folder: Path) -> list[bytes]:
+    (folder / "data.yaml").write_text("train: .\nval: .\nnames: [dog, cat]\n")
+    return [b"0 .5 .5 .2 .3\n1 .1 .1 .9 .1 .5 .8\n", b"1\t0.25 0.5 0.5 1 \r\n\r\n"]
+
+
 def _recipes(_: Path) -> list[bytes]:
     return [path.read_bytes() for path in recipes().values()]
 
@@ -209,6 +220,8 @@ READERS = (
     Reader("voc-list", _texts("a\nb  1\nc.jpg -1\n"), "lines", lambda f: read_list(f / "a.txt"), "a.txt"),
     Reader("coco-json", JSON, "json", _coco, "train.json"),
     Reader("coco-data", JSON, "json", _data, "train.json"),
+    Reader("yolo-yaml", _texts(*YAML), "lines", lambda f: read_config(f / "data.yaml"), "data.yaml"),
+    Reader("yolo-data", _yolo_rows, "lines", _data, "a.txt"),
     Reader("csv", _texts(*CSV), "lines", lambda f: read_labels(f / "labels.csv"), "labels.csv"),
     Reader("csv-data", _texts(*CSV), "lines", _data, "labels.csv"),
     Reader("boxes", JSON, "json", _boxes, "a.json"),

@@ -10,6 +10,7 @@ examines one. Only `dataset.py` needs torch.
 from __future__ import annotations
 
 from smoothiou.data.choose import choose_splits
+from smoothiou.data.formats.own import photo_record
 from smoothiou.data.records import Box, Dataset, Fault, ImageFile, Record
 from smoothiou.data.registry import detect_format, list_splits, load_dataset
 
@@ -23,4 +24,5 @@ __all__ = [
     "Box",
     "Fault",
     "ImageFile",
+    "photo_record",
 ]

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smoothiou.data.faults import first_names
+from smoothiou.data.formats.own import is_code
 from smoothiou.data.leaks import same_photos
 from smoothiou.data.records import Dataset, Record
 from smoothiou.errors import DataError
@@ -184,7 +185,7 @@ def check_classes(one: Sequence[str], other: Sequence[str], what: str) -> None:
 
 
 def _exists(text: str) -> bool:
-    return text == "shapes" or (bool(text) and os.path.exists(os.path.expanduser(text)))
+    return text == "shapes" or (bool(text) and os.path.exists(os.path.expanduser(text))) or is_code(text)
 
 
 def _pick(homes: Sequence[Part], name: str, split: str) -> Part:

@@ -13,25 +13,30 @@ from smoothiou.data.faults import first_names, refuse_dropped
 from smoothiou.data.foreign import foreign_json
 from smoothiou.data.formats.base import Format, Options, Problems
 from smoothiou.data.formats.coco import Coco, load_json
+from smoothiou.data.formats.own import Own
 from smoothiou.data.formats.pets import Pets
 from smoothiou.data.formats.shapes import Shapes
 from smoothiou.data.formats.udacity import Udacity
 from smoothiou.data.formats.voc import Voc
+from smoothiou.data.formats.yolo import Yolo
 from smoothiou.data.listing import files_in, folders_in, is_companion
 from smoothiou.data.long_tail import tail_note
 from smoothiou.data.records import Dataset
 from smoothiou.data.splits import NOT_IN_TRAIN, Cut, in_usual_order, usual_name
 from smoothiou.errors import ConfigError, DataError, did_you_mean
 from smoothiou.files import MAX_PIXELS, Limits, allowing
+from smoothiou.import_object import import_object
 
 # In the order of detection: a Pets folder also looks like VOC, an ImageSets folder settles what a stray JSON would
-# leave open, and label files in CSV lie beside many a converted data set.
+# leave open, and label files in CSV or YOLO's form lie beside many a converted data set.
 FORMATS: Mapping[str, type[Format]] = {
     "pets": Pets,
     "voc": Voc,
     "coco": Coco,
+    "yolo": Yolo,
     "udacity": Udacity,
     "shapes": Shapes,
+    "own": Own,
 }
 
 
@@ -54,9 +59,10 @@ def load_dataset(
     """Return one split of a data set as records, with every fault counted and named.
 
     Args:
-        path: a data folder, one COCO or Udacity file, several of them joined by `+`, or `shapes` for images drawn on
-            the fly.
-        format: `voc`, `coco`, `pets`, `udacity` or `shapes`; None or `auto` looks at the folder.
+        path: a data folder, one file of COCO, YOLO (data.yaml) or Udacity, several of them joined by `+`, `shapes` for
+            images drawn on the fly, or `package.module:object` for a data set of one's own.
+        format: name of a format (see `FORMATS`), or `package.module:object` of a class of one's own; None or `auto`
+            looks at the folder.
         split: name of the split; `train` also finds `train2017`, `val` also finds `valid`. Merged splits are written
             `VOC2007:train+VOC2012:train`, or have a name: `VOC++Train`, `07+12`, `07++12` (see `merge.py`).
         labels: which labels, where there are several: `head`, `species` or `breed` (`pets` only).
@@ -114,21 +120,32 @@ def open_data(
     options = options or Options()
     if format in (None, "", "auto"):
         format = _detect(path)
-    elif format not in FORMATS:
-        raise ConfigError(f"data.format: {format!r} is no format.", hint=did_you_mean(format, ("auto", *FORMATS)))
+    kind = _format_class(format)
     expanded = Path(os.path.expanduser(path))
-    if format != "shapes" and not os.path.exists(expanded):
+    if kind.is_path and not os.path.exists(expanded):
         raise _no_such_folder(expanded)
     if options.labels and format != "pets":
         raise ConfigError(
             f"data.labels: {options.labels!r} was requested, but data in the format {format} has one kind of labels.",
             hint="Leave it out.",
         )
-    return FORMATS[format](expanded, options, problems)
+    return kind(expanded, options, problems)
+
+
+def _format_class(name: str) -> type[Format]:
+    """Return the class of a format, by its name or as `package.module:object`."""
+    if name in FORMATS:
+        return FORMATS[name]
+    if ":" not in name:
+        raise ConfigError(f"data.format: {name!r} is no format.", hint=did_you_mean(name, ("auto", *FORMATS)))
+    kind = import_object(name)
+    if not isinstance(kind, type) or not issubclass(kind, Format):
+        raise ConfigError(f"data.format: {name} is no subclass of smoothiou.data.formats.base.Format.")
+    return kind
 
 
 def detect_format(path: str | Path) -> str:
-    """Return the format of a data set: `voc`, `coco`, `pets`, `udacity` or `shapes`; of several, all, joined by `+`.
+    """Return the name of a data set's format (see `FORMATS`); of several, all, joined by `+`.
 
     Raises:
         DataError: nothing is at this path, or nothing known; with what was looked for and what is in the folder.
@@ -168,8 +185,9 @@ def readable(path: str | Path) -> Iterator[None]:
 
 
 def _detect(path: str | Path) -> str:
-    if Shapes.fits(Path(path)):
-        return "shapes"
+    for name, format in FORMATS.items():
+        if not format.is_path and format.fits(Path(path)):
+            return name
     path = Path(os.path.expanduser(path))
     if not os.path.exists(path):
         raise _no_such_folder(path)
@@ -179,7 +197,8 @@ def _detect(path: str | Path) -> str:
         return "voc"
     if path.is_file():
         raise DataError(
-            f"{path}: expected a folder, a COCO file (.json) or a file of Udacity's labels (.csv, .csv.gz).",
+            f"{path}: expected a folder, a COCO file (.json), YOLO's data.yaml or a file of Udacity's labels (.csv, "
+            ".csv.gz).",
             hint="Pass the folder that holds it.",
         )
     children = sorted(child for child in path.iterdir() if not is_companion(child.name))
@@ -204,7 +223,7 @@ def _foreign(path: Path) -> str:
 
 
 def _fitting(path: Path) -> str:
-    return next((name for name, format in FORMATS.items() if name != "shapes" and format.fits(path)), "")
+    return next((name for name, format in FORMATS.items() if format.is_path and format.fits(path)), "")
 
 
 def _no_such_folder(path: Path) -> DataError:

@@ -41,9 +41,10 @@ class DataConfig(_Section):
     """The data set and its splits."""
 
     path: str = ""
-    """Folder of the data set, several joined by `+`, or `shapes` for the synthetic one."""
+    """Folder of the data set, several joined by `+`, `shapes` for the synthetic one, or `package.module:object` for
+    code of your own (docs/extending.md)."""
     format: str = "auto"
-    """`auto`, or the name of a format (`voc`, `coco`, `pets`, `udacity`, `shapes`)."""
+    """`auto`, the name of a format (`voc`, `coco`, `yolo`, `pets`, `udacity`, `shapes`), or `package.module:object`."""
     train: str = ""
     """Training split; empty: `train`, else the 80 % of a seeded split. Several are merged by a sum
     (`VOC2007:train+VOC2012:train`) or a name (`VOC++Train`, `07+12`, `07++12`)."""

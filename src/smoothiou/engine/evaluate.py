@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from smoothiou.data.export import to_coco
+from smoothiou.data.formats.own import is_code
 from smoothiou.engine.checkpoint import load_checkpoint
 from smoothiou.engine.config import RunConfig, read_run_config
 from smoothiou.engine.detector import build
@@ -96,6 +97,8 @@ def evaluate_run(
     if data:
         other = {"path": data, "format": "auto", "train": "", "val": "", "test": "", "resplit": "none"}
         config = config.model_copy(update=other)
+    elif ":" in config.format or is_code(config.path):  # a stranger's folder runs no code unasked
+        raise ConfigError(f"The run's data is code: {config.path}.", hint=f"Name it: --data {config.path}.")
     test = open_measured(config, split)
     if test.classes != opened.classes:
         raise DataError(

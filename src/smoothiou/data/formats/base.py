@@ -134,6 +134,8 @@ class Format(ABC):
     """What every user of such data should know."""
     splits: tuple[str, ...]
     """All splits, in the usual order."""
+    is_path: ClassVar[bool] = True
+    """Whether DATA names a folder or a file."""
     usual_size: ClassVar[tuple[int, int] | None] = None
     """Width and height that the doctor assumes of an image without a file."""
 

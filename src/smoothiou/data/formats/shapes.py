@@ -119,6 +119,7 @@ class Shapes(Format):
     """Drawn images of `CLASSES`: val has a sixth as many as train, test a third."""
 
     format = "shapes"
+    is_path = False
     splits = SPLITS
 
     @classmethod

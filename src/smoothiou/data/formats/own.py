@@ -1,0 +1,142 @@
+"""A data set of one's own: `package.module:object`, code that gives images with boxes. No torch.
+
+The object is called without arguments and returns the records of each split:
+
+    def photos():
+        return {"train": [photo_record("a.jpg", [Box(xyxy=(1, 2, 30, 40), label="cat")])], "test": [...]}
+"""
+
+# ruff: noqa: D102 (methods of a format are documented in its base class)
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from smoothiou.data.faults import fit_boxes, refuse_dropped
+from smoothiou.data.formats.base import Entry, Format, Options, Problems
+from smoothiou.data.images import Photo, image_size, read_header
+from smoothiou.data.records import Box, Dataset, Fault, ImageFile, Record
+from smoothiou.data.splits import find_split, in_usual_order, not_in_train
+from smoothiou.errors import DataError
+from smoothiou.import_object import import_object
+
+
+class Own(Format):
+    """The records that a function of one's own returns, checked as those of any format."""
+
+    format = "own"
+    is_path = False
+
+    def __init__(self, path: Path, options: Options | None = None, problems: Problems | None = None) -> None:
+        super().__init__(path, options, problems)
+        self.name = str(path).rpartition(":")[2]
+        self._records = _records(str(path))
+        self.splits = in_usual_order(self._records)
+
+    @classmethod
+    def fits(cls, path: Path) -> bool:
+        return is_code(str(path))
+
+    def has_boxes(self, split: str) -> bool:
+        return any(record.boxes for record in self._records[split])
+
+    def classes(self) -> tuple[str, ...]:
+        return tuple(sorted(set().union(*self.labels("").values())))
+
+    def labels(self, split: str) -> dict[str, set[str]]:
+        return {
+            part: {box.label for record in records for box in record.boxes} for part, records in self._records.items()
+        }
+
+    def entries(self, split: str) -> list[Entry]:
+        return [
+            Entry(name=record.name, split=split, where=record.name, boxes=record.boxes, photo=_photo(record))
+            for record in self._records[split]
+        ]
+
+    def read(self, split: str, *, allow_dropped: int) -> Dataset:
+        split = find_split(split, self.splits, data=self.name)
+        records: list[Record] = []
+        faults: list[Fault] = []
+        for record in self._records[split]:
+            boxes, wrong = fit_boxes(record.boxes, width=record.width, height=record.height)
+            records.append(dataclasses.replace(record, boxes=boxes))
+            faults += wrong
+        refuse_dropped(faults, allow_dropped=allow_dropped, data=self.name)
+        return Dataset(
+            name=self.name,
+            format=self.format,
+            split=split,
+            classes=self.classes(),
+            records=tuple(records),
+            faults=tuple(faults),
+            notes=tuple(not_in_train(self.labels(split), split)),
+        )
+
+
+def photo_record(path: str | Path, boxes: Iterable[Box] = (), *, name: str = "") -> Record:
+    """Return the record of an image file, whose size is read from its header.
+
+    Args:
+        path: of the image.
+        boxes: in pixels as stored, 0-based with an open end.
+        name: by which results name it; the path by default. No two of a split may have one name.
+
+    Raises:
+        DataError: the file is missing, or no image.
+    """
+    width, height = image_size(Path(path))
+    return Record(
+        name=name or str(path), source=ImageFile(Path(path)), width=width, height=height, boxes=tuple(boxes)
+    )  # fmt: skip
+
+
+def is_code(text: str) -> bool:
+    """Return whether DATA names an object of an importable module, and no path; nothing is imported."""
+    match = re.fullmatch(r"([A-Za-z_]\w*)((?:\.[A-Za-z_]\w*)*):[A-Za-z_]\w*", text)
+    if not match or os.path.exists(text) or os.path.exists(text.rpartition(":")[0]):
+        return False
+    try:
+        return importlib.util.find_spec(match[1]) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _records(name: str) -> dict[str, tuple[Record, ...]]:
+    """Return what the object returns, checked for its form.
+
+    Raises:
+        DataError: it fails, or returns anything but records of unique names by split.
+    """
+    function = import_object(name)
+    try:
+        splits = function()
+    except Exception as error:
+        raise DataError(f"{name} fails: {type(error).__name__}: {error}.") from error
+    if not isinstance(splits, Mapping) or not splits:
+        raise DataError(
+            f"{name}: expected a dictionary of records by split, got {type(splits).__name__}.",
+            hint='Return {"train": [photo_record(...), ...], "test": [...]}.',
+        )
+    checked = {}
+    for split, records in splits.items():
+        records = checked[str(split)] = tuple(records)
+        names = set[str]()
+        for number, record in enumerate(records):
+            if not isinstance(record, Record):
+                raise DataError(f"{name}: {split}[{number}]: expected a Record, got {type(record).__name__}.")
+            if record.name in names:
+                raise DataError(f"{name}: {split} has two images called {record.name}.", hint="Names must differ.")
+            names.add(record.name)
+    return checked
+
+
+def _photo(record: Record) -> Photo:
+    if isinstance(record.source, ImageFile):
+        return read_header(record.source.path)
+    return Photo(path=None, width=record.width, height=record.height)

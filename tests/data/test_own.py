@@ -1,0 +1,105 @@
+"""Data sets and formats of one's own, as `package.module:object`."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from smoothiou.data import load_dataset
+from smoothiou.data.doctor import examine
+from smoothiou.data.registry import detect_format, list_splits
+from smoothiou.errors import ConfigError, DataError
+from tests.data.conftest import save_image
+
+CODE = """
+from pathlib import Path
+
+from smoothiou.data import Box, photo_record
+from smoothiou.data.formats.base import Entry, Format
+
+HERE = Path(__file__).parent
+
+
+def photos():
+    return {
+        split: [photo_record(HERE / f"{split}.jpg", [Box(xyxy=(1, 2, 30, 40), label="cat")], name=split)]
+        for split in ("train", "test")
+    }
+
+
+def outside():
+    return {"train": [photo_record(HERE / "train.jpg", [Box(xyxy=(1, 2, 1, 40), label="cat", where="a")])]}
+
+
+def twice():
+    return {"train": 2 * photos()["train"]}
+
+
+def fails():
+    raise KeyError("x")
+
+
+def other():
+    return [1, 2]
+
+
+class Corners(Format):
+    format = "corners"
+    splits = ("train", "test")
+
+    @classmethod
+    def fits(cls, path):
+        return False
+
+    def has_boxes(self, split):
+        return True
+
+    def classes(self):
+        return ("cat",)
+
+    def entries(self, split):
+        image = self.path / f"{split}.jpg"
+        boxes = (Box(xyxy=(1, 2, 30, 40), label="cat"),)
+        return [Entry(name=split, split=split, where=split, locate=lambda: image, boxes=boxes)]
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """Return the folder of a module `own_photos` that can be imported."""
+    for split in ("train", "test"):
+        save_image(tmp_path / f"{split}.jpg")
+    (tmp_path / "own_photos.py").write_text(CODE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    sys.modules.pop("own_photos", None)
+
+
+def test_a_function_gives_the_records(own):
+    assert detect_format("own_photos:photos") == "own"
+    assert list_splits("own_photos:photos") == ("train", "test")
+    dataset = load_dataset("own_photos:photos", split="test")
+    assert (dataset.name, dataset.classes, dataset.records[0].boxes[0].xyxy) == ("photos", ("cat",), (1, 2, 30, 40))
+    assert dataset.records[0].source.read().size == (100, 80)
+    assert examine("own_photos:photos").survey.name == "photos"
+
+
+def test_a_class_reads_a_folder_as_a_format(own):
+    dataset = load_dataset(own, format="own_photos:Corners", split="test")
+    assert (dataset.format, len(dataset.records)) == ("corners", 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "what"), [("outside", "area"), ("twice", "two images"), ("fails", "KeyError"), ("other", "list")]
+)
+def test_what_is_wrong_with_it_is_named(own, name, what):
+    with pytest.raises(DataError, match=what):
+        load_dataset(f"own_photos:{name}")
+
+
+def test_what_is_no_format_and_what_is_no_code(own):
+    with pytest.raises(ConfigError, match="Format"):
+        load_dataset(own, format="own_photos:photos")
+    with pytest.raises(DataError, match="no such folder"):
+        load_dataset("no_such_folder_or_module:train")
