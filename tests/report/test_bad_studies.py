@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from smoothiou.report import write_report
+from smoothiou.report.write import write_report
 from smoothiou.study.results import collect
 from tests.report.fake_study import make_study
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from smoothiou.report import write_report
+from smoothiou.report.write import write_report
 from tests.report.fake_study import make_study
 
 

@@ -9,9 +9,9 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from smoothiou.report import write_report
 from smoothiou.report.figure_files import write_figures
 from smoothiou.report.probe_page import write_probe
+from smoothiou.report.write import write_report
 from tests.report.fake_study import make_study
 from tests.report.test_probe_page import GAINS, comparison_of
 

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from smoothiou.report import write_report
+from smoothiou.report.write import write_report
 from tests.report.fake_study import make_study
 from tests.report.test_report import Page
 

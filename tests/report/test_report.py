@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 
 from smoothiou.errors import DataError
-from smoothiou.report import write_report
 from smoothiou.report.advice import best_run, next_steps
 from smoothiou.report.loaded_study import load_study
 from smoothiou.report.metric import METRICS
 from smoothiou.report.table import markdown
 from smoothiou.report.tables import all_tables, detection_table, differences_table, images_table, localization_table
 from smoothiou.report.training_curves import read_curves
+from smoothiou.report.write import write_report
 from tests.report.fake_study import make_study
 
 NAMES = ["report.html", "report.md", "tables.tex", "results.csv", "results.json"]
@@ -101,7 +101,7 @@ def test_five_files_are_written_to_the_study_or_another_folder(study, without_pa
 def test_another_process_writes_the_same_bytes_without_torch_whatever_the_user_s_matplotlibrc_says(study, tmp_path):
     (tmp_path / "matplotlibrc").write_text("font.size: 30\naxes.facecolor: red\nlines.linewidth: 9\n")
     script = (
-        "import sys; from smoothiou.report import write_report; "
+        "import sys; from smoothiou.report.write import write_report; "
         f"write_report({str(study)!r}, out={str(tmp_path)!r}); "
         "assert not {'torch', 'matplotlib.pyplot'} & set(sys.modules)"
     )

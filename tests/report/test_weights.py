@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from smoothiou.errors import DataError
-from smoothiou.report import write_report
 from smoothiou.report.loaded_study import load_study
 from smoothiou.report.provenance import weights_sentence
 from smoothiou.report.tables import weights_table
+from smoothiou.report.write import write_report
 from tests.report.fake_study import make_study
 
 WEIGHTS = {"huber": {"rpn": 1.0, "roi": 1.0}, "smooth-iou": {"rpn": 0.122, "roi": 2.7}}

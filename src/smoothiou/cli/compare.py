@@ -284,7 +284,7 @@ def run_plan(
 
 def report_study(folder: Path, plan: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
     """Write the report of the cells that are done, and return its page and the content of `collect`."""
-    from smoothiou.report import write_report
+    from smoothiou.report.write import write_report
     from smoothiou.study import collect
     from smoothiou.study.comparison import compare_cells
 

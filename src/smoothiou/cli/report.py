@@ -28,7 +28,7 @@ def report(
     Args:
         study: folder that `smoothiou compare` has written.
     """
-    from smoothiou.report import write_report
+    from smoothiou.report.write import write_report
     from smoothiou.study import collect
 
     written = write_report(study, out=out)

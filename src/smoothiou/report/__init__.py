@@ -1,8 +1,4 @@
 """The report of a study: one page and its tables, drawn from result files. No torch.
 
-from smoothiou.report import write_report
-"""
-
 from smoothiou.report.write import write_report
-
-__all__ = ["write_report"]
+"""
