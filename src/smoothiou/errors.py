@@ -80,3 +80,9 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     if near:
         return f'Did you mean "{near[0]}"?'
     return f"Known: {', '.join(choices)}." if choices else ""
+
+
+def bare_message(error: SmoothIoUError, where: str) -> str:
+    """Return an error's message without the place that stands before it."""
+    before, separator, after = error.message.partition(where)
+    return (after if separator else before).lstrip(":, ").rstrip(".")

@@ -149,9 +149,3 @@ def counted(number: int, one: str, many: str = "") -> str:
 def first_names(names: Sequence[str]) -> str:
     """Return `a, b, c and 4 more`."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def bare_message(error: DataError, where: str) -> str:
-    """Return an error's message without the place that stands before it."""
-    before, separator, after = error.message.partition(where)
-    return (after if separator else before).lstrip(":, ").rstrip(".")

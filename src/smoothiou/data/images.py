@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from smoothiou.data.faults import bare_message
 from smoothiou.data.listing import files_in, find_file, same_form
-from smoothiou.errors import DataError
+from smoothiou.errors import DataError, bare_message
 from smoothiou.files import MAX_NAME, check_word, is_inside, leads_out, limits, real_folder, require_regular
 
 SUFFIXES = frozenset(

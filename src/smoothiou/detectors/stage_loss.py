@@ -11,12 +11,10 @@ from torch import Tensor, nn
 
 from smoothiou.boxes import Weights, aligned_iou, deltas_iou, in_float
 from smoothiou.errors import ConfigError
+from smoothiou.losses.base import BoxLoss
 
 Targets = list[dict[str, Tensor]]
 Sizes = Sequence[tuple[int, int]]
-
-BoxLoss = Callable[..., Tensor]
-"""loss(pred_deltas, target_deltas, *, weights, anchors) -> (K,), or (K, 4) where it is elementwise."""
 
 
 class _Last(NamedTuple):

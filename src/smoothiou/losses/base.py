@@ -29,6 +29,7 @@ from smoothiou.boxes import (
 from smoothiou.errors import ConfigError, did_you_mean
 
 BoxLoss = Callable[..., Tensor]
+"""loss(pred_deltas, target_deltas, *, weights, anchors) -> (K,), or (K, 4) where it is elementwise."""
 
 LARGEST_TERM = 1e37
 """Where the loss of one delta stops: four of this size still have a finite sum in float32."""

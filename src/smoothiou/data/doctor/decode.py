@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from smoothiou.data.faults import bare_message
 from smoothiou.data.images import Photo, named_errors, open_header, read_image
-from smoothiou.errors import DataError
+from smoothiou.errors import DataError, bare_message
 from smoothiou.files import allowing, limits
 
 SIDE = 480

@@ -14,13 +14,13 @@ import numpy as np
 
 from smoothiou.data import merge
 from smoothiou.data.doctor.decode import Decoded
-from smoothiou.data.faults import SMALLEST, bare_message
+from smoothiou.data.faults import SMALLEST
 from smoothiou.data.formats.base import Entry, Example, Options, Problems
 from smoothiou.data.images import Photo, list_images, read_header
 from smoothiou.data.records import Box, Dataset, ImageFile
 from smoothiou.data.registry import open_data
 from smoothiou.data.splits import in_usual_order, usual_name
-from smoothiou.errors import DataError
+from smoothiou.errors import DataError, bare_message
 from smoothiou.files import real_path
 
 FAULT_CHECKS = {"outside": "outside-image"}

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from smoothiou.data.faults import (
-    bare_message,
     counted,
     first_names,
     fit_boxes,
@@ -24,7 +23,7 @@ from smoothiou.data.faults import (
 from smoothiou.data.images import Photo, image_size
 from smoothiou.data.records import Box, Dataset, Fault, ImageFile, Record
 from smoothiou.data.splits import Cut, find_split, not_in_train
-from smoothiou.errors import DataError
+from smoothiou.errors import DataError, bare_message
 from smoothiou.files import real_path
 
 
