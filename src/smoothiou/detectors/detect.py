@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.models.detection.transform import resize_boxes
 from torchvision.ops import clip_boxes_to_image
 
-from smoothiou.detectors.features import ImageFeatures, crop, eval_mode, extract_features, propose
+from smoothiou.detectors.features import ImageFeatures, eval_mode, extract_features, propose, second_stage
 from smoothiou.detectors.hosts import check_stages
 from smoothiou.errors import ConfigError
 
@@ -73,15 +73,15 @@ def _detect(
     features = extract_features(model, images)
     proposals = propose(model, features)
     heads = model.roi_heads
-    class_logits, deltas = heads.box_predictor(heads.box_head(crop(model, features, proposals)))
-    detections = heads.postprocess_detections(class_logits, deltas, proposals, features.sizes)
+    class_logits, deltas, boxes_before = second_stage(model, features, proposals)
+    detections = heads.postprocess_detections(class_logits, deltas, boxes_before, features.sizes)
     results: list[dict[str, Tensor]] = [
         {"boxes": boxes, "labels": labels, "scores": scores} for boxes, scores, labels in zip(*detections, strict=True)
     ]
     results = model.transform.postprocess(results, features.sizes, features.originals)
 
     best = class_logits[:, 1:].argmax(dim=1) + 1  # class 0 is the background
-    for result, boxes in zip(results, _decode(heads, deltas, proposals, best, features), strict=True):
+    for result, boxes in zip(results, _decode(heads, deltas, boxes_before, best, features), strict=True):
         result["raw_boxes"] = boxes
     for result, boxes in zip(results, _in_pixels(proposals, features), strict=True):
         result["proposals"] = boxes
@@ -99,8 +99,8 @@ def _refine(model: Any, features: ImageFeatures, probes: Sequence[tuple[Tensor, 
     if len(labels) == 0:
         return proposals
     heads = model.roi_heads
-    _, deltas = heads.box_predictor(heads.box_head(crop(model, features, proposals)))
-    return _decode(heads, deltas, proposals, labels, features)
+    _, deltas, boxes_before = second_stage(model, features, proposals)
+    return _decode(heads, deltas, boxes_before, labels, features)
 
 
 def _decode(
