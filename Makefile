@@ -5,7 +5,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all lint bench benchmarks clean
+.PHONY: demo test test-all test-hosts lint bench benchmarks clean
 
 demo: .venv/installed
 	$(BIN)/smoothiou compare shapes --recipe quick --losses huber,smooth-iou --seeds 0,1 --out runs/demo
@@ -15,6 +15,17 @@ test: .venv/tested
 
 test-all: .venv/tested
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
+# Adapters against their hosts, in an environment of its own: Ultralytics, Lightning, mmengine. detectron2 is tested where
+# its folder stands in DETECTRON2; without it those tests are skipped.
+DETECTRON2 ?=
+test-hosts: .venv-hosts/installed
+	OMP_NUM_THREADS=1 PYTHONPATH=$(DETECTRON2) .venv-hosts/bin/python -m pytest -o addopts=-q tests/hosts
+
+.venv-hosts/installed: pyproject.toml
+	test -x .venv-hosts/bin/python || $(PYTHON) -m venv .venv-hosts
+	.venv-hosts/bin/python -m pip install --quiet --disable-pip-version-check -e '.[hosts]'
+	touch $@
 
 lint: .venv/developed
 	$(BIN)/ruff check .
@@ -45,4 +56,4 @@ benchmarks: .venv/tested
 	touch $@
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache
+	rm -rf .venv .venv-hosts .pytest_cache .ruff_cache

@@ -6,12 +6,18 @@ Syntax only, without torch; `smoothiou.losses.load_loss` looks the names up.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from smoothiou.errors import ConfigError
 
 STAGES = ("rpn", "roi")
 """The first and the second stage of a detector."""
+
+
+def cascade_stage(number: int) -> str:
+    """Name of a cascade's second stage by its number from 0: roi, roi2, roi3, ..."""
+    return f"roi{number + 1}" if number else "roi"
 
 
 def parse_loss(spec: str) -> tuple[str, dict[str, Any]]:
@@ -32,18 +38,35 @@ def parse_loss(spec: str) -> tuple[str, dict[str, Any]]:
     return match[1], options
 
 
-def stage_losses(spec: str) -> dict[str, str]:
-    """Map each stage to its loss: `huber/smooth-iou` is one for the first and one for the second, `huber` for both.
+def split_stages(spec: str) -> list[str]:
+    """Split `huber/smooth-iou` at the strokes outside brackets.
+
+    Raises:
+        ConfigError: a part is no loss specification.
+    """
+    parts = [part.strip() for part in re.split(r"/(?![^\[]*\])", spec)]
+    for part in parts:
+        parse_loss(part)
+    return parts
+
+
+def stage_losses(spec: str, stages: Sequence[str] = STAGES) -> dict[str, str]:
+    """Map each stage to its loss: `huber/smooth-iou` is one for the first and one for all others, `huber` for all.
+
+    Args:
+        spec: one loss, two, or one for each stage.
+        stages: of the detector, first to last.
 
     Raises:
         ConfigError: the text is no loss specification.
     """
-    parts = [part.strip() for part in re.split(r"/(?![^\[]*\])", spec)]
-    if len(parts) > len(STAGES):
-        raise ConfigError(f"{spec!r}: expected one loss, or two as FIRST/SECOND, got {len(parts)}.")
-    for part in parts:
-        parse_loss(part)
-    return dict(zip(STAGES, parts * 2 if len(parts) == 1 else parts, strict=True))
+    parts = split_stages(spec)
+    if len(parts) not in (1, 2, len(stages)):
+        more = f", or {len(stages)} for {'/'.join(stages)}" if len(stages) > 2 else ""
+        raise ConfigError(f"{spec!r}: expected one loss, or two as FIRST/SECOND{more}, got {len(parts)}.")
+    if len(parts) < len(stages):
+        parts = [parts[0], *[parts[-1]] * (len(stages) - 1)]
+    return dict(zip(stages, parts, strict=True))
 
 
 def _literal(text: str) -> Any:
@@ -71,5 +94,5 @@ def split_losses(text: str) -> tuple[str, ...]:
     if twice:
         raise ConfigError(f"--losses: {', '.join(twice)} is named twice.")
     for loss in losses:
-        stage_losses(loss)
+        split_stages(loss)
     return losses

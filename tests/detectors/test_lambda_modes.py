@@ -8,7 +8,7 @@ import torch
 
 from smoothiou.boxes import deltas_iou
 from smoothiou.detectors import box_loss_state, load_box_loss_state, set_box_loss
-from smoothiou.detectors.box_loss import image_masks
+from smoothiou.detectors.stage_loss import image_masks
 from smoothiou.losses import SmoothIoU
 
 

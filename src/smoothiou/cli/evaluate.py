@@ -20,6 +20,9 @@ def evaluate(
     checkpoint: Annotated[Literal["last", "best"], Parameter(help="Which weights.")] = "last",
     device: Device = None,
     out: Annotated[Path | None, Parameter(help="Write predictions.json and result.json into this folder.")] = None,
+    nms: Annotated[
+        str, Parameter(help="Other ways to select detections, beside the run's NMS: soft, diou, wbf, or several.")
+    ] = "",
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
@@ -28,18 +31,23 @@ def evaluate(
     Examples:
         smoothiou eval RUN
         smoothiou eval RUN --checkpoint best --split val --json
+        smoothiou eval RUN --nms soft,diou,wbf
 
     Args:
         run: folder of a run.
     """
     from smoothiou.engine.evaluate import evaluate_run
 
-    result = evaluate_run(run, data=data, split=split, checkpoint=checkpoint, device=device, out=out, quiet=quiet)
+    selections = tuple(name.strip() for name in nms.split(",") if name.strip())
+    result = evaluate_run(
+        run, data=data, split=split, checkpoint=checkpoint, device=device, out=out, selections=selections, quiet=quiet
+    )
     if json_:
         print(json.dumps(result))
     else:
-        from smoothiou.cli.summary import result_lines
+        from smoothiou.cli.summary import result_lines, selection_lines
 
-        print(result_lines(result), file=sys.stderr if out else sys.stdout)
+        text = "\n".join([result_lines(result), *selection_lines(result.get("selection", {}))])
+        print(text, file=sys.stderr if out else sys.stdout)
         if out:
             print(out)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from smoothiou.errors import ConfigError
-from smoothiou.loss_spec import parse_loss, stage_losses
+from smoothiou.loss_spec import parse_loss, split_stages
 
 if TYPE_CHECKING:
     from smoothiou.engine.config import RunConfig
@@ -111,7 +111,7 @@ def check_names(losses: tuple[str, ...], *, option: str = "--losses") -> None:
     """Refuse an unknown name before anything is read, written or trained."""
     from smoothiou.losses import LOSSES, no_such_loss
 
-    for loss in dict.fromkeys(part for spec in losses for part in stage_losses(spec).values()):
+    for loss in dict.fromkeys(part for spec in losses for part in split_stages(spec)):
         name, _ = parse_loss(loss)
         if ":" not in name and name not in LOSSES:
             raise no_such_loss(name, LOSSES, option=option)

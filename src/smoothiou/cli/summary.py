@@ -23,6 +23,16 @@ def result_lines(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def selection_lines(selection: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Return a line for each way to select detections."""
+    keys = ("AP", "AP50", "AP75", "AP90", "AR100")
+    return [
+        f"{name + ' NMS' if name != 'wbf' else 'box fusion':10}  "
+        + "  ".join(f"{key} {percent(metrics.get(key))}" for key in keys if key in metrics)
+        for name, metrics in selection.items()
+    ]
+
+
 def data_lines(data: Mapping[str, Any]) -> str:
     """Return the counts of each split, with every kind of fault and every decision.
 

@@ -14,6 +14,7 @@ from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.roi_heads import RoIHeads
 
 from smoothiou.detectors.box_loss import BoxLoss, set_box_loss, torchvision_smooth_l1
+from smoothiou.detectors.cascade import make_cascade
 from smoothiou.detectors.dropout import set_roi_dropout
 from smoothiou.detectors.freeze import freeze_layers
 from smoothiou.detectors.precision import keep_boxes_in_float32
@@ -31,7 +32,6 @@ from smoothiou.detectors.tf_compat import train_as_tensorflow
 from smoothiou.detectors.tf_import import load_tf_checkpoint
 from smoothiou.errors import ConfigError, did_you_mean
 from smoothiou.import_object import import_object
-from smoothiou.loss_spec import STAGES
 
 
 def build_detector(
@@ -40,7 +40,7 @@ def build_detector(
     num_classes: int,
     loss: str | BoxLoss | None = "smooth-iou",
     weights: str | Path | None = None,
-    stages: Sequence[str] = STAGES,
+    stages: Sequence[str] | None = None,
     loss_weight: float = 1.0,
     min_size: int = 240,
     max_size: int = 320,
@@ -52,6 +52,7 @@ def build_detector(
     roi_dropout: float | None = None,
     classes: Sequence[str] | None = None,
     freeze: str = "auto",
+    cascade: int = 1,
 ) -> nn.Module:
     """Return a two-stage detector by name, with a box loss in its stages.
 
@@ -67,7 +68,7 @@ def build_detector(
         weights: None or "auto" for ImageNet's where they are installed (lite0), else random ones; "none"; "imagenet" or
             "coco" where there are such (which may download them), the path of a run folder or a checkpoint, or
             "tf:PATH" for inception-v2, of TensorFlow's `faster_rcnn_inception_v2`.
-        stages: "rpn", "roi", or both; the others keep torchvision's own loss.
+        stages: "rpn", "roi", or both; the others keep torchvision's own loss. None: all.
         loss_weight: factor on the loss in these stages.
         min_size: short side of the resized image in pixels ...
         max_size: ... unless the long side would exceed this.
@@ -82,6 +83,8 @@ def build_detector(
             them, it must be of this detector and fit exactly.
         freeze: layers of the backbone that keep their weights: "auto" for the detector's own choice, else see
             `freeze_layers`.
+        cascade: number of second stages in a row, each on the boxes of the one before (see `make_cascade`); their box
+            losses are the stages "roi", "roi2", "roi3", ...
 
     Raises:
         ConfigError: an unknown name, loss, stage, kind of weights or layer, or a number out of range.
@@ -105,6 +108,8 @@ def build_detector(
         box_nms_thresh=nms,
         box_detections_per_img=max_detections,
     )
+    if cascade != 1:
+        make_cascade(model, cascade)
     if tf_compat:
         train_as_tensorflow(model, proposals=proposals)
     if roi_dropout is not None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 
+from smoothiou.detectors.features import layers_of_second_stage
 from smoothiou.errors import ConfigError
 
 
@@ -41,11 +42,14 @@ def set_roi_dropout(model: nn.Module, dropout: float) -> None:
     """
     if not 0 <= dropout < 1:
         raise ConfigError(f"roi_dropout: expected a share of at least 0 and below 1, got {dropout!r}.")
-    heads: Any = model.roi_heads
-    if hasattr(heads.box_head, "dropout"):
-        heads.box_head.dropout = dropout
+    for head, predictor in layers_of_second_stage(model):
+        _set_dropout(head, predictor, dropout)
+
+
+def _set_dropout(head: Any, predictor: Any, dropout: float) -> None:
+    if hasattr(head, "dropout"):
+        head.dropout = dropout
         return
-    predictor = heads.box_predictor
     if type(predictor) not in (FastRCNNPredictor, DropoutPredictor):
         raise ConfigError(f"roi_dropout: expected torchvision's FastRCNNPredictor, got {type(predictor).__name__}.")
     if dropout > 0:

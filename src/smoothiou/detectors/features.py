@@ -75,6 +75,26 @@ def crop(model: Any, features: ImageFeatures, boxes: list[Tensor]) -> Tensor:
     return model.roi_heads.box_roi_pool(features.maps, boxes, features.sizes)
 
 
+def second_stage(model: Any, features: ImageFeatures, boxes: list[Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Return class logits (N, classes), deltas (N, 4 * classes) and the boxes that these are relative to.
+
+    Args:
+        model: the detector; in a cascade the boxes are those that its last stage had.
+        features: of its images.
+        boxes: (N, 4) of each image, in pixels of the resized image.
+    """
+    heads = model.roi_heads
+    if hasattr(heads, "stages"):
+        return heads.run(features.maps, boxes, features.sizes)
+    return *heads.box_predictor(heads.box_head(crop(model, features, boxes))), boxes
+
+
+def layers_of_second_stage(model: Any) -> list[tuple[Any, Any]]:
+    """Return the box head and the predictor; of a cascade those of each stage."""
+    heads = model.roi_heads
+    return [(stage.box_head, stage.box_predictor) for stage in getattr(heads, "stages", [heads])]
+
+
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
     """Put the model in eval mode, and afterwards each module back in its own."""

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from smoothiou.boxes import in_float
+from smoothiou.detectors.features import layers_of_second_stage
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -25,7 +26,8 @@ def keep_boxes_in_float32(model: Model) -> Model:
         The same model.
     """
     parts: Any = model
-    for module in (parts.backbone, parts.rpn.head, parts.roi_heads.box_predictor):
+    predictors = [predictor for _, predictor in layers_of_second_stage(model)]
+    for module in (parts.backbone, parts.rpn.head, *predictors):
         if _widen_output not in module._forward_hooks.values():
             module.register_forward_hook(_widen_output)
     return model

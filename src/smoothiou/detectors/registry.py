@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from smoothiou.errors import ConfigError, did_you_mean
+from smoothiou.loss_spec import cascade_stage
 
 TENSORFLOW = "tf:"
 """Prefix of the path of a TensorFlow checkpoint."""
@@ -60,6 +61,7 @@ class DetectorInfo:
         tensorflow: whether TensorFlow's checkpoints can be read.
         options: further arguments of the builder.
         stem: the last layer of the stem among the children of the backbone (see `freeze_layers`).
+        cascade: number of second stages in a row.
     """
 
     build: str
@@ -72,6 +74,12 @@ class DetectorInfo:
     tensorflow: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     stem: str = ""
+    cascade: int = 1
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Return the names of the stages that have a box loss."""
+        return ("rpn", *map(cascade_stage, range(self.cascade)))
 
     @property
     def offers(self) -> tuple[str, ...]:
@@ -99,6 +107,15 @@ DETECTORS: Mapping[str, DetectorInfo] = MappingProxyType(
             parameters_m=5.0,
             imagenet="EfficientNet-Lite0",
             installed=True,
+        ),
+        "lite0-cascade": DetectorInfo(
+            build="smoothiou.detectors.cascade:build_lite0_cascade",
+            summary="8 million parameters, lite0 with three second stages in a row (Cascade R-CNN)",
+            anchors=(AnchorLevel(8, (16, 32, 64, 128, 256)),),
+            parameters_m=8.4,
+            imagenet="EfficientNet-Lite0",
+            installed=True,
+            cascade=3,
         ),
         "resnet18-fpn": DetectorInfo(
             build="smoothiou.detectors.fpn:build_resnet18_fpn",

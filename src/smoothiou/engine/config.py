@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from smoothiou.detectors.registry import detector_info
 from smoothiou.errors import ConfigError, did_you_mean
 from smoothiou.files import MAX_PIXELS, MOST_PIXELS, read_bytes, short
-from smoothiou.loss_spec import STAGES, stage_losses
+from smoothiou.loss_spec import STAGES, split_stages
 
 MAX_RECIPE, MAX_LINE = 2**16, 2000
 """Bytes of a recipe and characters of one of its lines: long dotted keys take the TOML reader hours."""
@@ -118,20 +118,21 @@ class LossConfig(_Section):
 
     name: str = "smooth-iou"
     """A name from `smoothiou losses`, or `package.module:object`; options in brackets: `huber[delta=0.5]`. Two, as
-    `huber/smooth-iou`, are of the first and of the second stage."""
+    `huber/smooth-iou`, are of the first and of the second stage; a cascade may have one for each."""
     stages: Annotated[tuple[Literal["rpn", "roi"], ...], Field(min_length=1)] = STAGES
-    """Where it replaces the detector's own: `rpn`, `roi` or both."""
+    """Where it replaces the detector's own: `rpn`, `roi` (all second stages of a cascade) or both."""
     weight: PositiveFloat = 1.0
     """Factor on the box loss in the replaced stages."""
     rpn_weight: PositiveFloat = 1.0
     """Another factor, on the first stage's box loss alone; `smoothiou calibrate` proposes it ..."""
     roi_weight: PositiveFloat = 1.0
-    """... and this one, on the second stage's: their deltas have other weights, so their gradients other sizes."""
+    """... and this one, on the second stage's (of a cascade: on all of them): their deltas have other weights, so
+    their gradients other sizes."""
 
     @field_validator("name")
     @classmethod
     def _readable(cls, name: str) -> str:
-        stage_losses(name)
+        split_stages(name)
         return name
 
     @field_validator("stages")

@@ -10,9 +10,11 @@ from torch import nn
 from smoothiou.detectors import build_detector, set_box_loss
 from smoothiou.detectors.box_loss import try_loss
 from smoothiou.detectors.build import check_name_and_weights
+from smoothiou.detectors.hosts import stages_of
+from smoothiou.detectors.registry import detector_info
 from smoothiou.engine.config import RunConfig
 from smoothiou.engine.devices import Placement, choose_placement
-from smoothiou.loss_spec import parse_loss, stage_losses
+from smoothiou.loss_spec import parse_loss, split_stages, stage_losses
 from smoothiou.losses import load_loss
 
 
@@ -43,10 +45,11 @@ def build(config: RunConfig, *, classes: int | Sequence[str], compile_loss: bool
         freeze=config.model.freeze,
     )
     factors = {"rpn": config.loss.rpn_weight, "roi": config.loss.roi_weight}
-    losses = stage_losses(config.loss.name)
-    for stage in config.loss.stages:
-        weight = config.loss.weight * factors[stage]
-        set_box_loss(model, losses[stage], stages=(stage,), weight=weight, compile=compile_loss)
+    for stage, loss in stage_losses(config.loss.name, tuple(stages_of(model))).items():
+        setting = "rpn" if stage == "rpn" else "roi"  # all second stages of a cascade
+        if setting in config.loss.stages:
+            weight = config.loss.weight * factors[setting]
+            set_box_loss(model, loss, stages=(stage,), weight=weight, compile=compile_loss)
     # Channels last is how convolutions compute, on a CPU as on a GPU; else they transpose their maps each time.
     return model.to(memory_format=torch.channels_last)
 
@@ -68,7 +71,9 @@ def check(config: RunConfig, *, losses: Sequence[str]) -> None:
     if config.model.freeze not in ("auto", "none"):  # which layers there are, only the detector knows
         build_detector(config.model.name, num_classes=1, freeze=config.model.freeze)
     choose_placement(config.train.device, config.train.precision)
-    for loss in dict.fromkeys(part for spec in losses for part in stage_losses(spec).values()):
+    for spec in losses:
+        stage_losses(spec, detector_info(config.model.name).stages)
+    for loss in dict.fromkeys(part for spec in losses for part in split_stages(spec)):
         name, options = parse_loss(loss)
         try_loss(load_loss(name, **options), name=loss)
 

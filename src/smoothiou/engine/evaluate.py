@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from smoothiou.engine.detector import build
 from smoothiou.engine.devices import Placement, choose_placement
 from smoothiou.engine.measure import measure
 from smoothiou.engine.open_data import open_measured
+from smoothiou.engine.selection import check_selections, compare_selections
 from smoothiou.errors import CheckpointError, ConfigError, DataError
 from smoothiou.files import finite, printable, short, write_json
 from smoothiou.manifest import SCHEMA_VERSION
@@ -73,6 +75,7 @@ def evaluate_run(
     checkpoint: str = "last",
     device: str | None = None,
     out: str | Path | None = None,
+    selections: Sequence[str] = (),
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Measure the weights of a run folder.
@@ -83,6 +86,8 @@ def evaluate_run(
         checkpoint: "last" or "best".
         device: in place of the run's.
         out: folder for truth.json, predictions.json and result.json; nothing is written without it.
+        selections: other ways than NMS to select detections, keys of `metrics.selection.SELECTIONS`; their metrics
+            stand under "selection". The detector's candidates are kept in the run's folder.
         quiet: no progress.
 
     Raises:
@@ -90,6 +95,7 @@ def evaluate_run(
         DataError: the data cannot be read, or has other classes.
     """
     folder = Path(folder)
+    check_selections(selections)
     if out and any((Path(out) / name).exists() for name in ("manifest.json", "plan.json")):
         raise ConfigError(f"{out} is a run or a study, whose results must stay.", hint="Choose another --out.")
     opened = open_run(folder, checkpoint=checkpoint, device=device)
@@ -120,6 +126,16 @@ def evaluate_run(
         "seed": opened.config.train.seed,
         **measured.numbers(seed=opened.config.train.seed),
     }
+    if selections:
+        result["selection"] = compare_selections(
+            opened.model,
+            test,
+            folder / f"{checkpoint}.ckpt",
+            names=selections,
+            settings=opened.config.eval,
+            placement=opened.placement,
+            quiet=quiet,
+        )
     if out:
         write_json(Path(out) / "truth.json", to_coco(test))
         write_json(Path(out) / "predictions.json", measured.predictions)

@@ -25,6 +25,7 @@ class ImageOutput:
         raw_boxes: every second-stage box, no score threshold and no NMS, (at most 300, 4).
         proposals: the first stage's boxes that these were refined from, as many.
         refined: the probes after the second stage, (P, 4).
+        candidates: boxes, scores and labels of what is above the score threshold before NMS, where they were asked for.
     """
 
     boxes: np.ndarray
@@ -33,10 +34,17 @@ class ImageOutput:
     raw_boxes: np.ndarray
     proposals: np.ndarray
     refined: np.ndarray
+    candidates: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
 
 def run_detector(
-    model: nn.Module, images: Sequence[Tensor], *, probes: Sequence[Probe], batch_size: int, placement: Placement
+    model: nn.Module,
+    images: Sequence[Tensor],
+    *,
+    probes: Sequence[Probe],
+    batch_size: int,
+    placement: Placement,
+    candidates: bool = False,
 ) -> Iterator[ImageOutput]:
     """Yield the output for each image of this process's shard, in order (see `shard`).
 
@@ -46,6 +54,7 @@ def run_detector(
         probes: per image, boxes (P, 4) to refine and their labels (P,).
         batch_size: images at a time.
         placement: device, precision and rank.
+        candidates: whether to keep them.
     """
     device = placement.device
     for batch in _batches(len(images), batch_size=batch_size, placement=placement):
@@ -55,7 +64,7 @@ def run_detector(
             torch.inference_mode(),
             torch.autocast(device.type, torch.bfloat16, enabled=placement.precision == "bf16"),
         ):
-            outputs = detect(model, pixels, probes=tensors)
+            outputs = detect(model, pixels, probes=tensors, candidates=candidates)
         for output in outputs:
             arrays: dict[str, Any] = {key: value.float().cpu().numpy() for key, value in output.items()}
             yield ImageOutput(
@@ -65,7 +74,13 @@ def run_detector(
                 raw_boxes=arrays["raw_boxes"],
                 proposals=arrays["proposals"],
                 refined=arrays["probe_boxes"],
+                candidates=_candidates(arrays) if candidates else None,
             )
+
+
+def _candidates(arrays: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    boxes, scores, labels = (arrays[f"candidate_{key}"] for key in ("boxes", "scores", "labels"))
+    return boxes, scores, labels.astype(np.int64)
 
 
 def shard(images: int, *, batch_size: int, placement: Placement) -> list[int]:
@@ -94,6 +109,11 @@ def _to_device(probe: Probe, device: torch.device) -> tuple[Tensor, Tensor]:
 
 def coco_results(output: ImageOutput, *, image_id: int) -> list[dict[str, Any]]:
     """Return the detections of an image in COCO's results format; image and category ids count from 1."""
+    return coco_rows(output.boxes, output.scores, output.labels, image_id=image_id)
+
+
+def coco_rows(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, *, image_id: int) -> list[dict[str, Any]]:
+    """Return detections as `coco_results` does: boxes (D, 4) xyxy, scores (D,), labels (D,)."""
     return [
         {
             "image_id": image_id,
@@ -101,5 +121,5 @@ def coco_results(output: ImageOutput, *, image_id: int) -> list[dict[str, Any]]:
             "bbox": [round(float(v), 3) for v in (box[0], box[1], box[2] - box[0], box[3] - box[1])],
             "score": round(float(score), 6),
         }
-        for box, score, label in zip(output.boxes, output.scores, output.labels, strict=True)
+        for box, score, label in zip(boxes, scores, labels, strict=True)
     ]

@@ -99,7 +99,7 @@ def measure(
     indices = shard(len(data.records), batch_size=batch_size, placement=placement)
     outputs = run_detector(
         model,
-        _Images(DetectionDataset(data, cache_mb=0)),
+        Images(DetectionDataset(data, cache_mb=0)),
         probes=[(boxes, labels) for boxes, labels, _ in probes],
         batch_size=batch_size,
         placement=placement,
@@ -172,7 +172,7 @@ def _localize(
     )
 
 
-class _Images(Sequence[Tensor]):
+class Images(Sequence[Tensor]):
     """The images of a data set without their targets."""
 
     def __init__(self, images: DetectionDataset) -> None:

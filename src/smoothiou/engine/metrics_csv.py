@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from smoothiou.files import unwritable, write_text
@@ -20,23 +20,30 @@ COLUMNS: tuple[str, ...] = (
 
 
 class MetricsCsv:
-    """Appends rows to metrics.csv; a resumed run first drops the rows past its checkpoint, to come again."""
+    """Appends rows to metrics.csv; a resumed run first drops the rows past its checkpoint, to come again.
 
-    def __init__(self, path: Path, *, resume_step: int) -> None:
+    Args:
+        path: of the file.
+        resume_step: rows up to this step stay.
+        more: columns behind `COLUMNS`, of a detector with more stages.
+    """
+
+    def __init__(self, path: Path, *, resume_step: int, more: Sequence[str] = ()) -> None:
         self.path = path
+        self.columns = (*COLUMNS, *more)
         rows = [row for row in read_metrics(path) if int(row["step"]) <= resume_step] if path.is_file() else []
         buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, COLUMNS, restval="", extrasaction="ignore", lineterminator="\n")
+        writer = csv.DictWriter(buffer, self.columns, restval="", extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         write_text(path, buffer.getvalue())
 
     def write(self, row: Mapping[str, float]) -> None:
         """Append one row and flush it, so that a crash loses at most the row being written."""
-        cells = {key: _number(row[key]) for key in COLUMNS if key in row}
+        cells = {key: _number(row[key]) for key in self.columns if key in row}
         try:
             with self.path.open("a", newline="") as file:
-                csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n").writerow(cells)
+                csv.DictWriter(file, self.columns, restval="", lineterminator="\n").writerow(cells)
         except OSError as error:
             raise unwritable(self.path, error) from error
 

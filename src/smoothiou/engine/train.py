@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from smoothiou.detectors import box_loss_state, box_statistics, load_box_loss_state, reduce_statistics
+from smoothiou.detectors.box_loss import box_losses
 from smoothiou.detectors.freeze import backbone_body
 from smoothiou.detectors.frozen_body import FeatureCache, keep_features
 from smoothiou.engine.checkpoint import LAST, PREVIOUS, load_newest, restore_model, save_checkpoint
@@ -44,6 +45,7 @@ from smoothiou.engine.seeding import seed_weights
 from smoothiou.engine.validation import validation_losses
 from smoothiou.errors import ConfigError, InterruptedRun, SmoothIoUError
 from smoothiou.files import finite, write_json, write_text
+from smoothiou.loss_spec import STAGES
 from smoothiou.manifest import SCHEMA_VERSION, manifest, refuse_other_plan
 from smoothiou.progress import Progress
 
@@ -300,7 +302,9 @@ class _Training:
             if is_main and (note := _rounding_note(checkpoint.get("rounding") or _rounding())):
                 print(note, file=sys.stderr)
         if is_main and step < self.config.train.steps:
-            self.metrics = MetricsCsv(self.folder / "metrics.csv", resume_step=step)
+            later = [stage for stage in box_losses(self.model) if stage not in STAGES]  # of a cascade
+            more = [f"{stage}_{key}" for stage in later for key in ("lambda", "mean_iou", "positives")]
+            self.metrics = MetricsCsv(self.folder / "metrics.csv", resume_step=step, more=more)
         self._clock = time.monotonic()
         return step
 

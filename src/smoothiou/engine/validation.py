@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from smoothiou.data.dataset import DetectionDataset, collate
 from smoothiou.data.records import Dataset
-from smoothiou.detectors.features import eval_mode
+from smoothiou.detectors.features import eval_mode, layers_of_second_stage
 from smoothiou.engine.config import RunConfig
 from smoothiou.engine.devices import Placement
 from smoothiou.engine.distributed import mean_over_processes
@@ -65,6 +65,7 @@ def _computing_losses(model: Any) -> Iterator[None]:
     """Let a detector compute its losses, with all layers in eval mode: batch norms stay, nothing is dropped."""
     with eval_mode(model):
         model.train()
-        for layers in (model.backbone, model.rpn.head, model.roi_heads.box_head, model.roi_heads.box_predictor):
+        second = [layers for pair in layers_of_second_stage(model) for layers in pair]
+        for layers in (model.backbone, model.rpn.head, *second):
             layers.eval()
         yield

@@ -85,6 +85,8 @@ def refit(
             )
         try_loss(module, name=loss)
     opened = open_run(folder, checkpoint=checkpoint, device=device)
+    if hasattr(opened.model.roi_heads, "stages"):
+        raise ConfigError(f"{run}: expected a detector with one second stage, got a cascade.")
     splits = open_splits(opened.config.data)
     for data in (splits.train, splits.test):
         require_classes(folder, opened, data)

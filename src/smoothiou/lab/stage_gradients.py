@@ -12,12 +12,11 @@ from torch import Tensor, nn
 
 from smoothiou.boxes import Weights, in_float
 from smoothiou.detectors.box_loss import StageLoss
+from smoothiou.detectors.hosts import stages_of
 from smoothiou.engine.devices import Placement
 from smoothiou.engine.loop import Batch, to_device
 from smoothiou.engine.seeding import seed_step
 from smoothiou.lab.pairs import value_and_gradient
-
-_MODULES = {"rpn": "rpn", "roi": "roi_heads"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +63,7 @@ def capture_positives(
     model_copy: Any = copy.deepcopy(model).train()
     recorders = {stage: _Recorder(loss=_AsksForAll(), name=stage) for stage in stages}
     for stage, recorder in recorders.items():
-        getattr(model_copy, _MODULES[stage]).box_loss = recorder
+        model_copy.get_submodule(stages_of(model_copy)[stage].path).box_loss = recorder
     with torch.no_grad():
         for step, (images, targets) in enumerate(batches, start):
             seed_step(seed, step)

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from smoothiou.import_object import import_object
+from smoothiou.loss_spec import parse_loss
 from smoothiou.losses.alpha_iou import AlphaIoU, alpha_iou_loss
 from smoothiou.losses.balanced_l1 import BalancedL1, balanced_l1_loss
 from smoothiou.losses.base import BoxLoss, LossInfo, RegisteredLoss
@@ -47,6 +48,7 @@ __all__ = [
     "BoxLoss",
     "LossInfo",
     "compile_loss",
+    "from_spec",
     "load_loss",
     "no_such_loss",
     "options_of",
@@ -131,6 +133,18 @@ def load_loss(name: str, **options: Any) -> BoxLoss:
     if ":" not in name and name not in LOSSES:
         raise no_such_loss(name, LOSSES)
     return with_options(name, LOSSES.get(name) or import_object(name), options)
+
+
+def from_spec(loss: str | Any) -> Any:
+    """Make a loss of a text such as `huber[delta=0.5]`; an object stays as it is.
+
+    Raises:
+        ConfigError: the text is no loss specification, or there is no such loss or option.
+    """
+    if not isinstance(loss, str):
+        return loss
+    name, options = parse_loss(loss)
+    return load_loss(name, **options)
 
 
 def options_of(name: str) -> dict[str, object]:

@@ -14,6 +14,7 @@ from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.retinanet import RetinaNet
 from torchvision.models.detection.ssd import SSD
 
+from smoothiou.detectors.hosts.cascade import BoxLossCascadeStage, CascadeRoIHeads
 from smoothiou.detectors.hosts.fcos import BoxLossFCOSHead
 from smoothiou.detectors.hosts.retinanet import BoxLossRetinaNetHead
 from smoothiou.detectors.hosts.roi_heads import BoxLossRoIHeads
@@ -21,6 +22,7 @@ from smoothiou.detectors.hosts.rpn import BoxLossRPN
 from smoothiou.detectors.hosts.ssd import BoxLossSSD
 from smoothiou.detectors.stage_loss import BoxLossStage
 from smoothiou.errors import ConfigError, did_you_mean
+from smoothiou.loss_spec import cascade_stage
 
 
 class Stage(NamedTuple):
@@ -47,6 +49,13 @@ def stages_of(model: nn.Module) -> Mapping[str, Stage]:
     Raises:
         ConfigError: another kind of model.
     """
+    heads = getattr(model, "roi_heads", None)
+    if isinstance(heads, CascadeRoIHeads):
+        in_a_row = {
+            cascade_stage(number): Stage(f"roi_heads.stages.{number}", BoxLossCascadeStage)
+            for number in range(len(heads.stages))
+        }
+        return {"rpn": HOSTS[GeneralizedRCNN]["rpn"], **in_a_row}
     for kind, stages in HOSTS.items():
         if isinstance(model, kind):
             return stages

@@ -14,7 +14,36 @@ from smoothiou.detectors.stage_loss import BoxLossStage, Targets
 from smoothiou.detectors.targets import spare_ignored
 
 
-class BoxLossRoIHeads(BoxLossStage, RoIHeads):
+class SparingRoIHeads(RoIHeads):
+    """torchvision's second stage, in whose training samples no negative lies on an ignore box."""
+
+    def select_training_samples(
+        self, proposals: list[Tensor], targets: Targets | None
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:
+        """Return sampled proposals, matched gt indices, labels and target deltas of each image."""
+        self.check_targets(targets)
+        targets = targets or []
+        for target in targets:
+            if not target["boxes"].is_floating_point() or target["labels"].dtype != torch.int64:
+                got = f"{target['boxes'].dtype} and {target['labels'].dtype}"
+                raise TypeError(f"targets: expected boxes of a float type and labels of int64, got {got}")
+        gt_boxes = [target["boxes"].to(proposals[0].dtype) for target in targets]
+        gt_labels = [target["labels"] for target in targets]
+        proposals = self.add_gt_proposals(proposals, gt_boxes)
+        matched, labels = self.assign_targets_to_proposals(proposals, gt_boxes, gt_labels)
+        labels = spare_ignored(labels, proposals, targets)
+        rows = self.subsample(labels)
+        proposals, matched, labels = (
+            [each[index] for each, index in zip(values, rows, strict=True)] for values in (proposals, matched, labels)
+        )
+        matched_boxes = [
+            (boxes if len(boxes) else boxes.new_zeros(1, 4))[index]
+            for boxes, index in zip(gt_boxes, matched, strict=True)
+        ]
+        return proposals, matched, labels, self.box_coder.encode(matched_boxes, proposals)
+
+
+class BoxLossRoIHeads(BoxLossStage, SparingRoIHeads):
     """torchvision's second stage with another box loss; its lines otherwise."""
 
     replaces = RoIHeads
@@ -74,28 +103,3 @@ class BoxLossRoIHeads(BoxLossStage, RoIHeads):
             keypoints = [target["keypoints"] for target in targets]
             losses["loss_keypoint"] = keypointrcnn_loss(logits, boxes, keypoints, matched)
         return losses
-
-    def select_training_samples(
-        self, proposals: list[Tensor], targets: Targets | None
-    ) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:
-        """Return sampled proposals, matched gt indices, labels and target deltas of each image."""
-        self.check_targets(targets)
-        targets = targets or []
-        for target in targets:
-            if not target["boxes"].is_floating_point() or target["labels"].dtype != torch.int64:
-                got = f"{target['boxes'].dtype} and {target['labels'].dtype}"
-                raise TypeError(f"targets: expected boxes of a float type and labels of int64, got {got}")
-        gt_boxes = [target["boxes"].to(proposals[0].dtype) for target in targets]
-        gt_labels = [target["labels"] for target in targets]
-        proposals = self.add_gt_proposals(proposals, gt_boxes)
-        matched, labels = self.assign_targets_to_proposals(proposals, gt_boxes, gt_labels)
-        labels = spare_ignored(labels, proposals, targets)
-        rows = self.subsample(labels)
-        proposals, matched, labels = (
-            [each[index] for each, index in zip(values, rows, strict=True)] for values in (proposals, matched, labels)
-        )
-        matched_boxes = [
-            (boxes if len(boxes) else boxes.new_zeros(1, 4))[index]
-            for boxes, index in zip(gt_boxes, matched, strict=True)
-        ]
-        return proposals, matched, labels, self.box_coder.encode(matched_boxes, proposals)
