@@ -13,7 +13,6 @@ from typing import ClassVar, Literal
 
 from smoothiou.data.faults import (
     bare_message,
-    counted,
     first_names,
     fit_boxes,
     refuse_dropped,
@@ -26,6 +25,7 @@ from smoothiou.data.records import Box, Dataset, Fault, ImageFile, Record
 from smoothiou.data.splits import Cut, find_split, not_in_train
 from smoothiou.errors import DataError
 from smoothiou.files import real_path
+from smoothiou.words import counted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
