@@ -12,10 +12,12 @@ import numpy as np
 
 from smoothiou.data.doctor.check import Checks
 from smoothiou.data.doctor.survey import Survey
+from smoothiou.data.faults import is_too_long
 from smoothiou.data.formats.base import Entry, Example
 from smoothiou.data.images import Photo
 from smoothiou.data.splits import in_usual_order, photo, usual_name
 from smoothiou.files import file_digest
+from smoothiou.words import counted
 
 BITS = 2
 """Of 64 bits of two pictures' gradients that may differ, and ..."""
@@ -107,7 +109,7 @@ def empty_split(data: Survey) -> list[Example]:
         reason = "every box is difficult or a crowd" if boxes else "none has a box"
         reason = "none has an annotation" if split in _bare_splits(data) else reason
         if all(box.ignored for box in boxes):
-            message = f"has {len(entries)} images, of which {reason}" if entries else "has no images"
+            message = f"has {counted(len(entries), 'image')}, of which {reason}" if entries else "has no images"
             examples.append(Example(where=split, message=message))
     return examples
 
@@ -212,11 +214,24 @@ def is_turned(entry: Entry) -> bool:
     return entry.annotated == (photo.height, photo.width) != (photo.width, photo.height)
 
 
+@CHECKS.add("error", mends="leaves the image out", quick=True)
+def long_image(data: Survey) -> list[Example]:
+    """An image is so long that its short side vanishes at training resolution, so no detector can take it.
+
+    Fix: Crop it, leave it out, or raise --model.max_size.
+    """
+    return [
+        Example(where=_name(entry), message=f"has {entry.size[0]} x {entry.size[1]} pixels", entry=entry)
+        for entry in data.entries
+        if entry.size and entry.photo and is_too_long(*entry.size, max_size=data.training.max_size)
+    ]
+
+
 @CHECKS.add("warning")
 def duplicate_image(data: Survey) -> list[Example]:
     """Two files of a split have the same bytes; the photo counts twice, perhaps with other boxes.
 
-    Fix: Remove one of them.
+    Fix: Remove one of them, or let --fix OUT --drop-copies leave it out.
     """
     examples = []
     for entries in data.parts.values():
