@@ -27,6 +27,7 @@ def probe(
         str | None, Parameter(help="The run or loss that others are compared with; default: the first.")
     ] = None,
     checkpoint: Annotated[Literal["last", "best"], Parameter(help="Which weights.")] = "last",
+    data: Annotated[str | None, Parameter(help="Another data set than the one of the runs.")] = None,
     split: Annotated[str | None, Parameter(help="Another split than the runs' test split.")] = None,
     fresh: Annotated[
         bool, Parameter(negative="", help="Compute the probes also where a run has recorded them.")
@@ -68,7 +69,14 @@ def probe(
         from smoothiou.lab.probe import probe_runs
 
         comparison = probe_runs(
-            runs, baseline=baseline, checkpoint=checkpoint, split=split, device=device, fresh=fresh, quiet=quiet
+            runs,
+            baseline=baseline,
+            checkpoint=checkpoint,
+            data=data,
+            split=split,
+            device=device,
+            fresh=fresh,
+            quiet=quiet,
         )
         _show(comparison, out, as_json=json_, quiet=quiet)
         return
@@ -87,7 +95,7 @@ def probe(
     folder = out or runs[0] / "refit"
     comparison = refit_run(
         runs[0], losses=names, seeds=numbers, out=folder, settings=Refit(**options), checkpoint=checkpoint,
-        device=device, overwrite=overwrite, quiet=quiet,
+        data=data, device=device, overwrite=overwrite, quiet=quiet,
     )  # fmt: skip
     _show(comparison, folder, as_json=json_, quiet=quiet)
     if failed := comparison["failed"]:

@@ -184,6 +184,23 @@ def check_classes(one: Sequence[str], other: Sequence[str], what: str) -> None:
     )
 
 
+def resolved(path: str) -> str:
+    """Return DATA with the full path of each folder, under which it is found from any working folder."""
+
+    def full(part: Part) -> str:
+        home = os.path.expanduser(part.folder)
+        return (os.path.abspath(home) if os.path.exists(home) else part.folder) + (
+            f":{part.split}" if part.split else ""
+        )
+
+    return "+".join(map(full, folders(path)))
+
+
+def is_there(path: str) -> bool:
+    """Return whether every folder of DATA exists."""
+    return all(_exists(part.folder) for part in folders(path))
+
+
 def _exists(text: str) -> bool:
     return text == "shapes" or (bool(text) and os.path.exists(os.path.expanduser(text))) or is_code(text)
 

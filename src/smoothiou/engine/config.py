@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from smoothiou.detectors.registry import detector_info
 from smoothiou.errors import ConfigError, did_you_mean
-from smoothiou.files import MAX_PIXELS, MOST_PIXELS, read_bytes, short
+from smoothiou.files import MAX_PIXELS, MOST_PIXELS, read_bytes, read_json, short
 from smoothiou.loss_spec import STAGES, split_stages
 
 MAX_RECIPE, MAX_LINE = 2**16, 2000
@@ -438,6 +438,16 @@ def build_config(recipe: str | None, flags: Mapping[str, Any]) -> RunConfig:
 
 
 def read_run_config(folder: Path, flags: Mapping[str, Any] | None = None) -> RunConfig:
-    """Return the settings that a run left in its config.toml, with `flags` over them; older names are understood."""
+    """Return the settings that a run left in its config.toml, with `flags` over them; older names are understood.
+
+    Data is where the run found it, if it still is there: a relative path is one from another working folder.
+    """
+    from smoothiou.data import merge  # which `config` and `--help` do without
+
     path = folder / "config.toml"
-    return RunConfig().replace({**upgrade(_read_toml(path, str(path))), **(flags or {})})
+    settings = dict(upgrade(_read_toml(path, str(path))))
+    manifest = read_json(folder / "manifest.json") if (folder / "manifest.json").is_file() else {}
+    home = manifest.get("data_path") if isinstance(manifest, dict) else None
+    if isinstance(home, str) and merge.is_there(home):
+        settings["data.path"] = home
+    return RunConfig().replace({**settings, **(flags or {})})

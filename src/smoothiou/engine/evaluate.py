@@ -10,13 +10,12 @@ from typing import Any
 from torch import nn
 
 from smoothiou.data.export import to_coco
-from smoothiou.data.formats.own import is_code
 from smoothiou.engine.checkpoint import load_checkpoint
 from smoothiou.engine.config import RunConfig, read_run_config
 from smoothiou.engine.detector import build
 from smoothiou.engine.devices import Placement, choose_placement
 from smoothiou.engine.measure import measure
-from smoothiou.engine.open_data import open_measured
+from smoothiou.engine.open_data import open_measured, other_data
 from smoothiou.engine.selection import check_selections, compare_selections
 from smoothiou.errors import CheckpointError, ConfigError, DataError
 from smoothiou.files import finite, printable, short, write_json
@@ -99,12 +98,7 @@ def evaluate_run(
     if out and any((Path(out) / name).exists() for name in ("manifest.json", "plan.json")):
         raise ConfigError(f"{out} is a run or a study, whose results must stay.", hint="Choose another --out.")
     opened = open_run(folder, checkpoint=checkpoint, device=device)
-    config = opened.config.data
-    if data:
-        other = {"path": data, "format": "auto", "train": "", "val": "", "test": "", "resplit": "none"}
-        config = config.model_copy(update=other)
-    elif ":" in config.format or is_code(config.path):  # a stranger's folder runs no code unasked
-        raise ConfigError(f"The run's data is code: {config.path}.", hint=f"Name it: --data {config.path}.")
+    config = other_data(opened.config.data, data)
     test = open_measured(config, split)
     if test.classes != opened.classes:
         raise DataError(

@@ -7,6 +7,7 @@ from typing import Any
 
 from smoothiou.data import choose_splits, list_splits, load_dataset
 from smoothiou.data.faults import refuse_nothing_left
+from smoothiou.data.formats.own import is_code
 from smoothiou.data.leaks import warn
 from smoothiou.data.merge import check_classes
 from smoothiou.data.records import Dataset
@@ -117,6 +118,21 @@ def open_split(config: DataConfig, split: str) -> Dataset:
     )
     refuse_nothing_left(dataset)
     return dataset
+
+
+def other_data(config: DataConfig, path: str | None) -> DataConfig:
+    """Return the settings of other data in place of a run's, in its usual splits; without a path, the run's own.
+
+    Raises:
+        ConfigError: the run's own data is code, and a stranger's folder runs none unasked.
+    """
+    if not path:
+        if ":" in config.format or is_code(config.path):
+            raise ConfigError(f"The run's data is code: {config.path}.", hint=f"Name it: --data {config.path}.")
+        return config
+    return config.model_copy(
+        update={"path": path, "format": "auto", "train": "", "val": "", "test": "", "resplit": "none"}
+    )
 
 
 def file_limits(config: DataConfig) -> Limits:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from smoothiou.data.merge import resolved
 from smoothiou.detectors import box_loss_state, box_statistics, load_box_loss_state, reduce_statistics
 from smoothiou.detectors.box_loss import box_losses
 from smoothiou.detectors.freeze import backbone_body
@@ -144,7 +145,13 @@ def _train_and_measure(
     device = {"device": str(placement.device), "precision": placement.precision}
     if placement.rank == 0:
         notes: tuple[str, ...] = getattr(model, "notes", ())
-        facts = {"identity": run_identity, "data": data, "model_notes": notes, "processes": placement.world_size}
+        facts: dict[str, Any] = {
+            "identity": run_identity,
+            "data": data,
+            "model_notes": notes,
+            "processes": placement.world_size,
+        }
+        facts["data_path"] = resolved(config.data.path)  # beside the given one: the run is read from anywhere
         write_json(folder / "manifest.json", manifest(**facts, **device, device_reason=placement.reason))
         for note in () if quiet else notes:
             print(note, file=sys.stderr)

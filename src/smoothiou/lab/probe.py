@@ -18,7 +18,7 @@ from smoothiou.engine.config import RunConfig, build_config
 from smoothiou.engine.devices import Placement
 from smoothiou.engine.evaluate import OpenedRun, open_run
 from smoothiou.engine.measure import facts_of, probes_of
-from smoothiou.engine.open_data import open_measured
+from smoothiou.engine.open_data import open_measured, other_data
 from smoothiou.errors import CheckpointError, ConfigError, DataError
 from smoothiou.files import finite, read_json
 from smoothiou.manifest import SCHEMA_VERSION, manifest
@@ -53,6 +53,7 @@ def probe_runs(
     *,
     baseline: str | None = None,
     checkpoint: str = "last",
+    data: str | None = None,
     split: str | None = None,
     device: str | None = None,
     fresh: bool = False,
@@ -65,6 +66,7 @@ def probe_runs(
             a group, and groups are paired by seed; where a loss and seed occur twice, each run is its own group.
         baseline: the group that others are compared with; None: the first.
         checkpoint: "last" or "best".
+        data: instead of the runs' own.
         split: instead of each run's own test split.
         device: instead of the runs' own.
         fresh: compute the probes also where a run has recorded them.
@@ -86,7 +88,7 @@ def probe_runs(
             hint="Name folders of runs, or of a study with finished cells.",
         )
     runs = [
-        _probe_run(folder, checkpoint=checkpoint, split=split, device=device, fresh=fresh, quiet=quiet)
+        _probe_run(folder, data=data, checkpoint=checkpoint, split=split, device=device, fresh=fresh, quiet=quiet)
         for folder in expanded
     ]
     for run in runs[1:]:
@@ -127,7 +129,7 @@ def _expand(folders: Sequence[str | Path]) -> Iterator[Path]:
 
 
 def _probe_run(
-    folder: Path, *, checkpoint: str, split: str | None, device: str | None, fresh: bool, quiet: bool
+    folder: Path, *, data: str | None, checkpoint: str, split: str | None, device: str | None, fresh: bool, quiet: bool
 ) -> ProbedRun:
     """Return a run's probes: those that it recorded when it ended, else computed now."""
     if not (folder / "config.toml").is_file():
@@ -136,16 +138,16 @@ def _probe_run(
             hint="Name a folder that `smoothiou train` or `smoothiou compare` has written.",
         )
     config = build_config(str(folder / "config.toml"), {})
-    images = None if fresh or split or checkpoint != "last" else read_probes(folder)
+    images = None if fresh or data or split or checkpoint != "last" else read_probes(folder)
     if images is not None:
-        data = read_json(folder / "result.json")["data"]["test"]
+        facts = read_json(folder / "result.json")["data"]["test"]
     else:
         opened = open_run(folder, checkpoint=checkpoint, device=device)
-        test = open_measured(opened.config.data, split)
+        test = open_measured(other_data(opened.config.data, data), split)
         require_classes(folder, opened, test)
         require_boxes(test)
-        images, data = probe(opened, test, label=folder.name, quiet=quiet), facts_of(test)
-    return ProbedRun(folder=folder, loss=config.loss.name, seed=config.train.seed, data=data, images=images)
+        images, facts = probe(opened, test, label=folder.name, quiet=quiet), facts_of(test)
+    return ProbedRun(folder=folder, loss=config.loss.name, seed=config.train.seed, data=facts, images=images)
 
 
 def probe(opened: OpenedRun, data: Dataset, *, label: str, quiet: bool = False) -> Images:

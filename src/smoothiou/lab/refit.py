@@ -23,7 +23,7 @@ from torch import nn
 from smoothiou.detectors.box_loss import StageLoss, try_loss
 from smoothiou.engine.evaluate import OpenedRun, open_run
 from smoothiou.engine.measure import facts_of
-from smoothiou.engine.open_data import Splits, open_splits
+from smoothiou.engine.open_data import Splits, open_splits, other_data
 from smoothiou.engine.run_folder import lock_folder
 from smoothiou.errors import ConfigError, DivergedError, InterruptedRun
 from smoothiou.files import file_digest, finite, read_json, write_json
@@ -46,6 +46,7 @@ def refit(
     out: str | Path,
     settings: Refit | None = None,
     checkpoint: str = "last",
+    data: str | None = None,
     device: str | None = None,
     overwrite: bool = False,
     quiet: bool = False,
@@ -61,6 +62,7 @@ def refit(
         out: folder for cells/, refit.json.
         settings: how to train.
         checkpoint: "last" or "best".
+        data: instead of the run's own.
         device: instead of the run's own.
         overwrite: delete the results of other settings that lie in `out`.
         quiet: no progress.
@@ -87,10 +89,10 @@ def refit(
     opened = open_run(folder, checkpoint=checkpoint, device=device)
     if hasattr(opened.model.roi_heads, "stages"):
         raise ConfigError(f"{run}: expected a detector with one second stage, got a cascade.")
-    splits = open_splits(opened.config.data)
-    for data in (splits.train, splits.test):
-        require_classes(folder, opened, data)
-        require_boxes(data)
+    splits = open_splits(other_data(opened.config.data, data))
+    for part in (splits.train, splits.test):
+        require_classes(folder, opened, part)
+        require_boxes(part)
     identity = {
         "checkpoint": file_digest(folder / f"{checkpoint}.ckpt"),
         "precision": opened.placement.precision,
