@@ -55,6 +55,11 @@ def no_image_data(root: Path) -> None:
     (root / "JPEGImages" / "001.jpg").write_text("this is no image")
 
 
+def very_long(root: Path) -> None:
+    noise(root / "JPEGImages" / "001.jpg", seed=1, size=(1, 400))
+    annotate(root, "001", [], size=(1, 400))
+
+
 def cut_off(root: Path) -> None:
     path = root / "JPEGImages" / "002.jpg"
     path.write_bytes(path.read_bytes()[:-400])
@@ -192,6 +197,7 @@ FAULTS = [
     (no_image, "missing-image", 1, "Annotations/001.xml", "the image 001 does not exist"),
     (no_annotation, "missing-annotation", 1, "004", 'is in the list "train", but has no annotation'),
     (empty_split, "empty-split", 1, "test", "has no images"),
+    (very_long, "long-image", 1, "train: 001", "has 1 x 400 pixels"),
     (bare_split, "empty-split", 1, "more", "has 2 images, of which none has an annotation"),
     (other_size, "size-mismatch", 1, "Annotations/002.xml", "says 200 x 160 pixels, but the image file has 100 x 80"),
     (flat, "no-area", 1, "Annotations/002.xml: object 1", "has no area (x 19 to 40, y 29 to 29)"),

@@ -140,6 +140,7 @@ def compare(
 
     # Before the plan is written: a plan with a wrong loss could never be done. On a cluster, the device is there.
     check(config.replace({"train.device": "auto"}) if ray else config, losses=chosen)
+    from smoothiou.data.faults import refuse_long
     from smoothiou.engine.open_data import describe_data, open_splits, pool
     from smoothiou.study import facts_of_cuts, lock_study, make_plan, write_or_continue
     from smoothiou.study.plan import continued
@@ -147,6 +148,7 @@ def compare(
     began = time.monotonic()
     splits = open_splits(config.data)
     opening = time.monotonic() - began
+    refuse_long(splits.train, splits.val, splits.test, max_size=config.model.max_size)
     config, fitted = fit_length(config, recipe=recipe, settings=set_, steps=steps, images=len(splits.train.records))
     if not ray:
         try_build(config, classes=splits.train.classes)

@@ -141,6 +141,31 @@ def refuse_nothing_left(dataset: Dataset) -> None:
     )
 
 
+def is_too_long(width: int, height: int, *, max_size: int) -> bool:
+    """Return whether less than two pixels are left of an image's short side where the long one becomes `max_size`."""
+    return min(width, height) * max_size < 2 * max(width, height)
+
+
+def refuse_long(*datasets: Dataset | None, max_size: int) -> None:
+    """Stop if a split has images that no detector can take at its resolution.
+
+    Args:
+        datasets: the splits that are used.
+        max_size: pixels of the long side after resizing.
+
+    Raises:
+        DataError: with the first images, each with its size.
+    """
+    records = (record for dataset in datasets if dataset for record in dataset.records)
+    long = [f"{r.name} ({r.width} x {r.height})" for r in records if is_too_long(r.width, r.height, max_size=max_size)]
+    if long:
+        count = counted(len(long), "image is", "images are")
+        raise DataError(
+            f"{count} so long that the short side vanishes when the long side becomes {max_size}: {first_names(long)}.",
+            hint="Crop them, leave them out, or raise --model.max_size.",
+        )
+
+
 def counted(number: int, one: str, many: str = "") -> str:
     """Return `1 image` or `3 images`."""
     return f"{number} {one if number == 1 else many or one + 's'}"

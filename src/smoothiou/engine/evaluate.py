@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from smoothiou.data.export import to_coco
+from smoothiou.data.faults import refuse_long
 from smoothiou.engine.checkpoint import load_checkpoint
 from smoothiou.engine.config import RunConfig, read_run_config
 from smoothiou.engine.detector import build
@@ -100,6 +101,7 @@ def evaluate_run(
     opened = open_run(folder, checkpoint=checkpoint, device=device)
     config = other_data(opened.config.data, data)
     test = open_measured(config, split)
+    refuse_long(test, max_size=opened.config.model.max_size)
     if test.classes != opened.classes:
         raise DataError(
             f"{config.path}: expected the classes of the run ({', '.join(opened.classes)}), got "

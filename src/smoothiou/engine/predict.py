@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
+from smoothiou.data.faults import is_too_long
 from smoothiou.data.images import SUFFIXES, list_images, read_image
 from smoothiou.engine.evaluate import OpenedRun, open_run
 from smoothiou.engine.inference import run_detector
@@ -58,6 +59,10 @@ def predict_images(
     for number, path in enumerate(paths, 1):
         with allowing(file_limits(opened.config.data)):
             picture = read_image(path, upright=True)
+        if is_too_long(*picture.size, max_size=opened.config.model.max_size):
+            raise DataError(
+                f"{path}: {picture.width} x {picture.height} pixels are too long a picture.", hint="Crop it."
+            )
         boxes = _boxes(opened, picture, score)
         # Two images of one name from two folders must not overwrite each other, and no picture the photograph itself.
         target = Path(out) / (f"{path.stem}-boxes.png" if len(paths) == 1 else f"{number:04d}-{path.stem}-boxes.png")

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from smoothiou.data.faults import refuse_long
 from smoothiou.data.merge import resolved
 from smoothiou.detectors import box_loss_state, box_statistics, load_box_loss_state, reduce_statistics
 from smoothiou.detectors.box_loss import box_losses
@@ -79,6 +80,7 @@ def run(
     """
     folder = Path(folder)
     splits = splits or open_splits(config.data)
+    refuse_long(splits.train, splits.val, splits.test, max_size=config.model.max_size)
     data = describe_data(splits)
     require_watched(config, splits)
     run_identity = identity(config.flat(), data)

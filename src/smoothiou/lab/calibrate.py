@@ -29,6 +29,7 @@ import numpy as np
 from torch import nn
 
 from smoothiou.data.dataset import DetectionDataset
+from smoothiou.data.faults import refuse_long
 from smoothiou.detectors.box_loss import StageLoss
 from smoothiou.engine.config import RunConfig
 from smoothiou.engine.detector import build
@@ -96,6 +97,7 @@ def propose_weights(
     names = list(dict.fromkeys([reference, *losses]))
     config = config.replace({"loss.name": reference, "train.seed": seed, "train.eval_every": 0, "train.patience": 0})
     splits = splits or open_splits(config.data)
+    refuse_long(splits.train, max_size=config.model.max_size)
     placement = choose_placement(config.train.device, config.train.precision)
     images = DetectionDataset(splits.train, cache_mb=config.train.cache_mb)
     moments: list[dict[str, Any]] = []

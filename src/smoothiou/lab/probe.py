@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from smoothiou.data.dataset import DetectionDataset
+from smoothiou.data.faults import refuse_long
 from smoothiou.data.records import Dataset
 from smoothiou.detectors import refine
 from smoothiou.engine.config import RunConfig, build_config
@@ -145,7 +146,7 @@ def _probe_run(
         opened = open_run(folder, checkpoint=checkpoint, device=device)
         test = open_measured(other_data(opened.config.data, data), split)
         require_classes(folder, opened, test)
-        require_boxes(test)
+        require_boxes(test, max_size=opened.config.model.max_size)
         images, facts = probe(opened, test, label=folder.name, quiet=quiet), facts_of(test)
     return ProbedRun(folder=folder, loss=config.loss.name, seed=config.train.seed, data=facts, images=images)
 
@@ -200,12 +201,13 @@ def require_classes(folder: Path, opened: OpenedRun, data: Dataset) -> None:
         )
 
 
-def require_boxes(data: Dataset) -> None:
-    """Refuse a split that has nothing to probe.
+def require_boxes(data: Dataset, *, max_size: int) -> None:
+    """Refuse a split that has nothing to probe, or images that the detector cannot take.
 
     Raises:
-        DataError: no box, or only ignored ones.
+        DataError: no box, or only ignored ones; or see `refuse_long`.
     """
+    refuse_long(data, max_size=max_size)
     if not any(not box.ignored for record in data.records for box in record.boxes):
         raise DataError(
             f"{data.name}/{data.split}: there is no box to refine ({len(data.records)} images).",

@@ -92,7 +92,7 @@ def refit(
     splits = open_splits(other_data(opened.config.data, data))
     for part in (splits.train, splits.test):
         require_classes(folder, opened, part)
-        require_boxes(part)
+        require_boxes(part, max_size=opened.config.model.max_size)
     identity = {
         "checkpoint": file_digest(folder / f"{checkpoint}.ckpt"),
         "precision": opened.placement.precision,

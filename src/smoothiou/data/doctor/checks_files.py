@@ -12,6 +12,7 @@ import numpy as np
 
 from smoothiou.data.doctor.check import Checks
 from smoothiou.data.doctor.survey import Survey
+from smoothiou.data.faults import is_too_long
 from smoothiou.data.formats.base import Entry, Example
 from smoothiou.data.images import Photo
 from smoothiou.data.splits import in_usual_order, photo, usual_name
@@ -210,6 +211,19 @@ def is_turned(entry: Entry) -> bool:
     if photo is None or photo.orientation < 5:
         return False
     return entry.annotated == (photo.height, photo.width) != (photo.width, photo.height)
+
+
+@CHECKS.add("error", mends="leaves the image out", quick=True)
+def long_image(data: Survey) -> list[Example]:
+    """An image is so long that its short side vanishes at training resolution, so no detector can take it.
+
+    Fix: Crop it, leave it out, or raise --model.max_size.
+    """
+    return [
+        Example(where=_name(entry), message=f"has {entry.size[0]} x {entry.size[1]} pixels", entry=entry)
+        for entry in data.entries
+        if entry.size and entry.photo and is_too_long(*entry.size, max_size=data.training.max_size)
+    ]
 
 
 @CHECKS.add("warning")

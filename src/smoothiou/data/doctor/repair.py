@@ -20,6 +20,7 @@ from smoothiou.data.doctor.repair_boxes import repair_boxes
 from smoothiou.data.doctor.repair_image import copy_image
 from smoothiou.data.doctor.survey import Survey
 from smoothiou.data.export import to_coco
+from smoothiou.data.faults import is_too_long
 from smoothiou.data.formats.base import Entry
 from smoothiou.data.formats.coco import file_split
 from smoothiou.data.merge import folders
@@ -161,6 +162,8 @@ def _reason_to_leave_out(entry: Entry, data: Survey) -> tuple[str, str] | None:
     problem = image_problem(entry, data)
     if problem or entry.path is None:
         return "unreadable-image", f"the image was left out: {problem or 'it has no file'}"
+    if is_too_long(*(entry.size or (1, 1)), max_size=data.training.max_size):
+        return "long-image", "the image was left out: its short side would vanish at training resolution"
     if not entry.sure:
         return "duplicate-id", "the image was left out: another has its id, and their boxes cannot be told apart"
     return None
