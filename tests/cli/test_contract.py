@@ -152,3 +152,11 @@ def test_an_interrupt_outside_training_says_how_to_go_on(monkeypatch, capsys):
         cli.main(["env"])
     assert ended.value.code == 130
     assert "same command again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_ends_with_the_command_s_own_examples(smoothiou, command):
+    _, _, epilogue = smoothiou(command, "--help").stdout.partition("Exit codes:")
+    examples = [line.split() for line in epilogue.splitlines() if line.startswith("    smoothiou ")]
+    assert examples
+    assert command in {words[1] for words in examples}

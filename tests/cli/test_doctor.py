@@ -8,7 +8,7 @@ import json
 import pytest
 
 from tests.data import test_doctor as faults
-from tests.data.doctor_sets import annotate, boxes_of, voc
+from tests.data.doctor_sets import add, annotate, boxes_of, voc
 
 from .conftest import TINY
 
@@ -24,7 +24,7 @@ def test_sound_data_ends_with_code_0_and_faulty_data_with_3(smoothiou, root):
     good = smoothiou("doctor", root, *SOUND, "--strict")
     assert good.returncode == 0, good.stdout + good.stderr
     assert "voc (voc): 9 images (train 6, val 3), 18 boxes, 2 classes" in good.stdout
-    assert "Nothing found: 36 checks, 9 images decoded." in good.stdout
+    assert "Nothing found: 37 checks, 9 images decoded." in good.stdout
     assert good.stderr == ""
     faults.inverted(root)
     bad = smoothiou("doctor", root, *SOUND)
@@ -47,7 +47,7 @@ def test_strict_fails_on_warnings_and_only_and_skip_choose(smoothiou, root):
     assert smoothiou(*words, "--strict", "--only", "no-area,same-photo").returncode == 0
     only = smoothiou(*words, "--strict", "--only", "point-box")
     assert only.returncode == 3
-    assert "1 warning: 1 check (35 not run), no image decoded" in only.stdout
+    assert "1 warning: 1 check (36 not run), no image decoded" in only.stdout
 
 
 def test_a_program_gets_one_object_whether_or_not_something_was_found(smoothiou, root):
@@ -67,8 +67,8 @@ def test_a_repaired_copy_passes(smoothiou, root, tmp_path):
     annotate(root, "003", [("cat", (60, 10, 30, 50)), *boxes_of(3)])
     faults.same_bytes(root)
     result = smoothiou("doctor", root, *SOUND, "--fix", "copy")
-    assert result.returncode == 3  # the source is as it was
-    assert "repaired copy: copy (2 changes in fixes.csv)" in result.stdout
+    assert result.returncode == 0, result.stderr
+    assert "repaired copy: copy (2 changes in fixes.csv; 0 errors, 0 warnings)" in result.stdout
     with (tmp_path / "copy" / "fixes.csv").open(newline="") as file:
         assert {row["check"] for row in csv.DictReader(file)} == {"inverted-box", "same-photo"}
     assert smoothiou("doctor", "copy", *SOUND, "--strict").returncode == 0
@@ -127,3 +127,33 @@ def test_before_training_one_line_says_what_is_wrong(smoothiou, root, command):
     assert line.endswith(f"see smoothiou doctor {root}")
     if command == "compare":
         assert "doctor:" not in smoothiou(*words, "--quiet").stderr
+
+
+def test_copies_are_left_out_of_the_copy_where_that_is_asked_for(smoothiou, root, tmp_path):
+    pixels = (root / "JPEGImages" / "001.jpg").read_bytes()
+    (root / "JPEGImages" / "003.jpg").write_bytes(pixels)
+    annotate(root, "003", boxes_of(3)[:1])
+    kept = smoothiou("doctor", root, *SOUND, "--fix", "kept", "--strict", "--json")
+    assert kept.returncode == 3, "a copy is a warning"
+    result = smoothiou("doctor", root, *SOUND, "--fix", "copy", "--drop-copies", "--strict", "--json")
+    assert result.returncode == 0, result.stderr
+    facts = json.loads(result.stdout)["fixed"]
+    assert (facts["changes"], facts["errors"], facts["warnings"]) == (1, 0, 0)
+    names = sorted(path.name for path in (tmp_path / "copy" / "images" / "train").iterdir())
+    assert "001.jpg" in names
+    assert "003.jpg" not in names
+    assert smoothiou("doctor", root, "--drop-copies").returncode == 2
+
+
+def test_a_copy_with_what_cannot_be_repaired_fails(smoothiou, root):
+    for path in (root / "JPEGImages").glob("00[6-8].jpg"):  # all of val
+        path.write_text("no image")
+    result = smoothiou("doctor", root, *SOUND, "--fix", "copy", "--json")
+    assert (result.returncode == 0) == (json.loads(result.stdout)["fixed"]["errors"] == 0)
+
+
+def test_one_of_each_is_one(smoothiou, tmp_path):
+    add(tmp_path / "one", "000", [("cat", (17, 17, 48, 48))])
+    lines = smoothiou("doctor", "one", "--only", "no-area").stdout
+    assert "1 image (" in lines
+    assert "1 box, 1 class" in lines

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import itertools
 import json
 import os
 import re
@@ -25,12 +28,15 @@ EPILOGUE = """
 Exit codes: 0 done; 1 failed at run time; 2 wrong usage or settings; 3 data; 4 checkpoint or model;
 5 study incomplete; 130 interrupted, state saved.
 
-    smoothiou compare shapes --recipe quick
-    smoothiou compare DATA --losses huber,smooth-iou --seeds 0,1,2 --out STUDY
+{examples}
 
 Every setting can be given as a dotted option (`--optim.lr 0.002`); `smoothiou config keys` lists them.
 With `--json` a command prints one JSON object to stdout. `--debug` shows tracebacks.
 """
+
+EXAMPLES = """\
+    smoothiou compare shapes --recipe quick
+    smoothiou compare DATA --losses huber,smooth-iou --seeds 0,1,2 --out STUDY"""
 
 MAX_MESSAGE = 4000
 """Characters of a message on stderr; a broken file may be quoted in it."""
@@ -54,8 +60,12 @@ COMMANDS = {
 }
 
 
-def build_app() -> App:
-    """Return the command line; each command names the module that holds it."""
+def build_app(command: str = "") -> App:
+    """Return the command line; each command names the module that holds it.
+
+    Args:
+        command: that is asked for help, which ends with its examples.
+    """
     # Here, and not above: until `main` runs, Ctrl-C is a traceback.
     from cyclopts import App
 
@@ -64,7 +74,7 @@ def build_app() -> App:
     app = App(
         name="smoothiou",
         help="Tighter boxes from two-stage detectors: the Smooth IoU loss, and an honest way to compare box losses.",
-        help_epilogue=EPILOGUE,
+        help_epilogue=EPILOGUE.format(examples=examples_of(command) if command else EXAMPLES),
         help_format="plaintext",
         version=version,
         suppress_keyboard_interrupt=False,  # `main` says how to go on
@@ -83,7 +93,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with suppress(FileNotFoundError):
             sys.path.append(os.getcwd())  # for `--losses mine:loss` beside mine.py, as with `python -m`
         signal.signal(signal.SIGTERM, _interrupt)
-        build_app()(dotted_options(arguments), exit_on_error=False, print_error=False, result_action="return_value")
+        wants_help = {"--help", "-h"} & set(arguments) and arguments[0] in COMMANDS
+        build_app(arguments[0] if wants_help else "")(
+            dotted_options(arguments), exit_on_error=False, print_error=False, result_action="return_value"
+        )
         sys.stdout.flush()
     except BrokenPipeError:
         give_up_stdout()  # its reader has left (`smoothiou losses | head`): nothing is wrong
@@ -91,6 +104,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if "--debug" in arguments:
             traceback.print_exc()
         sys.exit(print_error(user_error(error, arguments), as_json="--json" in arguments))
+
+
+def examples_of(command: str) -> str:
+    """Return the examples in the docstring of a command, or of the module of several."""
+    module, function = COMMANDS[command][0].split(":")
+    home = importlib.import_module(f"smoothiou.cli.{module}")
+    text = inspect.getdoc(home if function == "app" else getattr(home, function)) or ""
+    lines = text.partition("Examples:\n")[2].splitlines()
+    return "\n".join(itertools.takewhile(lambda line: line.startswith("    "), lines))
 
 
 def share_cores() -> None:

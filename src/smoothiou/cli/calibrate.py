@@ -28,6 +28,7 @@ from smoothiou.cli.options import (
 from smoothiou.engine.config import RunConfig, read_run_config
 from smoothiou.errors import CheckpointError, ConfigError
 from smoothiou.loss_spec import split_losses
+from smoothiou.words import counted
 
 if TYPE_CHECKING:
     from smoothiou.report.table import Table
@@ -132,8 +133,8 @@ def calibration_lines(content: Mapping[str, Any]) -> str:
 
     data = content["data"]
     lines = [
-        f"{data['name']}/{data['split']}, {data['counts']['images']} images; {content['detector']}; "
-        f"{content['batches']} batches of {content['batch_size']} images",
+        f"{data['name']}/{data['split']}, {counted(data['counts']['images'], 'image')}; {content['detector']}; "
+        f"{counted(content['batches'], 'batch', 'batches')} of {counted(content['batch_size'], 'image')}",
         "pull: mean length of the gradient by the four deltas of a positive box.",
         f"ratio: pull of {content['reference']} / pull of the loss; in brackets the middle half of the batches.",
         f"weight: the ratio {_when(content['decides'])}, with three digits.",

@@ -40,6 +40,7 @@ from smoothiou.cli.summary import data_lines, watch_lines
 from smoothiou.errors import ConfigError, IncompleteStudyError
 from smoothiou.loss_spec import split_losses
 from smoothiou.progress import duration
+from smoothiou.words import counted
 
 if TYPE_CHECKING:
     from smoothiou.engine.config import RunConfig
@@ -336,8 +337,8 @@ def _describe(plan: Mapping[str, Any], say: Any) -> None:
     for line in watch_lines(settings, plan["data"]):
         say(line)
     say(
-        f"{losses} {'loss' if losses == 1 else 'losses'} x {seeds} {'seed' if seeds == 1 else 'seeds'}, "
-        f"{settings['train.steps']} steps of {settings['train.batch_size']} images each, {settings['model.name']}; "
+        f"{counted(losses, 'loss', 'losses')} x {counted(seeds, 'seed')}, {counted(settings['train.steps'], 'step')} "
+        f"of {counted(settings['train.batch_size'], 'image')} each, {settings['model.name']}; "
         f"classes: {', '.join(plan['classes'])}"
     )
     if cuts := plan.get("cuts"):
@@ -356,9 +357,10 @@ def _time_run(config: RunConfig, splits: Splits, *, opening: float, jobs: int) -
 
     threads = threads_of_each(jobs) if jobs > 1 else None
     measured = time_run(config, splits, threads=threads)
-    shared = f" on {threads} thread{'' if threads == 1 else 's'}, as each of {jobs} jobs has" if threads else ""
+    shared = f" on {counted(threads, 'thread')}, as each of {jobs} jobs has" if threads else ""
     images = min(IMAGES, len(splits.test.records))
-    how = f"{min(STEPS, config.train.steps)} steps and an evaluation of {images} images, timed here{shared}"
+    steps = counted(min(STEPS, config.train.steps), "step")
+    how = f"{steps} and an evaluation of {counted(images, 'image')}, timed here{shared}"
     return opening + measured.seconds, how
 
 
@@ -383,8 +385,8 @@ def _show_cost(
     total = "unknown time" if cost["seconds"] is None else f"about {duration(cost['seconds'])} in all"
     free = "" if cost["disk_free_mb"] is None else f" of {cost['disk_free_mb']} MB free"
     print(
-        f"{cost['to_run']} of {cost['cells']} cells to run: {cost['steps']} steps{each}, {total} without the report, "
-        f"{cost['disk_mb']} MB{free} (from {cost['basis']})"
+        f"{cost['to_run']} of {cost['cells']} cells to run: {counted(cost['steps'], 'step')}{each}, {total} without "
+        f"the report, {cost['disk_mb']} MB{free} (from {cost['basis']})"
     )
     print(power["sentence"])
 

@@ -1,4 +1,10 @@
-"""`smoothiou config`: show, check and explain settings."""
+"""`smoothiou config`: show, check and explain settings.
+
+Examples:
+    smoothiou config keys
+    smoothiou config show photos
+    smoothiou config check RUN/config.toml
+"""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from smoothiou.cli.options import Json, Quiet, folder_name
 from smoothiou.errors import ConfigError
 from smoothiou.loss_spec import split_losses
+from smoothiou.words import counted
 
 if TYPE_CHECKING:
     from smoothiou.lab.curves import Slide
@@ -72,7 +73,7 @@ def curves(
     if html:
         specs = chosen or tuple(LOSSES)
         if not quiet:
-            print(f"Computing {len(specs)} losses on a grid of boxes ...", file=sys.stderr)
+            print(f"Computing {counted(len(specs), 'loss', 'losses')} on a grid of boxes ...", file=sys.stderr)
         written.append(out / "explorer.html")
         write_text(written[-1], render_explorer(loss_grid(specs)))
     if json_:

@@ -30,6 +30,9 @@ def doctor(
     fast: Annotated[bool, Parameter(negative="", help="Decode no image: headers and annotations only.")] = False,
     html: Annotated[Path | None, Parameter(help="Write a page with pictures of the worst places.")] = None,
     fix: Annotated[Path | None, Parameter(help="Write a repaired copy into this new folder, with fixes.csv.")] = None,
+    drop_copies: Annotated[
+        bool, Parameter(negative="", help="With --fix: of files of the same bytes in a split, copy the first alone.")
+    ] = False,
     format_: Format = None,
     labels: Annotated[str | None, Parameter(help="Which labels, where there are several (pets).")] = None,
     recipe: Recipe = None,
@@ -40,11 +43,13 @@ def doctor(
 ) -> None:
     """Examine a data set: files, boxes, classes, splits, and what a training would meet.
 
-    Exit code 3 where an error is found (with --strict, also a warning). DATA is never changed.
+    Exit code 3 where an error is found (with --strict, also a warning); with --fix, where one is left in the copy.
+    DATA is never changed.
 
     Examples:
         smoothiou doctor DATA
         smoothiou doctor DATA --recipe bccd --html doctor.html --fix DATA-repaired
+        smoothiou doctor DATA --fix DATA-repaired --drop-copies
 
     Args:
         data: folder of a data set, or several joined by `+`; may stand in the recipe instead.
@@ -56,6 +61,8 @@ def doctor(
         raise ConfigError("doctor: DATA is missing.", hint="Name the folder of a data set.")
     if fix and (only or skip or fast):
         raise ConfigError("--fix needs all checks.", hint="Leave --only, --skip and --fast out.")
+    if drop_copies and not fix:
+        raise ConfigError("--drop-copies goes with --fix.", hint="Add --fix OUT.")
 
     from smoothiou.data.doctor import examine
     from smoothiou.data.doctor.pictures import example_pictures
@@ -94,17 +101,28 @@ def doctor(
         facts["page"] = str(html)
     if fix:
         with Progress("images written", quiet=quiet, transient=True) as bar:
-            facts["fixed"] = {"folder": str(fix), "changes": len(repair(report, fix, progress=bar.update))}
+            changes = repair(report, fix, drop_copies=drop_copies, progress=bar.update)
+        copy = examine(str(fix), limits=report.limits, training=training_of(config), decode=strict)
+        facts["fixed"] = {
+            "folder": str(fix),
+            "changes": len(changes),
+            "errors": copy.errors,
+            "warnings": copy.warnings,
+            "findings": [finding.as_json() for finding in copy.findings],
+        }
     facts = finite(facts)  # a corner may be NaN, which JSON does not know
-    failed = report.errors + strict * report.warnings
+    judged = facts["fixed"] if fix else facts
+    failed = judged["errors"] + strict * judged["warnings"]
     if not json_:
         print(visible(doctor_lines(facts), keep="\n"))
     elif not failed:
         print(json.dumps(facts))
     if failed:
         raise DataError(
-            f"{path}: {count_findings(report.errors, report.warnings)}.",
-            hint="Repair it, or let --fix OUT write a copy with what can be repaired." if not fix else "",
+            f"{fix or path}: {count_findings(judged['errors'], judged['warnings'])}.",
+            hint="Repair what is left by hand."
+            if fix
+            else "Repair it, or let --fix OUT write a copy with what can be repaired.",
             details=facts,
         )
 

@@ -8,7 +8,12 @@ from smoothiou.cli.options import Json
 
 
 def env(*, json_: Json = False) -> None:
-    """Print versions, processor, devices and the precision that would be used; for reports of faults."""
+    """Print versions, processor, devices and the precision that would be used; for reports of faults.
+
+    Examples:
+        smoothiou env
+        smoothiou env --json
+    """
     from smoothiou.engine.devices import describe_devices
     from smoothiou.manifest import environment, source_state
 

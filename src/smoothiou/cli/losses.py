@@ -9,6 +9,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from smoothiou.cli.options import Json
+from smoothiou.errors import SmoothIoUError
 
 if TYPE_CHECKING:
     from smoothiou.losses import LossInfo
@@ -19,11 +20,22 @@ COLUMNS = ("loss", "range", "disjoint", "frame", "weight", "gives")
 def losses(name: str = "", *, json_: Json = False) -> None:
     """List the box losses, or print the formula, options and reference of one.
 
+    A loss of your own, as `package.module:object`, is tried on boxes at which losses go wrong: exit code 1 where it
+    fails at something that a training needs.
+
+    Examples:
+        smoothiou losses
+        smoothiou losses smooth-iou
+        smoothiou losses mine:my_loss
+
     Args:
         name: a loss; empty for the list.
     """
     from smoothiou.losses import LOSSES, no_such_loss
 
+    if ":" in name.partition("[")[0]:
+        _own(name, json_=json_)
+        return
     name = name.partition("[")[0]  # of a loss with options
     if name and name not in LOSSES:
         raise no_such_loss(name, LOSSES)
@@ -32,6 +44,36 @@ def losses(name: str = "", *, json_: Json = False) -> None:
         print(json.dumps({info.name: dataclasses.asdict(info) for info in infos}, indent=1))
     else:
         print(_details(infos[0]) if name else _table(infos))
+
+
+def _own(spec: str, *, json_: bool) -> None:
+    """Explain a loss of one's own, and print what it does on some boxes.
+
+    Raises:
+        SmoothIoUError: it lacks something that a training needs.
+    """
+    from smoothiou.import_object import import_object
+    from smoothiou.lab.own_loss import try_own_loss
+    from smoothiou.loss_spec import parse_loss
+    from smoothiou.losses.load import signature_of
+
+    name, _ = parse_loss(spec)
+    trials = try_own_loss(spec)
+    given = {p.name: "needed" if p.default is p.empty else p.default for p in signature_of(import_object(name))}
+    facts = {"loss": spec, "options": given, "trials": [dataclasses.asdict(trial) for trial in trials]}
+    failed = [trial.what for trial in trials if trial.needed and not trial.passed]
+    if not json_:
+        options = ", ".join(f"{option}={default}" for option, default in given.items())
+        rows = [f"{'loss':11}{spec}", f"{'options':11}{options or 'none'}", ""]
+        for trial in trials:
+            verdict = "yes" if trial.passed else "FAILS" if trial.needed else "no"
+            rows.append(f"{verdict:7}{trial.what}" + (f": {trial.detail}" if trial.detail else ""))
+        rows += ["", inspect.getdoc(import_object(name)) or f"{name} has no docstring.", ""]
+        print("\n".join([*rows, f"Train with it: smoothiou compare DATA --losses huber,{spec}"]))
+    elif not failed:
+        print(json.dumps(facts, default=str))
+    if failed:
+        raise SmoothIoUError(f"{spec}: it is not so that {failed[0]}.", hint="See docs/extending.md.", details=facts)
 
 
 def _table(infos: list[LossInfo]) -> str:
@@ -44,6 +86,7 @@ def _table(infos: list[LossInfo]) -> str:
         "frame     deltas: needs none; any: the same in pixels and relative to the anchor; pixels: measured in them",
         "weight    a factor that its sources train with; `smoothiou calibrate DATA` measures one for your data",
         "`smoothiou losses NAME` prints formula, options and reference; `smoothiou curves --losses NAME` draws it.",
+        "`smoothiou losses package.module:object` tries a loss of your own.",
     )
     return "\n".join([*lines, "", *notes])
 

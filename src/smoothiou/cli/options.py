@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from smoothiou.errors import ConfigError
 from smoothiou.loss_spec import parse_loss, split_stages
+from smoothiou.words import counted
 
 if TYPE_CHECKING:
     from smoothiou.engine.config import RunConfig
@@ -93,7 +94,8 @@ def fit_length(
     from smoothiou.engine.length import steps_for
 
     config = config.replace({"train.steps": steps_for(images, batch_size=config.train.batch_size)})
-    line = f"{config.train.steps} steps of {config.train.batch_size} images fit {images:,} training images"
+    batch = counted(config.train.batch_size, "image")
+    line = f"{config.train.steps} steps of {batch} fit {images:,} training image{'' if images == 1 else 's'}"
     return config, f"{line} (recipe photos; --steps for more or fewer)"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from smoothiou.files import visible
+from smoothiou.words import counted
 
 
 def result_lines(result: Mapping[str, Any]) -> str:
@@ -44,8 +45,12 @@ def data_lines(data: Mapping[str, Any]) -> str:
         if facts is None:
             continue
         counts = facts["counts"]
-        keys = [key for key in ("difficult", "crowd", "dropped", "images_without_boxes") if counts[key]]
-        listed = ", ".join(f"{counts[key]} {key.replace('_', ' ')}" for key in ("images", "boxes", *keys))
+        keys = [key for key in ("difficult", "crowd", "dropped") if counts[key]]
+        numbers = [counted(counts["images"], "image"), counted(counts["boxes"], "box", "boxes")]
+        numbers += [f"{counts[key]} {key}" for key in keys]
+        if counts["images_without_boxes"]:
+            numbers.append(f"{counted(counts['images_without_boxes'], 'image')} without boxes")
+        listed = ", ".join(numbers)
         lines.append(f"{name:5} {facts['name']}/{facts['split']} ({facts['format']}): {listed}")
         for kind, number in counts["faults"].items():
             first = next((f["where"] for f in facts["faults"] if f["kind"] == kind), "")

@@ -6,10 +6,11 @@ import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from smoothiou.data.faults import counted, first_names
+from smoothiou.data.faults import first_names
 from smoothiou.data.splits import photo
 from smoothiou.errors import DataError
 from smoothiou.files import file_digest
+from smoothiou.words import counted
 
 Locate = Callable[[], Path | None]
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from smoothiou.data.records import Box, Dataset, Fault
 from smoothiou.errors import DataError
+from smoothiou.words import counted
 
 SMALLEST = 0.01
 """Pixels. A side shorter than this is no side, and an overhang smaller than this is rounding of decimals."""
@@ -164,11 +165,6 @@ def refuse_long(*datasets: Dataset | None, max_size: int) -> None:
             f"{count} so long that the short side vanishes when the long side becomes {max_size}: {first_names(long)}.",
             hint="Crop them, leave them out, or raise --model.max_size.",
         )
-
-
-def counted(number: int, one: str, many: str = "") -> str:
-    """Return `1 image` or `3 images`."""
-    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def first_names(names: Sequence[str]) -> str:

@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from smoothiou.data.faults import counted, first_names
+from smoothiou.data.faults import first_names
 from smoothiou.data.records import Dataset, Fault, ImageFile, Record
 from smoothiou.data.splits import not_in_train, photo
 from smoothiou.files import file_digest
+from smoothiou.words import counted
 
 
 def same_photos(train: Dataset, other: Dataset) -> list[tuple[str, str]]:

@@ -21,6 +21,7 @@ from smoothiou.data.formats.own import is_code
 from smoothiou.data.leaks import same_photos
 from smoothiou.data.records import Dataset, Record
 from smoothiou.errors import DataError
+from smoothiou.words import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +151,13 @@ def merge(datasets: Sequence[Dataset], sources: Sequence[Part], *, split: str) -
         notes += [f"{name}: {note}" if several else note for note in dataset.notes]
         faults += dataset.faults
     if repeated:
-        notes.append(f"{repeated} images are in two of the merged splits and were read once")
+        notes.append(f"{counted(repeated, 'image is', 'images are')} in two of the merged splits and read once")
     for i, part in enumerate(sources):
         for j in range(i):
             if part.folder != sources[j].folder and (both := same_photos(datasets[j], datasets[i])):
                 pairs = first_names([name for name, _ in both])
-                notes.append(f"{len(both)} photos are in {names[j]} and in {names[i]}, and count twice: {pairs}")
+                photos = counted(len(both), "photo is", "photos are")
+                notes.append(f"{photos} in {names[j]} and in {names[i]}, counted twice: {pairs}")
     sizes = ", ".join(f"{p.name}:{d.split} {len(d.records)}" for p, d in zip(sources, datasets, strict=True))
     return Dataset(
         name="+".join(dict.fromkeys(names)),

@@ -9,6 +9,7 @@ from smoothiou.data.long_tail import tail_note
 from smoothiou.data.records import Dataset, Record
 from smoothiou.data.splits import NOT_IN_TRAIN, seeded_cut
 from smoothiou.errors import ConfigError
+from smoothiou.words import counted
 
 REFUSED = "--resplit (data.resplit) cuts train and val anew"
 
@@ -61,7 +62,8 @@ class Pool:
         """Return train and val as a seed cuts them, the same way on every machine."""
         names = seeded_cut(self.records, seed=seed, shares=self.shares, together=self.photos.__getitem__)
         train, val = (tuple(self.records[name] for name in names[part]) for part in ("train", "val"))
-        note = f"{self.train.split} and {self.val.split} cut anew by seed {seed}: {len(train)} and {len(val)} images"
+        note = f"{self.train.split} and {self.val.split} cut anew by seed {seed}: {len(train)} and "
+        note += counted(len(val), "image")
         if self.left_out:
             note += f"; {self.left_out} that are in {self.test.split}, too, are left out"
         # Faults name places in files, not images: those of both parts stay together.

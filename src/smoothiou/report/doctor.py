@@ -9,6 +9,7 @@ from typing import Any
 from smoothiou.files import write_text
 from smoothiou.manifest import version
 from smoothiou.report.page import render
+from smoothiou.words import counted
 
 LABELS = 12
 """Boxes in a picture beside which their classes are written."""
@@ -21,9 +22,10 @@ def doctor_lines(facts: Mapping[str, Any]) -> str:
         facts: as from `data.doctor.Report.as_json`, with `path`, and perhaps `page` and `fixed`.
     """
     splits = ", ".join(f"{name} {split['images']}" for name, split in facts["splits"].items())
-    classes = _count(len(facts["classes"]), "class", "classes")
+    classes = counted(len(facts["classes"]), "class", "classes")
     lines = [
-        f"{facts['data']} ({facts['format']}): {facts['images']} images ({splits}), {facts['boxes']} boxes, {classes}"
+        f"{facts['data']} ({facts['format']}): {counted(facts['images'], 'image')} ({splits}), "
+        f"{counted(facts['boxes'], 'box', 'boxes')}, {classes}"
     ]
     for finding in facts["findings"]:
         lines += ["", f"{finding['severity']:7} {finding['id']} x {finding['count']}", f"        {finding['means']}"]
@@ -35,13 +37,17 @@ def doctor_lines(facts: Mapping[str, Any]) -> str:
     if facts.get("page"):
         lines.append(f"page: {facts['page']}")
     if facts.get("fixed"):
-        lines.append(f"repaired copy: {facts['fixed']['folder']} ({facts['fixed']['changes']} changes in fixes.csv)")
+        fixed = facts["fixed"]
+        left = count_findings(fixed["errors"], fixed["warnings"])
+        if ids := ", ".join(finding["id"] for finding in fixed["findings"]):
+            left += f": {ids}"
+        lines.append(f"repaired copy: {fixed['folder']} ({counted(fixed['changes'], 'change')} in fixes.csv; {left})")
     return "\n".join([*lines, _sentence(facts)])
 
 
 def count_findings(errors: int, warnings: int) -> str:
     """Return `1 error, 2 warnings`."""
-    return f"{_count(errors, 'error')}, {_count(warnings, 'warning')}"
+    return f"{counted(errors, 'error')}, {counted(warnings, 'warning')}"
 
 
 def write_doctor(facts: Mapping[str, Any], pictures: Mapping[str, Any], page: Path) -> None:
@@ -63,7 +69,7 @@ def render_doctor(facts: Mapping[str, Any], pictures: Mapping[str, Any]) -> str:
         ("Images / boxes", f"{facts['images']} / {facts['boxes']}"),
         ("Splits", ", ".join(splits) or "none"),
         ("Classes", str(len(facts["classes"]))),
-        ("Examined", f"{facts['decoded'] or 'no'} images decoded, {len(facts['checked'])} checks"),
+        ("Examined", f"{_decoded(facts)}, {counted(len(facts['checked']), 'check')}"),
     ]
     return render(
         "doctor.html.j2",
@@ -78,15 +84,19 @@ def render_doctor(facts: Mapping[str, Any], pictures: Mapping[str, Any]) -> str:
 
 
 def _sentence(facts: Mapping[str, Any]) -> str:
-    checks = _count(len(facts["checked"]), "check")
+    checks = counted(len(facts["checked"]), "check")
     if facts["skipped"]:
         checks += f" ({len(facts['skipped'])} not run)"
-    decoded = f"{facts['decoded']} images decoded" if facts["decoded"] else "no image decoded"
+    decoded = _decoded(facts)
     if not facts["findings"]:
         return f"Nothing found: {checks}, {decoded}."
     kinds = [finding["id"] for finding in facts["findings"] if finding["severity"] == "error"]
-    errors = f"{_count(facts['errors'], 'error')} ({', '.join(kinds)})" if kinds else "No error"
-    return f"{errors}, {_count(facts['warnings'], 'warning')}: {checks}, {decoded}, {facts['seconds']:.1f} s."
+    errors = f"{counted(facts['errors'], 'error')} ({', '.join(kinds)})" if kinds else "No error"
+    return f"{errors}, {counted(facts['warnings'], 'warning')}: {checks}, {decoded}, {facts['seconds']:.1f} s."
+
+
+def _decoded(facts: Mapping[str, Any]) -> str:
+    return f"{counted(facts['decoded'], 'image')} decoded" if facts["decoded"] else "no image decoded"
 
 
 def _training_lines(training: Mapping[str, Any]) -> list[str]:
@@ -109,7 +119,3 @@ def _training_lines(training: Mapping[str, Any]) -> list[str]:
             f"nwd[constant={size:.1f}]"
         )
     return lines
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"

@@ -29,6 +29,7 @@ from smoothiou.report.series import (
 )
 from smoothiou.report.tables import all_tables
 from smoothiou.report.training_curves import window
+from smoothiou.words import counted
 
 SMALL, LARGE = (340, 210), (460, 300)
 """Width and height of a figure in CSS pixels."""
@@ -127,7 +128,7 @@ def _facts(study: LoadedStudy) -> list[tuple[str, Any]]:
     return [
         *splits,
         ("Detector", f"{settings['model.name']}, weights: {settings['model.weights']}"),
-        ("Training", f"{settings['train.steps']} steps of {settings['train.batch_size']} images"),
+        ("Training", f"{settings['train.steps']} steps of {counted(settings['train.batch_size'], 'image')}"),
         ("Loss weights", "calibrated" if study.plan.get("weights") else "not calibrated"),
         ("Seeds", ", ".join(map(str, study.seeds))),
         ("Runs", f"{len(study.finished)} of {len(study.summary['cells'])} finished"),

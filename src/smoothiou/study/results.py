@@ -18,6 +18,7 @@ from smoothiou.study.headline import headline_of_result
 from smoothiou.study.intervals import LOOK_ALPHA, LOOKS, MARGIN, judged_difference, pooled_variance
 from smoothiou.study.plan import cuts_in_words, read_plan
 from smoothiou.study.stats import mean, sd, undecided, verdict_in_words
+from smoothiou.words import counted
 
 HEADLINE = {"AP": "AP", "AP75": "AP75", "refined_mean_iou": "mean IoU of refined boxes"}
 """What the sentence speaks of, in words."""
@@ -374,7 +375,7 @@ def _alone(summary: Mapping[str, Any], loss: str, split: str) -> str:
             parts.append(f"{words} {_size(metric, entry['mean'])}{spread}")
     seeds = max(entry["n"] for entry in summary["summary"][loss].values())
     numbers = ", ".join(parts) or "no metric is defined"
-    return f"{loss} on {split}, {_count(seeds, 'seed')}: {numbers}; there is no other loss to compare with."
+    return f"{loss} on {split}, {counted(seeds, 'seed')}: {numbers}; there is no other loss to compare with."
 
 
 def _against_baseline(summary: Mapping[str, Any], candidate: str, split: str) -> str:
@@ -391,7 +392,7 @@ def _against_baseline(summary: Mapping[str, Any], candidate: str, split: str) ->
         return f"{name} on {split}: no seed was finished by both."
     pairs = max(rows[metric]["n"] for metric in HEADLINE)
     missing = len(plan["seeds"]) - pairs
-    over = _count(pairs, "paired seed") + (f" of {len(plan['seeds'])} planned" if missing else "")
+    over = counted(pairs, "paired seed") + (f" of {len(plan['seeds'])} planned" if missing else "")
     end = " One seed proves nothing: there is no interval over seeds." if pairs == 1 else ""
     if pairs == 2:
         end = " Two seeds decide nothing: 3 are the fewest for a verdict."
@@ -422,7 +423,3 @@ def _signed(metric: str, value: float) -> str:
 
 def _size(metric: str, value: float) -> str:
     return f"{100 * value:.1f}" if metric in DETECTION else f"{value:.4f}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

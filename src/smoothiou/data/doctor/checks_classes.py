@@ -7,11 +7,11 @@ from collections import Counter
 
 from smoothiou.data.doctor.check import Checks
 from smoothiou.data.doctor.survey import Survey
-from smoothiou.data.faults import counted
 from smoothiou.data.formats.base import Example
 from smoothiou.data.listing import same_form
 from smoothiou.data.long_tail import tail_note
 from smoothiou.data.splits import usual_name
+from smoothiou.words import counted
 
 FEW = 5
 """Boxes of a class; with fewer, its AP is a matter of luck."""

@@ -17,6 +17,7 @@ from smoothiou.data.formats.base import Entry, Example
 from smoothiou.data.images import Photo
 from smoothiou.data.splits import in_usual_order, photo, usual_name
 from smoothiou.files import file_digest
+from smoothiou.words import counted
 
 BITS = 2
 """Of 64 bits of two pictures' gradients that may differ, and ..."""
@@ -108,7 +109,7 @@ def empty_split(data: Survey) -> list[Example]:
         reason = "every box is difficult or a crowd" if boxes else "none has a box"
         reason = "none has an annotation" if split in _bare_splits(data) else reason
         if all(box.ignored for box in boxes):
-            message = f"has {len(entries)} images, of which {reason}" if entries else "has no images"
+            message = f"has {counted(len(entries), 'image')}, of which {reason}" if entries else "has no images"
             examples.append(Example(where=split, message=message))
     return examples
 
@@ -230,7 +231,7 @@ def long_image(data: Survey) -> list[Example]:
 def duplicate_image(data: Survey) -> list[Example]:
     """Two files of a split have the same bytes; the photo counts twice, perhaps with other boxes.
 
-    Fix: Remove one of them.
+    Fix: Remove one of them, or let --fix OUT --drop-copies leave it out.
     """
     examples = []
     for entries in data.parts.values():

@@ -11,6 +11,7 @@ import numpy as np
 from smoothiou.data.doctor.check import Checks
 from smoothiou.data.doctor.survey import Anchors, Survey
 from smoothiou.data.formats.base import Example
+from smoothiou.words import counted
 
 LEAST = 8.0
 """Boxes in a batch, on average, below which the mean IoU of its positives says little about the detector."""
@@ -32,7 +33,7 @@ def few_boxes(data: Survey) -> list[Example]:
         return []
     message = (
         f"{facts['boxes_per_image']:.2f} boxes per image make {facts['boxes_per_batch']:.1f} in a batch of "
-        f"{data.training.batch_size} images"
+        f"{counted(data.training.batch_size, 'image')}"
     )
     return [Example(where=data.train_split, message=message)]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smoothiou.data.doctor.checks_classes import spellings, unused_class
-from smoothiou.data.doctor.checks_files import image_problem, same_photo
+from smoothiou.data.doctor.checks_files import duplicate_image, image_problem, same_photo
 from smoothiou.data.doctor.examine import Report
 from smoothiou.data.doctor.repair_boxes import repair_boxes
 from smoothiou.data.doctor.repair_image import copy_image
@@ -28,6 +28,7 @@ from smoothiou.data.records import Dataset, ImageFile, Record
 from smoothiou.data.splits import usual_name
 from smoothiou.errors import ConfigError, DataError
 from smoothiou.files import allowing, unwritable, write_json, write_text
+from smoothiou.words import counted
 
 SCANNED = {
     "unreadable-annotation": "the entry was left out",
@@ -66,7 +67,9 @@ class _Log(list[Change]):
         write_text(path, buffer.getvalue())
 
 
-def repair(report: Report, out: str | Path, *, progress: Callable[[int, int], None] | None = None) -> list[Change]:
+def repair(
+    report: Report, out: str | Path, *, drop_copies: bool = False, progress: Callable[[int, int], None] | None = None
+) -> list[Change]:
     """Write a repaired copy of a data set, and return every change.
 
         OUT/annotations/instances_SPLIT.json, OUT/images/SPLIT/..., OUT/fixes.csv
@@ -76,6 +79,7 @@ def repair(report: Report, out: str | Path, *, progress: Callable[[int, int], No
     Args:
         report: an examination with all checks, so that images which cannot be decoded are known.
         out: a folder that does not exist, or is empty.
+        drop_copies: of files of the same bytes in one split, copy the first alone.
         progress: called with the number of images written and of all.
 
     Raises:
@@ -86,7 +90,7 @@ def repair(report: Report, out: str | Path, *, progress: Callable[[int, int], No
     out = Path(out)
     refuse_taken(out, data="")
     log = _Log()
-    splits = _usable_entries(report.survey, log)
+    splits = _usable_entries(report.survey, log, drop_copies=drop_copies)
     names = _new_names(report.survey, log)
     if not splits:
         raise DataError(f"{report.survey.name}: no image with a readable annotation is left to be copied.")
@@ -126,20 +130,24 @@ def refuse_taken(out: Path, *, data: str) -> None:
         raise ConfigError(f"--fix {out}: it exists and is not an empty folder.", hint="Name a new folder.")
 
 
-def _usable_entries(data: Survey, log: _Log) -> dict[str, list[Entry]]:
+def _usable_entries(data: Survey, log: _Log, *, drop_copies: bool) -> dict[str, list[Entry]]:
     """Return the images of each split that are copied; of a photo in two splits, that which is measured on."""
     leaks = _leaks(data)
+    pairs = [(copy.entry, copy.other) for copy in duplicate_image(data)] if drop_copies else []
+    copies = {(entry.split, entry.name): first for entry, first in pairs if entry and first}
     usable: dict[str, list[Entry]] = {}
     for split, entries in data.parts.items():
         if all(box.ignored for entry in entries for box in entry.boxes):
             if entries:
-                log.note(entries[0], "empty-split", f"the split and its {len(entries)} images were left out")
+                log.note(entries[0], "empty-split", f"the split was left out, with {counted(len(entries), 'image')}")
             continue
         for entry in entries:
             if reason := _reason_to_leave_out(entry, data):
                 log.note(entry, *reason, place=entry.where)
             elif twin := leaks.get((split, entry.name)):
                 log.note(entry, "same-photo", f'left out: it is {twin.name} of the split "{twin.split}"')
+            elif first := copies.get((split, entry.name)):
+                log.note(entry, "duplicate-image", f"left out: it has the bytes of {first.name}, whose boxes are kept")
             else:
                 usable.setdefault(split, []).append(entry)
     written = {entry.name for entries in usable.values() for entry in entries}

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from smoothiou.data.faults import (
-    counted,
     first_names,
     fit_boxes,
     refuse_dropped,
@@ -25,6 +24,7 @@ from smoothiou.data.records import Box, Dataset, Fault, ImageFile, Record
 from smoothiou.data.splits import Cut, find_split, not_in_train
 from smoothiou.errors import DataError, bare_message
 from smoothiou.files import real_path
+from smoothiou.words import counted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

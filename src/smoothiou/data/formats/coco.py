@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from smoothiou.data.copies import Locate, group_copies
-from smoothiou.data.faults import counted, first_names
+from smoothiou.data.faults import first_names
 from smoothiou.data.foreign import foreign_json
 from smoothiou.data.formats.base import Entry, Format, Options, Problems
 from smoothiou.data.images import ImageFinder
@@ -43,6 +43,7 @@ from smoothiou.files import (
     require_regular,
     short,
 )
+from smoothiou.words import counted
 
 MAX_BYTES = 2**31
 """Of a JSON file; COCO's own training file has 450 MB."""

@@ -35,7 +35,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from smoothiou.data.copies import group_copies
-from smoothiou.data.faults import counted, refuse_missing_images
+from smoothiou.data.faults import refuse_missing_images
 from smoothiou.data.formats.base import Entry, Format, Options, Problems
 from smoothiou.data.images import ImageFinder
 from smoothiou.data.listing import files_in, folders_in
@@ -43,6 +43,7 @@ from smoothiou.data.records import Box
 from smoothiou.data.splits import CUT_SHARES, USUAL, in_usual_order, photo, seeded_cut, usual_name
 from smoothiou.errors import DataError
 from smoothiou.files import check_word, open_regular, refuse_links_out, short
+from smoothiou.words import counted
 
 ENDINGS = (".csv", ".csv.gz")
 BLOCKS = (25, 5, 1)

@@ -28,7 +28,7 @@ import defusedxml
 import defusedxml.ElementTree
 
 from smoothiou.data.copies import group_copies
-from smoothiou.data.faults import counted, first_names, refuse_missing_images
+from smoothiou.data.faults import first_names, refuse_missing_images
 from smoothiou.data.foreign import FOREIGN_ROOTS
 from smoothiou.data.formats.base import Entry, Format, Options, Problems
 from smoothiou.data.images import ImageFinder, check_file_name, list_images
@@ -46,6 +46,7 @@ from smoothiou.files import (
     refuse_links_out,
     short,
 )
+from smoothiou.words import counted
 
 CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),

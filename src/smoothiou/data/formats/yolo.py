@@ -26,13 +26,15 @@ from typing import Any, Literal
 import yaml
 
 from smoothiou.data.copies import group_copies
-from smoothiou.data.faults import counted, first_names
+from smoothiou.data.faults import first_names
 from smoothiou.data.formats.base import Entry, Format, Options, Problems
 from smoothiou.data.images import SUFFIXES, read_header
+from smoothiou.data.listing import find_file, is_companion
 from smoothiou.data.records import Box
 from smoothiou.data.splits import CUT_SHARES, in_usual_order, seeded_cut, usual_name
 from smoothiou.errors import DataError
 from smoothiou.files import check_word, is_inside, leads_out, limits, read_bytes, real_folder, short
+from smoothiou.words import counted
 
 MAX_YAML, MAX_LABELS, MAX_LIST = 2**18, 2**24, 2**26
 """Bytes of data.yaml, of one label file, and of a list of images."""
@@ -245,7 +247,7 @@ class Yolo(Format):
     # ---- one label file
 
     def _label_file(self, image: Path) -> Path | None:
-        return next((path for path in _label_paths(image, self.root) if os.path.isfile(path)), None)
+        return next(filter(None, (find_file(path.parent, path.name) for path in _label_paths(image, self.root))), None)
 
     def _boxes(self, image: Path) -> tuple[Box, ...]:
         """Return the boxes of an image in shares of its sides, read once."""
@@ -436,8 +438,8 @@ def _config_file(folder: Path) -> Path | None:
 def _walk(folder: Path) -> Iterator[Path]:
     """Yield every file below a folder, by name; hidden ones are companions of other systems."""
     for home, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(home) / name for name in sorted(files) if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not is_companion(name))
+        yield from (Path(home) / name for name in sorted(files) if not is_companion(name))
 
 
 def _label_paths(image: Path, root: Path) -> list[Path]:

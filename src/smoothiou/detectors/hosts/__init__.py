@@ -59,13 +59,15 @@ def stages_of(model: nn.Module) -> Mapping[str, Stage]:
     for kind, stages in HOSTS.items():
         if isinstance(model, kind):
             return stages
-    # DistributedDataParallel and DataParallel; torch.compile.
-    inside = {name: getattr(model, name, None) for name in ("module", "_orig_mod")}
-    wrapped = [name for name, module in inside.items() if isinstance(module, tuple(HOSTS))]
+    inside, way = model, "model"
+    while wrapper := next(
+        (name for name in ("module", "_orig_mod") if isinstance(getattr(inside, name, None), nn.Module)), ""
+    ):
+        inside, way = getattr(inside, wrapper), f"{way}.{wrapper}"  # of DataParallel and DDP, of torch.compile
     raise ConfigError(
         f"expected one of torchvision's detectors, got {type(model).__name__}.",
-        hint=f"Set the loss before the model is wrapped: give `model.{wrapped[0]}`."
-        if wrapped
+        hint=f"Set the loss before the model is wrapped: give `{way}`."
+        if isinstance(inside, tuple(HOSTS))
         else "There are fasterrcnn_*, maskrcnn_*, keypointrcnn_*, retinanet_*, fcos_*, ssd*, and `build_detector`.",
     )
 
