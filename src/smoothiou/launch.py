@@ -36,7 +36,9 @@ def launched() -> Launch:
     needed = ("RANK", "MASTER_ADDR", "MASTER_PORT") if size > 1 else ()
     if missing := [name for name in needed if not os.environ.get(name)]:
         raise ConfigError(f"WORLD_SIZE is {size}, and {', '.join(missing)} not set.", hint=_HINT)
-    if not 0 <= rank < size:
+    if size > 1:
+        _read("MASTER_PORT", 0)
+    if rank >= size:
         raise ConfigError(f"RANK is {rank}, and WORLD_SIZE {size}: expected less.", hint=_HINT)
     return Launch(rank, local, size)
 

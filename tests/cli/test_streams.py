@@ -104,6 +104,7 @@ def test_no_command_of_one_process_minds_what_launchers_left(smoothiou, environm
         ({"RANK": "3"}, "WORLD_SIZE"),
         ({"RANK": "2", "WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "1"}, "RANK"),
         ({"RANK": "-1"}, "RANK"),
+        ({"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "abc"}, "MASTER_PORT"),
     ],
 )
 def test_a_training_names_the_variable_that_is_wrong(smoothiou, environment, named):

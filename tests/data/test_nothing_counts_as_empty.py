@@ -290,6 +290,16 @@ def test_a_quoted_label_may_hold_a_delimiter(tmp_path, image_file):
     assert records(tmp_path)["a.jpg"].boxes[0].label == "car; red"
 
 
+@pytest.mark.parametrize(
+    ("text", "named"), [("xmin,ymin,xmax,ymax,Label\n1,2,3,4,car\n", "frame"), ("a|b|c\n1|2|3\n", "layout")]
+)
+def test_why_a_table_is_not_read_is_said_of_its_folder(tmp_path, text, named):
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(DataError) as caught:
+        load_dataset(tmp_path)
+    assert named in caught.value.hint
+
+
 # ---- 14. Unicode
 
 NFC, NFD = (unicodedata.normalize(form, "caf\u00e9\u00fc") for form in ("NFC", "NFD"))

@@ -112,14 +112,16 @@ def _grey_range(image: Image.Image, path: Path) -> tuple[float, float] | None:
             return 0, 2**16 - 1  # PNG's own range, and that to which Pillow brings any maximum of PGM
         raise _no_range(path, "floating point numbers")
     tags: Any = image.tag_v2  # type: ignore[attr-defined]
+    bits, kind = _first(tags.get(_BITS, 8)), _first(tags.get(_SAMPLE_FORMAT, 1))
+    if bits <= 16 and kind == 1:
+        return 0, 2**bits - 1
     for low, high in _RANGE_TAGS:
         if low in tags and high in tags and (black := _first(tags[low])) < (white := _first(tags[high])):
             return black, white
-    bits, kind = _first(tags.get(_BITS, 8)), _first(tags.get(_SAMPLE_FORMAT, 1))
-    if bits > 16 or kind not in (1, 2):
+    if bits > 16 or kind != 2:
         what = "floating point numbers" if kind == 3 else f"whole numbers of {bits} bits"
         raise _no_range(path, what)
-    return 0, 2 ** (bits - (kind == 2)) - 1
+    return 0, 2 ** (bits - 1) - 1
 
 
 def _first(value: Any) -> Any:

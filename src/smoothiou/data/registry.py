@@ -9,8 +9,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from smoothiou.data import merge
-from smoothiou.data.faults import first_names, refuse_dropped
+from smoothiou.data.faults import bare_message, first_names, refuse_dropped
 from smoothiou.data.foreign import foreign_json
+from smoothiou.data.formats import udacity
 from smoothiou.data.formats.base import Format, Options, Problems
 from smoothiou.data.formats.coco import Coco, load_json
 from smoothiou.data.formats.own import Own
@@ -208,12 +209,18 @@ def _detect(path: str | Path) -> str:
     layouts = "; ".join(f"{format.layout} ({name})" for name, format in FORMATS.items() if format.layout)
     raise DataError(
         f"{path}: no known data set. Looked for {layouts}. Found: {first_names(content) or 'an empty folder'}.",
-        hint=f"Pass {deeper[0]} instead{several}." if deeper else _foreign(path),
+        hint=f"Pass {deeper[0]} instead{several}." if deeper else _why_not(path),
     )
 
 
-def _foreign(path: Path) -> str:
-    """Return what to export instead, where a folder holds annotations in a tool's own JSON."""
+def _why_not(path: Path) -> str:
+    """Return why the tables or the JSON of a folder are not read: a tool's own form, or what a header lacks."""
+    for file in files_in(path, *udacity.ENDINGS)[:1]:
+        with suppress(OSError):
+            try:
+                udacity.read_labels(file)
+            except DataError as error:
+                return f"{file.name}: {bare_message(error, str(file))}. {error.hint}"
     files = [file for folder in (path, *folders_in(path)) for file in files_in(folder, ".json")[:3]]
     for file in files:
         with suppress(DataError):
