@@ -29,7 +29,6 @@ from smoothiou.report.series import (
 )
 from smoothiou.report.tables import all_tables
 from smoothiou.report.training_curves import window
-from smoothiou.words import counted
 
 SMALL, LARGE = (340, 210), (460, 300)
 """Width and height of a figure in CSS pixels."""
@@ -128,7 +127,7 @@ def _facts(study: LoadedStudy) -> list[tuple[str, Any]]:
     return [
         *splits,
         ("Detector", f"{settings['model.name']}, weights: {settings['model.weights']}"),
-        ("Training", f"{settings['train.steps']} steps of {counted(settings['train.batch_size'], 'image')}"),
+        ("Training", f"{settings['train.steps']} steps of {settings['train.batch_size']} images"),
         ("Loss weights", "calibrated" if study.plan.get("weights") else "not calibrated"),
         ("Seeds", ", ".join(map(str, study.seeds))),
         ("Runs", f"{len(study.finished)} of {len(study.summary['cells'])} finished"),
