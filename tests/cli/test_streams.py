@@ -13,6 +13,7 @@ import time
 import pytest
 
 from smoothiou.launch import Launch, launched
+from tests.data.doctor_sets import voc
 
 COMMAND = f"{shlex.quote(sys.executable)} -m smoothiou"
 
@@ -52,6 +53,18 @@ def test_letters_that_a_stream_has_not_are_spelt_out(tmp_path, encoding):
     )
     assert "Traceback" not in result.stderr
     assert "UnicodeEncodeError" not in result.stderr
+
+
+def test_a_file_name_that_is_no_utf_8_stands_in_a_page(tmp_path):
+    root = voc(tmp_path / "voc")
+    try:
+        (root / "JPEGImages" / os.fsdecode(b"caf\xe9.jpg")).write_text("no image")
+    except OSError:
+        pytest.skip("the file system takes UTF-8 only")
+    result = shell(f"{COMMAND} doctor voc --html page.html", tmp_path)
+    assert result.returncode in (0, 3)
+    assert "fault of smoothiou" not in result.stderr
+    assert "caf\\udce9.jpg" in (tmp_path / "page.html").read_text()
 
 
 needs_full = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no /dev/full")

@@ -51,7 +51,7 @@ def replace_box_loss(criterion: Any, loss: str | Any, *, weight: float = 1.0) ->
     module = from_spec(loss)
     if not callable(getattr(module, "on_boxes", None)):
         raise ConfigError(f"{type(module).__name__}: YOLO gives boxes, not deltas, and it has no `on_boxes`.")
-    parts = [getattr(criterion, name, None) for name in ("one2many", "one2one")]
+    parts: list[Any] = [getattr(criterion, name, None) for name in ("one2many", "one2one")]
     found = [part.bbox_loss for part in (*parts, criterion) if hasattr(part, "bbox_loss")]
     if not found:
         raise ConfigError(f"{type(criterion).__name__}: expected a criterion of detection, with a `bbox_loss`.")

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from smoothiou.data import merge
-from smoothiou.data.faults import bare_message, first_names, refuse_dropped
+from smoothiou.data.faults import first_names, refuse_dropped
 from smoothiou.data.foreign import foreign_json
 from smoothiou.data.formats import udacity
 from smoothiou.data.formats.base import Format, Options, Problems
@@ -24,7 +24,7 @@ from smoothiou.data.listing import files_in, folders_in, is_companion
 from smoothiou.data.long_tail import tail_note
 from smoothiou.data.records import Dataset
 from smoothiou.data.splits import NOT_IN_TRAIN, Cut, in_usual_order, usual_name
-from smoothiou.errors import ConfigError, DataError, did_you_mean
+from smoothiou.errors import ConfigError, DataError, bare_message, did_you_mean
 from smoothiou.files import MAX_PIXELS, Limits, allowing
 from smoothiou.import_object import import_object
 

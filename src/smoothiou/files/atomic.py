@@ -119,8 +119,8 @@ def unwritable(path: str | Path, error: OSError) -> SmoothIoUError:
 
 
 def write_text(path: str | Path, content: str) -> None:
-    """Write UTF-8 text atomically (see `write_bytes`)."""
-    write_bytes(path, content.encode())
+    """Write UTF-8 text atomically (see `write_bytes`); bytes of file names that are no UTF-8 are spelt out."""
+    write_bytes(path, content.encode(errors="backslashreplace"))
 
 
 def write_json(path: str | Path, content: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -96,7 +97,7 @@ def try_own_loss(spec: str) -> list[Trial]:
     ]  # fmt: skip
 
 
-def _try_on_boxes(on_boxes: Callable[..., Tensor]) -> Trial:
+def _try_on_boxes(on_boxes: Callable[..., Any]) -> Trial:
     boxes = torch.tensor([[0.0, 0.0, 8.0, 8.0], [4.0, 4.0, 12.0, 9.0]])
     what = "on_boxes gives a number for each box"
     try:

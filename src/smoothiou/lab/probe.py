@@ -146,7 +146,8 @@ def _probe_run(
         opened = open_run(folder, checkpoint=checkpoint, device=device)
         test = open_measured(other_data(opened.config.data, data), split)
         require_classes(folder, opened, test)
-        require_boxes(test, max_size=opened.config.model.max_size)
+        require_boxes(test)
+        refuse_long(test, max_size=opened.config.model.max_size)
         images, facts = probe(opened, test, label=folder.name, quiet=quiet), facts_of(test)
     return ProbedRun(folder=folder, loss=config.loss.name, seed=config.train.seed, data=facts, images=images)
 
@@ -201,13 +202,12 @@ def require_classes(folder: Path, opened: OpenedRun, data: Dataset) -> None:
         )
 
 
-def require_boxes(data: Dataset, *, max_size: int) -> None:
-    """Refuse a split that has nothing to probe, or images that the detector cannot take.
+def require_boxes(data: Dataset) -> None:
+    """Refuse a split that has nothing to probe.
 
     Raises:
-        DataError: no box, or only ignored ones; or see `refuse_long`.
+        DataError: no box, or only ignored ones.
     """
-    refuse_long(data, max_size=max_size)
     if not any(not box.ignored for record in data.records for box in record.boxes):
         raise DataError(
             f"{data.name}/{data.split}: there is no box to refine ({len(data.records)} images).",

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from smoothiou.data.faults import refuse_long
 from smoothiou.detectors.box_loss import StageLoss, try_loss
 from smoothiou.engine.evaluate import OpenedRun, open_run
 from smoothiou.engine.measure import facts_of
@@ -92,7 +93,8 @@ def refit(
     splits = open_splits(other_data(opened.config.data, data))
     for part in (splits.train, splits.test):
         require_classes(folder, opened, part)
-        require_boxes(part, max_size=opened.config.model.max_size)
+        require_boxes(part)
+        refuse_long(part, max_size=opened.config.model.max_size)
     identity = {
         "checkpoint": file_digest(folder / f"{checkpoint}.ckpt"),
         "precision": opened.placement.precision,
