@@ -14,6 +14,7 @@ from smoothiou.adapters.detectron2 import set_box_loss
 torch.manual_seed(0)
 cfg = model_zoo.get_config("COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml")
 cfg.MODEL.DEVICE, cfg.MODEL.WEIGHTS, cfg.MODEL.ROI_HEADS.NUM_CLASSES = "cpu", "", 2
+cfg.MODEL.RESNETS.NORM = "BN"  # frozen norms would leave random weights without scale
 model = set_box_loss(build_model(cfg).train(), "smooth-iou")
 
 instances = Instances((128, 160))
