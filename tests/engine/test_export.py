@@ -77,7 +77,7 @@ def test_another_form_is_refused(run, tmp_path):  # noqa: F811
         export_run(load_run(run), tmp_path / "a", to="coreml")
 
 
-@pytest.mark.parametrize("name", ["nano", "lite0", "mobilenet-v3-fpn"])
+@pytest.mark.parametrize("name", ["nano", "lite0", "lite0-cascade", "mobilenet-v3-fpn"])
 def test_the_copy_gives_the_detector_s_own_boxes_and_the_detector_stays(name):
     torch.manual_seed(0)
     model = build_detector(name, num_classes=2, weights="none", min_size=64, max_size=96).eval()
