@@ -5,15 +5,13 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import torch
-import torchvision
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import MultiScaleRoIAlign
 
 from smoothiou.detectors.box_loss import box_losses, set_box_loss
+from smoothiou.detectors.exact_resize import ExactResize
 from smoothiou.detectors.frozen_body import FrozenBody
 from smoothiou.detectors.nano import CropHead
 from smoothiou.detectors.precision import widen_output
@@ -49,33 +47,6 @@ def exportable(model: nn.Module) -> nn.Module:
             if isinstance(child, SeparableRoIAlign | PyramidRoIAlign):
                 setattr(module, name, _plain(child))
     return model.requires_grad_(False)
-
-
-class ExactResize(GeneralizedRCNNTransform):
-    """torchvision's resizing with its own sizes in TorchScript and ONNX, too.
-
-    There torchvision computes the scale in float32, and images of some sizes come out a pixel smaller.
-    """
-
-    def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor] | None]:
-        """Return an image (3, H, W) as the detector sees it."""
-        if torchvision._is_tracing():
-            return _traced_resize(image, float(self.min_size[-1]), float(self.max_size)), target  # type: ignore[index]
-        height, width = image.shape[-2:]
-        scale = min(self.min_size[-1] / min(height, width), self.max_size / max(height, width))  # type: ignore[index]
-        size = [int(height * scale), int(width * scale)]
-        return F.interpolate(image[None], size=size, mode="bilinear", align_corners=False)[0], target
-
-
-@torch.jit.unused
-def _traced_resize(image: Tensor, min_size: float, max_size: float) -> Tensor:
-    """Do the same with a size that is part of the graph."""
-    from torch.onnx import operators
-
-    shape = operators.shape_as_tensor(image)[-2:].to(torch.float64)
-    scale = torch.minimum(min_size / shape.min(), max_size / shape.max())
-    size: Any = (shape * scale).floor().to(torch.int64)
-    return F.interpolate(image[None], size=(size[0], size[1]), mode="bilinear", align_corners=False)[0]
 
 
 class OneImage(nn.Module):
