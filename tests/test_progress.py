@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import sys
 import time
 
@@ -48,6 +49,18 @@ def test_without_an_interval_a_log_gets_the_forced_lines_alone(now, capsys):
     progress.update(1)
     progress.update(2, force=True)
     assert capsys.readouterr().err.splitlines() == ["cell 2/2  ETA 0 s"]
+
+
+@pytest.mark.parametrize("label", ["huber seed 0  step", "smooth-iou[iou_weight=5]/huber[delta=0.5] seed 12  step"])
+def test_at_eighty_columns_progress_is_one_line(monkeypatch, label):
+    terminal = on_terminal(monkeypatch)
+    monkeypatch.setenv("COLUMNS", "80")
+    with Progress(label, total=4000) as progress:
+        progress.update(1234, text="loss 1.234  lr 1.0e-03  IoU 0.52", force=True)
+    written = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue())
+    lines = [line.strip() for line in re.split(r"[\r\n]+", written) if line.strip()]
+    assert all(len(line) <= 80 for line in lines)
+    assert all("1234/4000" in line for line in lines if "0/?" not in line), lines  # no rest of a line beneath it
 
 
 def test_a_terminal_shows_label_count_and_text_with_brackets_as_they_are(monkeypatch):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from smoothiou.data import detect_format, load_dataset
     from smoothiou.detectors import build_detector, set_box_loss
+    from smoothiou.engine.predictor import load_run
     from smoothiou.losses import LOSSES, SmoothIoU, load_loss, smooth_iou_loss
     from smoothiou.metrics import evaluate_detections
 
@@ -26,6 +27,7 @@ __all__ = [
     "load_dataset",
     "detect_format",
     "evaluate_detections",
+    "load_run",
     "__version__",
 ]
 
@@ -39,6 +41,7 @@ _HOMES = {
     "load_dataset": "smoothiou.data",
     "detect_format": "smoothiou.data",
     "evaluate_detections": "smoothiou.metrics",
+    "load_run": "smoothiou.engine.predictor",
 }
 
 

@@ -87,15 +87,21 @@ def _bar(transient: bool) -> Any:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress
+    from rich.table import Column
 
+    console = Console(file=sys.stderr, force_terminal=True)
+    # A line that wraps cannot be redrawn in place: where it is narrow, the bar goes first, then the end of the label.
+    wide = console.width >= 100
+    one_line: Any = {"no_wrap": True, "overflow": "ellipsis"}
+    label: Any = {**one_line, "max_width": None if wide else max(8, console.width - 56)}
     return RichProgress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=16),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[text]}", markup=False),
-        TextColumn("ETA"),
-        TimeRemainingColumn(),
-        console=Console(file=sys.stderr, force_terminal=True),
+        TextColumn("{task.description}", markup=False, table_column=Column(**label)),
+        *([BarColumn(bar_width=16)] if wide else []),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[text]}", markup=False, table_column=Column(**one_line)),
+        TextColumn("ETA", table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(table_column=Column(no_wrap=True)),
+        console=console,
         transient=transient,
         auto_refresh=False,  # no thread, which loader processes would be forked from
         redirect_stdout=False,  # stdout is for programs

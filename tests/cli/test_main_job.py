@@ -54,6 +54,42 @@ def test_one_run_leaves_everything_and_the_same_command_again_does_nothing(smoot
     assert [one["boxes"] for one in json.loads(two.stdout)["images"]] == [found[0]["boxes"]] * 2
 
 
+def test_a_finished_run_is_trained_longer_where_that_is_asked_for(smoothiou, tmp_path):
+    words = [*TINY, "--loss", "huber", "--out", "RUN"]
+    assert smoothiou("train", "shapes", *words).returncode == 0
+    first = json.loads((tmp_path / "RUN" / "result.json").read_text())
+    words[words.index("--steps") + 1] = "4"
+    assert smoothiou("train", "shapes", *words).returncode == 2  # another run, unless it is to be continued
+    other = smoothiou("train", "shapes", *words, "--continue", "--optim.lr", "0.5")
+    assert (other.returncode, "optim.lr" in other.stderr) == (2, True)
+
+    longer = smoothiou("train", "shapes", *words, "--continue")
+    assert longer.returncode == 0, longer.stderr
+    assert "schedule" in longer.stderr
+    assert [row["step"] for row in rows_of(tmp_path / "RUN")] == ["1", "2", "3", "4"]
+    result = json.loads((tmp_path / "RUN" / "result.json").read_text())
+    assert (result["continued_from"], "continued_from" in first) == ([2], False)
+    at_once = [*words[:-1], "ONCE"]
+    assert smoothiou("train", "shapes", *at_once).returncode == 0
+    assert json.loads((tmp_path / "ONCE" / "result.json").read_text())["hash"] != result["hash"]
+    # The same command again does nothing, with and without the option.
+    for again in (words, [*words, "--continue"]):
+        assert "done before" in smoothiou("train", "shapes", *again).stderr
+
+
+def test_diagnostics_are_a_page_and_numbers(smoothiou, tmp_path):
+    assert smoothiou("train", "shapes", "--loss", "huber", "--out", "RUN", *TINY).returncode == 0
+    result = json.loads((tmp_path / "RUN" / "result.json").read_text())
+    assert result["best_scores"]["chosen_on"] == "val"
+    page = smoothiou("eval", "RUN", "--html")
+    assert page.returncode == 0, page.stderr
+    assert page.stdout.strip() == "RUN/diagnostics.html"
+    numbers = json.loads((tmp_path / "RUN" / "diagnostics.json").read_text())
+    assert len(numbers["confusion"]) == len(numbers["classes"]) + 1
+    assert numbers["best_scores"] == result["best_scores"]  # those of the run, not chosen anew on its test images
+    assert smoothiou("predict", "RUN", "--score", "best", "missing.png").returncode == 3
+
+
 def test_a_run_that_was_stopped_continues_to_the_same_weights_and_numbers(tmp_path):
     words = [*TINY, "--loss", "smooth-iou"]
     words[words.index("--steps") + 1] = "8"

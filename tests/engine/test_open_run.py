@@ -12,7 +12,7 @@ import torch
 from smoothiou.detectors import build_detector
 from smoothiou.engine.checkpoint import load_checkpoint, save_checkpoint
 from smoothiou.engine.config import RunConfig
-from smoothiou.engine.evaluate import evaluate_run, open_run
+from smoothiou.engine.evaluate import measure_run, open_run
 from smoothiou.engine.train import run
 from smoothiou.errors import CheckpointError, ConfigError
 from smoothiou.study.comparison import compare_cells
@@ -56,7 +56,7 @@ def test_a_run_with_frozen_norms_opens_as_it_was_trained(tmp_path):
 def test_evaluating_into_a_run_is_refused_because_its_own_results_must_stay(finished):
     before = (finished / "result.json").read_text()
     with pytest.raises(ConfigError, match="results"):
-        evaluate_run(finished, out=finished, quiet=True)
+        measure_run(finished, out=finished, quiet=True)
     assert (finished / "result.json").read_text() == before
 
 

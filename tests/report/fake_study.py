@@ -451,9 +451,23 @@ def _write_comparison(
         "bootstrap": bootstrap,
         "probe": _probe(folder, losses),
         "errors": errors,
+        "curves": [
+            {"loss": loss, "seed": seed, "recall": [0.0, 0.5, 1.0], "precision": [0.9, 0.8 - 0.01 * seed, 0.1]}
+            for loss in losses
+            for seed in (0, 1)
+        ],
+        "confusions": {loss: _confusion(len(classes)) for loss in losses},
         "gallery": pictures,
     }
     _write(folder / "comparison.json", content)
+
+
+def _confusion(classes: int) -> list[list[int]]:
+    """Return counts with most on the diagonal, and nothing where nothing is and nothing was found."""
+    size = classes + 1
+    rows = [[40 if row == column else (3 * row + column) % 5 for column in range(size)] for row in range(size)]
+    rows[-1][-1] = 0
+    return rows
 
 
 def _draw_cells(path: Path, rng: random.Random, classes: Sequence[str]) -> list[list[Any]]:

@@ -47,6 +47,7 @@ COMMANDS = {
     "eval": ("evaluate:evaluate", "Measure the weights of a run."),
     "probe": ("probe:probe", "Compare how tightly second stages refine the same boxes, or rank losses in minutes."),
     "predict": ("predict:predict", "Find objects in images, and draw them."),
+    "export": ("export:export", "Write a detector as ONNX or TorchScript, and compare it there."),
     "calibrate": ("calibrate:calibrate", "Measure how strongly each loss pulls, and propose weights that match."),
     "doctor": ("doctor:doctor", "Find what is wrong with a data set, and write a repaired copy."),
     "report": ("report:report", "Draw a study's report again from its files."),

@@ -23,6 +23,9 @@ def evaluate(
     nms: Annotated[
         str, Parameter(help="Other ways to select detections, beside the run's NMS: soft, diou, wbf, or several.")
     ] = "",
+    html: Annotated[
+        bool, Parameter(negative="", help="Write diagnostics.html (and .json) into --out, or RUN.")
+    ] = False,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
@@ -30,24 +33,33 @@ def evaluate(
 
     Examples:
         smoothiou eval RUN
+        smoothiou eval RUN --html
         smoothiou eval RUN --checkpoint best --split val --json
         smoothiou eval RUN --nms soft,diou,wbf
 
     Args:
         run: folder of a run.
     """
-    from smoothiou.engine.evaluate import evaluate_run
+    from smoothiou.engine.evaluate import measure_run
 
     selections = tuple(name.strip() for name in nms.split(",") if name.strip())
-    result = evaluate_run(
+    measured = measure_run(
         run, data=data, split=split, checkpoint=checkpoint, device=device, out=out, selections=selections, quiet=quiet
     )
+    result = measured.result
+    page = (out or run) / "diagnostics.html" if html else None
+    if page:
+        from smoothiou.engine.diagnose import diagnose_run
+        from smoothiou.report.diagnostics_page import write_diagnostics
+
+        write_diagnostics(diagnose_run(measured, folder=run), result, page)
+        result = {**result, "page": str(page)}
     if json_:
         print(json.dumps(result))
-    else:
-        from smoothiou.cli.summary import result_lines, selection_lines
+        return
+    from smoothiou.cli.summary import result_lines, selection_lines
 
-        text = "\n".join([result_lines(result), *selection_lines(result.get("selection", {}))])
-        print(text, file=sys.stderr if out else sys.stdout)
-        if out:
-            print(out)
+    text = "\n".join([result_lines(result), *selection_lines(result.get("selection", {}))])
+    print(text, file=sys.stderr if out or page else sys.stdout)
+    if out or page:
+        print(page or out)

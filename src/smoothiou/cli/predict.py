@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from smoothiou.cli.options import Device, Json, Quiet
+from smoothiou.cli.study_runs import run_of
 from smoothiou.errors import ConfigError
 from smoothiou.files import visible
 from smoothiou.progress import Progress
@@ -19,43 +20,71 @@ def predict(
     run: Path,
     images: list[Path],
     *,
-    out: Annotated[
-        Path | None, Parameter(help="Folder for pictures with the boxes drawn; default RUN/predictions.")
-    ] = None,
-    score: Annotated[float, Parameter(help="Least score of a box.")] = 0.5,
+    out: Annotated[Path | None, Parameter(help="Folder for what is found; default RUN/predictions.")] = None,
+    score: Annotated[
+        str, Parameter(help="Least score of a box, or `best`: each class's best, measured beside the test.")
+    ] = "0.5",
+    format_: Annotated[list[str] | None, Parameter(name="--format", help="Label files, too: yolo or voc.")] = None,
+    pictures: Annotated[bool, Parameter(help="Draw the boxes into pictures.")] = True,
+    tile: Annotated[int, Parameter(help="Look at large photos in tiles of this side in pixels, too.")] = 0,
+    overlap: Annotated[float, Parameter(help="Share of a tile that it has in common with its neighbour.")] = 0.2,
     checkpoint: Annotated[Literal["last", "best"], Parameter(help="Which weights.")] = "last",
     device: Device = None,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
-    """Find objects in images and draw them; a folder stands for every image in it.
+    """Find objects in images: predictions.json (COCO), predictions.csv, and pictures.
 
     Examples:
         smoothiou predict RUN photo.jpg
-        smoothiou predict RUN photos/ --score 0.3 --json
+        smoothiou predict RUN photos/ 'more/*.png' --score best --format yolo
+        find photos -name '*.jpg' | smoothiou predict STUDY -
 
     Args:
-        run: folder of a run.
-        images: files or folders.
+        run: folder of a run, or of a study (then the best run of its best loss).
+        images: files, folders, globs, or - for a list of files on stdin.
     """
-    if not 0 <= score <= 1:
-        raise ConfigError(f"--score: expected 0 to 1, got {score}.")
+    least = _score(score)
     if not images:
         raise ConfigError("predict: IMAGES is missing.", hint="Name at least one image or folder after RUN.")
-    from smoothiou.engine.predict import predict_images
+    if tile and (tile < 32 or not 0 <= overlap <= 0.9):
+        raise ConfigError(f"--tile {tile} --overlap {overlap}: expected at least 32 pixels, and 0 to 0.9.")
+    chosen, why = run_of(run)
+    if why and not quiet:
+        print(why, file=sys.stderr)
+    from smoothiou.engine.predict import predict_images, summary_line
 
+    out = out or run / "predictions"
     with Progress("images", quiet=quiet, transient=True) as bar:
         detections = predict_images(
-            run, images, out=out or run / "predictions", score=score, checkpoint=checkpoint, device=device,
-            progress=bar.update,
+            chosen, _expanded(images), out=out, score=least, checkpoint=checkpoint, device=device, pictures=pictures,
+            formats=format_ or (), tile=tile, overlap=overlap, progress=bar.update,
         )  # fmt: skip
     if json_:
         print(json.dumps(detections))
         return
-    for picture in detections["images"]:
-        boxes = (
-            ", ".join(f"{box['label']} {box['score']:.2f}" for box in picture["boxes"])
-            or f"nothing of score {score} or more (see --score)"
-        )
-        print(visible(f"{picture['image']}: {boxes}"), file=sys.stderr)
-    print(out or run / "predictions")
+    if not quiet:
+        print(visible(summary_line(detections["images"], least)), file=sys.stderr)
+    print(out)
+
+
+def _score(text: str) -> float | Literal["best"]:
+    if text == "best":
+        return "best"
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise ConfigError(f"--score: expected 0 to 1 or best, got {text}.")
+    return value
+
+
+def _expanded(images: list[Path]) -> list[Path]:
+    """Return the paths with `-` replaced by the lines of stdin."""
+    paths: list[Path] = []
+    for path in images:
+        paths += [Path(line) for line in sys.stdin.read().splitlines() if line.strip()] if str(path) == "-" else [path]
+    if not paths:
+        raise ConfigError("predict: the list on stdin is empty.", hint="One path a line.")
+    return paths

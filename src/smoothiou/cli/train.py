@@ -48,6 +48,9 @@ def train(
     deterministic: Deterministic = False,
     set_: Settings = None,
     overwrite: Overwrite = False,
+    continue_: Annotated[
+        bool, Parameter(name="--continue", negative="", help="Train a finished run longer, to --steps in all.")
+    ] = False,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
@@ -58,6 +61,7 @@ def train(
     Examples:
         smoothiou train shapes --recipe quick --loss huber
         smoothiou train DATA --loss smooth-iou --steps 400 --seed 0 --out RUN
+        smoothiou train DATA --loss smooth-iou --steps 800 --seed 0 --out RUN --continue
 
     Args:
         data: folder of a data set, several joined by `+`, or `shapes`; may stand in the recipe instead.
@@ -91,7 +95,7 @@ def train(
         print(quick_line(splits, config), file=sys.stderr, flush=True)
         if fitted:
             print(fitted, file=sys.stderr, flush=True)
-    result = run(config, folder, splits=splits, overwrite=overwrite, quiet=quiet)
+    result = run(config, folder, splits=splits, overwrite=overwrite, longer=continue_, quiet=quiet)
     if not result:  # another process has it
         return
     if json_:

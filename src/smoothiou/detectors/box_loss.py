@@ -7,6 +7,7 @@ positives.
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -88,6 +89,7 @@ def set_box_loss(
         if not box_losses(model):
             for key in [key for key, hook in hooks.items() if hook is prepare_targets]:
                 del hooks[key]
+            vars(model).pop("__prepare_scriptable__", None)
         return model
     # Built before anything is changed: a wrong loss leaves the model alone.
     losses = {name: _stage_loss(loss, weight=weight, compile=compile) for name in named}
@@ -103,7 +105,14 @@ def set_box_loss(
         module.box_loss = losses[name]
     if prepare_targets not in hooks.values():
         transform.register_forward_hook(prepare_targets)
+    vars(model)["__prepare_scriptable__"] = functools.partial(_scriptable, model)  # torch.jit.script asks for it
     return model
+
+
+def _scriptable(model: nn.Module) -> nn.Module:
+    """Return the host as it was before `set_box_loss`, with the same parameters: TorchScript needs no box loss."""
+    tensors = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return set_box_loss(copy.deepcopy(model, tensors), None)
 
 
 def box_losses(model: nn.Module) -> dict[str, StageLoss]:

@@ -28,12 +28,13 @@ def keep_boxes_in_float32(model: Model) -> Model:
     parts: Any = model
     predictors = [predictor for _, predictor in layers_of_second_stage(model)]
     for module in (parts.backbone, parts.rpn.head, *predictors):
-        if _widen_output not in module._forward_hooks.values():
-            module.register_forward_hook(_widen_output)
+        if widen_output not in module._forward_hooks.values():
+            module.register_forward_hook(widen_output)
     return model
 
 
-def _widen_output(module: nn.Module, args: Any, output: Any) -> Any:
+def widen_output(module: nn.Module, args: Any, output: Any) -> Any:
+    """Return the output of a module in float32 (a forward hook)."""
     return _widen(output)
 
 

@@ -202,6 +202,9 @@ class TrainConfig(_Section):
     """Compile the box losses with `torch.compile`; `auto`: on CUDA, where it saves kernel launches, not on a CPU."""
     log_every: PositiveInt = 10
     """Steps between two rows of metrics.csv."""
+    log: str = "none"
+    """Where these rows go, too: `tensorboard` (RUN/tensorboard), `wandb`, `mlflow`, or `package.module:object` of your
+    own, called as object(folder=, config=, step=) and returning what has `log(step, row)`."""
     eval_every: NonNegativeInt = 0
     """Steps between evaluations on the val split, for curves and best.ckpt; 0: none."""
     patience: NonNegativeInt = 0

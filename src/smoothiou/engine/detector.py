@@ -14,6 +14,7 @@ from smoothiou.detectors.hosts import stages_of
 from smoothiou.detectors.registry import detector_info
 from smoothiou.engine.config import RunConfig
 from smoothiou.engine.devices import Placement, choose_placement
+from smoothiou.engine.loggers import check_logger
 from smoothiou.loss_spec import parse_loss, split_stages, stage_losses
 from smoothiou.losses import load_loss
 
@@ -71,6 +72,7 @@ def check(config: RunConfig, *, losses: Sequence[str]) -> None:
     if config.model.freeze not in ("auto", "none"):  # which layers there are, only the detector knows
         build_detector(config.model.name, num_classes=1, freeze=config.model.freeze)
     choose_placement(config.train.device, config.train.precision)
+    check_logger(config.train.log)
     for spec in losses:
         stage_losses(spec, detector_info(config.model.name).stages)
     for loss in dict.fromkeys(part for spec in losses for part in split_stages(spec)):

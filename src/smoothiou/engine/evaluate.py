@@ -15,7 +15,7 @@ from smoothiou.engine.checkpoint import load_checkpoint
 from smoothiou.engine.config import RunConfig, read_run_config
 from smoothiou.engine.detector import build
 from smoothiou.engine.devices import Placement, choose_placement
-from smoothiou.engine.measure import measure
+from smoothiou.engine.measure import Measurement, measure
 from smoothiou.engine.open_data import open_measured, other_data
 from smoothiou.engine.selection import check_selections, compare_selections
 from smoothiou.errors import CheckpointError, ConfigError, DataError
@@ -43,6 +43,12 @@ def open_run(folder: Path, *, checkpoint: str, device: str | None) -> OpenedRun:
     Raises:
         CheckpointError: the folder is no run, or its checkpoint is missing or does not fit.
     """
+    if (folder / "plan.json").is_file():
+        cells = sorted(cell.name for cell in (folder / "cells").glob("*") if (cell / "config.toml").is_file())
+        raise CheckpointError(
+            f"{folder} is a study of several runs.",
+            hint=f"Name one: {', '.join(f'{folder}/cells/{name}' for name in cells[:20])}." if cells else "",
+        )
     if not (folder / "config.toml").is_file():
         raise CheckpointError(
             f"{folder}: no run (no config.toml there).", hint="Name a folder that `smoothiou train` has written."
@@ -67,7 +73,25 @@ def _classes(content: dict[str, Any], path: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def evaluate_run(
+def open_images(config: RunConfig, *, data: str | None, most: int) -> list[Any]:
+    """Return the first test images of a run, or of another data set, as RGB `PIL.Image`s.
+
+    Raises:
+        DataError: the data cannot be read.
+        ConfigError: it is code, which only runs if it is named again.
+    """
+    return [record.source.read() for record in open_measured(other_data(config.data, data), None).records[:most]]
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredRun:
+    """A run on a split: the content of result.json, and all that was measured."""
+
+    result: dict[str, Any]
+    measurement: Measurement
+
+
+def measure_run(
     folder: str | Path,
     *,
     data: str | None = None,
@@ -77,7 +101,7 @@ def evaluate_run(
     out: str | Path | None = None,
     selections: Sequence[str] = (),
     quiet: bool = False,
-) -> dict[str, Any]:
+) -> MeasuredRun:
     """Measure the weights of a run folder.
 
     Args:
@@ -99,12 +123,11 @@ def evaluate_run(
     if out and any((Path(out) / name).exists() for name in ("manifest.json", "plan.json")):
         raise ConfigError(f"{out} is a run or a study, whose results must stay.", hint="Choose another --out.")
     opened = open_run(folder, checkpoint=checkpoint, device=device)
-    config = other_data(opened.config.data, data)
-    test = open_measured(config, split)
+    test = open_measured(other_data(opened.config.data, data), split)
     refuse_long(test, max_size=opened.config.model.max_size)
     if test.classes != opened.classes:
         raise DataError(
-            f"{config.path}: expected the classes of the run ({', '.join(opened.classes)}), got "
+            f"{test.name}: expected the classes of the run ({', '.join(opened.classes)}), got "
             f"{', '.join(test.classes)}.",
             hint="Name data with the same classes.",
         )
@@ -136,4 +159,4 @@ def evaluate_run(
         write_json(Path(out) / "truth.json", to_coco(test))
         write_json(Path(out) / "predictions.json", measured.predictions)
         write_json(Path(out) / "result.json", result)
-    return finite(result)
+    return MeasuredRun(finite(result), measured)

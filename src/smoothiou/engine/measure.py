@@ -129,6 +129,16 @@ def measure(
     )
 
 
+def measure_val(
+    model: nn.Module, val: Dataset | None, config: RunConfig, placement: Placement, *, label: str, quiet: bool
+) -> tuple[str, dict[str, Any], list[dict[str, Any]]] | None:
+    """Return what the best scores are chosen on: name, truth and detections of the val split; None without one."""
+    if val is None:
+        return None
+    measured = measure(model, val, config, placement, label=f"{label}  val", quiet=quiet, refine=False)
+    return ("val", to_coco(val), measured.predictions) if measured else None
+
+
 def probes_of(
     record: Record, number: int, classes: Sequence[str], per_box: int = PROBES_PER_BOX
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

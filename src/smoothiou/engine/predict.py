@@ -1,23 +1,21 @@
-"""Detections in images without annotations, and pictures of them."""
+"""Detections in many images: pictures, and files that other tools read."""
 
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
-from smoothiou.data.faults import is_too_long
-from smoothiou.data.images import SUFFIXES, list_images, read_image
-from smoothiou.engine.evaluate import OpenedRun, open_run
-from smoothiou.engine.inference import run_detector
-from smoothiou.engine.open_data import file_limits
-from smoothiou.errors import DataError
-from smoothiou.files import allowing, write_bytes
+from smoothiou.data.images import SUFFIXES, list_images, read_header
+from smoothiou.engine.prediction_files import FORMATS, write_predictions
+from smoothiou.engine.predictor import Score, load_run
+from smoothiou.errors import ConfigError, DataError, did_you_mean
+from smoothiou.files import write_bytes
+from smoothiou.words import counted
 
 # Okabe and Ito's colours, which stay apart for colour-blind readers.
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
@@ -28,70 +26,120 @@ def predict_images(
     images: Sequence[str | Path],
     *,
     out: str | Path,
-    score: float = 0.5,
+    score: Score = 0.5,
     checkpoint: str = "last",
     device: str | None = None,
+    pictures: bool = True,
+    formats: Sequence[str] = (),
+    tile: int = 0,
+    overlap: float = 0.2,
     progress: Callable[[int, int], object] | None = None,
 ) -> dict[str, Any]:
-    """Find objects in images with the weights of a run, and draw them; one image is in memory at a time.
+    """Find objects in images with the weights of a run; one image is in memory at a time.
 
-    A photo is turned as EXIF says, so that the detector sees it upright; boxes are in pixels of the turned picture.
+    Boxes are in pixels of the image as it is viewed: a photo that EXIF says to turn is turned first. Whatever ends the
+    work, what was found before is written.
 
     Args:
         folder: the run.
-        images: files, or folders that stand for every image in them.
-        out: folder for one picture per image.
-        score: least score of a box.
+        images: files, globs, or folders that stand for every image in them.
+        out: folder for predictions.json (COCO), predictions.csv, pictures and label files.
+        score: least score of a box; see `Predictor.predict`.
         checkpoint: "last" or "best".
         device: in place of the run's.
+        pictures: whether to draw the boxes: a JPEG of a JPEG, a PNG of all else.
+        formats: "yolo" and "voc" for label files, too.
+        tile: side of the tiles in which large images are looked at; 0: none.
+        overlap: of the tiles.
         progress: called with how many of how many images are done, after each.
 
     Returns:
-        {"images": [{"image", "picture", "boxes": [{"xyxy", "label", "score"}]}]}
+        {"images": [{"image", "name", "width", "height", "orientation", "picture", "boxes": [{"xyxy", "label",
+        "score"}]}], "unreadable": [{"image", "problem"}]}
 
     Raises:
         CheckpointError: no run, or weights that do not fit.
-        DataError: an image is missing or unreadable.
+        ConfigError: an unknown format, or a number out of range.
+        DataError: an image is missing, before anything is done; or some cannot be read, after all others are done
+            (`details` has the result).
     """
-    opened = open_run(Path(folder), checkpoint=checkpoint, device=device)
-    paths = _files(images)
-    results = []
-    for number, path in enumerate(paths, 1):
-        with allowing(file_limits(opened.config.data)):
-            picture = read_image(path, upright=True)
-        if is_too_long(*picture.size, max_size=opened.config.model.max_size):
-            raise DataError(
-                f"{path}: {picture.width} x {picture.height} pixels are too long a picture.", hint="Crop it."
-            )
-        boxes = _boxes(opened, picture, score)
-        # Two images of one name from two folders must not overwrite each other, and no picture the photograph itself.
-        target = Path(out) / (f"{path.stem}-boxes.png" if len(paths) == 1 else f"{number:04d}-{path.stem}-boxes.png")
-        write_bytes(target, _drawn(picture, boxes, opened.classes))
-        results.append({"image": str(path), "picture": str(target), "boxes": boxes})
-        if progress:
-            progress(number, len(paths))
-    return {"images": results}
+    for format in formats:
+        if format not in FORMATS:
+            raise ConfigError(f"--format: {format!r} is no format of label files.", hint=did_you_mean(format, FORMATS))
+    paths = image_files(images)
+    predictor = load_run(folder, checkpoint=checkpoint, device=device)
+    least = predictor.least_scores(score)
+    names = _unique_names(paths)
+    found: list[dict[str, Any]] = []
+    unreadable: list[dict[str, str]] = []
+    out = Path(out)
+    try:
+        for number, path in enumerate(paths, 1):
+            try:
+                picture, orientation = predictor.read(path)
+            except DataError as error:
+                unreadable.append({"image": str(path), "problem": error.message})
+            else:
+                boxes, scores, labels = predictor.predict(picture, score=least, tile=tile, overlap=overlap)
+                rows = zip(boxes.tolist(), labels, scores.tolist(), strict=True)
+                result: dict[str, Any] = {
+                    "image": str(path),
+                    "name": names[number - 1],
+                    "width": picture.width,
+                    "height": picture.height,
+                    "orientation": orientation,
+                    "boxes": [
+                        {"xyxy": [round(v, 2) for v in box], "label": label, "score": round(value, 4)}
+                        for box, label, value in rows
+                    ],
+                }
+                if pictures:
+                    jpeg = read_header(path).kind in ("JPEG", "MPO")
+                    # Never the name of the photograph itself, in whatever folder.
+                    target = out / f"{result['name']}-boxes{'.jpg' if jpeg else '.png'}"
+                    write_bytes(target, drawn(picture, result["boxes"], predictor.classes, jpeg=jpeg))
+                    result["picture"] = str(target)
+                found.append(result)
+            if progress:
+                progress(number, len(paths))
+    finally:
+        write_predictions(out, found, predictor.classes, formats)
+    summary = {"images": found, "unreadable": unreadable}
+    if unreadable:
+        listed = "; ".join(entry["problem"].rstrip(".") for entry in unreadable[:10])
+        more = f"; and {len(unreadable) - 10} more" if len(unreadable) > 10 else ""
+        raise DataError(
+            f"{counted(len(unreadable), 'file')} of {len(paths)} could not be read: {listed}{more}.",
+            hint=f"The others are done: {out}." if found else "",
+            details=summary,
+        )
+    return summary
 
 
-def _boxes(opened: OpenedRun, picture: Image.Image, score: float) -> list[dict[str, Any]]:
-    """Return the detections of one image, best first."""
-    outputs = run_detector(
-        opened.model,
-        [torch.from_numpy(np.array(picture)).permute(2, 0, 1)],
-        probes=[(np.zeros((0, 4)), np.zeros(0, dtype=np.int64))],
-        batch_size=1,
-        placement=opened.placement,
-    )
-    output = next(outputs)
-    rows = zip(output.boxes.tolist(), output.labels.tolist(), output.scores.tolist(), strict=True)
-    return [
-        {"xyxy": [round(v, 2) for v in box], "label": opened.classes[label - 1], "score": round(value, 4)}
-        for box, label, value in rows
-        if value >= score
+def summary_line(found: Sequence[dict[str, Any]], score: Score) -> str:
+    """Return one line on all images: how many boxes of which class."""
+    counts = Counter(box["label"] for image in found for box in image["boxes"])
+    classes = ", ".join(f"{name} {count}" for name, count in counts.most_common(8)) + ", ..." * (len(counts) > 8)
+    empty = sum(not image["boxes"] for image in found)
+    turned = sum(image["orientation"] != 1 for image in found)
+    parts = [
+        f"{counted(len(found), 'image')}: {counted(sum(counts.values()), 'box', 'boxes')}"
+        + f" ({classes})" * bool(counts)
     ]
+    if empty:
+        least = "their class's best score" if score == "best" else f"score {score}"
+        parts.append(f"{empty} with nothing of {least} or more (see --score)")
+    if turned:
+        parts.append(f"{turned} turned as EXIF says")
+    return "; ".join(parts)
 
 
-def _files(images: Sequence[str | Path]) -> list[Path]:
+def image_files(images: Sequence[str | Path]) -> list[Path]:
+    """Return the files that paths, folders and globs stand for; hidden files of a folder are left out.
+
+    Raises:
+        DataError: nothing is there.
+    """
     files: list[Path] = []
     for given in map(Path, images):
         if given.is_dir():
@@ -99,23 +147,45 @@ def _files(images: Sequence[str | Path]) -> list[Path]:
             if not inside:
                 raise DataError(f"{given}: no image in this folder.", hint=f"Known: {', '.join(sorted(SUFFIXES))}.")
             files += inside
-        elif given.is_file():
+        elif given.exists():
             files.append(given)
+        elif any(sign in str(given) for sign in "*?["):
+            root = Path(given.anchor)
+            matched = sorted(path for path in root.glob(str(given.relative_to(root))) if path.is_file())
+            if not matched:
+                raise DataError(f"{given}: no file matches.")
+            files += matched
         else:
             raise DataError(f"{given}: no such file or folder.")
     return files
 
 
-def _drawn(picture: Image.Image, boxes: list[dict[str, Any]], classes: tuple[str, ...]) -> bytes:
-    """Return the picture with its boxes as PNG."""
-    draw = ImageDraw.Draw(picture)
+def drawn(picture: Image.Image, boxes: Sequence[dict[str, Any]], classes: Sequence[str], *, jpeg: bool) -> bytes:
+    """Return the picture with its boxes, as JPEG or PNG; lines and letters grow with it."""
+    picture = picture.copy()
+    draw, side = ImageDraw.Draw(picture), max(picture.size)
+    font, width = ImageFont.load_default(max(11, side // 60)), max(2, side // 400)
     for box in boxes:
-        colour = COLOURS[classes.index(box["label"]) % len(COLOURS)]
+        colour = COLOURS[list(classes).index(box["label"]) % len(COLOURS)]
         left, top = box["xyxy"][:2]
-        draw.rectangle(box["xyxy"], outline=colour, width=2)
+        draw.rectangle(box["xyxy"], outline=colour, width=width)
         text = f"{box['label']} {box['score']:.2f}"
-        draw.rectangle(draw.textbbox((left + 2, top + 1), text), fill=colour)
-        draw.text((left + 2, top + 1), text, fill="black")
+        corner = (left + width, top + width)
+        draw.rectangle(draw.textbbox(corner, text, font=font), fill=colour)
+        draw.text(corner, text, fill="black", font=font)
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
+    picture.save(buffer, "JPEG", quality=92) if jpeg else picture.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def _unique_names(paths: Sequence[Path]) -> list[str]:
+    """Return a name for each image's files: its stem, with a number where two images have the same."""
+    taken: Counter[str] = Counter()
+    names = []
+    for path in paths:
+        name, number = path.stem, 2
+        while taken[name.casefold()]:
+            name, number = f"{path.stem}-{number}", number + 1
+        taken[name.casefold()] += 1
+        names.append(name)
+    return names

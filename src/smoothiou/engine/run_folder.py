@@ -12,7 +12,7 @@ import tomli_w
 from smoothiou.engine.config import RunConfig, upgrade
 from smoothiou.engine.identity import LATER_DEFAULTS
 from smoothiou.errors import ConfigError
-from smoothiou.files import LOCK, PART, lock_folder, read_json, write_text
+from smoothiou.files import LOCK, PART, lock_folder, read_json, write_json, write_text
 from smoothiou.manifest import refuse_other_plan
 
 # A cell's folder may hold these before its run begins.
@@ -30,7 +30,7 @@ def lock_run_folder(folder: Path) -> AbstractContextManager[None]:
 
 
 def prepare_folder(
-    folder: Path, config: RunConfig, identity: Mapping[str, Any], *, overwrite: bool
+    folder: Path, config: RunConfig, identity: Mapping[str, Any], *, overwrite: bool, longer: bool = False
 ) -> dict[str, Any] | None:
     """Return the result where the run is done; else make the folder ready to begin or continue.
 
@@ -39,6 +39,7 @@ def prepare_folder(
         config: its settings.
         identity: of the run (see identity.py).
         overwrite: delete the run in the folder (its files, nothing else) and start anew.
+        longer: go on where the run in the folder differs in fewer steps alone.
 
     Raises:
         ConfigError: the folder holds another run, with the differing settings named, or other files.
@@ -50,6 +51,11 @@ def prepare_folder(
                 (folder / name).unlink(missing_ok=True)
         else:
             stored = {**LATER_DEFAULTS, **upgrade(manifest["identity"])}
+            before, steps = stored.get("train.steps"), identity["train.steps"]
+            if longer and isinstance(before, int) and before < steps:
+                refuse_other_plan(folder, {**stored, "train.steps": steps}, {**LATER_DEFAULTS, **identity}, what="run")
+                _reopen(folder, manifest, before)
+                stored["train.steps"] = steps
             refuse_other_plan(folder, stored, {**LATER_DEFAULTS, **identity}, what="run")
             if (folder / "done").is_file():
                 return read_json(folder / "result.json")
@@ -58,3 +64,19 @@ def prepare_folder(
     (folder / "error.txt").unlink(missing_ok=True)
     write_text(folder / "config.toml", tomli_w.dumps(config.nested()))
     return None
+
+
+def _reopen(folder: Path, manifest: dict[str, Any], before: int) -> None:
+    """Take back that a run is finished, and note at which step it was; its checkpoint stays."""
+    earlier = [*manifest.get("continued_from", []), before]
+    identity = {**manifest["identity"], "train.steps": before}
+    write_json(folder / "manifest.json", {**manifest, "identity": identity, "continued_from": earlier})
+    for name in ("done", "result.json", "predictions.json", "localization.json"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def continued_from(folder: Path, config: RunConfig) -> list[int]:
+    """Return the steps at which a run was finished before it was continued with more; none for most."""
+    manifest = read_json(folder / "manifest.json") if (folder / "manifest.json").is_file() else {}
+    steps = manifest.get("continued_from", []) if isinstance(manifest, dict) else []
+    return [step for step in dict.fromkeys(steps) if isinstance(step, int) and step < config.train.steps]

@@ -100,7 +100,8 @@ def _detect(
 
 
 def _write(path: Path, identity: str, candidates: Sequence[Candidates]) -> None:
-    columns: dict[str, Any] = {key: np.concatenate(column) for key, column in zip(KEYS, zip(*candidates, strict=True), strict=True)}
+    joined = map(np.concatenate, zip(*candidates, strict=True))
+    columns: dict[str, Any] = dict(zip(KEYS, joined, strict=True))
     counts = np.array([len(scores) for _, scores, _ in candidates])
     content = io.BytesIO()
     np.savez_compressed(content, identity=np.array(identity), counts=counts, **columns)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from smoothiou.data.export import to_coco
 from smoothiou.data.faults import refuse_long
 from smoothiou.data.merge import resolved
 from smoothiou.detectors import box_loss_state, box_statistics, load_box_loss_state, reduce_statistics
@@ -37,18 +38,20 @@ from smoothiou.engine.distributed import (
 )
 from smoothiou.engine.identity import cell_hash, identity
 from smoothiou.engine.loading import draw_batches, loader_fault, training_images
+from smoothiou.engine.loggers import Logger, finite_row, open_logger
 from smoothiou.engine.loop import Row, train
-from smoothiou.engine.measure import Measurement, facts_of, measure
+from smoothiou.engine.measure import Measurement, facts_of, measure, measure_val
 from smoothiou.engine.metrics_csv import MetricsCsv
 from smoothiou.engine.open_data import NO_SPLIT_TO_WATCH, Splits, describe_data, open_splits
-from smoothiou.engine.optim import build_optimizer
-from smoothiou.engine.run_folder import lock_run_folder, prepare_folder
+from smoothiou.engine.optim import build_optimizer, learning_rate
+from smoothiou.engine.run_folder import continued_from, lock_run_folder, prepare_folder
 from smoothiou.engine.seeding import seed_weights
 from smoothiou.engine.validation import validation_losses
 from smoothiou.errors import ConfigError, InterruptedRun, SmoothIoUError
 from smoothiou.files import finite, write_json, write_text
 from smoothiou.loss_spec import STAGES
 from smoothiou.manifest import SCHEMA_VERSION, manifest, refuse_other_plan
+from smoothiou.metrics.best_scores import best_scores
 from smoothiou.progress import Progress
 
 RESUME_KEYS = ("model", "optimizer", "box_loss", "step", "best", "seconds", "watching", "place")
@@ -60,6 +63,7 @@ def run(
     *,
     splits: Splits | None = None,
     overwrite: bool = False,
+    longer: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Train and measure one detector, or continue where an earlier call stopped.
@@ -69,6 +73,7 @@ def run(
         folder: the run folder; made if missing. A finished run of the same settings is returned as it is.
         splits: the data, where it is open already.
         overwrite: start anew in a folder that holds another run.
+        longer: go on in a folder whose run differs in fewer steps alone; rates then follow the new number of steps.
         quiet: no progress.
 
     Returns:
@@ -95,7 +100,9 @@ def run(
     is_main, started = placement.rank == 0, False
     try:
         with lock_run_folder(folder) if is_main else nullcontext():
-            finished = prepare_folder(folder, config, run_identity, overwrite=overwrite) if is_main else None
+            finished = (
+                prepare_folder(folder, config, run_identity, overwrite=overwrite, longer=longer) if is_main else None
+            )
             if finished is not None and not quiet:
                 print(f"{folder}: done before", file=sys.stderr)
             if broadcast(finished is not None, placement):
@@ -154,9 +161,13 @@ def _train_and_measure(
             "processes": placement.world_size,
         }
         facts["data_path"] = resolved(config.data.path)  # beside the given one: the run is read from anywhere
+        earlier = continued_from(folder, config)
+        facts |= {"continued_from": earlier} if earlier else {}
         write_json(folder / "manifest.json", manifest(**facts, **device, device_reason=placement.reason))
         for note in () if quiet else notes:
             print(note, file=sys.stderr)
+        if earlier and not quiet:
+            print(_longer_line(config, earlier[-1]), file=sys.stderr)
     reset_peak_memory(placement.device)
     features = folder / f"features-{placement.rank}"
     if megabytes := config.train.feature_mb:
@@ -165,23 +176,42 @@ def _train_and_measure(
     began = time.monotonic()
     measured = measure(model, splits.test, config, placement, label=f"{_label(config)}  test", quiet=quiet)
     shutil.rmtree(features, ignore_errors=True)
+    seconds = time.monotonic() - began
+    chosen_on = measure_val(model, splits.val, config, placement, label=_label(config), quiet=quiet)
     if measured is None:  # rank 0 has the numbers
         return {}
     cost = {
         "train_seconds": spent.seconds,
         "seconds_per_step": (spent.seconds - spent.evaluating) / spent.steps,
-        "eval_seconds": time.monotonic() - began,
+        "eval_seconds": seconds,
         "steps": spent.steps,
         "peak_memory_mb": peak_memory_mb(placement.device),
         **device,
     }
-    result = {**_result(config, measured), "hash": cell_hash(config.flat(), data), "cost": cost}
+    scores = best_scores(to_coco(measured.data), measured.predictions, chosen_on=chosen_on)
+    result = {**_result(config, measured), "best_scores": scores, "cost": cost}
+    # A run that was continued is not the run of as many steps at once.
+    earlier = {"train.continued_from": steps} if (steps := continued_from(folder, config)) else {}
+    result |= {"hash": cell_hash({**config.flat(), **earlier}, data), **({"continued_from": steps} if steps else {})}
     write_json(folder / "predictions.json", measured.predictions)
     write_json(folder / "localization.json", {"images": measured.images})
     write_json(folder / "result.json", result)
     (folder / PREVIOUS).unlink(missing_ok=True)  # nothing is left to go back for
     write_text(folder / "done", result["finished"] + "\n")
     return finite(result)
+
+
+def _longer_line(config: RunConfig, before: int) -> str:
+    """Return a line on the schedule of a run that was continued with more steps."""
+    ended, now = (
+        learning_rate(config.optim, step=step, steps=steps)
+        for step, steps in ((before - 1, before), (before, config.train.steps))
+    )
+    return (
+        f"{_label(config)}: continued from step {before} to {config.train.steps} under the schedule of "
+        f"{config.train.steps} steps ({config.optim.schedule}): the rate ended at {ended:.1e} and is now {now:.1e}. "
+        f"Not the same run as {config.train.steps} steps at once."
+    )
 
 
 def _result(config: RunConfig, measured: Measurement) -> dict[str, Any]:
@@ -248,6 +278,7 @@ def train_detector(
     with (
         Progress(_label(config) + "  step", total=last, quiet=quiet or not is_main) as training.progress,
         closing(batches),
+        closing(training),
     ):
         train(
             distribute(model, placement), training.optimizer, batches, config, placement,
@@ -290,6 +321,7 @@ class _Training:
         }  # fmt: skip
         self.best, self.best_step, self.spent = -1.0, 0, Spent()
         self.metrics: MetricsCsv | None = None
+        self.logger: Logger | None = None
         self._clock = time.monotonic()
 
     def resume(self) -> int:
@@ -314,8 +346,14 @@ class _Training:
             later = [stage for stage in box_losses(self.model) if stage not in STAGES]  # of a cascade
             more = [f"{stage}_{key}" for stage in later for key in ("lambda", "mean_iou", "positives")]
             self.metrics = MetricsCsv(self.folder / "metrics.csv", resume_step=step, more=more)
+            self.logger = open_logger(self.config.train.log, self.folder, self.config.flat(), step=step)
         self._clock = time.monotonic()
         return step
+
+    def close(self) -> None:
+        """Close the logger, finished or not."""
+        if (close := getattr(self.logger, "close", None)) is not None:
+            close()
 
     def update_clock(self) -> None:
         """Add the time since the last call."""
@@ -333,7 +371,10 @@ class _Training:
         if self.metrics is None:
             return
         self.update_clock()
-        self.metrics.write({**row, "seconds": self.spent.seconds})
+        row = {**row, "seconds": self.spent.seconds}
+        self.metrics.write(row)
+        if self.logger is not None:
+            self.logger.log(int(row["step"]), finite_row(row))
         text = f"loss {row['loss']:.3f}  lr {row['lr']:.1e}"
         if (iou := row.get("roi_mean_iou", float("nan"))) == iou:
             text += f"  IoU {iou:.2f}"

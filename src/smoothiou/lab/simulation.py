@@ -7,7 +7,6 @@ All cases are one batch: the lambda of `smooth-iou` is their mean IoU.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -26,6 +25,7 @@ from smoothiou.lab.published import PUBLISHED, similarity
 from smoothiou.lab.real_boxes import simulate_boxes
 from smoothiou.losses import LOSSES
 from smoothiou.manifest import version
+from smoothiou.progress import Progress
 
 DEFAULT_LOSSES = ("iou", "giou", "diou", "ciou", "smooth-iou", "huber")
 
@@ -112,7 +112,7 @@ def simulate_all(
         seed: of the anchors.
         boxes: annotation file or data set for the successor; None: the original experiment alone.
         match_gradient: see `simulate_boxes`.
-        quiet: no line on stderr for each finished simulation.
+        quiet: no progress.
 
     Returns:
         Results in the order of the losses: published, exact, then real boxes.
@@ -144,11 +144,10 @@ def simulate_all(
                 )
 
     results, total = [], len(published) + len(exact) + len(names) * (box_list is not None)
-    for result in run():
-        results.append(result)
-        if not quiet:
-            text = f"[{len(results)}/{total}] {result_name(result)}: {result['seconds']:.1f} s"
-            print(text, file=sys.stderr, flush=True)
+    with Progress("simulation", total=total, quiet=quiet, transient=True) as progress:
+        for result in run():
+            results.append(result)
+            progress.update(len(results), text=result_name(result))
     return results
 
 

@@ -109,24 +109,25 @@ def error_gains(truth: GroundTruth, predictions: Predictions) -> dict[str, float
     Reference:
         Bolya et al., TIDE: A General Toolbox for Identifying Object Detection Errors, ECCV 2020.
     """
-    gains = _evaluated(*prepare(truth, predictions)).tide_errors(pos_thr=0.5, bg_thr=0.1)["delta_ap"]
+    gains = evaluation(*prepare(truth, predictions)).tide_errors(pos_thr=0.5, bg_thr=0.1)["delta_ap"]
     return {name: float(gains[key]) for name, key in _TIDE.items()}
 
 
-def _evaluated(gt: dict[str, Any], detections: Detections) -> Any:
+def evaluation(gt: dict[str, Any], detections: Detections) -> Any:
+    """Return the engine's evaluation of what `prepare` has checked, images and classes matched."""
     try:
         coco = hotcoco.COCO(gt)
-        evaluation = hotcoco.COCOeval(coco, coco.load_res(detections), "bbox")
-        evaluation.evaluate()
+        matched = hotcoco.COCOeval(coco, coco.load_res(detections), "bbox")
+        matched.evaluate()
     except (ValueError, OverflowError) as error:  # what our own checks did not foresee, in the engine's words
         raise DataError(f"truth or predictions refused by {engine()}: {error}") from error
-    return evaluation
+    return matched
 
 
 def _accumulated(gt: dict[str, Any], detections: Detections) -> dict[str, Any]:
-    evaluation = _evaluated(gt, detections)
-    evaluation.accumulate()  # not summarize(), which prints
-    return evaluation.eval
+    matched = evaluation(gt, detections)
+    matched.accumulate()  # not summarize(), which prints
+    return matched.eval
 
 
 def _metrics(arrays: Mapping[str, Any]) -> dict[str, float]:

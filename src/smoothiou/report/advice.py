@@ -43,6 +43,7 @@ def best_run(study: LoadedStudy) -> dict[str, str] | None:
     return {
         "id": cell["id"],
         "ap": METRICS["AP"].format(_ap(cell)),
+        "among": f"among those of {loss}, its best loss" if loss else "of all, for no loss is known to be better",
         "command": f"smoothiou predict {shlex.quote(str(folder))} IMAGES",
     }
 

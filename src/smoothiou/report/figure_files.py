@@ -20,6 +20,7 @@ from smoothiou.report.series import (
     first_differences,
     forest,
     histogram_panels,
+    precision_panels,
     training_panels,
 )
 
@@ -53,7 +54,7 @@ def write_figures(study_folder: str | Path, out: str | Path) -> list[Path]:
 
 def _named(study: LoadedStudy) -> Iterator[tuple[str, Panel | Dots]]:
     """Yield every figure with a name for its file; of several candidates each has its number."""
-    panels = [*ap_panels(study), *training_panels(study), *histogram_panels(study)]
+    panels = [*ap_panels(study), *precision_panels(study), *training_panels(study), *histogram_panels(study)]
     panels += refinement_panels(study.probe) if study.probe else []
     several = len(study.candidates) > 1
     for dots in first_differences(study):

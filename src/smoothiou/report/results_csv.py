@@ -8,10 +8,18 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from smoothiou.report.confusion import BACKGROUND
 from smoothiou.report.loaded_study import LoadedStudy
 from smoothiou.report.metric import METRICS
 from smoothiou.report.refinement_tables import refinement_panels
-from smoothiou.report.series import Panel, ap_panels, class_differences, histogram_panels, training_panels
+from smoothiou.report.series import (
+    Panel,
+    ap_panels,
+    class_differences,
+    histogram_panels,
+    precision_panels,
+    training_panels,
+)
 
 HEADER: tuple[str, ...] = ("part", "loss", "baseline", "seed", "metric", "x", "statistic", "value", "signature")
 """`part`: the table or figure. `x`: IoU threshold, left edge of a bin, step, class or image. AP, AR and IoU
@@ -39,6 +47,7 @@ def _lines(study: LoadedStudy) -> Iterator[Line]:
     yield from _differences(study)
     for part, panels in (
         ("ap_by_iou", ap_panels(study)),
+        ("precision", precision_panels(study)),
         ("histogram", histogram_panels(study)),
         ("training", training_panels(study)),
         ("refinement", refinement_panels(study.probe) if study.probe else []),
@@ -61,6 +70,11 @@ def _lines(study: LoadedStudy) -> Iterator[Line]:
     for row in study.summary.get("errors") or []:
         line = {"part": "errors", "loss": row["loss"], "seed": row["seed"], "metric": "AP50", "statistic": "gain"}
         yield from ({**line, "x": kind, "value": value} for kind, value in row["gains"].items())
+    names = [*(study.plan.get("classes") or []), BACKGROUND]
+    for loss, matrix in (study.summary.get("confusions") or {}).items():
+        for truth, row in zip(names, matrix, strict=True):
+            line = {"part": "confusion", "loss": loss, "metric": truth, "statistic": "count"}
+            yield from ({**line, "x": name, "value": count} for name, count in zip(names, row, strict=True))
     for picture in study.gallery:
         line = {"part": "gallery", "seed": picture.get("seed"), "metric": "mean_iou", "x": picture.get("name")}
         for loss, value in (picture.get("mean_iou") or {}).items():

@@ -171,6 +171,16 @@ def ap_panels(material: LoadedStudy) -> list[Panel]:
     ]  # fmt: skip
 
 
+def precision_panels(material: LoadedStudy) -> list[Panel]:
+    """Return precision against recall at an IoU of 0.5, the mean over classes; nothing of an older comparison.json."""
+    runs: dict[str, list[dict[float, float]]] = {}
+    for row in material.summary.get("curves") or []:
+        runs.setdefault(row["loss"], []).append(dict(zip(row["recall"], row["precision"], strict=True)))
+    lines = [line_of(loss, runs.get(loss, [])) for loss in material.losses]
+    title = "Precision against recall (IoU 0.5), mean over classes"
+    return _panel("precision", title, lines, x_label="recall", y_label="precision")
+
+
 def histogram_panels(material: LoadedStudy) -> list[Panel]:
     """Return the shares of boxes per IoU bin: matched detections, refined gt boxes, all proposed boxes."""
     panels = []

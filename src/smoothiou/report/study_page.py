@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from smoothiou.files import is_inside, real_folder
 from smoothiou.report.advice import best_run, next_steps
+from smoothiou.report.confusion import confusion_table
 from smoothiou.report.figures import draw_dots, draw_panel, swatch
 from smoothiou.report.loaded_study import LoadedStudy
 from smoothiou.report.metric import METRICS, conclusion_words
@@ -25,6 +26,7 @@ from smoothiou.report.series import (
     first_differences,
     forest,
     histogram_panels,
+    precision_panels,
     training_panels,
 )
 from smoothiou.report.tables import all_tables
@@ -59,6 +61,11 @@ def render_study(study: LoadedStudy) -> str:
         refinement=_panels(refinement_panels(probe), losses, SMALL) if probe else [],
         forests=_dots(forest(study), losses),
         ap_panels=_panels(ap_panels(study), losses, LARGE),
+        precision=_panels(precision_panels(study), losses, LARGE),
+        confusions=[
+            confusion_table(loss, study.plan.get("classes") or [], matrix)
+            for loss, matrix in (study.summary.get("confusions") or {}).items()
+        ],
         training=_panels(training_panels(study), losses, SMALL),
         smoothing=_smoothing(study),
         histograms=_panels(histogram_panels(study), losses, SMALL),

@@ -27,6 +27,7 @@ from smoothiou.metrics import (
     image_sums,
     percentile_interval,
 )
+from smoothiou.metrics.diagnostics import confusion, mean_curve
 from smoothiou.metrics.refinement import DEFINITION
 from smoothiou.metrics.signature import METRICS, PARTS
 from smoothiou.study.cells import cell_folder, cell_state
@@ -38,7 +39,7 @@ SHOWN = ("AP", "AP50", "AP75", "mean_iou", "refined_mean_iou")
 """Metrics whose interval over images is shown for each pair of runs."""
 
 Array = NDArray[np.float64]
-COMPARISON = 3
+COMPARISON = 4
 """Raised when what comparison.json holds changes, so that an older one is computed anew."""
 PICTURES = 8
 PICTURE_SIDE = 360
@@ -76,15 +77,20 @@ def compare_cells(folder: str | Path, plan: Mapping[str, Any]) -> None:
         if len(cells) > 1 and baseline in cells:
             gallery = _gallery(folder, test, cells, seed=seed)
             break
-    errors = [
-        {"loss": loss, "seed": seed, "gains": error_gains(truth, read_json(cell / "predictions.json"))}
-        for (loss, seed), cell in done.items()
-    ]
+    errors, curves, confusions = [], [], {}
+    for (loss, seed), cell in done.items():
+        predictions, scores = read_json(cell / "predictions.json"), read_json(cell / "result.json").get("best_scores")
+        errors.append({"loss": loss, "seed": seed, "gains": error_gains(truth, predictions)})
+        curves.append({"loss": loss, "seed": seed, **mean_curve(truth, predictions)})
+        matrix = np.array(confusion(truth, predictions, scores or {"per_class": {}}))
+        confusions[loss] = matrix + confusions.get(loss, 0)
     content = {
         **_image_uncertainty(plan, drawn),
         "images": len(test.records),
         "probe": _probe(plan, done),
         "errors": errors,
+        "curves": curves,
+        "confusions": {loss: matrix.tolist() for loss, matrix in confusions.items()},
         "gallery": gallery,
     }
     write_json(folder / "comparison.json", {"schema_version": SCHEMA_VERSION, "identity": identity, **content})

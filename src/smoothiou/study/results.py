@@ -93,6 +93,8 @@ def collect(folder: str | Path) -> dict[str, Any]:
         bootstrap    rows of comparison.json: the uncertainty that comes from the test images; [] where there are
                      none
         errors       rows of comparison.json: by loss and seed, what each kind of error costs
+        curves       rows of comparison.json: by loss and seed, precision at 101 recalls
+        confusions   of comparison.json: loss -> counts of truth (rows) and detection (columns), background last
         probe        of comparison.json: what the refinement probes of all cells say together; {} without
         gallery      rows of comparison.json
         signatures   metric -> what it is
@@ -131,6 +133,8 @@ def collect(folder: str | Path) -> dict[str, Any]:
         "bootstrap": comparison.get("bootstrap", []),
         "probe": probe,
         "errors": comparison.get("errors", []),
+        "curves": comparison.get("curves", []),
+        "confusions": comparison.get("confusions", {}),
         "gallery": comparison.get("gallery", []),
         "signatures": _signatures(finished),
         "notes": _notes(plan, cells),

@@ -230,7 +230,8 @@ class Yolo(Format):
 
     def _cut_images(self) -> dict[str, list[Path]]:
         """Return all images, cut by the seed, with copies of one photo in one part."""
-        images = {self._called(image): image for image in self._in_folder(self.root)}
+        folder = self.root / "images"
+        images = {self._called(image): image for image in self._in_folder(folder if folder.is_dir() else self.root)}
         group, notes = group_copies({name: functools.partial(_existing, image) for name, image in images.items()})
         self.notes += [f"split {self.options.cut} by seed {self.options.split_seed}: none is shipped", *notes]
         cut = seeded_cut(images, seed=self.options.split_seed, shares=CUT_SHARES[self.options.cut], together=group)

@@ -1,0 +1,89 @@
+"""A detector in a form that exports: torchvision's own operations in the place of our faster ones."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from torch import Tensor, nn
+from torchvision.models.detection.faster_rcnn import TwoMLPHead
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+from torchvision.ops import MultiScaleRoIAlign
+
+from smoothiou.detectors.box_loss import box_losses, set_box_loss
+from smoothiou.detectors.exact_resize import ExactResize
+from smoothiou.detectors.frozen_body import FrozenBody
+from smoothiou.detectors.nano import CropHead
+from smoothiou.detectors.precision import widen_output
+from smoothiou.detectors.pyramid_roi_align import PyramidRoIAlign
+from smoothiou.detectors.roi_align import SeparableRoIAlign
+
+
+def exportable(model: nn.Module) -> nn.Module:
+    """Return a copy of a detector in eval mode, with the same weights, made of what ONNX and TorchScript know.
+
+    The host's own stages replace those with a box loss, which inference does not use; torchvision's RoIAlign replaces
+    ours, whose values differ in the last bits of float32.
+
+    Args:
+        model: a detector of `build_detector`; it is left alone.
+    """
+    model = copy.deepcopy(model).eval().float().cpu()
+    transform: Any = model.transform
+    if type(transform) is GeneralizedRCNNTransform and transform.fixed_size is None:
+        _become(transform, ExactResize)
+    if box_losses(model):
+        set_box_loss(model, None)
+    modules: list[Any] = list(model.modules())
+    for module in modules:
+        if isinstance(module, FrozenBody):
+            module.feature_cache = None
+            _become(module, type(module).__bases__[1])
+        elif type(module) is CropHead:
+            _become(module, TwoMLPHead)
+        for key in [key for key, hook in module._forward_hooks.items() if hook is widen_output]:
+            del module._forward_hooks[key]  # of use under autocast only
+        for name, child in module.named_children():
+            if isinstance(child, SeparableRoIAlign | PyramidRoIAlign):
+                setattr(module, name, _plain(child))
+    return model.requires_grad_(False)
+
+
+class OneImage(nn.Module):
+    """A detector of one image: what is traced for ONNX.
+
+    Args:
+        detector: of lists of images.
+    """
+
+    def __init__(self, detector: nn.Module) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return boxes (N, 4), scores (N,) and labels (N,) of an image (3, H, W) in [0, 1]."""
+        found = self.detector([image])[0]
+        return found["boxes"], found["scores"], found["labels"]
+
+
+class OneImageScript(OneImage):
+    """The same around a detector in TorchScript, which returns losses beside detections."""
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return boxes (N, 4), scores (N,) and labels (N,) of an image (3, H, W) in [0, 1]."""
+        _, found = self.detector([image])
+        return found[0]["boxes"], found[0]["scores"], found[0]["labels"]
+
+
+def _become(module: Any, kind: type[nn.Module]) -> None:
+    module.__class__ = kind
+
+
+def _plain(pool: Any) -> MultiScaleRoIAlign:
+    return MultiScaleRoIAlign(
+        featmap_names=pool.featmap_names,
+        output_size=pool.output_size,
+        sampling_ratio=pool.sampling_ratio,
+        canonical_scale=pool.canonical_scale,
+        canonical_level=pool.canonical_level,
+    )

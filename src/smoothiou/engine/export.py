@@ -1,0 +1,243 @@
+"""A trained detector as one file for other programs, and the proof that it finds the same boxes there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from smoothiou.detectors.exportable import OneImage, OneImageScript, exportable
+from smoothiou.engine.predictor import Predictor
+from smoothiou.errors import ConfigError, SmoothIoUError
+from smoothiou.files import unwritable
+from smoothiou.manifest import version
+
+OPSET = 17
+"""Of ONNX; the first with everything that torchvision's detectors need is 16."""
+COUNTED = 0.05
+"""Least score of the boxes that are compared: beneath, suppression of near ties depends on the last bit."""
+
+Run = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parity:
+    """How an exported detector agrees with the original.
+
+    Args:
+        images: that both have seen.
+        sizes: number of different sizes among them.
+        empty: images in which neither finds anything of a score of `COUNTED` or more.
+        boxes: that the original finds there, and `agree` of them that the export finds too, within the limits.
+        extra: that only the export finds.
+        pixels, score: largest differences among the boxes that both find.
+    """
+
+    images: int
+    sizes: int
+    empty: int
+    boxes: int
+    agree: int
+    extra: int
+    pixels: float
+    score: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether every box agrees."""
+        return self.agree == self.boxes and self.extra == 0
+
+    def line(self, runtime: str) -> str:
+        """Return the numbers in one line."""
+        sizes = f"{self.sizes} sizes" if self.sizes != 1 else "1 size"
+        return (
+            f"{runtime}: {self.agree} of {self.boxes} boxes agree on {self.images} images ({sizes}, {self.empty} "
+            f"without a detection), {self.extra} more; largest difference {self.pixels:.2g} px, "
+            f"{self.score:.2g} in score"
+        )
+
+
+def export_run(predictor: Predictor, path: str | Path, *, to: str) -> dict[str, str]:
+    """Write the detector of a run as ONNX or TorchScript, with class names and preprocessing in its metadata.
+
+    Its input is one RGB image (3, H, W) of any size, float32 in [0, 1]; its outputs are boxes (N, 4) xyxy in pixels of
+    that image, scores (N,) and labels (N,), counted from 1 in the order of the class names.
+
+    Args:
+        predictor: of the run.
+        path: of the file.
+        to: "onnx" or "torchscript".
+
+    Returns:
+        The metadata.
+
+    Raises:
+        ConfigError: another form, or the package that it needs is missing.
+        SmoothIoUError: the detector has parts that do not export, or the file cannot be written.
+    """
+    if to not in ("onnx", "torchscript"):
+        raise ConfigError(f"--to: expected onnx or torchscript, got {to!r}.")
+    if to == "onnx":
+        require("onnx")
+    model = exportable(predictor.opened.model)
+    metadata = _metadata(predictor, to)
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _quiet(), torch.no_grad():
+            _to_onnx(model, path, metadata) if to == "onnx" else _to_torchscript(model, path, metadata)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    except (RuntimeError, NotImplementedError, torch.jit.Error) as error:
+        name, reason = predictor.opened.config.model.name, str(error).strip().splitlines()[0][:300]
+        raise SmoothIoUError(f"{name} cannot be exported to {to}: {reason}") from error
+    return metadata
+
+
+def open_exported(path: str | Path) -> tuple[Run, str]:
+    """Return what runs an exported file on a CPU, as a function of an image (3, H, W), and its name and version."""
+    if Path(path).suffix == ".onnx":
+        require("onnxruntime")
+        import onnxruntime
+
+        session: Any = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        return lambda image: session.run(None, {"image": image}), f"onnxruntime {onnxruntime.__version__}"
+    script = torch.jit.load(str(path))
+
+    def run(image: np.ndarray) -> Any:
+        with torch.no_grad():
+            return [output.numpy() for output in script(torch.from_numpy(image))]
+
+    return run, f"TorchScript, torch {torch.__version__}"
+
+
+def compare_exported(
+    predictor: Predictor, run: Run, images: Sequence[Image.Image], *, pixels: float = 0.5, score: float = 0.01
+) -> Parity:
+    """Return how an exported detector agrees with the original.
+
+    Args:
+        predictor: the original.
+        run: the exported one.
+        images: RGB.
+        pixels, score: limits within which a box of the same class is the same box.
+    """
+    boxes = agree = extra = empty = 0
+    most_pixels = most_score = 0.0
+    for image in images:
+        ours = predictor.predict(image, score=COUNTED)
+        tensor = np.ascontiguousarray(np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / 255)
+        their_boxes, their_scores, their_labels = run(tensor)
+        names = [predictor.classes[label - 1] for label in their_labels]
+        free = [index for index, value in enumerate(their_scores) if value >= COUNTED - score]
+        for box, value, name in zip(*ours, strict=True):
+            same = [index for index in free if names[index] == name]
+            apart = {index: float(np.abs(their_boxes[index] - box).max()) for index in same}
+            nearest = min(apart, key=apart.__getitem__, default=None)
+            if nearest is None or apart[nearest] > pixels or abs(their_scores[nearest] - value) > score:
+                continue
+            free.remove(nearest)
+            agree += 1
+            most_pixels = max(most_pixels, apart[nearest])
+            most_score = max(most_score, abs(float(their_scores[nearest] - value)))
+        boxes += len(ours.boxes)
+        extra += sum(their_scores[index] >= COUNTED + score for index in free)
+        empty += not len(ours.boxes) and not (their_scores >= COUNTED).any()
+    return Parity(
+        images=len(images), sizes=len({image.size for image in images}), empty=empty, boxes=boxes, agree=agree,
+        extra=int(extra), pixels=most_pixels, score=most_score,
+    )  # fmt: skip
+
+
+def with_odd_images(images: Sequence[Image.Image]) -> list[Image.Image]:
+    """Return the images and two that are unlike them: one of another size and shape, and a black one with no object."""
+    first = images[0]
+    odd = first.transpose(Image.Transpose.ROTATE_90).resize((max(32, first.height // 2), max(32, first.width * 2 // 3)))
+    return [*images, odd, Image.new("RGB", (96, 64))]
+
+
+def parity_numbers(parity: Parity) -> dict[str, Any]:
+    """Return the numbers for a program."""
+    return {**asdict(parity), "holds": parity.holds}
+
+
+def require(package: str) -> None:
+    """Stop where an optional package is missing.
+
+    Raises:
+        ConfigError: with what installs it.
+    """
+    if find_spec(package) is None:
+        raise ConfigError(f"export needs {package}, which is not installed.", hint="pip install 'smoothiou[export]'")
+
+
+def _metadata(predictor: Predictor, to: str) -> dict[str, str]:
+    config = predictor.opened.config
+    return {
+        "names": json.dumps(dict(enumerate(predictor.classes, 1)), ensure_ascii=False),
+        "input": "image: float32 (3, H, W), RGB, 0 to 1, any size; it is resized and normalised inside",
+        "outputs": "boxes (N, 4) xyxy in pixels of the input, scores (N,), labels (N,) as in names; best first",
+        "min_size": str(config.model.min_size),
+        "max_size": str(config.model.max_size),
+        "score_threshold": str(config.eval.score_threshold),
+        "nms": str(config.eval.nms),
+        "max_detections": str(config.eval.max_detections),
+        "detector": config.model.name,
+        "step": str(predictor.opened.step),
+        "producer": f"smoothiou {version()}",
+        **({"opset": str(OPSET)} if to == "onnx" else {}),
+    }
+
+
+def _to_onnx(model: nn.Module, path: Path, metadata: dict[str, str]) -> None:
+    import onnx
+
+    # An example in which something is found keeps every branch; sizes stay free.
+    example = torch.rand(3, 180, 240, generator=torch.Generator().manual_seed(0))
+    free = {"image": {1: "height", 2: "width"}, "boxes": {0: "n"}, "scores": {0: "n"}, "labels": {0: "n"}}
+    torch.onnx.export(
+        OneImage(model).eval(), (example,), str(path), opset_version=OPSET, dynamo=False,
+        input_names=["image"], output_names=["boxes", "scores", "labels"], dynamic_axes=free,
+    )  # fmt: skip
+    written = onnx.load(str(path))
+    onnx.checker.check_model(written)
+    for key, value in metadata.items():
+        entry = written.metadata_props.add()
+        entry.key, entry.value = key, value
+    onnx.save(written, str(path))
+
+
+def _to_torchscript(model: Any, path: Path, metadata: dict[str, str]) -> None:
+    try:
+        script = torch.jit.script(model)
+    except Exception:  # a backbone of Python that TorchScript does not read is traced; sizes stay free
+        model.backbone = torch.jit.trace(model.backbone, torch.rand(1, 3, 192, 256), strict=False, check_trace=False)
+        script = torch.jit.script(model)
+    torch.jit.save(
+        torch.jit.script(OneImageScript(script).eval()), str(path), _extra_files={"metadata.json": json.dumps(metadata)}
+    )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what exporters say about traced Python values, of which torchvision knows."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)

@@ -1,0 +1,176 @@
+"""A trained detector, ready to use: an image in, boxes, scores and class names out.
+
+import smoothiou
+boxes, scores, names = smoothiou.load_run("runs/mine").predict("photo.jpg")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torchvision.ops import batched_nms
+
+from smoothiou.data.faults import is_too_long
+from smoothiou.data.images import read_header, read_image
+from smoothiou.engine.evaluate import OpenedRun, open_run
+from smoothiou.engine.inference import run_detector
+from smoothiou.engine.open_data import file_limits
+from smoothiou.engine.tiles import touches_cut, windows
+from smoothiou.errors import CheckpointError, ConfigError, DataError
+from smoothiou.files import allowing, read_json
+
+Score = float | Mapping[str, float] | Literal["best"]
+
+
+class Prediction(NamedTuple):
+    """The detections in one image, best first.
+
+    Args:
+        boxes: (N, 4) xyxy in pixels of the image as it is viewed, 0-based with an open end.
+        scores: (N,) 0 to 1.
+        names: of their classes.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    names: tuple[str, ...]
+
+
+class Predictor:
+    """The detector of a run.
+
+    Args:
+        opened: the run.
+        folder: of the run, whose result.json holds the best scores.
+    """
+
+    def __init__(self, opened: OpenedRun, folder: Path) -> None:
+        self.opened, self.folder = opened, folder
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes."""
+        return self.opened.classes
+
+    def predict(
+        self, image: str | Path | Image.Image | np.ndarray, *, score: Score = 0.5, tile: int = 0, overlap: float = 0.2
+    ) -> Prediction:
+        """Return what is in an image.
+
+        Args:
+            image: a path, a PIL image (both are turned as their EXIF orientation says), or RGB pixels (H, W, 3) uint8.
+            score: least score of a box, one for all or by class; "best" as measured (`smoothiou eval --best-scores`).
+            tile: side in pixels of the square tiles in which a large image is looked at beside the whole; 0: none.
+            overlap: share of a tile that it has in common with its neighbour.
+
+        Raises:
+            DataError: the file is no image, or too long a one.
+            ConfigError: a score, tile or overlap out of range.
+        """
+        least = self.least_scores(score)
+        picture = self.read(image)[0] if isinstance(image, (str, Path)) else _rgb(image)
+        found = self._in_tiles(picture, tile, overlap) if tile else self._detect(picture)
+        boxes, labels, scores = found
+        names = tuple(self.classes[label - 1] for label in labels)
+        good = [value >= least[name] for value, name in zip(scores, names, strict=True)]
+        kept = tuple(name for name, is_good in zip(names, good, strict=True) if is_good)
+        return Prediction(boxes[good], scores[good], kept)
+
+    def read(self, path: str | Path) -> tuple[Image.Image, int]:
+        """Return an image as it is viewed, and the EXIF orientation by which its pixels were turned (1: not).
+
+        Raises:
+            DataError: the file is no image.
+        """
+        with allowing(file_limits(self.opened.config.data)):
+            picture = read_image(Path(path), upright=True)
+            orientation = read_header(Path(path)).orientation
+        if is_too_long(*picture.size, max_size=self.opened.config.model.max_size):
+            size = f"{picture.width} x {picture.height} pixels"
+            raise DataError(f"{path}: {size} are too long a picture.", hint="Crop it.")
+        return Image.fromarray(np.asarray(picture)), orientation  # without EXIF, by which it would be turned again
+
+    def least_scores(self, score: Score) -> dict[str, float]:
+        """Return the least score of each class.
+
+        Raises:
+            ConfigError: out of range, or a class without one.
+            CheckpointError: "best" where none was measured.
+        """
+        if score == "best":
+            score = _best_scores(self.folder, self.classes)
+        if not isinstance(score, Mapping):
+            score = dict.fromkeys(self.classes, float(score))
+        if missing := [name for name in self.classes if name not in score]:
+            raise ConfigError(f"score: expected one for each class, got none for {', '.join(missing)}.")
+        if wrong := [value for value in score.values() if not 0 <= value <= 1]:
+            raise ConfigError(f"score: expected 0 to 1, got {wrong[0]}.")
+        return dict(score)
+
+    def _detect(self, picture: Image.Image) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return boxes (N, 4), labels (N,) and scores (N,) of one image, best first."""
+        outputs = run_detector(
+            self.opened.model,
+            [torch.from_numpy(np.array(picture)).permute(2, 0, 1)],
+            probes=[(np.zeros((0, 4)), np.zeros(0, dtype=np.int64))],
+            batch_size=1,
+            placement=self.opened.placement,
+        )
+        output = next(outputs)
+        return output.boxes, output.labels, output.scores
+
+    def _in_tiles(self, picture: Image.Image, tile: int, overlap: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the detections of the whole image and of its tiles, the same object once.
+
+        A box that a tile cuts is left out: its neighbour, or else the whole image, has all of it.
+        """
+        found = [self._detect(picture)]
+        for window in windows(picture.size, tile=tile, overlap=overlap):
+            boxes, labels, scores = self._detect(picture.crop(window))
+            boxes = boxes + np.array([window[0], window[1]] * 2)
+            whole = ~touches_cut(boxes, window, picture.size)
+            found.append((boxes[whole], labels[whole], scores[whole]))
+        boxes, labels, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        arguments = (torch.from_numpy(boxes).float(), torch.from_numpy(scores), torch.from_numpy(labels))
+        rows = batched_nms(*arguments, self.opened.config.eval.nms).numpy()
+        return boxes[rows], labels[rows], scores[rows]
+
+
+def load_run(run: str | Path, *, checkpoint: str = "last", device: str | None = None) -> Predictor:
+    """Return the detector of a run folder; neither its data nor the network is needed, and no code of it is run.
+
+    Args:
+        run: folder that `smoothiou train` has written, or a cell of a study.
+        checkpoint: "last" or "best".
+        device: "cpu", "cuda", "cuda:N"; by default the run's.
+
+    Raises:
+        CheckpointError: no run, or weights that do not fit.
+    """
+    return Predictor(open_run(Path(run), checkpoint=checkpoint, device=device), Path(run))
+
+
+def _rgb(image: Image.Image | np.ndarray) -> Image.Image:
+    if isinstance(image, Image.Image):
+        return ImageOps.exif_transpose(image).convert("RGB")
+    pixels: Any = np.asarray(image)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise ConfigError(f"image: expected (H, W, 3) of uint8, got {pixels.shape} of {pixels.dtype}.")
+    return Image.fromarray(pixels)
+
+
+def _best_scores(folder: Path, classes: tuple[str, ...]) -> dict[str, float]:
+    best = read_json(folder / "result.json").get("best_scores") if (folder / "result.json").is_file() else None
+    if not best:
+        raise CheckpointError(
+            f"{folder}: its result.json has no best scores.",
+            hint="Measure again (`smoothiou eval RUN`), or name a score.",
+        )
+    chosen = {name: entry["score"] for name, entry in best["per_class"].items()}
+    # A class of which nothing was found has none; then the usual one.
+    return {name: score if (score := chosen.get(name)) is not None else 0.5 for name in classes}

@@ -1,0 +1,83 @@
+"""Rows of a training in other places than metrics.csv: at their steps, once, also after a resume."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+
+import pytest
+
+from smoothiou.engine.loggers import check_logger, finite_row, open_logger
+from smoothiou.errors import ConfigError
+from tests.cli.conftest import TINY, smoothiou, smoothiou_process  # noqa: F401, the latter two are fixtures
+
+CODE = """
+class Mine:
+    def __init__(self, *, folder, config, step):
+        self.file = (folder / "rows.txt").open("a")
+        print("begin", step, config["train.steps"], file=self.file)
+
+    def log(self, step, row):
+        print(step, sorted(row)[:2], file=self.file)
+
+    def close(self):
+        print("end", file=self.file)
+        self.file.close()
+
+
+def useless(**_):
+    return 3
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    (tmp_path / "own_logger.py").write_text(CODE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield "own_logger"
+    sys.modules.pop("own_logger", None)
+
+
+@pytest.mark.skipif(not find_spec("tensorboard"), reason="the extra `tensorboard` is not installed")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_tensorboard_has_each_row_once_after_a_resume(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for start, steps in ((0, (1, 2, 3, 4)), (2, (3, 4, 5))):  # killed after 4, resumed from the checkpoint of 2
+        logger = open_logger("tensorboard", tmp_path, {"optim.lr": 0.1}, step=start)
+        for step in steps:
+            logger.log(step, {"loss": 10.0 * start + step, "rpn_lambda": 0.5})
+        logger.close()
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [(e.step, e.value) for e in events.Scalars("loss")] == [(1, 1.0), (2, 2.0), (3, 23.0), (4, 24.0), (5, 25.0)]
+    assert "rpn/lambda" in events.Tags()["scalars"]
+
+
+def test_a_logger_of_one_s_own_is_told_where_the_run_begins_and_of_every_row(own, smoothiou, tmp_path):  # noqa: F811
+    result = smoothiou("train", "shapes", "--loss", "huber", "--out", "RUN", "--train.log", f"{own}:Mine", *TINY)
+    assert result.returncode == 0, result.stderr
+    begin, *rows, end = (tmp_path / "RUN" / "rows.txt").read_text().splitlines()
+    assert (begin, end) == ("begin 0 2", "end")
+    assert [row.split()[0] for row in rows] == ["1", "2"]
+
+
+@pytest.mark.parametrize("name", ["tensorbord", "own_logger:nothing", "no_such_module:x"])
+def test_an_unknown_logger_is_refused_before_the_training(own, name):
+    with pytest.raises(ConfigError):
+        check_logger(name)
+
+
+def test_an_object_that_cannot_log(own, tmp_path):
+    with pytest.raises(ConfigError, match="log"):
+        open_logger(f"{own}:useless", tmp_path, {}, step=0)
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ConfigError, match="wandb"):
+        check_logger("wandb")
+
+
+def test_what_is_no_number_stays_out():
+    assert finite_row({"step": 3, "loss": 1, "roi_mean_iou": float("nan")}) == {"loss": 1.0}

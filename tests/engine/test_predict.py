@@ -1,0 +1,208 @@
+"""New images through a run: the object of the API, the files, tiles, and what cannot be read."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tomli_w
+import torch
+from PIL import Image
+
+import smoothiou
+from smoothiou.data import load_dataset
+from smoothiou.detectors import build_detector
+from smoothiou.engine.checkpoint import save_checkpoint
+from smoothiou.engine.config import RunConfig
+from smoothiou.engine.predict import image_files, predict_images
+from smoothiou.engine.tiles import touches_cut, windows
+from smoothiou.errors import CheckpointError, ConfigError, DataError
+
+SETTINGS = {
+    "data.path": "shapes", "model.name": "nano", "model.min_size": 64, "model.max_size": 64, "train.device": "cpu",
+    "train.precision": "fp32", "loss.name": "huber",
+}  # fmt: skip
+
+
+@pytest.fixture
+def run(tmp_path) -> Path:
+    """The folder of a run with random weights, which finds something of every class everywhere."""
+    torch.manual_seed(0)
+    config = RunConfig().replace(SETTINGS)
+    model = build_detector("nano", num_classes=2, loss=None, weights="none", min_size=64, max_size=64)
+    folder = tmp_path / "RUN"
+    folder.mkdir()
+    (folder / "config.toml").write_text(tomli_w.dumps(config.nested()))
+    save_checkpoint(folder / "last.ckpt", {"model": model.state_dict(), "classes": ["cat", "dog"], "step": 1})
+    return folder
+
+
+def photo(path: Path, size=(90, 60), **options) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+def turned(path: Path, orientation: int) -> Path:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return photo(path, exif=exif, quality=95)
+
+
+def test_a_run_predicts_from_a_path_an_image_and_an_array_alike(run, tmp_path):
+    detector = smoothiou.load_run(run)
+    path = photo(tmp_path / "a.png")
+    boxes, scores, names = detector.predict(path, score=0.01)
+    assert boxes.shape == (len(scores), 4)
+    assert len(names) == len(scores) > 0
+    assert set(names) <= {"cat", "dog"}
+    assert (np.diff(scores) <= 0).all()
+    with Image.open(path) as image:
+        for other in (image, np.asarray(image)):
+            assert (detector.predict(other, score=0.01).boxes == boxes).all()
+    only_dogs = detector.predict(path, score={"cat": 1.0, "dog": 0.01})
+    assert set(only_dogs.names) == {"dog"}
+
+
+@pytest.mark.parametrize("score", [-1, 2, {"cat": 0.5}])
+def test_a_score_out_of_range_or_of_one_class_only(run, tmp_path, score):
+    with pytest.raises(ConfigError, match="score"):
+        smoothiou.load_run(run).predict(photo(tmp_path / "a.png"), score=score)
+
+
+def test_the_best_scores_are_asked_for_where_none_were_measured(run, tmp_path):
+    with pytest.raises(CheckpointError, match="best scores"):
+        smoothiou.load_run(run).predict(photo(tmp_path / "a.png"), score="best")
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_a_photo_is_turned_as_a_viewer_turns_it(run, tmp_path, orientation):
+    # Pillow's own transposition is the reference; boxes are in the pixels of what is seen.
+    path = turned(tmp_path / "a.jpg", orientation)
+    with Image.open(path) as stored:
+        from PIL import ImageOps
+
+        expected = np.asarray(ImageOps.exif_transpose(stored).convert("RGB"))
+    detector = smoothiou.load_run(run)
+    picture, found = detector.read(path)
+    assert found == orientation
+    assert (np.asarray(picture) == expected).all()
+    with Image.open(path) as stored:
+        boxes = [detector.predict(image, score=0.1).boxes for image in (path, stored, picture, expected)]
+    assert all((each == boxes[0]).all() for each in boxes)
+
+
+def test_a_study_names_its_runs(tmp_path, run):
+    study = tmp_path / "STUDY"
+    (study / "cells").mkdir(parents=True)
+    run.rename(study / "cells" / "huber-seed0")
+    (study / "plan.json").write_text("{}")
+    with pytest.raises(CheckpointError) as error:
+        smoothiou.load_run(study)
+    assert "cells/huber-seed0" in error.value.hint
+
+
+def test_files_are_coco_csv_and_label_files_that_our_own_readers_read_back(run, tmp_path):
+    images = [photo(tmp_path / "photos" / "a.jpg"), turned(tmp_path / "photos" / "b.jpg", 6)]
+    out = tmp_path / "OUT"
+    found = predict_images(run, [tmp_path / "photos"], out=out, score=0.2, formats=("yolo", "voc"))["images"]
+    assert [entry["image"] for entry in found] == [str(path) for path in images]
+    assert [(entry["width"], entry["height"], entry["orientation"]) for entry in found] == [(90, 60, 1), (60, 90, 6)]
+    coco = json.loads((out / "predictions.json").read_text())
+    rows = list(csv.DictReader((out / "predictions.csv").read_text().splitlines()))
+    assert len(coco["annotations"]) == len(rows) == sum(len(entry["boxes"]) for entry in found) > 0
+    for entry in found:
+        with Image.open(entry["picture"]) as picture:
+            assert (picture.format, picture.size) == ("JPEG", (entry["width"], entry["height"]))
+
+    # As data sets: the photos as they are seen, beside the label files.
+    for name, folder in (("yolo", "images"), ("voc", "JPEGImages")):
+        for entry in found:
+            (out / folder).mkdir(exist_ok=True)
+            Image.new("RGB", (entry["width"], entry["height"])).save(out / folder / f"{entry['name']}.png")
+        records = [
+            record
+            for split in ("train", "val")
+            for record in load_dataset(out, format=name, split=split, allow_dropped=99).records
+        ]
+        for entry in found:
+            read = next(record for record in records if Path(record.name).stem == entry["name"])
+            assert len(read.boxes) <= len(entry["boxes"])
+            for box in read.boxes:
+                nearest = min(np.abs(np.subtract(box.xyxy, b["xyxy"])).max() for b in entry["boxes"])
+                assert nearest < 0.05
+
+
+def test_what_cannot_be_read_is_listed_at_the_end_and_the_rest_is_done(run, tmp_path):
+    photo(tmp_path / "photos" / "a.jpg")
+    (tmp_path / "photos" / "b.jpg").write_bytes(b"no image")
+    (tmp_path / "photos" / "._c.jpg").write_bytes(b"a companion")
+    photo(tmp_path / "photos" / "d.png")
+    with pytest.raises(DataError, match=r"b\.jpg") as error:
+        predict_images(run, [tmp_path / "photos"], out=tmp_path / "OUT")
+    assert [Path(entry["image"]).name for entry in error.value.details["images"]] == ["a.jpg", "d.png"]
+    assert {path.name for path in (tmp_path / "OUT").iterdir()} == {
+        "predictions.json", "predictions.csv", "a-boxes.jpg", "d-boxes.png",
+    }  # fmt: skip
+
+
+def test_an_interrupt_loses_nothing_that_was_found(run, tmp_path):
+    def stop(done: int, _: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    images = [photo(tmp_path / f"{name}.png") for name in "abc"]
+    with pytest.raises(KeyboardInterrupt):
+        predict_images(run, images, out=tmp_path / "OUT", pictures=False, progress=stop)
+    assert len(json.loads((tmp_path / "OUT" / "predictions.json").read_text())["images"]) == 2
+
+
+def test_two_images_of_one_name_have_two_pictures(run, tmp_path):
+    images = [photo(tmp_path / folder / "a.png") for folder in "xy"]
+    found = predict_images(run, images, out=tmp_path / "OUT")["images"]
+    assert len({entry["picture"] for entry in found}) == 2
+
+
+def test_globs_and_what_is_not_there(tmp_path):
+    photo(tmp_path / "a.png")
+    photo(tmp_path / "b.jpg")
+    assert image_files([tmp_path / "*.png"]) == [tmp_path / "a.png"]
+    photo(tmp_path / "c[1].png")
+    assert image_files([tmp_path / "c[1].png"]) == [tmp_path / "c[1].png"]
+    for missing in ("*.gif", "nothing.png"):
+        with pytest.raises(DataError):
+            image_files([tmp_path / missing])
+
+
+def test_tiles_cover_the_image_and_overlap():
+    tiles = windows((1000, 640), tile=640, overlap=0.2)
+    assert tiles == [(0, 0, 640, 640), (360, 0, 1000, 640)]
+    assert windows((640, 480), tile=640, overlap=0.2) == []
+    covered = np.zeros((700, 1500), dtype=bool)
+    for left, top, right, bottom in windows((1500, 700), tile=256, overlap=0.1):
+        covered[top:bottom, left:right] = True
+        assert (right - left, bottom - top) == (256, 256)
+    assert covered.all()
+
+
+def test_a_box_that_a_tile_cuts_is_known_and_one_at_the_border_of_the_image_is_none():
+    boxes = np.array([[0, 10, 50, 60], [600, 10, 640, 60], [10, 10, 50, 50]], dtype=float)
+    assert touches_cut(boxes, (0, 0, 640, 640), (1000, 640)).tolist() == [False, True, False]
+
+
+def test_tiles_give_each_object_once(run, tmp_path):
+    detector = smoothiou.load_run(run)
+    path = photo(tmp_path / "a.png", size=(200, 150))
+    found = detector.predict(path, score=0.1, tile=96)
+    assert len(found.boxes) > 0
+    assert (found.boxes[:, 2] <= 200).all()
+    from smoothiou.metrics import box_iou
+
+    for name in set(found.names):
+        same = found.boxes[[n == name for n in found.names]]
+        overlaps = np.triu(box_iou(same, same), k=1)
+        assert (overlaps <= detector.opened.config.eval.nms + 1e-6).all()
