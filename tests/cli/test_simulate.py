@@ -18,7 +18,7 @@ def test_a_simulation_leaves_a_page_and_a_table(smoothiou, tmp_path):
     result = smoothiou(*command)
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == "sim/simulation.html"
-    for part in ("[6/6] huber on labels.json", "The paper's experiment", "Real boxes in the encoded frame"):
+    for part in ("simulation 6/6  huber on labels.json", "The paper's experiment", "Real boxes in the encoded frame"):
         assert part in result.stderr
     page = (tmp_path / "sim" / "simulation.html").read_text()
     assert "giou-clamped, published code" in page

@@ -147,7 +147,7 @@ def simulate_all(
     with Progress("simulation", total=total, quiet=quiet, transient=True) as progress:
         for result in run():
             results.append(result)
-            progress.update(len(results), text=result_name(result))
+            progress.update(len(results), text=result_name(result), force=len(results) == total)
     return results
 
 
