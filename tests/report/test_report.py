@@ -141,8 +141,8 @@ def test_sentence_stands_first_and_is_the_collected_one(study, page):
 def test_every_figure_is_described_for_who_cannot_see_it(study):
     text = (study / "report.html").read_text()
     figures = re.findall(r'<svg class="plot".*?</svg>', text, flags=re.DOTALL)
-    # result 1, refinement 3, forests 2, AP 2, training 12, histograms 3, classes 1
-    assert len(figures) == 24
+    # result 1, refinement 3, forests 2, AP 2, training 12, histograms 3, precision 1, classes 1
+    assert len(figures) == 25
     for figure in figures:
         assert re.search(r"<title [^>]*>[^<]+</title><desc [^>]*>[^<]{20,}</desc>", figure)
 

@@ -51,7 +51,7 @@ def prepare_folder(
                 (folder / name).unlink(missing_ok=True)
         else:
             stored = {**LATER_DEFAULTS, **upgrade(manifest["identity"])}
-            before, steps = stored.get("train.steps"), identity["train.steps"]
+            before, steps = stored.get("train.steps"), config.train.steps
             if longer and isinstance(before, int) and before < steps:
                 refuse_other_plan(folder, {**stored, "train.steps": steps}, {**LATER_DEFAULTS, **identity}, what="run")
                 _reopen(folder, manifest, before)
