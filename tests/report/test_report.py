@@ -247,7 +247,10 @@ def test_means_are_those_of_the_result_files(study):
 
 def test_every_figure_has_its_numbers_in_the_csv(study):
     found = rows(study)
-    parts = "metrics difference refinement bootstrap ap_by_iou histogram training per_class cost errors gallery"
+    parts = (
+        "metrics difference refinement bootstrap ap_by_iou precision histogram training per_class cost errors "
+        "confusion gallery"
+    )
     assert " ".join(dict.fromkeys(row["part"] for row in found)) == parts
     thresholds = [row for row in found if row["metric"] == "ap_by_iou" and row["statistic"] == "mean"]
     assert len(thresholds) == 2 * 10

@@ -113,10 +113,11 @@ def open_exported(path: str | Path) -> tuple[Run, str]:
 
         session: Any = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         return lambda image: session.run(None, {"image": image}), f"onnxruntime {onnxruntime.__version__}"
-    script = torch.jit.load(str(path))
+    with _quiet():
+        script = torch.jit.load(str(path))
 
     def run(image: np.ndarray) -> Any:
-        with torch.no_grad():
+        with _quiet(), torch.no_grad():
             return [output.numpy() for output in script(torch.from_numpy(image))]
 
     return run, f"TorchScript, torch {torch.__version__}"
