@@ -114,7 +114,7 @@ def test_an_image_in_two_of_the_splits_is_read_once(two_years):
     path = two_years.split("+")[0]
     found = load_dataset(path, split="train+trainval")
     assert names(found) == ["000001", "000002", "000003"]
-    assert "2 images are in two of the merged splits and were read once" in found.notes
+    assert "2 images are in two of the merged splits and read once" in found.notes
 
 
 def test_the_fingerprint_covers_all_parts(two_years, xml_file):

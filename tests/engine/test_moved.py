@@ -9,7 +9,7 @@ import tomli_w
 
 from smoothiou.data.merge import resolved
 from smoothiou.engine.config import RunConfig, read_run_config
-from smoothiou.engine.evaluate import evaluate_run
+from smoothiou.engine.evaluate import measure_run
 from smoothiou.engine.train import run
 from smoothiou.errors import DataError
 from smoothiou.files import write_json
@@ -50,7 +50,7 @@ def test_a_run_on_relative_data_is_measured_from_elsewhere_and_on_data_that_was_
     run(RunConfig().replace({**TINY, "data.path": "data"}), folder, quiet=True)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert evaluate_run(folder, quiet=True)["step"] == 1
+    assert measure_run(folder, quiet=True).result["step"] == 1
     assert probe_runs([folder], fresh=True, quiet=True)["data"]["name"] == "data"
     (tmp_path / "data").rename(tmp_path / "moved")
     with pytest.raises(DataError, match="data"):

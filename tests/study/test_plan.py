@@ -43,7 +43,13 @@ class TestContent:
 
     @pytest.mark.parametrize("key", sorted(NEUTRAL))
     def test_settings_that_do_not_change_a_result_do_not_change_its_hash(self, plan_of, key: str):
-        others = {"data.path": "elsewhere", "data.format": "voc", "data.follow_links": True, "train.device": "cpu"}
+        others = {
+            "data.path": "elsewhere",
+            "data.format": "voc",
+            "data.follow_links": True,
+            "train.device": "cpu",
+            "train.log": "mine:log",
+        }
         other = others.get(key, 3)
         changed = plan_of(**{key.replace(".", "__"): other})
         assert changed["settings"] != plan_of()["settings"]

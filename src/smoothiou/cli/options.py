@@ -27,8 +27,8 @@ Steps = Annotated[int | None, Parameter(name="--steps", help="Optimizer steps.")
 Model = Annotated[
     str | None,
     Parameter(
-        help="lite0, nano, resnet18-fpn, resnet50-fpn, mobilenet-v3-fpn, inception-v2 (the paper's), vgg16, timm:NAME, "
-        "or package.module:builder."
+        help="lite0, lite0-cascade, nano, resnet18-fpn, resnet50-fpn, mobilenet-v3-fpn, inception-v2 (the paper's), "
+        "vgg16, timm:NAME or package.module:builder."
     ),
 ]
 Weights = Annotated[

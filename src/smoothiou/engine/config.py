@@ -81,8 +81,9 @@ class ModelConfig(_Section):
     """The detector."""
 
     name: str = "nano"
-    """`lite0` (begins from ImageNet), `nano`, `resnet18-fpn`, `resnet50-fpn`, `mobilenet-v3-fpn`, `inception-v2` (the
-    paper's), `vgg16` (its baseline, of the original Faster R-CNN), `timm:NAME` or `package.module:builder`."""
+    """`lite0` (begins from ImageNet), `lite0-cascade`, `nano`, `resnet18-fpn`, `resnet50-fpn`, `mobilenet-v3-fpn`,
+    `inception-v2` (the paper's), `vgg16` (its baseline, of the original Faster R-CNN), `timm:NAME` or
+    `package.module:builder`."""
     weights: str = "auto"
     """`auto`: ImageNet's where they are installed (`lite0`), else `none`; `imagenet` or `coco` (both download, and only
     when asked for), a run folder, the path of a checkpoint or of
