@@ -44,6 +44,7 @@ def run_here(folder: Path, *words: object, **environment: str) -> Result:
     texts, code = [str(word) for word in words], 0
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    sys.modules.pop("mine", None)  # another test's, imported without this function
     modules = set(sys.modules)
     with (
         pytest.MonkeyPatch.context() as patch,
