@@ -145,7 +145,7 @@ class OverlapLoss(RegisteredLoss, ABC):
 
     def on_boxes(self, pred: Tensor, target: Tensor, *, box_format: str = "xyxy") -> Tensor:
         """Loss (K,) of boxes (K, 4)."""
-        pred, target = (to_xyxy(rows, box_format=box_format) for rows in float_pair(pred, target))
+        pred, target = xyxy_pair(pred, target, box_format=box_format)
         return self.formula(*box_pair(pred, target, per_axis=self.info.frame == "any"))
 
 
@@ -196,7 +196,7 @@ class PixelLoss(RegisteredLoss, ABC):
         self, pred: Tensor, target: Tensor, *, box_format: str = "xyxy", image_sizes: Tensor | None = None
     ) -> Tensor:
         """Loss (K,) of boxes (K, 4) in pixels."""
-        pred, target = (to_xyxy(rows, box_format=box_format) for rows in float_pair(pred, target))
+        pred, target = xyxy_pair(pred, target, box_format=box_format)
         return self.formula(*box_pair_in_pixels(pred, target), image_sizes)
 
 
@@ -225,6 +225,12 @@ def float_pair(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
             hint="Convert them first: boxes.float().",
         )
     return in_one_type(pred, target)
+
+
+def xyxy_pair(pred: Tensor, target: Tensor, *, box_format: str) -> tuple[Tensor, Tensor]:
+    """Like `float_pair`, of boxes (K, 4) in a format, which become xyxy."""
+    pred, target = float_pair(pred, target)
+    return to_xyxy(pred, box_format=box_format), to_xyxy(target, box_format=box_format)
 
 
 def reduce(loss: Tensor, reduction: str) -> Tensor:

@@ -6,8 +6,8 @@ from abc import abstractmethod
 
 from torch import Tensor
 
-from smoothiou.boxes import DELTA_WEIGHTS, Box, Weights, box_pair, delta_pair, iou_of, to_xyxy
-from smoothiou.losses.base import OverlapLoss, RegisteredLoss, float_pair, require_one_of
+from smoothiou.boxes import DELTA_WEIGHTS, Box, Weights, box_pair, delta_pair, iou_of
+from smoothiou.losses.base import OverlapLoss, RegisteredLoss, float_pair, require_one_of, xyxy_pair
 from smoothiou.losses.ciou import CIoU
 from smoothiou.losses.diou import DIoU
 from smoothiou.losses.efficient_iou import EfficientIoU
@@ -57,5 +57,5 @@ class ModifiedIoU(RegisteredLoss):
 
     def on_boxes(self, pred: Tensor, target: Tensor, *, box_format: str = "xyxy") -> Tensor:
         """Loss (K,) of boxes (K, 4)."""
-        pred, target = (to_xyxy(rows, box_format=box_format) for rows in float_pair(pred, target))
+        pred, target = xyxy_pair(pred, target, box_format=box_format)
         return (self.base.on_boxes(pred, target) + self.gain(*box_pair(pred, target))).clamp(min=0)
