@@ -9,6 +9,7 @@ from typing import Any
 
 from smoothiou.report.loaded_study import LoadedStudy
 from smoothiou.report.metric import METRICS
+from smoothiou.study.headline import TRAIN_LONGER
 
 SPREAD = 0.03
 """Standard deviation of AP over seeds above which trainings are unsteady."""
@@ -20,7 +21,9 @@ def next_steps(study: LoadedStudy) -> list[str]:
     """Return sentences on what to do next, the most urgent first."""
     until, advice = study.summary["until"].get("sentence"), study.summary["headline"]["advice"]
     signs = list(_undertrained(study))
-    if not signs and study.finished:
+    if signs:  # which say more than the general advice
+        advice = [line for line in advice if line != TRAIN_LONGER]
+    elif study.finished:
         advice = [*advice, _long_enough(study)]
     return list(dict.fromkeys([*([until] if until else []), *signs, *advice]))  # seeds of short trainings tell little
 

@@ -57,9 +57,9 @@ def headline_of_result(collected: Mapping[str, Any]) -> dict[str, Any]:
     rows = [row for row in collected["differences"] if row["metric"] == METRIC]
     advice = [sentence for row in rows if (sentence := advice_for(row))]
     if not rows:
-        return _said("unknown", f"Nothing to compare: {baseline} is the only loss.", [])
+        return _headline("unknown", f"Nothing to compare: {baseline} is the only loss.", [])
     if all(row["mean"] is None for row in rows):
-        return _said("unknown", "Not known: no seed has a result of both losses yet.", advice)
+        return _headline("unknown", "Not known: no seed has a result of both losses yet.", advice)
     better = sorted((row for row in rows if row["conclusion"] in (BETTER, BETTER_WITHIN)), key=lambda row: -row["mean"])
     if better:
         best = better[0]
@@ -67,7 +67,7 @@ def headline_of_result(collected: Mapping[str, Any]) -> dict[str, Any]:
             f", though by less than {margin_in_words(best)} for sure" if best["conclusion"] == BETTER_WITHIN else ""
         )
         rivals = f"; {', '.join(row['candidate'] for row in better[1:])} too" if better[1:] else ""
-        return _said(
+        return _headline(
             "better", f"Use {best['candidate']}: {_numbers(best)}, better than {baseline}{within}{rivals}.", advice
         )
     if len(rows) == 1:
@@ -75,13 +75,16 @@ def headline_of_result(collected: Mapping[str, Any]) -> dict[str, Any]:
     counts = {word: sum(row["conclusion"] in kinds for row in rows) for word, kinds in _KINDS.items()}
     listed = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     if counts["equal within the margin"] == len(rows):
-        return _said(
+        return _headline(
             "same", f"They are equal within {margin_in_words(rows[0])}: all {len(rows)} losses and {baseline}.", []
         )
     if counts["not known"] == len(rows):
-        return _said("unknown", f"Not known: none of {len(rows)} losses can be told from {baseline}.", advice)
-    return _said("worse", f"Keep {baseline}: none of {len(rows)} losses is known to be better ({listed}).", advice)
+        return _headline("unknown", f"Not known: none of {len(rows)} losses can be told from {baseline}.", advice)
+    return _headline("worse", f"Keep {baseline}: none of {len(rows)} losses is known to be better ({listed}).", advice)
 
+
+TRAIN_LONGER = "Train longer: more steps (--steps)."
+"""Advice where a loss has learnt next to nothing."""
 
 _KINDS = {
     "worse": (WORSE, WORSE_WITHIN),
@@ -93,15 +96,17 @@ _KINDS = {
 def _one(row: Mapping[str, Any], baseline: str, advice: list[str]) -> dict[str, Any]:
     candidate, margin = row["candidate"], margin_in_words(row)
     if row["conclusion"] == WORSE:
-        return _said("worse", f"Keep {baseline}: {candidate} is worse, {_numbers(row)}.", advice)
+        return _headline("worse", f"Keep {baseline}: {candidate} is worse, {_numbers(row)}.", advice)
     if row["conclusion"] == WORSE_WITHIN:
         text = f"Keep {baseline}: {candidate} is worse, though by less than {margin}, {_numbers(row)}."
-        return _said("worse", text, advice)
+        return _headline("worse", text, advice)
     if row["conclusion"] == EQUIVALENT:
-        return _said("same", f"They are equal within {margin}: {candidate} minus {baseline} {_numbers(row)}.", advice)
+        return _headline(
+            "same", f"They are equal within {margin}: {candidate} minus {baseline} {_numbers(row)}.", advice
+        )
     if "learnt next to nothing" in row["reason"]:
-        return _said("unknown", f"Not known: train longer first; {row['reason']}.", advice)
-    return _said("unknown", f"Not known: {candidate} minus {baseline} {_numbers(row)}.", advice)
+        return _headline("unknown", f"Not known: train longer first; {row['reason']}.", advice)
+    return _headline("unknown", f"Not known: {candidate} minus {baseline} {_numbers(row)}.", advice)
 
 
 def advice_for(row: Mapping[str, Any]) -> str:
@@ -110,7 +115,7 @@ def advice_for(row: Mapping[str, Any]) -> str:
     if row["conclusion"] != UNKNOWN:
         return ""
     if "learnt next to nothing" in row["reason"]:
-        return "Train longer: more steps, or weights to start from."
+        return TRAIN_LONGER
     if FEW_IMAGES in row["reason"]:
         return f"Test on more images: {row['images']} say too little of others."
     if row["n"] < 2:
@@ -139,5 +144,5 @@ def _points(value: float) -> str:
     return text if text.strip("+-0.") else "+0.0"  # a rounded zero has no sign worth reading
 
 
-def _said(kind: str, text: str, advice: list[str]) -> dict[str, Any]:
+def _headline(kind: str, text: str, advice: list[str]) -> dict[str, Any]:
     return {"text": text, "kind": kind, "advice": list(dict.fromkeys(advice))}
