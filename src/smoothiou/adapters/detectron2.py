@@ -27,10 +27,10 @@ def set_box_loss(model: nn.Module, loss: str | Any, *, stages: Sequence[str] = (
         if stage not in _MARKS:
             raise ConfigError(f"stages: {stage!r} is no stage.", hint=did_you_mean(stage, _MARKS))
         mixin, mark = _MARKS[stage]
-        found: list[Any] = [m for m in model.modules() if hasattr(m, "box2box_transform") and hasattr(m, mark)]
-        if not found:
+        modules: list[Any] = [m for m in model.modules() if hasattr(m, "box2box_transform") and hasattr(m, mark)]
+        if not modules:
             raise ConfigError(f"{type(model).__name__}: expected detectron2's GeneralizedRCNN, found no {stage} stage.")
-        for module in found:
+        for module in modules:
             if not isinstance(module, mixin):
                 module.__class__ = type(f"BoxLoss{type(module).__name__}", (mixin, type(module)), {})
             module.replacement = (from_spec(loss),)  # a tuple, so that it is no part of the module tree

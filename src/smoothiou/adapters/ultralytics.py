@@ -52,10 +52,10 @@ def replace_box_loss(criterion: Any, loss: str | Any, *, weight: float = 1.0) ->
     if not callable(getattr(module, "on_boxes", None)):
         raise ConfigError(f"{type(module).__name__}: YOLO gives boxes, not deltas, and it has no `on_boxes`.")
     parts: list[Any] = [getattr(criterion, name, None) for name in ("one2many", "one2one")]
-    found = [part.bbox_loss for part in (*parts, criterion) if hasattr(part, "bbox_loss")]
-    if not found:
+    box_losses = [part.bbox_loss for part in (*parts, criterion) if hasattr(part, "bbox_loss")]
+    if not box_losses:
         raise ConfigError(f"{type(criterion).__name__}: expected a criterion of detection, with a `bbox_loss`.")
-    for box_loss in found:
+    for box_loss in box_losses:
         kind = type(box_loss)
         if not issubclass(kind, _Replaced):
             box_loss.__class__ = type(f"{kind.__name__}Replaced", (_Replaced, kind), {})

@@ -96,10 +96,10 @@ def _detect(
         for result, boxes in zip(results, _refine(model, features, probes), strict=True):
             result["probe_boxes"] = boxes
     if candidates:
-        for result, found in zip(
+        for result, entry in zip(
             results, _candidates(heads, class_logits, deltas, boxes_before, features), strict=True
         ):
-            result |= found
+            result |= entry
     return results
 
 
@@ -122,21 +122,21 @@ def _candidates(
     scores = class_logits.softmax(-1)
     counts = [len(boxes) for boxes in boxes_before]
     decoded = heads.box_coder.decode(deltas, boxes_before).reshape(len(scores), scores.shape[1], 4)
-    found = []
+    entries = []
     for index, (boxes, values) in enumerate(zip(decoded.split(counts), scores.split(counts), strict=True)):
         rows, labels = torch.where(values[:, 1:] > heads.score_thresh)
         labels = labels + 1  # class 0 is the background
         size, original = features.sizes[index], features.originals[index]
         clipped = clip_boxes_to_image(boxes[rows, labels], size)
         large = remove_small_boxes(clipped, min_size=1e-2)
-        found.append(
+        entries.append(
             {
                 "candidate_boxes": resize_boxes(clipped[large], list(size), list(original)),
                 "candidate_scores": values[rows, labels][large],
                 "candidate_labels": labels[large],
             }
         )
-    return found
+    return entries
 
 
 def _decode(

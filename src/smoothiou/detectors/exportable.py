@@ -62,8 +62,8 @@ class OneImage(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return boxes (N, 4), scores (N,) and labels (N,) of an image (3, H, W) in [0, 1]."""
-        found = self.detector([image])[0]
-        return found["boxes"], found["scores"], found["labels"]
+        detections = self.detector([image])[0]
+        return detections["boxes"], detections["scores"], detections["labels"]
 
 
 class OneImageScript(OneImage):
@@ -71,8 +71,8 @@ class OneImageScript(OneImage):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return boxes (N, 4), scores (N,) and labels (N,) of an image (3, H, W) in [0, 1]."""
-        _, found = self.detector([image])
-        return found[0]["boxes"], found[0]["scores"], found[0]["labels"]
+        _, detections = self.detector([image])
+        return detections[0]["boxes"], detections[0]["scores"], detections[0]["labels"]
 
 
 def _become(module: Any, kind: type[nn.Module]) -> None:

@@ -27,8 +27,8 @@ def diagnose_run(measured: MeasuredRun, *, folder: Path) -> dict[str, Any]:
         folder: of the run, whose best scores are taken where this split is the one that they were judged on.
     """
     data, predictions = measured.measurement.data, measured.measurement.predictions
-    found = diagnose(to_coco(data), predictions, scores=_own_scores(folder, measured.result))
-    least = {name: entry["score"] for name, entry in found["best_scores"]["per_class"].items()}
+    diagnostics = diagnose(to_coco(data), predictions, scores=_own_scores(folder, measured.result))
+    least = {name: entry["score"] for name, entry in diagnostics["best_scores"]["per_class"].items()}
     by_image: dict[int, list[Mapping[str, Any]]] = {}
     for row in predictions:
         name = data.classes[row["category_id"] - 1]
@@ -36,16 +36,16 @@ def diagnose_run(measured: MeasuredRun, *, folder: Path) -> dict[str, Any]:
             by_image.setdefault(row["image_id"], []).append(row)
     worst = [
         {**entry, **_picture(data, entry["image"], by_image.get(entry["image"], []))}
-        for entry in found["images"][:IMAGES]
+        for entry in diagnostics["images"][:IMAGES]
         if entry["wrong"] or entry["missed"]
     ]
-    doubtful = [{**entry, **_picture(data, entry["image"], [])} for entry in found["labels"][:IMAGES]]
+    doubtful = [{**entry, **_picture(data, entry["image"], [])} for entry in diagnostics["labels"][:IMAGES]]
     names = [record.name for record in data.records]
     return {
-        **found,
+        **diagnostics,
         "data": f"{data.name}/{data.split}",
-        "images": [{**entry, "name": names[entry["image"] - 1]} for entry in found["images"]],
-        "labels": [{**entry, "name": names[entry["image"] - 1]} for entry in found["labels"]],
+        "images": [{**entry, "name": names[entry["image"] - 1]} for entry in diagnostics["images"]],
+        "labels": [{**entry, "name": names[entry["image"] - 1]} for entry in diagnostics["labels"]],
         "pictures": {"worst": worst, "labels": doubtful},
     }
 
@@ -62,15 +62,15 @@ def _own_scores(folder: Path, result: Mapping[str, Any]) -> Mapping[str, Any] | 
 def _picture(data: Dataset, number: int, detections: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return an image as JPEG in base64, with its boxes and detections as corners, class and score."""
     record: Record = data.records[number - 1]
-    found = []
+    drawn = []
     for row in detections:
         x, y, width, height = row["bbox"]
-        found.append([x, y, x + width, y + height, data.classes[row["category_id"] - 1], row["score"]])
+        drawn.append([x, y, x + width, y + height, data.classes[row["category_id"] - 1], row["score"]])
     return {
         "name": record.name,
         "width": record.width,
         "height": record.height,
         "jpeg": base64.b64encode(small_jpeg(record.source.read())).decode(),
         "truth": [[*box.xyxy, box.label] for box in record.boxes if not box.ignored],
-        "found": found,
+        "detections": drawn,
     }

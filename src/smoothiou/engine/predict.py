@@ -70,7 +70,7 @@ def predict_images(
     predictor = load_run(folder, checkpoint=checkpoint, device=device)
     least = predictor.least_scores(score)
     names = _unique_names(paths)
-    found: list[dict[str, Any]] = []
+    predictions: list[dict[str, Any]] = []
     unreadable: list[dict[str, str]] = []
     out = Path(out)
     try:
@@ -99,31 +99,31 @@ def predict_images(
                     target = out / f"{result['name']}-boxes{'.jpg' if jpeg else '.png'}"
                     write_bytes(target, drawn(picture, result["boxes"], predictor.classes, jpeg=jpeg))
                     result["picture"] = str(target)
-                found.append(result)
+                predictions.append(result)
             if progress:
                 progress(number, len(paths))
     finally:
-        write_predictions(out, found, predictor.classes, formats)
-    summary = {"images": found, "unreadable": unreadable}
+        write_predictions(out, predictions, predictor.classes, formats)
+    summary = {"images": predictions, "unreadable": unreadable}
     if unreadable:
         listed = "; ".join(entry["problem"].rstrip(".") for entry in unreadable[:10])
         more = f"; and {len(unreadable) - 10} more" if len(unreadable) > 10 else ""
         raise DataError(
             f"{counted(len(unreadable), 'file')} of {len(paths)} could not be read: {listed}{more}.",
-            hint=f"The others are done: {out}." if found else "",
+            hint=f"The others are done: {out}." if predictions else "",
             details=summary,
         )
     return summary
 
 
-def summary_line(found: Sequence[dict[str, Any]], score: Score) -> str:
+def summary_line(predictions: Sequence[dict[str, Any]], score: Score) -> str:
     """Return one line on all images: how many boxes of which class."""
-    counts = Counter(box["label"] for image in found for box in image["boxes"])
+    counts = Counter(box["label"] for image in predictions for box in image["boxes"])
     classes = ", ".join(f"{name} {count}" for name, count in counts.most_common(8)) + ", ..." * (len(counts) > 8)
-    empty = sum(not image["boxes"] for image in found)
-    turned = sum(image["orientation"] != 1 for image in found)
+    empty = sum(not image["boxes"] for image in predictions)
+    turned = sum(image["orientation"] != 1 for image in predictions)
     parts = [
-        f"{counted(len(found), 'image')}: {counted(sum(counts.values()), 'box', 'boxes')}"
+        f"{counted(len(predictions), 'image')}: {counted(sum(counts.values()), 'box', 'boxes')}"
         + f" ({classes})" * bool(counts)
     ]
     if empty:

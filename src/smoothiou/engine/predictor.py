@@ -74,8 +74,8 @@ class Predictor:
         """
         least = self.least_scores(score)
         picture = self.read(image)[0] if isinstance(image, (str, Path)) else _rgb(image)
-        found = self._in_tiles(picture, tile, overlap) if tile else self._detect(picture)
-        boxes, labels, scores = found
+        detections = self._in_tiles(picture, tile, overlap) if tile else self._detect(picture)
+        boxes, labels, scores = detections
         names = tuple(self.classes[label - 1] for label in labels)
         good = [value >= least[name] for value, name in zip(scores, names, strict=True)]
         kept = tuple(name for name, is_good in zip(names, good, strict=True) if is_good)
@@ -129,13 +129,13 @@ class Predictor:
 
         A box that a tile cuts is left out: its neighbour, or else the whole image, has all of it.
         """
-        found = [self._detect(picture)]
+        detections = [self._detect(picture)]
         for window in windows(picture.size, tile=tile, overlap=overlap):
             boxes, labels, scores = self._detect(picture.crop(window))
             boxes = boxes + np.array([window[0], window[1]] * 2)
             whole = ~touches_cut(boxes, window, picture.size)
-            found.append((boxes[whole], labels[whole], scores[whole]))
-        boxes, labels, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
+            detections.append((boxes[whole], labels[whole], scores[whole]))
+        boxes, labels, scores = (np.concatenate(parts) for parts in zip(*detections, strict=True))
         arguments = (torch.from_numpy(boxes).float(), torch.from_numpy(scores), torch.from_numpy(labels))
         rows = batched_nms(*arguments, self.opened.config.eval.nms).numpy()
         return boxes[rows], labels[rows], scores[rows]

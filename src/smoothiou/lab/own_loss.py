@@ -73,24 +73,24 @@ def try_own_loss(spec: str) -> list[Trial]:
 
     names = list(PREDICTED)
     values, gradients = on(*names)
-    found = dict(zip(names, zip(values.tolist(), gradients, strict=True), strict=True))
+    results = dict(zip(names, zip(values.tolist(), gradients, strict=True), strict=True))
     broken = [
-        name for name, (value, gradient) in found.items() if not torch.tensor([value, *gradient]).isfinite().all()
+        name for name, (value, gradient) in results.items() if not torch.tensor([value, *gradient]).isfinite().all()
     ]
     alone = [on(name)[0].item() for name in names]
     same = torch.allclose(torch.tensor(alone), values, rtol=1e-4, atol=1e-5, equal_nan=True)
     where = f"not where the box is {', '.join(broken)}" if broken else ""
-    at_target, near = found["equal"][0], found["near"][0]
-    downhill = _leads_to_target(found["near"][1])
+    at_target, near = results["equal"][0], results["near"][0]
+    downhill = _leads_to_target(results["near"][1])
     on_boxes = getattr(loss, "on_boxes", None)
     of_boxes = [_try_on_boxes(on_boxes)] if callable(on_boxes) else []
     return [
         Trial("an empty batch gives no value", on()[0].shape == (0,)),
         Trial("values and gradients are finite", not broken, where),
-        Trial("a near box has a gradient", bool(found["near"][1].abs().sum() > 0)),
+        Trial("a near box has a gradient", bool(results["near"][1].abs().sum() > 0)),
         Trial("equal boxes have the least loss", at_target <= near, f"{at_target:.4g}, and {near:.4g} of a near box"),
         Trial("the gradient leads to the target", downhill, needed=False),
-        Trial("a disjoint box is pulled", bool(found["disjoint"][1].abs().sum() > 0), needed=False),
+        Trial("a disjoint box is pulled", bool(results["disjoint"][1].abs().sum() > 0), needed=False),
         Trial("a box's loss does not depend on the others", same, needed=False),
         Trial("it has on_boxes, for curves, simulate and FCOS", callable(on_boxes), needed=False),
         *of_boxes,

@@ -50,7 +50,7 @@ def diagnose(
     whole, above = evaluation(gt, rows), evaluation(gt, rows[kept])
     calibration = whole.calibration(n_bins=10, iou_threshold=0.5)
     tide = whole.tide_errors(pos_thr=0.5, bg_thr=0.1)
-    found = above.image_diagnostics(iou_thr=0.5, score_thr=SURE)
+    by_image = above.image_diagnostics(iou_thr=0.5, score_thr=SURE)
     return {
         "classes": names,
         "best_scores": scores,
@@ -65,8 +65,8 @@ def diagnose(
             ],
         },
         "errors": {"gains": tide["delta_ap"], "counts": tide["counts"]},
-        "images": _worst(found["img_summary"]),
-        "labels": _doubtful(found["label_errors"], gt, rows[kept]),
+        "images": _worst(by_image["img_summary"]),
+        "labels": _doubtful(by_image["label_errors"], gt, rows[kept]),
     }
 
 

@@ -95,10 +95,10 @@ def select(
         parts.append((kept, values, np.full(len(values), label)))
     if not parts:
         return np.zeros((0, 4)), np.zeros(0), np.zeros(0, dtype=np.int64)
-    found, values, of = (np.concatenate(column) for column in zip(*parts, strict=True))
+    selected, values, of = (np.concatenate(column) for column in zip(*parts, strict=True))
     order = np.argsort(-values, kind="stable")
     order = order[values[order] >= score][:limit]
-    return found[order], values[order], of[order]
+    return selected[order], values[order], of[order]
 
 
 def _suppress(boxes: Array, scores: Array, overlap_of: Callable[[Array, Array], Array], iou: float) -> Kept:

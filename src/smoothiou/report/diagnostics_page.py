@@ -30,59 +30,59 @@ LISTED = 100
 """Rows of the list of doubtful labels; diagnostics.json has all."""
 
 
-def write_diagnostics(found: Mapping[str, Any], result: Mapping[str, Any], page: Path) -> None:
+def write_diagnostics(diagnostics: Mapping[str, Any], result: Mapping[str, Any], page: Path) -> None:
     """Write the page, and beside it the numbers as JSON.
 
     Args:
-        found: as from `engine.diagnose.diagnose_run`.
+        diagnostics: as from `engine.diagnose.diagnose_run`.
         result: of the run, as in result.json.
         page: its path.
     """
-    write_json(page.with_suffix(".json"), {key: value for key, value in found.items() if key != "pictures"})
-    write_text(page, render_diagnostics(finite(found), result))
+    write_json(page.with_suffix(".json"), {key: value for key, value in diagnostics.items() if key != "pictures"})
+    write_text(page, render_diagnostics(finite(diagnostics), result))
 
 
-def render_diagnostics(found: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+def render_diagnostics(diagnostics: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     """Return the page as one self-contained HTML text."""
-    classes, matrix = found["classes"], found["confusion"]
+    classes, matrix, errors = diagnostics["classes"], diagnostics["confusion"], diagnostics["errors"]
     ranked = sorted(classes, key=lambda name: -sum(matrix[classes.index(name)]))
     drawn = ranked[:PALETTE_SIZE]
-    chosen_on = found["best_scores"]["chosen_on"]
+    chosen_on = diagnostics["best_scores"]["chosen_on"]
     how = chosen_on if chosen_on.startswith("cross-fitted") else f"chosen on {chosen_on}"
     return render(
         "diagnostics.html.j2",
         version=version(),
-        title=f"{found['data']}: diagnostics",
-        sentence=_sentence(found, result),
+        title=f"{diagnostics['data']}: diagnostics",
+        sentence=_sentence(diagnostics, result),
         facts=[
             ("Run", result["run"]),
-            ("Measured on", f"{found['data']}, {len(found['images'])} images"),
+            ("Measured on", f"{diagnostics['data']}, {len(diagnostics['images'])} images"),
             ("AP / AP50", f"{_percent(result['metrics'].get('AP'))} / {_percent(result['metrics'].get('AP50'))}"),
             ("Best scores", how),
         ],
         drawn=[(name, Markup(swatch(order))) for order, name in enumerate(drawn)],
         left_out=len(classes) - len(drawn),
         how=how,
-        scores=_scores(found["best_scores"]["per_class"]),
+        scores=_scores(diagnostics["best_scores"]["per_class"]),
         confusion=confusion_table("Boxes of each class (rows) and what was detected there", classes, matrix),
-        curves=[(panel.title, Markup(draw_panel(panel, drawn, size=SIZE))) for panel in _curves(found, drawn)],
+        curves=[(panel.title, Markup(draw_panel(panel, drawn, size=SIZE))) for panel in _curves(diagnostics, drawn)],
         calibration=[
             (panel.title, Markup(draw_panel(panel, ["detections", "exact"], size=SIZE)))
-            for panel in _calibration(found)
+            for panel in _calibration(diagnostics)
         ],
-        ece=_percent(found["calibration"]["ece"]),
+        ece=_percent(diagnostics["calibration"]["ece"]),
         errors=[
-            (name, meaning, f"{found['errors']['counts'].get(key, 0):,}", _percent(found["errors"]["gains"].get(key)))
+            (name, meaning, f"{errors['counts'].get(key, 0):,}", _percent(errors["gains"].get(key)))
             for key, (name, meaning) in ERRORS.items()
         ],
-        pictures=found["pictures"],
-        labels=found["labels"][:LISTED],
-        more_labels=max(len(found["labels"]) - LISTED, 0),
+        pictures=diagnostics["pictures"],
+        labels=diagnostics["labels"][:LISTED],
+        more_labels=max(len(diagnostics["labels"]) - LISTED, 0),
     )  # fmt: skip
 
 
-def _sentence(found: Mapping[str, Any], result: Mapping[str, Any]) -> str:
-    gains = {name: found["errors"]["gains"].get(key) or 0.0 for key, (name, _) in ERRORS.items()}
+def _sentence(diagnostics: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+    gains = {name: diagnostics["errors"]["gains"].get(key) or 0.0 for key, (name, _) in ERRORS.items()}
     worst = max(gains, key=gains.__getitem__)
     ap50 = _percent(result["metrics"].get("AP50"))
     if not gains[worst]:
@@ -108,8 +108,8 @@ def _scores(per_class: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     ]
 
 
-def _curves(found: Mapping[str, Any], drawn: Sequence[str]) -> list[Panel]:
-    curves = found["curves"]
+def _curves(diagnostics: Mapping[str, Any], drawn: Sequence[str]) -> list[Panel]:
+    curves = diagnostics["curves"]
     lines = {name: curves[name] for name in drawn if curves[name]["score"]}
     if not lines:
         return []
@@ -125,8 +125,8 @@ def _curves(found: Mapping[str, Any], drawn: Sequence[str]) -> list[Panel]:
     ]  # fmt: skip
 
 
-def _calibration(found: Mapping[str, Any]) -> list[Panel]:
-    bins = found["calibration"]["bins"]
+def _calibration(diagnostics: Mapping[str, Any]) -> list[Panel]:
+    bins = diagnostics["calibration"]["bins"]
     if not bins:
         return []
     lines = [

@@ -101,9 +101,10 @@ class CascadeRoIHeads(SparingRoIHeads):
         if self.training and targets is not None:
             return [], self._losses(features, proposals, image_shapes, targets)
         logits, deltas, boxes = self.run(features, proposals, image_shapes)
-        found = self.postprocess_detections(logits, deltas, boxes, image_shapes)
+        detections = self.postprocess_detections(logits, deltas, boxes, image_shapes)
         return [
-            {"boxes": each, "labels": labels, "scores": scores} for each, scores, labels in zip(*found, strict=True)
+            {"boxes": each, "labels": labels, "scores": scores}
+            for each, scores, labels in zip(*detections, strict=True)
         ], {}
 
     def run(
