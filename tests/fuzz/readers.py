@@ -21,7 +21,7 @@ from smoothiou.data.box_list import read_box_list
 from smoothiou.data.formats.coco import Coco
 from smoothiou.data.formats.udacity import read_labels
 from smoothiou.data.formats.voc import read_annotation
-from smoothiou.data.formats.yolo import read_config
+from smoothiou.data.formats.yolo_config import read_config
 from smoothiou.data.images import image_size, read_image
 from smoothiou.data.registry import detect_format, list_splits
 from smoothiou.data.splits import read_list

@@ -18,49 +18,27 @@ import functools
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, Literal
-
-import yaml
+from typing import Literal
 
 from smoothiou.data.copies import group_copies
 from smoothiou.data.faults import first_names
 from smoothiou.data.formats.base import Entry, Format, Options, Problems
+from smoothiou.data.formats.yolo_config import config_file, read_config
 from smoothiou.data.images import SUFFIXES, read_header
 from smoothiou.data.listing import find_file, is_companion
 from smoothiou.data.records import Box
 from smoothiou.data.splits import CUT_SHARES, in_usual_order, seeded_cut, usual_name
 from smoothiou.errors import DataError
-from smoothiou.files import check_word, is_inside, leads_out, limits, read_bytes, real_folder, short
+from smoothiou.files import is_inside, leads_out, limits, read_bytes, real_folder, short
 from smoothiou.words import counted
 
-MAX_YAML, MAX_LABELS, MAX_LIST = 2**18, 2**24, 2**26
-"""Bytes of data.yaml, of one label file, and of a list of images."""
+MAX_LABELS, MAX_LIST = 2**24, 2**26
+"""Bytes of one label file, and of a list of images."""
 FAR = 2.0
 """A share of the image's side beyond this is no share: the numbers are pixels."""
 _LABELS_LIE = "The labels of images/a.jpg are read from labels/a.txt, or from a.txt beside the image."
-_NOTHING = ("", "~", "null", "none")
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """What data.yaml says.
-
-    Args:
-        file: for messages.
-        root: the folder that holds the data.
-        splits: for each split, its folders or lists, as written.
-        names: of the classes, in the order of their ids.
-        keypoint_values: numbers of a pose after the box; 0 where there are none.
-    """
-
-    file: Path
-    root: Path
-    splits: Mapping[str, tuple[str, ...]]
-    names: tuple[str, ...]
-    keypoint_values: int = 0
 
 
 class Yolo(Format):
@@ -90,7 +68,7 @@ class Yolo(Format):
     def fits(cls, path: Path) -> bool:
         if path.is_file():
             return path.suffix.lower() in (".yaml", ".yml")
-        return _config_file(path) is not None
+        return config_file(path) is not None
 
     def files_splits(self) -> tuple[str, ...]:
         return tuple(self.images)
@@ -319,121 +297,6 @@ class Yolo(Format):
 
 class _UnknownClassError(DataError):
     """A class id that has no name."""
-
-
-# ---- data.yaml
-
-
-def read_config(path: Path) -> Config:
-    """Return what data.yaml says, or classes.txt where there is none.
-
-    Args:
-        path: the data folder, or the YAML file itself.
-
-    Raises:
-        DataError: not readable, no names, or data outside the folder of the file.
-    """
-    file = path if path.is_file() else _config_file(path)
-    assert file is not None  # `fits` was asked
-    folder = file.parent if file == path else path
-    if file.name == "classes.txt":
-        lines = read_bytes(file, most=MAX_YAML).decode("utf-8-sig", errors="replace").splitlines()
-        return Config(file, folder, {}, _class_names([line.strip() for line in lines if line.strip()], {}, file))
-    content = read_yaml(file)
-    if not isinstance(content, dict):
-        raise DataError(f"{file}: expected keys train, val and names, got {type(content).__name__}.")
-    splits = {}
-    for split in ("train", "val", "valid", "validation", "test"):
-        sources = content.get(split, "")
-        sources = [sources] if isinstance(sources, str) else sources
-        if not isinstance(sources, list) or not all(isinstance(source, str) for source in sources):
-            raise DataError(f"{file}: {split}: expected a path or a list of paths, got {type(sources).__name__}.")
-        if sources := [source for source in sources if source.strip().lower() not in _NOTHING]:
-            splits[split] = tuple(sources)
-    if "train" not in splits:
-        raise DataError(f"{file}: train is missing.", hint="Write train: and the folder of its images.")
-    shape = content.get("kpt_shape")
-    points = shape if isinstance(shape, list) and all(isinstance(n, str) and n.isdigit() for n in shape) else []
-    values = math.prod(map(int, points)) if points else 0
-    names = _class_names(content.get("names"), content, file)
-    return Config(file, _root(folder, content.get("path"), file), splits, names, values)
-
-
-def read_yaml(file: Path) -> Any:
-    """Return the content of a YAML file, every scalar as text: a class called `no` is no boolean.
-
-    Raises:
-        DataError: it cannot be read, or is not YAML; with the line.
-    """
-    try:
-        return yaml.load(read_bytes(file, most=MAX_YAML).decode("utf-8-sig"), Loader=yaml.BaseLoader)
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise DataError(f"{file}{line}: not YAML: {error.problem}.", hint="Repair it.") from None
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise DataError(f"{file}: cannot be read as YAML: {getattr(error, 'strerror', None) or error}.") from None
-
-
-def _root(folder: Path, path: Any, file: Path) -> Path:
-    """Return the data folder: that of data.yaml, or what its `path` names."""
-    if path is None or (isinstance(path, str) and path.strip().lower() in (*_NOTHING, ".")):
-        return folder
-    if not isinstance(path, str) or "\0" in path:
-        raise DataError(f"{file}: path: expected a folder, got {type(path).__name__}.")
-    named = Path(os.path.normpath(folder / os.path.expanduser(path)))
-    if (
-        not os.path.isdir(named) or named == folder
-    ):  # the path of another machine, or relative to Ultralytics' own folder
-        return folder
-    if not limits().links and not is_inside(named, (real_folder(folder),)):
-        raise DataError(
-            f"{file}: path: {path} leads out of the folder of this file.",
-            hint="Put the file into the folder of the data, or allow it with --data.follow_links true.",
-        )
-    return named
-
-
-def _class_names(names: Any, content: Mapping[str, Any], file: Path) -> tuple[str, ...]:
-    """Return the names in the order of their ids, from a list or a mapping of ids.
-
-    Raises:
-        DataError: none, an id left out, or another number of them than `nc` says.
-    """
-    count = content.get("nc")
-    if isinstance(names, dict):
-        ids = sorted(int(key) if str(key).isdigit() else -1 for key in names)
-        if ids != list(range(len(names))):
-            raise DataError(f"{file}: names: expected the ids 0 to {len(names) - 1}, got {short(list(names))}.")
-        names = [names[key] for key in sorted(names, key=int)]
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
-        raise DataError(f"{file}: names: expected the names of the classes.", hint="Write names: [cat, dog].")
-    if isinstance(count, str) and count.isdigit() and int(count) != len(names):
-        raise DataError(f"{file}: nc is {count}, but there are {len(names)} names.", hint="Correct one of them.")
-    return tuple(check_word(name, what="class", where=str(file)) for name in names)
-
-
-def _config_file(folder: Path) -> Path | None:
-    """Return the YAML file of a folder that names classes and a training split; else its classes.txt."""
-    if not folder.is_dir():
-        return None
-    files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in (".yaml", ".yml")]
-    for file in sorted(files, key=lambda path: path.stem != "data"):
-        if file.name.startswith("."):
-            continue
-        if file.stem in ("data", "dataset"):  # a broken one is to be reported, not passed over
-            return file
-        try:
-            content = read_yaml(file)
-        except DataError:
-            continue
-        if isinstance(content, dict) and {"train", "names"} <= content.keys():
-            return file
-    lists = (folder / "classes.txt", folder / "labels" / "classes.txt")
-    labelled = any(path.name != "classes.txt" for path in (folder / "labels").rglob("*.txt"))
-    return next((path for path in lists if labelled and path.is_file()), None)
-
-
-# ---- paths
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -1,0 +1,146 @@
+"""What YOLO's data.yaml says, or classes.txt where there is none: splits, class names, the data folder. No torch."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from smoothiou.data.listing import files_in
+from smoothiou.errors import DataError
+from smoothiou.files import check_word, is_inside, limits, read_bytes, real_folder, short
+
+MAX_YAML = 2**18
+"""Bytes of data.yaml."""
+_NOTHING = ("", "~", "null", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class YoloConfig:
+    """What data.yaml says.
+
+    Args:
+        file: for messages.
+        root: the folder that holds the data.
+        splits: for each split, its folders or lists, as written.
+        names: of the classes, in the order of their ids.
+        keypoint_values: numbers of a pose after the box; 0 where there are none.
+    """
+
+    file: Path
+    root: Path
+    splits: Mapping[str, tuple[str, ...]]
+    names: tuple[str, ...]
+    keypoint_values: int = 0
+
+
+def read_config(path: Path) -> YoloConfig:
+    """Return what data.yaml says, or classes.txt where there is none.
+
+    Args:
+        path: the data folder, or the YAML file itself.
+
+    Raises:
+        DataError: not readable, no names, or data outside the folder of the file.
+    """
+    file = path if path.is_file() else config_file(path)
+    assert file is not None  # `fits` was asked
+    folder = file.parent if file == path else path
+    if file.name == "classes.txt":
+        lines = read_bytes(file, most=MAX_YAML).decode("utf-8-sig", errors="replace").splitlines()
+        return YoloConfig(file, folder, {}, _class_names([line.strip() for line in lines if line.strip()], {}, file))
+    content = read_yaml(file)
+    if not isinstance(content, dict):
+        raise DataError(f"{file}: expected keys train, val and names, got {type(content).__name__}.")
+    splits = {}
+    for split in ("train", "val", "valid", "validation", "test"):
+        sources = content.get(split, "")
+        sources = [sources] if isinstance(sources, str) else sources
+        if not isinstance(sources, list) or not all(isinstance(source, str) for source in sources):
+            raise DataError(f"{file}: {split}: expected a path or a list of paths, got {type(sources).__name__}.")
+        if sources := [source for source in sources if source.strip().lower() not in _NOTHING]:
+            splits[split] = tuple(sources)
+    if "train" not in splits:
+        raise DataError(f"{file}: train is missing.", hint="Write train: and the folder of its images.")
+    shape = content.get("kpt_shape")
+    points = shape if isinstance(shape, list) and all(isinstance(n, str) and n.isdigit() for n in shape) else []
+    values = math.prod(map(int, points)) if points else 0
+    names = _class_names(content.get("names"), content, file)
+    return YoloConfig(file, _root(folder, content.get("path"), file), splits, names, values)
+
+
+def read_yaml(file: Path) -> Any:
+    """Return the content of a YAML file, every scalar as text: a class called `no` is no boolean.
+
+    Raises:
+        DataError: it cannot be read, or is not YAML; with the line.
+    """
+    try:
+        return yaml.load(read_bytes(file, most=MAX_YAML).decode("utf-8-sig"), Loader=yaml.BaseLoader)
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise DataError(f"{file}{line}: not YAML: {error.problem}.", hint="Repair it.") from None
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise DataError(f"{file}: cannot be read as YAML: {getattr(error, 'strerror', None) or error}.") from None
+
+
+def _root(folder: Path, path: Any, file: Path) -> Path:
+    """Return the data folder: that of data.yaml, or what its `path` names."""
+    if path is None or (isinstance(path, str) and path.strip().lower() in (*_NOTHING, ".")):
+        return folder
+    if not isinstance(path, str) or "\0" in path:
+        raise DataError(f"{file}: path: expected a folder, got {type(path).__name__}.")
+    named = Path(os.path.normpath(folder / os.path.expanduser(path)))
+    if (
+        not os.path.isdir(named) or named == folder
+    ):  # the path of another machine, or relative to Ultralytics' own folder
+        return folder
+    if not limits().links and not is_inside(named, (real_folder(folder),)):
+        raise DataError(
+            f"{file}: path: {path} leads out of the folder of this file.",
+            hint="Put the file into the folder of the data, or allow it with --data.follow_links true.",
+        )
+    return named
+
+
+def _class_names(names: Any, content: Mapping[str, Any], file: Path) -> tuple[str, ...]:
+    """Return the names in the order of their ids, from a list or a mapping of ids.
+
+    Raises:
+        DataError: none, an id left out, or another number of them than `nc` says.
+    """
+    count = content.get("nc")
+    if isinstance(names, dict):
+        ids = sorted(int(key) if str(key).isdigit() else -1 for key in names)
+        if ids != list(range(len(names))):
+            raise DataError(f"{file}: names: expected the ids 0 to {len(names) - 1}, got {short(list(names))}.")
+        names = [names[key] for key in sorted(names, key=int)]
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
+        raise DataError(f"{file}: names: expected the names of the classes.", hint="Write names: [cat, dog].")
+    if isinstance(count, str) and count.isdigit() and int(count) != len(names):
+        raise DataError(f"{file}: nc is {count}, but there are {len(names)} names.", hint="Correct one of them.")
+    return tuple(check_word(name, what="class", where=str(file)) for name in names)
+
+
+def config_file(folder: Path) -> Path | None:
+    """Return the YAML file of a folder that names classes and a training split; else its classes.txt."""
+    if not folder.is_dir():
+        return None
+    files = files_in(folder, ".yaml", ".yml")
+    for file in sorted(files, key=lambda path: path.stem != "data"):
+        if file.stem in ("data", "dataset"):  # a broken one is to be reported, not passed over
+            return file
+        try:
+            content = read_yaml(file)
+        except DataError:
+            continue
+        if isinstance(content, dict) and {"train", "names"} <= content.keys():
+            return file
+    lists = (folder / "classes.txt", folder / "labels" / "classes.txt")
+    labelled = any(path.name != "classes.txt" for path in (folder / "labels").rglob("*.txt"))
+    return next((path for path in lists if labelled and path.is_file()), None)
