@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from smoothiou.engine import train as training
+from smoothiou.engine import training_state as training
 
 
 def signal_in_step(monkeypatch: pytest.MonkeyPatch, step: int) -> list[int]:

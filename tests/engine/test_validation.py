@@ -12,7 +12,7 @@ import torch
 
 from smoothiou.data import load_dataset
 from smoothiou.detectors import box_loss_state, build_detector
-from smoothiou.engine import train as training
+from smoothiou.engine import training_state as training
 from smoothiou.engine.config import RunConfig
 from smoothiou.engine.devices import Placement
 from smoothiou.engine.measure import measure
