@@ -98,16 +98,31 @@ def test_splits_of_the_same_images_cannot_be_cut(data, settings, named):
     assert "--data.val" in refused.value.hint
 
 
-def test_without_a_val_split_there_is_nothing_to_cut(make_voc):
+def test_without_a_val_split_each_seed_holds_a_fifth_of_train_back(data):
+    (data / "ImageSets" / "Main" / "val.txt").unlink()
+    splits, train, val, test = sides(data, 3)
+    assert (len(train), len(val)) == (10, 2)
+    assert train | val == set(LISTS["train"])
+    assert test == set(LISTS["test"])
+    assert any("train cut anew by seed 3: 10 and 2 images" in note for note in splits.train.notes)
+    config = DataConfig(path=str(data), resplit=3)
+    assert {record.name for record in open_measured(config, "val").records} == val
+    assert sides(data, 4)[2] != val
+
+
+def test_so_is_data_that_we_cut_80_20_ourselves(data):
+    for name in LISTS:
+        (data / "ImageSets" / "Main" / f"{name}.txt").unlink()
+    _, train, val, test = sides(data, 0)
+    assert (len(train), len(val), len(test)) == (14, 4, 4)
+    assert len(train | val | test) == 22
+
+
+def test_copies_of_a_single_photo_cannot_be_cut(make_voc):
     root = make_voc({"train": dict.fromkeys("abc", DOG), "test": dict.fromkeys("de", DOG)})
-    with pytest.raises(ConfigError, match="val"):
-        open_splits(DataConfig(path=str(root), resplit=0))
-
-
-def test_data_that_we_cut_80_20_has_no_val_beside_its_test_split(make_voc):
-    root = make_voc({"all": dict.fromkeys("abcdefghij", DOG)})
-    (root / "ImageSets" / "Main" / "all.txt").unlink()
-    with pytest.raises(ConfigError, match="val"):
+    for name in "bc":
+        copy(root, "a", name)
+    with pytest.raises(ConfigError, match="nothing is left"):
         open_splits(DataConfig(path=str(root), resplit=0))
 
 

@@ -52,6 +52,44 @@ def test_an_image_is_computed_once_while_there_is_room(tmp_path, memory_mb, disk
     assert (tmp_path / "maps").exists() == bool(disk_mb)
 
 
+def counted(folder, weights_seed: int):
+    """Return a model that shares a folder, and the list to which it adds each image that it computes."""
+    torch.manual_seed(weights_seed)
+    model, calls = build_detector("nano", num_classes=2, freeze="backbone", min_size=64, max_size=96).eval(), []
+    keep_features(model.backbone, FeatureCache(memory_mb=0, folder=folder, disk_mb=64))
+    model.backbone[0].register_forward_hook(lambda *_: calls.append(1))
+    return model, calls
+
+
+def test_runs_share_maps_of_equal_weights_alone(tmp_path):
+    first, computed = counted(tmp_path, 0)
+    maps = maps_of(first, IMAGES)[0]
+    assert len(computed) == 2
+    again, computed = counted(tmp_path, 0)
+    assert torch.equal(maps_of(again, IMAGES)[0], maps)
+    assert computed == []
+    other, computed = counted(tmp_path, 1)
+    assert not torch.equal(maps_of(other, IMAGES)[0], maps)
+    assert len(computed) == 2
+
+
+def test_a_map_that_was_cut_off_is_computed_again(tmp_path):
+    first, _ = counted(tmp_path, 0)
+    maps = maps_of(first, IMAGES)[0]
+    for file in tmp_path.glob("*.pt"):
+        file.write_bytes(file.read_bytes()[:100])
+    again, computed = counted(tmp_path, 0)
+    assert torch.equal(maps_of(again, IMAGES)[0], maps)
+    assert len(computed) == 2
+
+
+def test_room_on_disk_is_that_of_all_runs_together(tmp_path):
+    first, _ = counted(tmp_path, 0)
+    maps_of(first, IMAGES)
+    size = sum(file.stat().st_size for file in tmp_path.glob("*.pt"))
+    assert FeatureCache(memory_mb=0, folder=tmp_path, disk_mb=1).disk_left == 2**20 - size
+
+
 def test_a_disk_that_is_full_costs_time_only(tmp_path):
     (tmp_path / "file").write_text("")
     model = frozen()

@@ -65,3 +65,15 @@ def test_with_and_without_kept_features_a_run_ends_with_the_same_weights(tmp_pat
     assert rows == others
     assert all(torch.equal(weights[key], again[key]) for key in weights)
     assert not list((tmp_path / "with").glob("features*"))
+
+
+def test_runs_that_share_kept_features_end_with_the_same_weights_too(tmp_path):
+    frozen = {"model.freeze": "backbone", "train.eval_every": 4}
+    rows, weights = trained(tmp_path / "alone", **frozen)
+    shared = {**frozen, "train.feature_folder": str(tmp_path / "shared")}
+    trained(tmp_path / "first", **shared)
+    files = {file: file.stat().st_mtime_ns for file in (tmp_path / "shared").iterdir()}
+    others, again = trained(tmp_path / "second", **shared)
+    assert files == {file: file.stat().st_mtime_ns for file in (tmp_path / "shared").iterdir()}
+    assert rows == others
+    assert all(torch.equal(weights[key], again[key]) for key in weights)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -144,6 +145,7 @@ def compare(
     from smoothiou.data.faults import refuse_long
     from smoothiou.engine.open_data import describe_data, open_splits, pool
     from smoothiou.study import facts_of_cuts, lock_study, make_plan, write_or_continue
+    from smoothiou.study.cells import features_folder
     from smoothiou.study.plan import continued
 
     began = time.monotonic()
@@ -200,6 +202,7 @@ def compare(
             grown = planned(seeds=[*plan["seeds"], *added], weights=plan["weights"] or None)
             plan, _ = write_or_continue(folder, grown)
             run_plan(folder, plan, jobs=jobs, quiet=quiet, say=say, ray=ray)
+        shutil.rmtree(features_folder(folder), ignore_errors=True)
         _finish(folder, plan, as_json=json_, say=say)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
+import pickle
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,34 +18,39 @@ DIVISOR = 32
 """Images are cut to multiples of this, the largest stride, so that their maps end where their cells do."""
 
 
+UNREADABLE = (OSError, RuntimeError, EOFError, pickle.UnpicklingError)
+"""What torch raises for a file that is missing, cut off, or not to be written."""
+
 Maps = Tensor | list[Tensor] | dict[str, Tensor]
 """What a backbone returns: one map, or several."""
 
 
 class FeatureCache:
-    """Maps of images by content, in memory first, then on disk.
+    """Maps of images by weights and content, in memory first, then on disk.
 
-    An image that does not come again, such as a random crop, costs its hash and room until the cache is full.
+    Runs that share a folder share what is there. An image that does not come again, such as a random crop, costs its
+    hash and room until the cache is full.
 
     Args:
         memory_mb: MiB of maps kept in memory.
         folder: where the others go; None: nowhere, they are computed again.
-        disk_mb: MiB of maps kept there.
+        disk_mb: MiB of maps kept there, by all runs together.
     """
 
     def __init__(self, *, memory_mb: int, folder: Path | None = None, disk_mb: int = 0) -> None:
         self.folder = folder
-        self.bytes_left, self.disk_left = memory_mb * 2**20, disk_mb * 2**20 if folder else 0
+        files = folder.glob("*.pt") if folder and folder.is_dir() else ()
+        self.bytes_left = memory_mb * 2**20
+        self.disk_left = disk_mb * 2**20 - sum(file.stat().st_size for file in files) if folder else 0
         self._maps: dict[str, Maps] = {}
-        self._files: set[str] = set()
 
     def get(self, key: str) -> Maps | None:
         """Return what was kept under a key; None for nothing."""
-        if key in self._files:
-            assert self.folder is not None
-            with suppress(OSError):  # someone has tidied up
-                return torch.load(self.folder / f"{key}.pt", weights_only=True)
-        return self._maps.get(key)
+        if key in self._maps or self.folder is None:
+            return self._maps.get(key)
+        with suppress(*UNREADABLE):  # never written, or someone has tidied up
+            return torch.load(self.folder / f"{key}.pt", weights_only=True)
+        return None
 
     def put(self, key: str, maps: Maps) -> None:
         """Keep maps, if there is room."""
@@ -52,14 +59,17 @@ class FeatureCache:
             self.bytes_left -= size
             self._maps[key] = maps
         elif size <= self.disk_left and self.folder is not None:
+            part = self.folder / f"{key}.{os.getpid()}.part"
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                torch.save(maps, self.folder / f"{key}.pt")
-            except (OSError, RuntimeError):  # a full disk: what fits is kept
+                torch.save(maps, part)
+                os.replace(part, self.folder / f"{key}.pt")
+            except UNREADABLE:  # a full disk: what fits is kept
                 self.disk_left = 0
+                with suppress(OSError):
+                    part.unlink(missing_ok=True)
                 return
             self.disk_left -= size
-            self._files.add(key)
 
 
 class FrozenBody(nn.Module):
@@ -70,6 +80,8 @@ class FrozenBody(nn.Module):
     """
 
     feature_cache: FeatureCache | None = None
+    feature_key = ""
+    """Of the weights and of what else decides the last bits of a map."""
 
     def forward(self, images: Tensor) -> Maps:
         """Return the maps of a batch (N, C, H, W), in the backbone's own containers."""
@@ -84,7 +96,7 @@ class FrozenBody(nn.Module):
     def _maps(self, image: Tensor) -> Maps:
         """Return the maps of one image (C, H, W), computed or kept."""
         image = _without_padding(image)
-        key = _digest(image) if self.feature_cache else ""
+        key = self.feature_key + _digest(image) if self.feature_cache else ""
         kept = self.feature_cache.get(key) if self.feature_cache else None
         if kept is not None:
             return kept
@@ -96,9 +108,13 @@ class FrozenBody(nn.Module):
 
 
 def keep_features(body: nn.Module, cache: FeatureCache) -> None:
-    """Give a backbone a cache, if it is frozen as a whole."""
+    """Give a backbone with its final weights a cache, if it is frozen as a whole."""
     if isinstance(body, FrozenBody):
         body.feature_cache = cache
+        digest = hashlib.blake2b(f"{torch.get_num_threads()} {torch.__version__}".encode(), digest_size=8)
+        for name, value in body.state_dict().items():
+            digest.update(f"{name} {value.device.type}".encode() + value.detach().cpu().contiguous().numpy().tobytes())
+        body.feature_key = digest.hexdigest()
 
 
 def freeze_body(body: nn.Module) -> None:

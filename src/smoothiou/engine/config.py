@@ -197,6 +197,9 @@ class TrainConfig(_Section):
     feature_mb: NonNegativeInt = 1024
     """MiB of memory for the feature maps of a frozen backbone (`model.freeze = "backbone"`), which are then computed
     once for each image and its mirror image; as many again go to the run folder until its end. 0: none are kept."""
+    feature_folder: str = ""
+    """Where these feature maps are kept for other runs, too, all of them on disk; `compare` gives the trainings of a
+    study one. Empty: the run's own."""
     compile: bool = False
     """Compile the detector's backbone with `torch.compile`: half a minute, which a CPU never earns back."""
     compile_loss: Literal["auto", "yes", "no"] = "auto"

@@ -19,7 +19,8 @@ NEUTRAL = (
     # Every result records it, and `collect` notes when cells differ.
     "train.device",
     # How fast, and how often something is written.
-    "train.workers", "train.cache_mb", "train.feature_mb", "train.log_every", "train.log", "train.save_seconds",
+    "train.workers", "train.cache_mb", "train.feature_mb", "train.feature_folder",
+    "train.log_every", "train.log", "train.save_seconds",
     "train.load_seconds", "train.wait_seconds",
 )  # fmt: skip
 """Settings that do not change the result: a study may be continued with others."""

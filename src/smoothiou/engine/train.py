@@ -161,9 +161,14 @@ def _train_and_measure(
         if earlier and not quiet:
             print(_longer_line(config, earlier[-1]), file=sys.stderr)
     reset_peak_memory(placement.device)
-    features = folder / f"features-{placement.rank}"
+    shared, features = config.train.feature_folder, folder / f"features-{placement.rank}"
     if megabytes := config.train.feature_mb:
-        keep_features(backbone_body(model), FeatureCache(memory_mb=megabytes, folder=features, disk_mb=megabytes))
+        cache = (
+            FeatureCache(memory_mb=0, folder=Path(shared), disk_mb=megabytes)
+            if shared
+            else FeatureCache(memory_mb=megabytes, folder=features, disk_mb=megabytes)
+        )
+        keep_features(backbone_body(model), cache)
     spent = train_detector(model, config, folder, splits, placement, quiet=quiet)
     began = time.monotonic()
     measured = measure(model, splits.test, config, placement, label=f"{_label(config)}  test", quiet=quiet)

@@ -83,6 +83,11 @@ def cell_folder(folder: str | Path, cell: Cell) -> Path:
     return Path(folder) / "cells" / cell["id"]
 
 
+def features_folder(folder: str | Path) -> Path:
+    """Return where the cells of a study on one machine share the feature maps of a frozen backbone, until its end."""
+    return Path(folder) / "features"
+
+
 def cell_state(folder: str | Path, cell: Cell) -> State:
     """Return the state of a cell, read from its folder.
 
@@ -172,7 +177,8 @@ def train_cell(cell: Cell, home: Path, *, quiet: bool = False) -> None:
     """Train and measure a cell in this process (see `engine.train.run`)."""
     from smoothiou.engine.train import run
 
-    run(RunConfig().replace(cell["settings"]), home, quiet=quiet)
+    shared = str(features_folder(home.parent.parent))
+    run(RunConfig().replace({**cell["settings"], "train.feature_folder": shared}), home, quiet=quiet)
 
 
 def run_cells(

@@ -26,6 +26,7 @@ from smoothiou.study.cells import (
     Tally,
     cell_folder,
     cell_state,
+    features_folder,
     ignore_event,
     lock_cell,
     prepare,
@@ -42,7 +43,8 @@ def train_command(folder: str | Path, cell: Cell, *, jobs: int = 1) -> list[str]
     """Return the command line that trains a cell, after writing its recipe; the image cache is divided by `jobs`."""
     path = cell_folder(folder, cell) / "config.toml"
     config = RunConfig().replace(cell["settings"])
-    config = config.replace({"train.cache_mb": config.train.cache_mb // jobs})
+    shared = str(features_folder(folder))
+    config = config.replace({"train.cache_mb": config.train.cache_mb // jobs, "train.feature_folder": shared})
     write_text(path, tomli_w.dumps(config.nested()))
     return [sys.executable, "-m", "smoothiou", "train", "--recipe", str(path), "--out", str(path.parent)]
 

@@ -349,7 +349,7 @@ def _delete_study(folder: Path) -> None:
                 pass
         except LockedError as error:
             raise ConfigError(error.message, hint="Stop it first.") from None
-    for name in ("cells", "gallery"):
+    for name in ("cells", "gallery", "features"):
         # Half deleted, a cell would be no run and no new folder either: so all go at once, by name, and then for good.
         deleted = folder / f".{name}.deleted"
         shutil.rmtree(deleted, ignore_errors=True)
