@@ -49,6 +49,7 @@ class TestContent:
             "data.follow_links": True,
             "train.device": "cpu",
             "train.log": "mine:log",
+            "train.feature_folder": "elsewhere",
         }
         other = others.get(key, 3)
         changed = plan_of(**{key.replace(".", "__"): other})

@@ -85,6 +85,10 @@ def compare(
     calibrate: Annotated[
         bool, Parameter(negative="", help="First measure the weight with which each loss pulls as the baseline does.")
     ] = False,
+    tuned: Annotated[
+        Path | None,
+        Parameter(help="TOML file with settings of single losses, by loss: ['huber[delta=0.5]'] 'optim.lr' = 0.002."),
+    ] = None,
     margin: Annotated[
         float | None, Parameter(help="Difference in AP points that does not matter to you; default 1. Stays as it is.")
     ] = None,
@@ -147,6 +151,7 @@ def compare(
     from smoothiou.study import facts_of_cuts, lock_study, make_plan, write_or_continue
     from smoothiou.study.cells import features_folder
     from smoothiou.study.plan import continued
+    from smoothiou.study.tuned import read_tuned
 
     began = time.monotonic()
     splits = open_splits(config.data)
@@ -160,6 +165,7 @@ def compare(
         make_plan, config, losses=chosen, baseline=baseline, data=describe_data(splits),
         classes=splits.train.classes, command=["smoothiou", *sys.argv[1:]],
         margin=None if margin is None else {"AP": margin / 100}, until=rule,
+        tuned=read_tuned(tuned, losses=chosen) if tuned else None,
     )  # fmt: skip
 
     def planned(seeds: Sequence[int], weights: Mapping[str, StageWeights] | None) -> dict[str, Any]:

@@ -53,6 +53,14 @@ def weights_sentence(study: LoadedStudy) -> str:
         common = settings.get("loss.weight", 1.0)
         rpn, roi = (f"{common * settings.get(f'loss.{stage}_weight', 1.0):g}" for stage in ("rpn", "roi"))
         weight = rpn if rpn == roi else f"{rpn} in the first stage and {roi} in the second"
+        if tuned := study.plan.get("tuned"):
+            each = "; ".join(
+                f"{loss}: {', '.join(f'{key} {value}' for key, value in settings.items())}"
+                for loss, settings in tuned.items()
+            )
+            return (
+                f"Losses have settings of their own (--tuned). {each}. All others: weight {weight}, as the recipe says."
+            )
         return f"Not calibrated: every loss at weight {weight}."
     if calibration is None:
         return "Calibrated, each stage of each loss with its own weight; calibration.json, which says how, is missing."

@@ -130,13 +130,14 @@ def _facts(study: LoadedStudy) -> list[tuple[str, Any]]:
         for role, name in (("train", "Trained on"), ("test", "Tested on"))
         if (split := data.get(role))
     ]
+    tuned = study.plan.get("tuned")
     if study.plan.get("cuts"):
         splits.insert(1, ("Cut", "train and val anew by each seed"))
     return [
         *splits,
         ("Detector", f"{settings['model.name']}, weights: {settings['model.weights']}"),
         ("Training", f"{settings['train.steps']} steps of {counted(settings['train.batch_size'], 'image')}"),
-        ("Loss weights", "calibrated" if study.plan.get("weights") else "not calibrated"),
+        ("Loss weights", "calibrated" if study.plan.get("weights") else "tuned" if tuned else "not calibrated"),
         ("Seeds", ", ".join(map(str, study.seeds))),
         ("Runs", f"{len(study.finished)} of {len(study.summary['cells'])} finished"),
     ]

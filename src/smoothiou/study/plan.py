@@ -29,6 +29,9 @@ PER_CELL = ("loss.name", "train.seed")
 CUT = "data.resplit"
 """Another setting of each cell, its seed, where every seed cuts train and val anew."""
 
+TUNABLE = ("optim.", "loss.")
+"""Settings that may differ from loss to loss."""
+
 WRITTEN = (
     "plan.json", FILE, "truth.json", "comparison.json", "report.html", "report.md", "tables.tex", "results.csv",
     "results.json",
@@ -49,6 +52,7 @@ def make_plan(
     margin: Mapping[str, float] | None = None,
     until: Mapping[str, Any] | None = None,
     cuts: Mapping[int, Mapping[str, Any]] | None = None,
+    tuned: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Return the content of plan.json: every cell with its full settings and its hash.
 
@@ -64,10 +68,12 @@ def make_plan(
         weights: of a calibration, loss -> stage -> factor, one entry per loss; None: all cells have those of `config`.
         until: from `until.stopping_rule`, where seeds are added until the differences are known; else None.
         cuts: from `facts_of_cuts`, seed -> "train" and "val", where each seed cuts them anew; else None.
+        tuned: loss -> settings in place of those of `config`, such as `optim.lr`; losses without an entry keep these.
         margin: differences that do not matter: "AP" and "IoU", 0 to 1; None: those of `intervals.MARGIN`.
 
     Raises:
-        ConfigError: no loss or seed, one named twice, an unknown baseline, a value out of range, or `train.patience`.
+        ConfigError: no loss or seed, one named twice, an unknown baseline, a value out of range, `train.patience`, or a
+            tuned setting that all losses must share.
     """
     losses, seeds = list(losses), list(seeds)
     values: list[Any]
@@ -86,6 +92,8 @@ def make_plan(
     baseline = baseline or losses[0]
     if baseline not in losses:
         raise ConfigError(f"--baseline: expected one of {', '.join(losses)}, got {baseline!r}.")
+    tuned = {loss: settings for loss, settings in (tuned or {}).items() if loss in losses}
+    _refuse_tuned(tuned, calibrated=bool(weights))
     data = {split: dict(facts) if facts else None for split in SPLITS for facts in [data.get(split)]}
     loss_weights = {loss: weight_settings(weights, loss) if weights else {} for loss in losses}
     per_cell = {*PER_CELL, *loss_weights[losses[0]], *([CUT] if cuts else [])}
@@ -95,7 +103,8 @@ def make_plan(
     for seed in seeds:  # seed by seed, so that an unfinished study has complete pairs
         cut = {CUT: seed} if cuts else {}
         for loss in losses:
-            full = config.replace({"loss.name": loss, "train.seed": seed, **loss_weights[loss], **cut}).flat()
+            full = config.replace({"loss.name": loss, "train.seed": seed, **loss_weights[loss], **cut})
+            full = full.replace(tuned.get(loss, {})).flat()
             name, hash_ = f"{ids[loss]}-seed{seed}", cell_hash(full, {**data, **(cuts[seed] if cuts else {})})
             cells.append({"id": name, "loss": loss, "seed": seed, "hash": hash_, "settings": full})
     return {
@@ -107,6 +116,7 @@ def make_plan(
         "baseline": baseline,
         "seeds": seeds,
         "weights": {loss: dict(weights[loss]) for loss in losses} if weights else {},
+        **({"tuned": {loss: dict(settings) for loss, settings in tuned.items()}} if tuned else {}),
         **({"margin": dict(margin)} if margin else {}),
         **({"until": dict(until)} if until else {}),
         **({"cuts": {str(seed): dict(cuts[seed]) for seed in seeds}} if cuts else {}),
@@ -115,6 +125,19 @@ def make_plan(
         "classes": list(classes),
         "cells": cells,
     }
+
+
+def _refuse_tuned(tuned: Mapping[str, Mapping[str, Any]], *, calibrated: bool) -> None:
+    """Refuse settings of single losses that would make their results no comparison."""
+    if tuned and calibrated:
+        raise ConfigError("--tuned and --calibrate both give the losses their weights.", hint="Leave one of them out.")
+    for loss, settings in tuned.items():
+        for key in settings:
+            if not key.startswith(TUNABLE) or key in PER_CELL:
+                raise ConfigError(
+                    f"--tuned: {loss}: expected settings of {' or '.join(TUNABLE)}, got {key}.",
+                    hint="Whatever else differs would be compared with the losses: give it to all (--KEY VALUE).",
+                )
 
 
 def facts_of_cuts(pool: Pool, seeds: Sequence[int]) -> dict[int, dict[str, Any]]:
@@ -295,6 +318,11 @@ def _comparable(plan: Mapping[str, Any], losses: Sequence[str], seeds: Sequence[
         "calibrate": bool(weights),
         "resplit": bool(cuts),
         **{f"cut.{seed}.{split}": cuts[str(seed)][split] for seed in seeds if cuts for split in ("train", "val")},
+        **{
+            f"tuned.{loss}.{key}": value
+            for loss in losses
+            for key, value in (plan.get("tuned") or {}).get(loss, {}).items()
+        },
         **{f"weights.{loss}.{stage}": weights.get(loss, {}).get(stage, 1.0) for loss in losses for stage in STAGES},
     }
 
@@ -310,6 +338,7 @@ def _union(stored: Mapping[str, Any], plan: Mapping[str, Any], baseline: str | N
         command=stored.get("command", plan["command"]),
         baseline=baseline or stored["baseline"],
         weights={**plan["weights"], **stored["weights"]},
+        tuned={**plan.get("tuned", {}), **stored.get("tuned", {})},
         margin=stored.get("margin"),
         until=stored.get("until") or plan.get("until"),
         cuts={int(seed): cut for plan_ in (plan, stored) for seed, cut in plan_.get("cuts", {}).items()},
