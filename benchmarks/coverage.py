@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit
 
-from smoothiou.study.intervals import Doubt, critical_value
+from smoothiou.study.intervals import Uncertainty, critical_value
 from smoothiou.study.until import CONFIDENCE, FIRST_SEEDS
 
 IMAGES = 80
@@ -62,10 +62,10 @@ def quantiles(confidence: float, degrees: np.ndarray, candidates: int) -> np.nda
 def half_widths(
     variance: np.ndarray, degrees: float, c: np.ndarray, *, seeds: int, losses: int, confidence: float
 ) -> np.ndarray:
-    """Return `Doubt.half_width` for many studies at once."""
+    """Return `Uncertainty.half_width` for many studies at once."""
     error2 = variance / seeds + np.maximum(c, 0)
     nu = error2**2 / ((variance / seeds) ** 2 / degrees + np.maximum(c, 0) ** 2 / (IMAGES - 1))
-    one = Doubt(
+    one = Uncertainty(
         seeds=seeds, variance=float(variance.flat[0]), covariance=float(c.flat[0]), images=IMAGES, losses=losses,
         degrees_of_variance=degrees,
     )  # fmt: skip
