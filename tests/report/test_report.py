@@ -368,7 +368,7 @@ def test_page_can_say_each_verdict(without_panels, tmp_path, effect, words):
     assert re.fullmatch(words, chips[0])
 
 
-def test_tables_for_latex_are_balanced_and_need_booktabs_alone(study):
+def test_tables_for_latex_are_balanced(study):
     text = (study / "tables.tex").read_text()
     bare = re.sub(r"\\[{}%&$#_]", "", text)
     assert bare.count("{") == bare.count("}")

@@ -46,9 +46,9 @@ def _lines(comparison: Comparison) -> Iterator[Line]:
 
 
 def probe_latex(comparison: Comparison, sentence: str) -> str:
-    r"""Return the tables of a probe as LaTeX, a small one first: for `\input` in a document with booktabs."""
+    r"""Return the tables of a probe as LaTeX, a small one first; they need booktabs and graphicx."""
     head = (
-        "% Needs \\usepackage{booktabs} and UTF-8; the first table fits a column of 345pt, wide ones a landscape page. "
+        "% Needs \\usepackage{booktabs,graphicx} and UTF-8; what is wider than the text is made smaller. "
         + json.dumps(sentence)
     )
     makers = (result_table, refined_table, refinement_table) if comparison.get("groups") else ()

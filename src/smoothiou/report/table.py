@@ -75,7 +75,10 @@ class Table:
         return "\n".join(lines) + "\n"
 
     def latex(self) -> str:
-        """Return the table for the booktabs package, with the same numbers as the page."""
+        """Return the table for the packages booktabs and graphicx, with the same numbers as the page.
+
+        A table that is wider than the text is made smaller.
+        """
         lines = []
         for _, rows in groupby(self.rows, key=lambda row: row.kind):
             lines.append(r"    \midrule")
@@ -91,12 +94,13 @@ class Table:
                 r"  \centering\small\setlength{\tabcolsep}{4pt}",
                 rf"  \caption{{{latex(self.caption)}. {latex(' '.join(self.notes))}}}",
                 rf"  \label{{tab:{self.key}}}",
+                r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
                 rf"  \begin{{tabular}}{{l{'r' * len(self.columns)}}}",
                 r"    \toprule",
                 _latex_row(latex(self.corner), *map(latex, self.columns)),
                 *lines,
                 r"    \bottomrule",
-                r"  \end{tabular}",
+                r"  \end{tabular}}",
                 r"\end{table}",
                 "",
             ]

@@ -74,10 +74,10 @@ def report_markdown(study: LoadedStudy, tables: list[Table]) -> str:
 
 
 def report_latex(study: LoadedStudy, tables: list[Table]) -> str:
-    r"""Return the tables as LaTeX, a small one of the result first: for `\input` in a document with booktabs."""
+    r"""Return the tables as LaTeX, a small one of the result first; they need booktabs and graphicx."""
     said = f"{study.summary['headline']['text']} {study.summary['sentence']}"
     head = (
-        "% Needs \\usepackage{booktabs} and UTF-8; the first table fits a column of 345pt, wide ones a landscape page. "
+        "% Needs \\usepackage{booktabs,graphicx} and UTF-8; what is wider than the text is made smaller. "
         + json.dumps(said)
     )
     return "\n".join([head, *(table.latex() for table in (result_table(study), *tables))])
