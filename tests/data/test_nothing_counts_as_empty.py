@@ -16,6 +16,7 @@ from smoothiou.engine.config import DataConfig
 from smoothiou.engine.open_data import open_split, open_splits
 from smoothiou.errors import DataError
 from smoothiou.metrics import evaluate_detections
+from tests.data.conftest import save_image
 from tests.data.doctor_sets import TRAINING, coco, voc
 
 ONE = [("dog", (11, 21, 30, 40))]
@@ -317,6 +318,14 @@ def test_names_are_found_in_the_other_form_of_unicode(tmp_path, make_coco, coco_
     for file in (root / "JPEGImages" / f"{written}.jpg", root / "Annotations" / f"{written}.xml"):
         file.rename(file.with_stem(stored))
     assert list(records(root)) == [written]
+    root = tmp_path / "yolo"
+    save_image(root / "images" / f"{stored}.jpg")
+    (root / "labels").mkdir()
+    (root / "labels" / f"{written}.txt").write_text("0 .5 .5 .2 .2\n")
+    for name in ("train", "val"):
+        (root / f"{written}-{name}.txt").write_text(f"images/{written}.jpg\n")
+    (root / "data.yaml").write_text(f"train: {stored}-train.txt\nval: {stored}-val.txt\nnames: [cat]\n")
+    assert [len(record.boxes) for record in records(root).values()] == [1]
 
 
 def test_the_doctor_finds_a_class_in_two_forms_of_unicode(tmp_path):

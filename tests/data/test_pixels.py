@@ -152,3 +152,14 @@ def test_the_doctor_names_a_turned_picture_of_any_type(tmp_path, kind):
     finding = examine(root, training=TRAINING).finding("exif-rotation")
     assert finding is not None
     assert "002" in finding.examples[0].where
+
+
+def test_the_mark_of_a_png_may_stand_behind_its_pixels(tmp_path):
+    path = marked(tmp_path / "a.png", 6)
+    content = path.read_bytes()
+    start = content.index(b"eXIf") - 4
+    end = start + 12 + int.from_bytes(content[start : start + 4])
+    tail = content.index(b"IEND") - 4
+    path.write_bytes(content[:start] + content[end:tail] + content[start:end] + content[tail:])
+    assert read_header(path).orientation == 6
+    assert (read_image(path).size, read_image(path, upright=True).size) == ((3, 2), (2, 3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import struct
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -61,8 +62,6 @@ def read_image(path: Path, *, upright: bool = False) -> Image.Image:
     with named_errors(path), open_header(path) as image:
         is_tiff, orientation, white = image.format == "TIFF", _orientation(image), _grey_range(image, path)
         image.load()
-        if not is_tiff:
-            orientation = _orientation(image)  # of PNG, the mark may stand behind the pixels
         if white is not None:
             pixels = _scaled(image, white, path)
         elif image.mode == "P" and "transparency" in image.info:
@@ -93,10 +92,28 @@ def _stored_size(image: Image.Image) -> tuple[int, int]:
 def _orientation(image: Image.Image) -> int:
     """Return EXIF's number; no pixel is decoded."""
     try:
-        turned = Image.Image.getexif(image).get(_ORIENTATION, 1)  # the class's own of PNG decodes the whole image
+        exif = Image.Image.getexif(image)  # the class's own of PNG decodes the whole image
+        if image.format == "PNG" and not exif:
+            exif.load(_exif_behind_pixels(image.fp))
+        turned = exif.get(_ORIENTATION, 1)
     except Exception:  # broken metadata beside good pixels
         return 1
     return turned if isinstance(turned, int) and 1 <= turned <= 8 else 1
+
+
+def _exif_behind_pixels(file: Any) -> bytes:
+    """Return the content of a PNG's chunk eXIf, wherever it stands; the file is left where it was."""
+    before = file.tell()
+    try:
+        file.seek(8)  # behind the signature
+        while len(head := file.read(8)) == 8:
+            size, kind = struct.unpack(">I4s", head)
+            if kind == b"eXIf":
+                return file.read(size)
+            file.seek(size + 4, 1)  # and its checksum
+        return b""
+    finally:
+        file.seek(before)
 
 
 def _grey_range(image: Image.Image, path: Path) -> tuple[float, float] | None:

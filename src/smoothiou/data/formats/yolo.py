@@ -170,7 +170,8 @@ class Yolo(Format):
         parts = [p for p in PurePosixPath(text.replace("\\", "/")).parts if p not in ("/", ".", "..")]
         parts = parts[1:] if parts and PureWindowsPath(text).drive == parts[0] else parts
         for start in range(len(parts)):
-            if os.path.exists(path := self.root.joinpath(*parts[start:])):
+            path = self.root.joinpath(*parts[start:])
+            if os.path.exists(path) or (path := find_file(self.root, PurePosixPath(*parts[start:]))):
                 return self._checked(path, str(self.config.file))
         return self.root if not parts and text.strip() else None
 
@@ -201,9 +202,10 @@ class Yolo(Format):
                 self.problems.report("unreadable-annotation", error, where=f"{file.name}, line {number}")
                 continue
             beside = Path(os.path.normpath(file.parent / text))
-            found = beside if os.path.isfile(beside) and is_inside(beside, (real_folder(self.root),)) else None
-            found = found or self._find(text)
-            images.append(found or self.root.joinpath(*[p for p in Path(text).parts if p not in ("/", "..")]))
+            image = find_file(beside.parent, beside.name)
+            if image is None or not is_inside(image, (real_folder(self.root),)):
+                image = self._find(text)
+            images.append(image or self.root.joinpath(*[p for p in Path(text).parts if p not in ("/", "..")]))
         return images
 
     def _cut_images(self) -> dict[str, list[Path]]:
