@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from smoothiou.errors import ConfigError, did_you_mean
 from smoothiou.losses import from_spec
 
 
-def set_box_loss(model: nn.Module, loss: str | Any, *, stages: Sequence[str] = ("rpn", "roi")) -> nn.Module:
+def set_box_loss(model: nn.Module, loss: str | Any, *, stages: tuple[str, ...] = ("rpn", "roi")) -> nn.Module:
     """Make detectron2's `GeneralizedRCNN`, a cascade too, train its boxes with another loss, in place.
 
     Args:
@@ -43,16 +42,15 @@ class _WithLoss(nn.Module):
 
     def sum_of_losses(self, deltas: Tensor, boxes: Tensor, gt_boxes: Tensor) -> Tensor:
         """Return the sum over positives (K, 4), K may be 0."""
-        (loss,) = self.replacement
         target = self.box2box_transform.get_deltas(boxes, gt_boxes)
         with torch.autocast(deltas.device.type, enabled=False):
-            each = loss(deltas.float(), target.float(), weights=self.box2box_transform.weights, anchors=boxes)
+            each = self.replacement[0](
+                deltas.float(), target.float(), weights=self.box2box_transform.weights, anchors=boxes
+            )
         return each.sum()
 
 
-class _Predictor(_WithLoss):
-    """Put before `FastRCNNOutputLayers`."""
-
+class _Predictor(_WithLoss):  # put before FastRCNNOutputLayers
     num_classes: int
 
     def box_reg_loss(self, proposal_boxes: Tensor, gt_boxes: Tensor, pred_deltas: Tensor, gt_classes: Tensor) -> Tensor:
@@ -63,9 +61,7 @@ class _Predictor(_WithLoss):
         return total / max(gt_classes.numel(), 1)
 
 
-class _RPN(_WithLoss):
-    """Put before `RPN`."""
-
+class _RPN(_WithLoss):  # put before RPN
     batch_size_per_image: int
     loss_weight: dict[str, float]
 
@@ -79,5 +75,5 @@ class _RPN(_WithLoss):
         return losses
 
 
+# By stage: what is put before its class, and an attribute by which its modules are found.
 _MARKS = {"rpn": (_RPN, "batch_size_per_image"), "roi": (_Predictor, "bbox_pred")}
-"""By stage: what is put before its class, and an attribute by which its modules are found."""
