@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pytest
 
@@ -81,3 +82,64 @@ def test_a_package_that_is_missing_is_named(monkeypatch):
 
 def test_what_is_no_number_stays_out():
     assert finite_row({"step": 3, "loss": 1, "roi_mean_iou": float("nan")}) == {"loss": 1.0}
+
+
+class Service:
+    """Stands for the packages of Weights & Biases and MLflow: keeps runs by id, as their servers do."""
+
+    def __init__(self):
+        self.runs: dict[str, list] = {}
+        self.params: list[dict] = []
+        self.ended = 0
+
+    def begin(self, id_):
+        id_ = id_ or f"run{len(self.runs)}"
+        self.runs.setdefault(id_, [])
+        self.now = id_
+        return id_
+
+    # wandb
+    def init(self, *, dir, name, config, id, resume):
+        self.id = self.begin(id)
+        return self
+
+    def log(self, row, *, step):
+        self.runs[self.now].append((step, row))
+
+    def finish(self):
+        self.ended += 1
+
+    # mlflow
+    def start_run(self, *, run_id, run_name):
+        return SimpleNamespace(info=SimpleNamespace(run_id=self.begin(run_id)))
+
+    def log_params(self, params):
+        self.params.append(params)
+
+    def log_metrics(self, row, *, step):
+        self.log(row, step=step)
+
+    end_run = finish
+
+
+@pytest.mark.parametrize("name", ["wandb", "mlflow"])
+def test_a_resumed_run_goes_on_as_the_same_run_of_the_service(monkeypatch, tmp_path, name):
+    service = Service()
+    monkeypatch.setitem(sys.modules, name, service)
+    for step in (0, 2):
+        logger = open_logger(name, tmp_path, {"optim.lr": 0.1}, step=step)
+        assert logger is not None
+        logger.log(step + 1, {"loss": 0.5})
+        logger.close()
+    assert service.runs == {"run0": [(1, {"loss": 0.5}), (3, {"loss": 0.5})]}
+    assert service.ended == 2
+    assert len(service.params) == (name == "mlflow")
+
+
+def test_a_service_that_cannot_be_reached_is_named(monkeypatch, tmp_path):
+    def refuse(**_):
+        raise ConnectionError("no server")
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=refuse))
+    with pytest.raises(ConfigError, match="wandb.*no server"):
+        open_logger("wandb", tmp_path, {}, step=0)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from smoothiou.errors import ConfigError, did_you_mean
+from smoothiou.errors import ConfigError, SmoothIoUError, did_you_mean
 from smoothiou.files import write_text
 from smoothiou.import_object import import_object
 
@@ -113,13 +113,22 @@ def open_logger(name: str, folder: Path, config: Mapping[str, Any], *, step: int
         step: after which it begins: 0, or where it was resumed.
 
     Raises:
-        ConfigError: no such logger, a package that is missing, or an object without `log`.
+        ConfigError: no such logger, a package that is missing, a service that cannot be reached, or an object without
+            `log`.
     """
     if name == "none":
         return None
     check_logger(name)
     if name in LOGGERS:
-        return LOGGERS[name](folder, config, step)  # type: ignore[call-arg]  # a protocol says nothing of how it is made
+        try:
+            return LOGGERS[name](folder, config, step)  # type: ignore[call-arg]  # a protocol says nothing of how it is made
+        except SmoothIoUError:
+            raise
+        except Exception as error:  # of the service: no login, no server, a part that is not installed
+            reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise ConfigError(
+                f"train.log: {name} does not start: {reason}", hint="Set it up, or leave it out."
+            ) from error
     logger = import_object(name)(folder=folder, config=dict(config), step=step)
     if not callable(getattr(logger, "log", None)):
         raise ConfigError(f"train.log: {name} returns {type(logger).__name__}, which has no log(step, row).")
