@@ -52,7 +52,8 @@ def open_splits(config: DataConfig) -> Splits:
     if config.resplit != "none":
         train_data, val_data = pool(config, Splits(train_data, val_data, test_data)).cut(config.resplit)
         test_data = about_any_train(test_data)
-    return Splits(train_data, warn(train_data, val_data) if val_data else None, warn(train_data, test_data))
+    watched = None if val_data is None else warn(train_data, val_data)
+    return Splits(train_data, watched, warn(train_data, test_data))
 
 
 def pool(config: DataConfig, splits: Splits) -> Pool:
@@ -89,7 +90,7 @@ def open_measured(config: DataConfig, split: str | None = None) -> Dataset:
     """
     if split and config.resplit != "none":
         splits = open_splits(config)
-        parts = {usual_name(part.split): part for part in (splits.train, splits.val) if part}
+        parts = {usual_name(part.split): part for part in (splits.train, splits.val) if part is not None}
         if usual_name(split) in parts:
             return parts[usual_name(split)]
     return open_split(config, split) if split else open_test(config)
