@@ -16,6 +16,7 @@ from smoothiou.data.splits import usual_name
 from smoothiou.engine.config import DataConfig
 from smoothiou.errors import ConfigError
 from smoothiou.files import Limits, allowing
+from smoothiou.import_object import is_known_here
 
 NO_SPLIT_TO_WATCH = "Name one with --data.val; where no split is shipped, --data.cut 70/15/15 cuts one."
 """Way out for who wants to validate."""
@@ -128,7 +129,7 @@ def other_data(config: DataConfig, path: str | None) -> DataConfig:
         ConfigError: the run's own data is code, and a stranger's folder runs none unasked.
     """
     if not path:
-        if ":" in config.format or is_code(config.path):
+        if ":" in config.format or (is_code(config.path) and not is_known_here(config.path)):
             raise ConfigError(f"The run's data is code: {config.path}.", hint=f"Name it: --data {config.path}.")
         return config
     return config.model_copy(

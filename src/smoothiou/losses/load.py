@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
@@ -38,6 +39,8 @@ def with_options(name: str, loss: Callable[..., Any], options: Mapping[str, Any]
     if missing:
         raise ConfigError(f"The loss {name} needs the option {missing[0]!r}.", hint=choices)
     if not inspect.isclass(loss):
+        if not inspect.isroutine(loss):  # each stage and each run has its own, with what it keeps from step to step
+            loss = copy.deepcopy(loss)
         return functools.partial(loss, **options) if options else loss
     instance = cast(BoxLoss, loss(**options))
     if not callable(instance):
