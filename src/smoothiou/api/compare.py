@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smoothiou.api.say import say_nothing, say_on_stderr
-from smoothiou.api.settings import Data, Named, check_names, command_line, configure, data_name, data_setting, dotted
+from smoothiou.api.settings import Named, check_names, command_line, configure, data_name, dotted
+from smoothiou.engine.open_data import Data, data_setting
 from smoothiou.errors import ConfigError
 from smoothiou.import_object import IN_PROCESS, name_of
 

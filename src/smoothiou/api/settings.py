@@ -6,15 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from smoothiou.data.records import Dataset, Record
 from smoothiou.engine.config import KEYS, RunConfig, build_config
+from smoothiou.engine.open_data import Data, data_setting
 from smoothiou.errors import ConfigError
 from smoothiou.import_object import name_of
 from smoothiou.loss_spec import parse_loss, split_stages
 from smoothiou.words import counted
 
-Data = str | Path | Callable[[], Mapping[str, Sequence[Record]]] | Mapping[str, Sequence[Record]]
-"""A folder, `shapes`, `package.module:object`; or records by split, or a function that returns them."""
 Named = str | Callable[..., Any]
 """A name of the command line, or the object itself."""
 
@@ -94,29 +92,6 @@ def dotted(settings: Mapping[str, Any]) -> dict[str, Any]:
             hint = f"Did you mean {' or '.join(likely)}?" if likely else "Write SECTION__NAME, as optim__lr."
             raise ConfigError(f"{name}: no such argument.", hint=f"{hint} `smoothiou config keys` lists all settings.")
     return {name if "." in name else name.replace("__", ".", 1): value for name, value in settings.items()}
-
-
-def data_setting(data: Data) -> str:
-    """Return DATA as a setting: a path as it is, an object by its name.
-
-    Raises:
-        ConfigError: one split alone, or nothing that gives records.
-    """
-    if isinstance(data, (str, Path)):
-        return str(data)
-    if isinstance(data, Dataset):
-        raise ConfigError(
-            f"data: {data.name}/{data.split} is one split.",
-            hint='Give its folder, or both as {"train": ..., "test": ...}.',
-        )
-    if isinstance(data, Mapping):
-        records = data
-
-        def splits() -> Mapping[str, Sequence[Record]]:
-            return records
-
-        return name_of(splits)
-    return name_of(data)
 
 
 def check_names(losses: Sequence[str], *, option: str = "--losses") -> None:

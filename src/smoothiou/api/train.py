@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smoothiou.api.say import say_nothing, say_on_stderr
-from smoothiou.api.settings import Data, Named, configure, data_name, folder_name
+from smoothiou.api.settings import Named, configure, data_name, folder_name
+from smoothiou.engine.open_data import Data
 from smoothiou.import_object import name_of
 from smoothiou.launch import rank
 

@@ -7,7 +7,7 @@ boxes, scores, names = smoothiou.load_run("runs/mine").predict("photo.jpg")
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -20,11 +20,10 @@ from smoothiou.data.faults import is_too_long
 from smoothiou.data.images import read_header, read_image
 from smoothiou.engine.evaluate import OpenedRun, measure_run, open_run
 from smoothiou.engine.inference import run_detector
-from smoothiou.engine.open_data import file_limits
+from smoothiou.engine.open_data import Data, data_setting, file_limits
 from smoothiou.engine.tiles import touches_cut, windows
 from smoothiou.errors import CheckpointError, ConfigError, DataError
 from smoothiou.files import allowing, read_json
-from smoothiou.import_object import name_of
 
 Score = float | Mapping[str, float] | Literal["best"]
 
@@ -92,7 +91,7 @@ class Run:
 
     def evaluate(
         self,
-        data: str | Path | Callable[..., Any] | None = None,
+        data: Data | None = None,
         *,
         split: str | None = None,
         selections: Sequence[str] = (),
@@ -117,9 +116,9 @@ class Run:
             DataError: the data cannot be read, or has other classes.
             ConfigError: an unknown selection, or `out` holds a run.
         """
-        name = None if data is None else str(data) if isinstance(data, Path) else name_of(data)
+        named = None if data is None else data_setting(data)
         return measure_run(
-            self.folder, data=name, split=split, checkpoint=self.checkpoint, out=out, selections=selections,
+            self.folder, data=named, split=split, checkpoint=self.checkpoint, out=out, selections=selections,
             quiet=quiet, opened=self.opened,
         ).result  # fmt: skip
 
