@@ -82,6 +82,14 @@ def test_what_other_processes_cannot_import_is_refused_where_they_would_train():
         smoothiou.compare("shapes", loss__name="giou", **TINY)
 
 
+def test_a_study_of_an_object_of_another_process_is_not_continued(tmp_path):
+    make_study(tmp_path / "STUDY", losses=("huber", "in-process:mine-12345678"), gallery=0)
+    before = (tmp_path / "STUDY" / "plan.json").read_bytes()
+    with pytest.raises(ConfigError, match=r"in-process:mine-12345678.*package\.module:object"):
+        smoothiou.compare("shapes", losses=["huber", "giou"], out="STUDY", **TINY)
+    assert (tmp_path / "STUDY" / "plan.json").read_bytes() == before
+
+
 def test_a_folder_without_a_study_is_named(tmp_path):
     with pytest.raises(DataError, match="plan.json"):
         smoothiou.load_study(tmp_path)
