@@ -184,6 +184,12 @@ class Run:
     def read(self, path: str | Path) -> tuple[Image.Image, int]:
         """Return an image as it is viewed, and the EXIF orientation by which its pixels were turned (1: not).
 
+        Args:
+            path: of an image file.
+
+        Returns:
+            The image in RGB, upright, and its orientation, 1 to 8.
+
         Raises:
             DataError: the file is no image.
         """
@@ -197,6 +203,9 @@ class Run:
 
     def least_scores(self, score: Score) -> dict[str, float]:
         """Return the least score of each class.
+
+        Args:
+            score: one for all classes, 0 to 1, one for each by name, or "best" as measured.
 
         Raises:
             ConfigError: out of range, or a class without one.

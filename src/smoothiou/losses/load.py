@@ -15,7 +15,13 @@ from smoothiou.losses.base import BoxLoss
 
 
 def no_such_loss(name: str, known: Iterable[str], *, option: str = "") -> ConfigError:
-    """Error for a name that is not known; `option` is the flag of the command line that it was given with."""
+    """Return the error for a name that is not known.
+
+    Args:
+        name: that was given.
+        known: the names that there are.
+        option: flag of the command line that it was given with, if any.
+    """
     return ConfigError(
         f"{f'{option}: no' if option else 'No'} loss is called {name!r}.",
         hint=f"{did_you_mean(name.lower(), known)} A loss of your own is named package.module:object.",
