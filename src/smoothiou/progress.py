@@ -33,7 +33,7 @@ class Progress:
         self.label, self.total, self.seconds = label, total, seconds
         self.quiet = quiet or sys.stderr is None
         self._started = self._last = time.monotonic()
-        self._bar = _bar(transient) if not self.quiet and sys.stderr.isatty() else None
+        self._bar = _bar(transient) if not quiet and sys.stderr is not None and sys.stderr.isatty() else None
         self._is_notebook = self._bar is None and type(sys.stderr).__module__.startswith("ipykernel")
         self._transient, self._width = transient, 0
 
