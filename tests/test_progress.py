@@ -117,3 +117,39 @@ def test_tracked_items_come_through_and_are_counted(monkeypatch):
 @pytest.mark.parametrize(("seconds", "text"), [(42, "42 s"), (185, "3:05 min"), (7800, "2:10 h")])
 def test_durations_are_written_as_people_do(seconds, text):
     assert duration(seconds) == text
+
+
+class Notebook(io.StringIO):
+    """A stderr as ipykernel's."""
+
+    __module__ = "ipykernel.iostream"
+
+
+def shown(text: str) -> list[str]:
+    """Return what stands on each line after carriage returns: later text over earlier."""
+    lines = []
+    for line in text.split("\n"):
+        screen = ""
+        for part in line.split("\r"):
+            screen = part + screen[len(part) :]
+        lines.append(screen.rstrip())
+    return lines
+
+
+def test_a_notebook_shows_one_line_that_is_written_over(now, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", stderr := Notebook())
+    with Progress("step", total=100) as progress:
+        for step in range(1, 101):
+            now[0] += 0.1
+            progress.update(step, text="loss 12.5" if step < 50 else "loss 9")
+    assert shown(stderr.getvalue()) == ["step 100/100  loss 9  ETA 0 s", ""]
+    assert stderr.getvalue().count("\r") <= 20, "no more than two a second"
+
+
+def test_in_a_notebook_a_transient_line_goes_and_a_printed_one_stays(now, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", stderr := Notebook())
+    with Progress("images", total=4, transient=True) as progress:
+        progress.update(1, force=True)
+        progress.print("a.jpg: no image")
+        progress.update(4, force=True)
+    assert shown(stderr.getvalue()) == ["a.jpg: no image", ""]

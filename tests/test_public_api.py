@@ -9,7 +9,8 @@ import smoothiou
 
 PROMISED = {
     "smooth_iou_loss", "SmoothIoU", "set_box_loss", "LOSSES", "load_loss", "build_detector", "load_dataset",
-    "detect_format", "evaluate_detections", "load_run", "__version__",
+    "detect_format", "evaluate_detections", "load_run", "load_study", "train", "compare", "Run",
+    "Study", "__version__",
 }  # fmt: skip
 
 

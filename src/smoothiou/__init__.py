@@ -9,13 +9,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from smoothiou.api.compare import compare
+    from smoothiou.api.study import Study, load_study
+    from smoothiou.api.train import train
     from smoothiou.data import detect_format, load_dataset
     from smoothiou.detectors import build_detector, set_box_loss
-    from smoothiou.engine.predictor import load_run
+    from smoothiou.engine.predictor import Run, load_run
     from smoothiou.losses import LOSSES, SmoothIoU, load_loss, smooth_iou_loss
     from smoothiou.metrics import evaluate_detections
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "smooth_iou_loss",
@@ -27,7 +30,12 @@ __all__ = [
     "load_dataset",
     "detect_format",
     "evaluate_detections",
+    "train",
+    "compare",
     "load_run",
+    "load_study",
+    "Run",
+    "Study",
     "__version__",
 ]
 
@@ -41,7 +49,12 @@ _HOMES = {
     "load_dataset": "smoothiou.data",
     "detect_format": "smoothiou.data",
     "evaluate_detections": "smoothiou.metrics",
+    "train": "smoothiou.api.train",
+    "compare": "smoothiou.api.compare",
     "load_run": "smoothiou.engine.predictor",
+    "load_study": "smoothiou.api.study",
+    "Run": "smoothiou.engine.predictor",
+    "Study": "smoothiou.api.study",
 }
 
 

@@ -92,7 +92,12 @@ def refuse_other_plan(path: Path, stored: Mapping[str, Any], requested: Mapping[
         return
     differences = "; ".join(f"{key}: {stored.get(key)!r} there, {requested.get(key)!r} asked for" for key in keys[:8])
     more = f" (+{len(keys) - 8} more)" if len(keys) > 8 else ""
-    raise ConfigError(
-        f"{path} holds another {what}: {differences}{more}.",
-        hint="Choose another folder with --out, or --overwrite to start it anew.",
-    )
+    from smoothiou.import_object import IN_PROCESS  # `--help` does without
+
+    hint = "Choose another folder with --out, or --overwrite to start it anew."
+    if IN_PROCESS in differences:
+        hint = (
+            "An object of a notebook or a script is known to its process alone, so nothing shows that it still is the "
+            f"same. {hint} What is in a module and named package.module:object can be continued."
+        )
+    raise ConfigError(f"{path} holds another {what}: {differences}{more}.", hint=hint)

@@ -1,4 +1,4 @@
-"""Progress of long work on stderr: a bar redrawn in place on a terminal, a line now and then in a log."""
+"""Progress of long work on stderr: a bar redrawn in place on a terminal, one line in a notebook, lines in a log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Progress:
         total: how many there are; `update` may set it later.
         seconds: between lines in a log.
         quiet: show nothing.
-        transient: on a terminal, wipe the line away at the end.
+        transient: on a terminal or in a notebook, wipe the line away at the end.
     """
 
     def __init__(
@@ -34,6 +34,8 @@ class Progress:
         self.quiet = quiet or sys.stderr is None
         self._started = self._last = time.monotonic()
         self._bar = _bar(transient) if not quiet and sys.stderr is not None and sys.stderr.isatty() else None
+        self._is_notebook = self._bar is None and type(sys.stderr).__module__.startswith("ipykernel")
+        self._transient, self._width = transient, 0
 
     def __enter__(self) -> Self:
         return self
@@ -41,6 +43,8 @@ class Progress:
     def __exit__(self, *error: object) -> None:
         if self._bar is not None:
             self._bar.stop()
+        elif self._width:  # a line is still open
+            print("\r" + " " * self._width + "\r" if self._transient else "\n", end="", file=sys.stderr, flush=True)
 
     def update(
         self, done: int, total: int | None = None, text: str = "", *, label: str | None = None, force: bool = False
@@ -56,10 +60,16 @@ class Progress:
         """
         self.total, self.label = total or self.total, label or self.label
         now = time.monotonic()
-        due = now - self._last >= (0.1 if self._bar is not None else self.seconds)
-        if self.quiet or not (due or force or (self._bar is not None and done == self.total)):
+        redrawn = self._bar is not None or self._is_notebook
+        due = now - self._last >= ((0.1 if self._bar is not None else 0.5) if redrawn else self.seconds)
+        if self.quiet or not (due or force or (redrawn and done == self.total)):
             return
         self._last = now
+        if self._is_notebook:
+            line = self._line(done, text, now - self._started)
+            print("\r" + line.ljust(self._width), end="", file=sys.stderr, flush=True)
+            self._width = len(line)
+            return
         if self._bar is None:
             print(self._line(done, text, now - self._started), file=sys.stderr, flush=True)
             return
@@ -80,7 +90,8 @@ class Progress:
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False)
         elif not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+            print("\r" + text.ljust(self._width) if self._width else text, file=sys.stderr, flush=True)
+            self._width = 0
 
 
 def _bar(transient: bool) -> Any:

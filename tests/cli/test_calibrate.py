@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from smoothiou.cli.calibration import Calibration
 from smoothiou.engine.config import RunConfig
 from smoothiou.errors import ConfigError
+from smoothiou.lab.calibration import Calibration
 from smoothiou.losses import LOSSES
 from smoothiou.study import make_plan, write_or_continue
 from smoothiou.study.stage_weights import SEED

@@ -9,13 +9,13 @@ import pytest
 import tomli_w
 
 from smoothiou.cli import MAX_MESSAGE, print_error
-from smoothiou.cli.summary import data_lines
 from smoothiou.detectors import build_detector
 from smoothiou.engine.checkpoint import save_checkpoint
 from smoothiou.engine.config import RunConfig
 from smoothiou.engine.evaluate import open_run
 from smoothiou.errors import CheckpointError, DataError
 from smoothiou.files import printable
+from smoothiou.report.summary_lines import data_lines
 from tests.cli.conftest import TINY
 
 CLEAR = "\x1b[2J\x1b[31m"

@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from smoothiou.cli.launcher import StudyProgress, ray_options
+from smoothiou.api.cell_progress import StudyProgress
+from smoothiou.cli.launcher import ray_options
 from smoothiou.errors import ConfigError
 from smoothiou.study import CellEvent, RayOptions
 

@@ -7,7 +7,7 @@ import json
 import pytest
 from PIL import Image
 
-from smoothiou.cli.options import data_name
+from smoothiou.api.settings import data_name
 
 from .conftest import TINY
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from smoothiou.cli.doctor import training_of
 from smoothiou.engine.config import RunConfig
+from smoothiou.report.doctor import training_of
 from tests.data.conftest import coco_content, write_xml
 
 SIZE = (100, 80)

@@ -166,3 +166,32 @@ def test_a_loader_process_sends_copies_of_what_it_keeps():
     found = [(images[0], targets[0]) for images, targets in loader]
     assert [target["shared"] for _, target in found] == [0] * 12
     assert all(torch.equal(image, asked.kept.example(0, flip=False)[0]) for image, _ in found)
+
+
+def test_for_a_loop_of_pytorch_targets_are_as_torchvisions_references_have_them(dataset):
+    images = dataset.torch()
+    loader = torch.utils.data.DataLoader(images, batch_size=2, collate_fn=images.collate)
+    (image, empty), (target, bare) = next(iter(loader))
+    assert image.dtype == torch.float32
+    assert image[:, 0, 0].tolist() == pytest.approx([0, 1 / 255, 2 / 255])
+    assert empty.shape == (3, 5, 6)
+    assert set(target) == {"boxes", "labels", "image_id", "area", "iscrowd", "ignore"}
+    assert target["boxes"].tolist() == [[1, 2, 3, 4], [2, 2, 6, 4.5]]
+    assert target["area"].tolist() == [4, 10]
+    assert target["labels"].tolist() == [2, 1]
+    assert target["iscrowd"].tolist() == [0, 0]
+    assert target["image_id"] == 1
+    assert bare["boxes"].shape == (0, 4)
+    assert bare["area"].shape == (0,)
+
+
+def test_a_transform_of_ones_own_gets_image_and_target(dataset):
+    image, target = dataset.torch(transform=lambda image, target: (1 - image, {"of": target["image_id"]}))[1]
+    assert image[0, 0, 0] == 1 - 1 / 255
+    assert target == {"of": 2}
+
+
+def test_a_split_is_a_sequence_of_its_records(dataset):
+    assert len(dataset) == 2
+    assert dataset[1].name == "1"
+    assert [record.name for record in dataset] == ["0", "1"]

@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from smoothiou.cli.doctor import training_of
 from smoothiou.data.doctor import examine, quick_look
 from smoothiou.engine.config import DataConfig, RunConfig
 from smoothiou.engine.open_data import open_splits
 from smoothiou.errors import DataError
+from smoothiou.report.doctor import training_of
 
 # Folder (or file in it), settings, {check: how many}, and words of examples; no other error may be found.
 KNOWN = [

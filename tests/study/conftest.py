@@ -10,8 +10,8 @@ import pytest
 
 from smoothiou import files, manifest
 from smoothiou.engine.config import RunConfig
+from smoothiou.metrics.signature import DETECTION, LOCALIZATION
 from smoothiou.study import cell_folder, make_plan
-from smoothiou.study.results import DETECTION, LOCALIZATION
 
 Plan = dict[str, Any]
 

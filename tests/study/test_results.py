@@ -37,7 +37,7 @@ class TestSchema:
                 r"localization\.raw_boxes: expected a whole number",
             ),
             (lambda r: r["localization"]["histogram"].pop("raw"), r"localization\.histogram\.raw is missing"),
-            (lambda r: r.update(localization=[]), r"localization\.mean_iou is missing"),
+            (lambda r: r.update(localization=[]), r"localization: expected a mapping, got \[\]"),
             (lambda r: r.update(seed="0"), "seed: expected a whole number, got '0'"),
             (lambda r: r.update(loss=None), "loss: expected a text, got None"),
         ],

@@ -49,7 +49,12 @@ def decode_deltas(deltas: Tensor, anchors: Tensor, *, weights: Weights = DELTA_W
 
 
 def decode_unit(deltas: Tensor, *, weights: Weights = DELTA_WEIGHTS) -> Tensor:
-    """Decode deltas (K, 4) inside the anchor (0, 0, 1, 1): boxes in sides of the anchor."""
+    """Decode deltas (K, 4) inside the anchor (0, 0, 1, 1): boxes in sides of the anchor.
+
+    Args:
+        deltas: (K, 4), dx, dy, dw, dh.
+        weights: factors that the deltas were multiplied by.
+    """
     return _decode(in_float(deltas), weights, (0.5, 0.5), (1.0, 1.0))
 
 
@@ -57,6 +62,11 @@ def encode_boxes(boxes: Tensor, anchors: Tensor, *, weights: Weights = DELTA_WEI
     """Encode boxes (K, 4) as deltas (K, 4) relative to anchors (K, 4): the inverse of `decode_deltas`.
 
     Boxes and anchors need an area; the logarithm of a side of 0 is minus infinity.
+
+    Args:
+        boxes: (K, 4) xyxy in pixels.
+        anchors: (K, 4) xyxy in pixels, row by row.
+        weights: factors that the deltas are multiplied by.
     """
     boxes = in_float(boxes)
     weight_x, weight_y, weight_w, weight_h = weights
@@ -110,7 +120,14 @@ def delta_pair(
 
 
 def delta_pair_in_pixels(pred: Tensor, target: Tensor, *, weights: Weights, anchors: Tensor) -> tuple[Box, Box, Tensor]:
-    """Decode deltas (K, 4) as `delta_pair` with one factor for both axes, and return pixels per unit (K,) too."""
+    """Decode deltas (K, 4) as `delta_pair` with one factor for both axes, and return pixels per unit (K,) too.
+
+    Args:
+        pred: predicted deltas (K, 4).
+        target: target deltas (K, 4), row by row.
+        weights: factors that the deltas were multiplied by.
+        anchors: (K, 4) xyxy in pixels.
+    """
     pred_box, target_box = _around_the_target(pred, target, weights, anchors)
     x1, y1, x2, y2 = anchors.detach().to(pred.dtype).unbind(1)
     longer = torch.maximum(x2 - x1, y2 - y1).clamp(min=SMALLEST_SPAN)

@@ -74,14 +74,25 @@ def aligned_iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def box_pair(pred: Tensor, target: Tensor, *, per_axis: bool = True) -> tuple[Box, Box]:
-    """Boxes (K, 4) xyxy as columns in the frame of their enclosing box; `per_axis` as in `in_one_frame`."""
+    """Boxes (K, 4) xyxy as columns in the frame of their enclosing box.
+
+    Args:
+        pred: (K, 4) xyxy, in any unit.
+        target: (K, 4) xyxy, row by row.
+        per_axis: as in `in_one_frame`.
+    """
     # Halved, so that no difference of two coordinates overflows; the frame cancels the factor.
     pred_box, target_box = (Box(*(0.5 * rows).unbind(1)) for rows in (pred, target))
     return in_one_frame(pred_box, target_box, per_axis=per_axis)
 
 
 def box_pair_in_pixels(pred: Tensor, target: Tensor) -> tuple[Box, Box, Tensor]:
-    """Boxes (K, 4) as `box_pair` with one factor for both axes, and pixels per unit of their frame (K,), a constant."""
+    """Boxes (K, 4) as `box_pair` with one factor for both axes, and pixels per unit of their frame (K,), a constant.
+
+    Args:
+        pred: (K, 4) xyxy in pixels.
+        target: (K, 4) xyxy in pixels, row by row.
+    """
     pred_box, target_box = (Box(*(0.5 * rows).unbind(1)) for rows in (pred, target))
     unit = 2 * longest_span(pred_box, target_box).clamp(max=0.5 * LARGEST_UNIT)
     return *in_one_frame(pred_box, target_box, per_axis=False), unit
@@ -123,7 +134,11 @@ def _rescaled(box: Box, left: Tensor, top: Tensor, width: Tensor, height: Tensor
 
 
 def intersection_and_union(a: Box, b: Box) -> tuple[Tensor, Tensor]:
-    """Areas (K,) of what both boxes cover and of what either covers (Eq. 5)."""
+    """Areas (K,) of what both boxes cover and of what either covers (Eq. 5).
+
+    Args:
+        a, b: boxes of one frame as columns (`Box`), each (K,).
+    """
     # At equal edges minimum and maximum share the gradient in halves, and relu is flat at 0 where clamp is not:
     # so equal boxes have gradient 0, and boxes that touch are not pulled.
     width = torch.relu(torch.minimum(a.x2, b.x2) - torch.maximum(a.x1, b.x1))
@@ -133,27 +148,43 @@ def intersection_and_union(a: Box, b: Box) -> tuple[Tensor, Tensor]:
 
 
 def iou_of(a: Box, b: Box) -> Tensor:
-    """IoU (K,) of boxes in one frame (Eq. 4)."""
+    """IoU (K,) of boxes in one frame (Eq. 4).
+
+    Args:
+        a, b: boxes of one frame as columns (`Box`), each (K,).
+    """
     intersection, union = intersection_and_union(a, b)
     return intersection / union
 
 
 def enclosing(a: Box, b: Box) -> Box:
-    """Smallest box around both."""
+    """Smallest box around both.
+
+    Args:
+        a, b: boxes of one frame as columns (`Box`), each (K,).
+    """
     return Box(
         torch.minimum(a.x1, b.x1), torch.minimum(a.y1, b.y1), torch.maximum(a.x2, b.x2), torch.maximum(a.y2, b.y2)
     )
 
 
 def in_float(tensor: Tensor) -> Tensor:
-    """Cast to at least float32: in half precision, areas overflow at 256 pixels."""
+    """Cast to at least float32: in half precision, areas overflow at 256 pixels.
+
+    Args:
+        tensor: of any floating point type.
+    """
     if tensor.dtype in (torch.float32, torch.float64):
         return tensor
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def in_one_type(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Cast both tensors to the wider of their types, which is at least float32."""
+    """Cast both tensors to the wider of their types, which is at least float32.
+
+    Args:
+        a, b: of any floating point types.
+    """
     a, b = in_float(a), in_float(b)
     if a.dtype == b.dtype:
         return a, b

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from smoothiou.api.settings import check_names
 from smoothiou.cli.options import (
     Allow,
     Device,
@@ -21,7 +22,6 @@ from smoothiou.cli.options import (
     Recipe,
     Settings,
     Weights,
-    check_names,
     parse_settings,
     run_config,
 )  # fmt: skip

@@ -16,7 +16,9 @@ import tomli_w
 from cyclopts import App
 
 from smoothiou.cli.options import Json, Recipe, Settings, parse_settings
-from smoothiou.engine.config import allowed, build_config, describe, read_recipe, recipes, schema
+from smoothiou.engine.config import allowed, build_config, describe, read_recipe, recipes
+from smoothiou.errors import ConfigError, did_you_mean
+from smoothiou.schemas import schemas
 
 app = App(name="config", help="Show, check and explain settings.", help_format="plaintext")
 
@@ -72,9 +74,17 @@ def keys(*, json_: Json = False) -> None:
 
 
 @app.command(name="schema")
-def print_schema() -> None:
-    """Print the JSON Schema of a recipe, for editors that check TOML."""
-    print(json.dumps(schema(), indent=1))
+def print_schema(name: str = "recipe") -> None:
+    """Print the JSON Schema of a recipe, for editors that check TOML, or of what is written.
+
+    Args:
+        name: recipe, result (result.json), plan (plan.json), or of `--json`: eval, compare, compare-dry-run, predict,
+            export, error.
+    """
+    known = schemas()
+    if name not in known:
+        raise ConfigError(f"config schema: there is none of {name!r}.", hint=did_you_mean(name, known))
+    print(json.dumps(known[name], indent=1))
 
 
 @app.command(name="recipes")

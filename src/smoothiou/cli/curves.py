@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from smoothiou.cli.options import Json, Quiet, folder_name
+from smoothiou.api.settings import folder_name
+from smoothiou.cli.options import Json, Quiet
 from smoothiou.errors import ConfigError
 from smoothiou.loss_spec import split_losses
 from smoothiou.words import counted

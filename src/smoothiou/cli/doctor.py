@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -14,11 +14,6 @@ from smoothiou.cli.options import Format, Json, Model, Quiet, Recipe, Settings, 
 from smoothiou.errors import ConfigError, DataError
 from smoothiou.files import Limits, finite, visible
 from smoothiou.progress import Progress
-
-if TYPE_CHECKING:
-    from smoothiou.data.doctor import Training
-    from smoothiou.engine.config import RunConfig
-    from smoothiou.engine.open_data import Splits
 
 
 def doctor(
@@ -68,7 +63,7 @@ def doctor(
     from smoothiou.data.doctor.pictures import example_pictures
     from smoothiou.data.doctor.repair import refuse_taken, repair
     from smoothiou.data.formats.base import Options
-    from smoothiou.report.doctor import count_findings, doctor_lines, write_doctor
+    from smoothiou.report.doctor import count_findings, doctor_lines, training_of, write_doctor
 
     if fix:
         refuse_taken(fix, data=path)
@@ -125,41 +120,6 @@ def doctor(
             else "Repair it, or let --fix OUT write a copy with what can be repaired.",
             details=facts,
         )
-
-
-def quick_line(splits: Splits, config: RunConfig) -> str:
-    """Return one line on the splits of a training: how many errors and warnings, and how to see more.
-
-    Args:
-        splits: as read; no file is opened again.
-        config: the settings of the training.
-    """
-    from smoothiou.data.doctor import quick_look
-    from smoothiou.report.doctor import count_findings
-
-    named = {"train": splits.train, "val": splits.val, "test": splits.test}
-    datasets = {name: split for name, split in named.items() if split is not None}
-    report = quick_look(datasets, training=training_of(config))
-    command = f"smoothiou doctor {shlex.quote(config.data.path)}"
-    if not report.findings:
-        return f"doctor: nothing found at a glance; {command} looks into the images, too"
-    ids = ", ".join(finding.check.id for finding in report.findings)
-    return f"doctor: {count_findings(report.errors, report.warnings)} ({ids}); see {command}"
-
-
-def training_of(config: RunConfig) -> Training:
-    """Return how data would be trained under some settings, as far as the doctor judges it."""
-    from smoothiou.data.doctor import Training
-    from smoothiou.detectors.registry import detector_info
-
-    return Training(
-        split=config.data.train,
-        batch_size=config.train.batch_size,
-        detector=config.model.name,
-        anchors=detector_info(config.model.name).anchors,
-        min_size=config.model.min_size,
-        max_size=config.model.max_size,
-    )
 
 
 def _split_commas(text: str | None) -> list[str]:

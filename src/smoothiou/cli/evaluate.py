@@ -57,7 +57,7 @@ def evaluate(
     if json_:
         print(json.dumps(result))
         return
-    from smoothiou.cli.summary import result_lines, selection_lines
+    from smoothiou.report.summary_lines import result_lines, selection_lines
 
     text = "\n".join([result_lines(result), *selection_lines(result.get("selection", {}))])
     print(text, file=sys.stderr if out or page else sys.stdout)

@@ -10,8 +10,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from smoothiou.cli.options import Json, Quiet
-from smoothiou.cli.study_runs import run_of
-from smoothiou.errors import ConfigError, SmoothIoUError
+from smoothiou.report.study_runs import run_of
 
 
 def export(
@@ -38,35 +37,16 @@ def export(
     Args:
         run: folder of a run, or of a study (then the best run of its best loss).
     """
-    if images < 0:
-        raise ConfigError(f"--images: expected 0 or more, got {images}.")
     chosen, why = run_of(run)
     if why and not quiet:
         print(why, file=sys.stderr)
-    from smoothiou.engine import export as engine
-    from smoothiou.engine.evaluate import open_images
-    from smoothiou.engine.predictor import load_run
+    from smoothiou.engine.export import export_and_compare
+    from smoothiou.engine.predictor import Run
 
-    if to == "onnx":
-        engine.require("onnx")
-        if images:
-            engine.require("onnxruntime")
-    predictor = load_run(chosen, checkpoint=checkpoint, device="cpu")
-    pictures = engine.with_odd_images(open_images(predictor.opened.config, data=data, most=images)) if images else []
-    path = out or run / ("model.onnx" if to == "onnx" else "model.pt")
-    metadata = engine.export_run(predictor, path, to=to)
-    result = {"file": str(path), "metadata": metadata}
-    if pictures:
-        exported, runtime = engine.open_exported(path)
-        parity = engine.compare_exported(predictor, exported, pictures, pixels=pixels, score=score)
-        result["parity"] = {"runtime": runtime, **engine.parity_numbers(parity)}
-        line = parity.line(runtime)
-        if not parity.holds:
-            raise SmoothIoUError(
-                f"{path}: {line}.",
-                hint=f"Limits: {pixels} px and {score} in score (--pixels, --score).",
-                details=result,
-            )
-        if not (quiet or json_):
-            print(line, file=sys.stderr)
-    print(json.dumps(result) if json_ else path)
+    result = export_and_compare(
+        Run(chosen, checkpoint=checkpoint, device="cpu"),
+        out or run / ("model.onnx" if to == "onnx" else "model.pt"),
+        to=to, data=data, images=images, pixels=pixels, score=score,
+        say=lambda line: None if quiet or json_ else print(line, file=sys.stderr),
+    )  # fmt: skip
+    print(json.dumps(result) if json_ else result["file"])

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from smoothiou.errors import ConfigError
-from smoothiou.loss_spec import parse_loss, split_stages
-from smoothiou.words import counted
 
 if TYPE_CHECKING:
     from smoothiou.engine.config import RunConfig
@@ -73,47 +70,3 @@ def run_config(recipe: str | None, settings: Sequence[str] | None, flags: Mappin
     from smoothiou.engine.config import build_config
 
     return build_config(recipe, {**parse_settings(settings), **{k: v for k, v in flags.items() if v is not None}})
-
-
-def usual_recipe(recipe: str | None, settings: Sequence[str] | None, *, data: str, model: str | None) -> str | None:
-    """Return the recipe asked for; for real data `photos`, unless another detector is asked for."""
-    if recipe or model or data in ("", "shapes") or "model.name" in parse_settings(settings):
-        return recipe
-    return "photos"
-
-
-def fit_length(
-    config: RunConfig, *, recipe: str | None, settings: Sequence[str] | None, steps: int | None, images: int
-) -> tuple[RunConfig, str]:
-    """Return the settings with a number of steps that fits the training images, and a line that says so.
-
-    Only `photos` leaves it open, and only where no number was given.
-    """
-    if recipe != "photos" or steps is not None or "train.steps" in parse_settings(settings):
-        return config, ""
-    from smoothiou.engine.length import steps_for
-
-    config = config.replace({"train.steps": steps_for(images, batch_size=config.train.batch_size)})
-    batch = counted(config.train.batch_size, "image")
-    line = f"{config.train.steps} steps of {batch} fit {images:,} training image{'' if images == 1 else 's'}"
-    return config, f"{line} (recipe photos; --steps for more or fewer)"
-
-
-def data_name(path: str) -> str:
-    """Return the data as part of a folder name; of several folders joined by `+`, all their names."""
-    return folder_name("-".join(Path(piece).name for piece in path.split("+")))
-
-
-def folder_name(text: str) -> str:
-    """Return a text as part of a folder name."""
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in text).strip("-.") or "data"
-
-
-def check_names(losses: tuple[str, ...], *, option: str = "--losses") -> None:
-    """Refuse an unknown name before anything is read, written or trained."""
-    from smoothiou.losses import LOSSES, no_such_loss
-
-    for loss in dict.fromkeys(part for spec in losses for part in split_stages(spec)):
-        name, _ = parse_loss(loss)
-        if ":" not in name and name not in LOSSES:
-            raise no_such_loss(name, LOSSES, option=option)

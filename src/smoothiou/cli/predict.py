@@ -10,10 +10,10 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from smoothiou.cli.options import Device, Json, Quiet
-from smoothiou.cli.study_runs import run_of
 from smoothiou.errors import ConfigError
 from smoothiou.files import visible
 from smoothiou.progress import Progress
+from smoothiou.report.study_runs import run_of
 
 
 def predict(

@@ -83,7 +83,8 @@ def probe(
     if len(runs) != 1:
         raise ConfigError(f"--refit: expected one run, got {len(runs)}.", hint="Name the run whose trunk is used.")
 
-    from smoothiou.cli.compare import check_names, parse_seeds
+    from smoothiou.api.settings import check_names
+    from smoothiou.cli.compare import parse_seeds
     from smoothiou.loss_spec import split_losses
 
     names, numbers = split_losses(losses or "huber,smooth-iou"), parse_seeds(seeds or "0,1,2")

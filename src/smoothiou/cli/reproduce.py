@@ -11,11 +11,12 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from smoothiou.cli.compare import parse_seeds, report_study, run_plan, say_nothing, say_on_stderr
+from smoothiou.api.say import Say, say_nothing, say_on_stderr
+from smoothiou.cli.compare import parse_seeds
 from smoothiou.cli.options import Device, Json, Overwrite, Quiet, Settings, Weights, parse_settings
-from smoothiou.cli.summary import data_lines
 from smoothiou.engine.config import RunConfig, build_config
 from smoothiou.errors import DataError, IncompleteStudyError
+from smoothiou.report.summary_lines import data_lines
 from smoothiou.study.paper import LOSSES, TABLE_1, TABLE_2, TABLE_3, TITLES
 from smoothiou.study.reproduce import Scale, choose_sets, deviations, find_data, recipe_of, settings_of, summarize
 
@@ -100,9 +101,10 @@ def _study(
     *,
     overwrite: bool,
     quiet: bool,
-    say: Any,
+    say: Say,
 ) -> dict[str, Any]:
     """Train what is missing of a data set's study, and return its numbers."""
+    from smoothiou.api.prepare import report_study, run_plan
     from smoothiou.engine.detector import check
     from smoothiou.engine.open_data import describe_data, open_splits
     from smoothiou.study import lock_study, make_plan, write_or_continue
@@ -119,15 +121,15 @@ def _study(
         if happened:
             say(happened)
         run_plan(folder, plan, jobs=1, quiet=quiet, say=say)
-        page, summary = report_study(folder, plan)
+        done = report_study(folder, plan)
     return {
         "study": str(folder),
-        "report": str(page),
+        "report": str(done.page),
         "data": config.data.path,
         "seeds": plan["seeds"],
         "reading": losses[1],
-        "ours": summarize(summary, losses=losses),
-        "missing": [cell["id"] for cell in summary["cells"] if cell["status"] != "done"],
+        "ours": summarize(done.loaded.summary, losses=losses),
+        "missing": done.missing,
         "deviations": deviations(name, config, plan["data"]),
     }
 

@@ -22,13 +22,8 @@ from smoothiou.cli.options import (
     Settings,
     Steps,
     Weights,
-    data_name,
-    fit_length,
-    folder_name,
-    run_config,
-    usual_recipe,
+    parse_settings,
 )  # fmt: skip
-from smoothiou.errors import ConfigError
 from smoothiou.launch import rank
 
 
@@ -66,41 +61,20 @@ def train(
     Args:
         data: folder of a data set, several joined by `+`, or `shapes`; may stand in the recipe instead.
     """
-    flags = {
-        "data.path": data or None, "data.format": format_, "data.allow_dropped": allow_dropped, "loss.name": loss,
-        "train.steps": steps, "train.seed": seed, "train.device": device, "model.name": model, "model.weights": weights,
-        "train.deterministic": deterministic or None,
-    }  # fmt: skip
-    recipe = usual_recipe(recipe, set_, data=data, model=model)
-    config = run_config(recipe, set_, flags)
-    if not config.data.path:
-        raise ConfigError("train: DATA is missing.", hint="Name a folder, or `shapes` for the synthetic data set.")
-    stem = f"{data_name(config.data.path)}-{folder_name(config.loss.name)}-seed{config.train.seed}"
-    folder = out or Path("runs") / stem
+    from smoothiou.api.train import train as train_run
 
-    from smoothiou.cli.doctor import quick_line
-    from smoothiou.cli.summary import data_lines, result_lines, watch_lines
-    from smoothiou.engine.detector import check
-    from smoothiou.engine.open_data import describe_data, open_splits
-    from smoothiou.engine.train import run
-
-    check(config, losses=(config.loss.name,))
-    quiet = quiet or rank() > 0  # under torchrun one process speaks for all
-    splits = open_splits(config.data)
-    images = len(splits.train.records)
-    config, fitted = fit_length(config, recipe=recipe, settings=set_, steps=steps, images=images)
-    if not quiet:
-        data_facts = describe_data(splits)
-        print(data_lines(data_facts), *watch_lines(config.flat(), data_facts), sep="\n", file=sys.stderr, flush=True)
-        print(quick_line(splits, config), file=sys.stderr, flush=True)
-        if fitted:
-            print(fitted, file=sys.stderr, flush=True)
-    result = run(config, folder, splits=splits, overwrite=overwrite, longer=continue_, quiet=quiet)
-    if not result:  # another process has it
+    run = train_run(
+        data, loss=loss, recipe=recipe, steps=steps, seed=seed, out=out, model=model, weights=weights, device=device,
+        format=format_, allow_dropped=allow_dropped, deterministic=deterministic, overwrite=overwrite,
+        longer=continue_, quiet=quiet, **parse_settings(set_),
+    )  # fmt: skip
+    if rank() > 0:  # another process has the result
         return
     if json_:
-        print(json.dumps(result))
-    else:
-        if not quiet:
-            print(result_lines(result), file=sys.stderr)
-        print(folder)
+        print(json.dumps(run.result))
+        return
+    if not quiet:
+        from smoothiou.report.summary_lines import result_lines
+
+        print(result_lines(run.result), file=sys.stderr)
+    print(run.folder)

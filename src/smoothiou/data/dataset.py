@@ -83,6 +83,46 @@ class DetectionDataset(torch.utils.data.Dataset[tuple[Tensor, Target]]):
         return flip_horizontal(image, target)
 
 
+class TorchDataset(torch.utils.data.Dataset[tuple[Tensor, Target]]):
+    """A split for a training loop of PyTorch, with targets as torchvision's detection references have them.
+
+    An image is float32 (3, H, W) in [0, 1]. A target holds `boxes` (N, 4) float32 as (x1, y1, x2, y2) in pixels with an
+    open end, `labels` (N,) int64 from 1, `image_id` from 1, `area` (N,) float32 in square pixels, and `iscrowd` (N,)
+    int64, all 0: difficult and crowd boxes are no training targets and stand in `ignore` (M, 4).
+
+    Args:
+        dataset: the records of one split.
+        transform: called with each image and target, returns both.
+    """
+
+    def __init__(
+        self, dataset: Dataset, *, transform: Callable[[Tensor, Target], tuple[Tensor, Target]] | None = None
+    ) -> None:
+        self.classes = dataset.classes
+        self.transform = transform
+        self._images = DetectionDataset(dataset, cache_mb=0)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Target]:
+        pixels, target = self._images[index]
+        x1, y1, x2, y2 = target["boxes"].unbind(-1)
+        del target["image_index"]
+        target |= {"area": (x2 - x1) * (y2 - y1), "iscrowd": torch.zeros_like(target["labels"])}
+        image = pixels.float() / 255
+        return self.transform(image, target) if self.transform else (image, target)
+
+    @staticmethod
+    def collate(batch: list[tuple[Tensor, Target]]) -> tuple[list[Tensor], list[Target]]:
+        """Return the images and the targets of a batch as two lists, for `DataLoader(collate_fn=...)`.
+
+        Args:
+            batch: of (image, target).
+        """
+        return collate(batch)
+
+
 class PreparedDataset:
     """Images as a detector takes them, prepared once and cached while memory lasts; mirrored ones separately.
 

@@ -157,7 +157,7 @@ def refuse_long(*datasets: Dataset | None, max_size: int) -> None:
     Raises:
         DataError: with the first images, each with its size.
     """
-    records = (record for dataset in datasets if dataset for record in dataset.records)
+    records = (record for dataset in datasets if dataset is not None for record in dataset.records)
     long = [f"{r.name} ({r.width} x {r.height})" for r in records if is_too_long(r.width, r.height, max_size=max_size)]
     if long:
         count = counted(len(long), "image is", "images are")

@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from smoothiou.files import allowing, check_word, limits, printable, visible
+
+if TYPE_CHECKING:
+    from smoothiou.data.dataset import TorchDataset
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +84,9 @@ class Fault:
 class Dataset:
     """One split of a data set, in the order of its list file.
 
+    `len(dataset)` is the number of its images, `dataset[i]` the record of one, and `dataset.torch()` what a loop of
+    PyTorch trains on.
+
     Args:
         name: short name for tables ("bccd").
         format: "voc" | "coco" | "pets" | "udacity" | "shapes"; of merged data sets, all, joined by "+".
@@ -105,6 +112,31 @@ class Dataset:
         for what, name in ((what, name) for what, names in named.items() for name in names):
             if not printable(name):
                 check_word(name, what=what, where=visible(self.name))
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Record:
+        return self.records[index]
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self.records)
+
+    def torch(self, *, transform: Callable[[Any, Any], tuple[Any, Any]] | None = None) -> TorchDataset:
+        """Return this split as a PyTorch data set, with images and targets as torchvision's detectors take them.
+
+            images = dataset.torch()
+            loader = DataLoader(images, batch_size=2, shuffle=True, collate_fn=images.collate)
+
+        Args:
+            transform: called with each image and target, returns both; for augmentation of your own. None: nothing.
+
+        Returns:
+            A data set of (image, target), see `smoothiou.data.dataset.TorchDataset`.
+        """
+        from smoothiou.data.dataset import TorchDataset
+
+        return TorchDataset(self, transform=transform)
 
     @property
     def fingerprint(self) -> str:

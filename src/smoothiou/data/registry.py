@@ -148,6 +148,9 @@ def _format_class(name: str) -> type[Format]:
 def detect_format(path: str | Path) -> str:
     """Return the name of a data set's format (see `FORMATS`); of several, all, joined by `+`.
 
+    Args:
+        path: a data folder, a file, several joined by `+`, `shapes`, or `package.module:object`.
+
     Raises:
         DataError: nothing is at this path, or nothing known; with what was looked for and what is in the folder.
     """
@@ -159,6 +162,11 @@ def list_splits(path: str | Path, format: str | None = None, *, cut: Cut = "80/2
     """Return the names of the splits that have boxes; those of `cut` where none is shipped.
 
     Of several folders, the splits that all of them have, by their usual names.
+
+    Args:
+        path: as for `load_dataset`.
+        format: as for `load_dataset`.
+        cut: shares of the cut where no split is shipped: `80/20` or `70/15/15`.
 
     Raises:
         DataError: as for `detect_format`, or an annotation cannot be read.

@@ -134,12 +134,20 @@ def box_loss_state(model: nn.Module) -> dict[str, dict[str, Tensor]]:
     """Return what the box losses keep from step to step, by stage, for checkpoints.
 
     Not part of the model's state_dict, so that weights are exchanged freely between losses.
+
+    Args:
+        model: a detector after `set_box_loss`.
     """
     return {stage: loss.state() for stage, loss in box_losses(model).items()}
 
 
 def load_box_loss_state(model: nn.Module, state: Mapping[str, Mapping[str, Tensor]]) -> None:
-    """Restore what `box_loss_state` has returned."""
+    """Restore what `box_loss_state` has returned.
+
+    Args:
+        model: the detector, with the same box losses.
+        state: by stage, as returned.
+    """
     for stage, values in state.items():
         loss = box_losses(model)[stage].loss
         if isinstance(loss, nn.Module):

@@ -59,7 +59,12 @@ def detect(
 
 @torch.no_grad()
 def refine(model: nn.Module, images: list[Tensor], probes: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
-    """Return `probe_boxes` of `detect` alone, faster; arguments as there.
+    """Return `probe_boxes` of `detect` alone, faster.
+
+    Args:
+        model: a two-stage detector in evaluation mode.
+        images: as for `detect`.
+        probes: as for `detect`.
 
     Returns:
         Per image, the probes (P, 4) decoded with their own labels, clipped, in its pixels.

@@ -17,6 +17,9 @@ def box_statistics(model: nn.Module) -> dict[str, Tensor]:
     Keys: "rpn_mean_iou", "rpn_positives", "roi_mean_iou", "roi_positives" and, for losses that have one, "rpn_lambda",
     "roi_lambda". Mean IoU is of the positives' predicted with their target boxes, NaN where there was none. Stages
     without `set_box_loss`, or not trained yet, have no keys.
+
+    Args:
+        model: a detector after `set_box_loss` and a forward pass in training mode.
     """
     losses = box_losses(model).items()
     return {f"{stage}_{key}": value for stage, loss in losses for key, value in loss.statistics().items()}

@@ -101,6 +101,7 @@ def measure_run(
     out: str | Path | None = None,
     selections: Sequence[str] = (),
     quiet: bool = False,
+    opened: OpenedRun | None = None,
 ) -> MeasuredRun:
     """Measure the weights of a run folder.
 
@@ -113,6 +114,7 @@ def measure_run(
         selections: other ways than NMS to select detections, keys of `metrics.selection.SELECTIONS`; their metrics
             stand under "selection". The detector's candidates are kept in the run's folder.
         quiet: no progress.
+        opened: the run, where it is open already.
 
     Raises:
         CheckpointError: no run, or weights that do not fit.
@@ -122,7 +124,7 @@ def measure_run(
     check_selections(selections)
     if out and any((Path(out) / name).exists() for name in ("manifest.json", "plan.json")):
         raise ConfigError(f"{out} is a run or a study, whose results must stay.", hint="Choose another --out.")
-    opened = open_run(folder, checkpoint=checkpoint, device=device)
+    opened = opened or open_run(folder, checkpoint=checkpoint, device=device)
     test = open_measured(other_data(opened.config.data, data), split)
     refuse_long(test, max_size=opened.config.model.max_size)
     if test.classes != opened.classes:

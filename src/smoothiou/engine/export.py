@@ -18,7 +18,8 @@ from PIL import Image
 from torch import nn
 
 from smoothiou.detectors.exportable import OneImage, OneImageScript, exportable
-from smoothiou.engine.predictor import Predictor
+from smoothiou.engine.evaluate import open_images
+from smoothiou.engine.predictor import Run
 from smoothiou.errors import ConfigError, SmoothIoUError
 from smoothiou.files import unwritable
 from smoothiou.manifest import version
@@ -28,7 +29,8 @@ OPSET = 17
 COUNTED = 0.05
 """Least score of the boxes that are compared: beneath, suppression of near ties depends on the last bit."""
 
-Run = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
+Exported = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
+"""An image (3, H, W) in [0, 1] to boxes (N, 4), scores (N,) and labels (N,)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,14 +70,54 @@ class Parity:
         )
 
 
-def export_run(predictor: Predictor, path: str | Path, *, to: str) -> dict[str, str]:
+def export_and_compare(
+    run: Run,
+    path: str | Path | None,
+    *,
+    to: str,
+    data: str | None,
+    images: int,
+    pixels: float,
+    score: float,
+    say: Callable[[str], object] = str,
+) -> dict[str, Any]:
+    """Write the detector of a run, run it there too, and compare; for arguments and errors see `Run.export`.
+
+    Args:
+        run: on the CPU.
+        say: called with a line on how the two agree.
+    """
+    if images < 0:
+        raise ConfigError(f"--images: expected 0 or more, got {images}.")
+    if to == "onnx":
+        require("onnx")
+        if images:
+            require("onnxruntime")
+    pictures = with_odd_images(open_images(run.opened.config, data=data, most=images)) if images else []
+    path = Path(path or run.folder / ("model.onnx" if to == "onnx" else "model.pt"))
+    result: dict[str, Any] = {"file": str(path), "metadata": export_run(run, path, to=to)}
+    if not pictures:
+        return result
+    exported, runtime = open_exported(path)
+    parity = compare_exported(run, exported, pictures, pixels=pixels, score=score)
+    result["parity"] = {"runtime": runtime, **parity_numbers(parity)}
+    line = parity.line(runtime)
+    if not parity.holds:
+        raise SmoothIoUError(
+            f"{path}: {line}.", hint=f"Limits: {pixels} px and {score} in score (--pixels, --score).", details=result
+        )
+    say(line)
+    return result
+
+
+def export_run(run: Run, path: str | Path, *, to: str) -> dict[str, str]:
     """Write the detector of a run as ONNX or TorchScript, with class names and preprocessing in its metadata.
 
     Its input is one RGB image (3, H, W) of any size, float32 in [0, 1]; its outputs are boxes (N, 4) xyxy in pixels of
     that image, scores (N,) and labels (N,), counted from 1 in the order of the class names.
 
     Args:
-        predictor: of the run.
+        run: whose detector it is.
         path: of the file.
         to: "onnx" or "torchscript".
 
@@ -90,8 +132,8 @@ def export_run(predictor: Predictor, path: str | Path, *, to: str) -> dict[str, 
         raise ConfigError(f"--to: expected onnx or torchscript, got {to!r}.")
     if to == "onnx":
         require("onnx")
-    model = exportable(predictor.opened.model)
-    metadata = _metadata(predictor, to)
+    model = exportable(run.opened.model)
+    metadata = _metadata(run, to)
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,12 +142,12 @@ def export_run(predictor: Predictor, path: str | Path, *, to: str) -> dict[str, 
     except OSError as error:
         raise unwritable(path, error) from error
     except (RuntimeError, NotImplementedError, torch.jit.Error) as error:
-        name, reason = predictor.opened.config.model.name, str(error).strip().splitlines()[0][:300]
+        name, reason = run.opened.config.model.name, str(error).strip().splitlines()[0][:300]
         raise SmoothIoUError(f"{name} cannot be exported to {to}: {reason}") from error
     return metadata
 
 
-def open_exported(path: str | Path) -> tuple[Run, str]:
+def open_exported(path: str | Path) -> tuple[Exported, str]:
     """Return what runs an exported file on a CPU, as a function of an image (3, H, W), and its name and version."""
     if Path(path).suffix == ".onnx":
         require("onnxruntime")
@@ -124,23 +166,23 @@ def open_exported(path: str | Path) -> tuple[Run, str]:
 
 
 def compare_exported(
-    predictor: Predictor, run: Run, images: Sequence[Image.Image], *, pixels: float = 0.5, score: float = 0.01
+    run: Run, exported: Exported, images: Sequence[Image.Image], *, pixels: float = 0.5, score: float = 0.01
 ) -> Parity:
     """Return how an exported detector agrees with the original.
 
     Args:
-        predictor: the original.
-        run: the exported one.
+        run: the original.
+        exported: the exported one.
         images: RGB.
         pixels, score: limits within which a box of the same class is the same box.
     """
     boxes = agree = extra = empty = 0
     most_pixels = most_score = 0.0
     for image in images:
-        ours = predictor.predict(image, score=COUNTED)
+        ours = run.predict(image, score=COUNTED)
         tensor = np.ascontiguousarray(np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / 255)
-        their_boxes, their_scores, their_labels = run(tensor)
-        names = [predictor.classes[label - 1] for label in their_labels]
+        their_boxes, their_scores, their_labels = exported(tensor)
+        names = [run.classes[label - 1] for label in their_labels]
         free = [index for index, value in enumerate(their_scores) if value >= COUNTED - score]
         for box, value, name in zip(*ours, strict=True):
             same = [index for index in free if names[index] == name]
@@ -183,10 +225,10 @@ def require(package: str) -> None:
         raise ConfigError(f"export needs {package}, which is not installed.", hint="pip install 'smoothiou[export]'")
 
 
-def _metadata(predictor: Predictor, to: str) -> dict[str, str]:
-    config = predictor.opened.config
+def _metadata(run: Run, to: str) -> dict[str, str]:
+    config = run.opened.config
     return {
-        "names": json.dumps(dict(enumerate(predictor.classes, 1)), ensure_ascii=False),
+        "names": json.dumps(dict(enumerate(run.classes, 1)), ensure_ascii=False),
         "input": "image: float32 (3, H, W), RGB, 0 to 1, any size; it is resized and normalised inside",
         "outputs": "boxes (N, 4) xyxy in pixels of the input, scores (N,), labels (N,) as in names; best first",
         "min_size": str(config.model.min_size),
@@ -195,7 +237,7 @@ def _metadata(predictor: Predictor, to: str) -> dict[str, str]:
         "nms": str(config.eval.nms),
         "max_detections": str(config.eval.max_detections),
         "detector": config.model.name,
-        "step": str(predictor.opened.step),
+        "step": str(run.opened.step),
         "producer": f"smoothiou {version()}",
         **({"opset": str(OPSET)} if to == "onnx" else {}),
     }

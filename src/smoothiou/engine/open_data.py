@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from smoothiou.data import choose_splits, list_splits, load_dataset
@@ -10,13 +12,16 @@ from smoothiou.data.faults import refuse_nothing_left
 from smoothiou.data.formats.own import is_code
 from smoothiou.data.leaks import warn
 from smoothiou.data.merge import check_classes
-from smoothiou.data.records import Dataset
+from smoothiou.data.records import Dataset, Record
 from smoothiou.data.resplit import Pool, about_any_train
 from smoothiou.data.splits import usual_name
 from smoothiou.engine.config import DataConfig
 from smoothiou.errors import ConfigError
 from smoothiou.files import Limits, allowing
+from smoothiou.import_object import is_known_here, name_of
 
+Data = str | Path | Callable[[], Mapping[str, Sequence[Record]]] | Mapping[str, Sequence[Record]]
+"""A folder, `shapes`, `package.module:object`; or records by split, or a function that returns them."""
 NO_SPLIT_TO_WATCH = "Name one with --data.val; where no split is shipped, --data.cut 70/15/15 cuts one."
 """Way out for who wants to validate."""
 
@@ -52,7 +57,8 @@ def open_splits(config: DataConfig) -> Splits:
     if config.resplit != "none":
         train_data, val_data = pool(config, Splits(train_data, val_data, test_data)).cut(config.resplit)
         test_data = about_any_train(test_data)
-    return Splits(train_data, warn(train_data, val_data) if val_data else None, warn(train_data, test_data))
+    watched = None if val_data is None else warn(train_data, val_data)
+    return Splits(train_data, watched, warn(train_data, test_data))
 
 
 def pool(config: DataConfig, splits: Splits) -> Pool:
@@ -89,7 +95,7 @@ def open_measured(config: DataConfig, split: str | None = None) -> Dataset:
     """
     if split and config.resplit != "none":
         splits = open_splits(config)
-        parts = {usual_name(part.split): part for part in (splits.train, splits.val) if part}
+        parts = {usual_name(part.split): part for part in (splits.train, splits.val) if part is not None}
         if usual_name(split) in parts:
             return parts[usual_name(split)]
     return open_split(config, split) if split else open_test(config)
@@ -127,12 +133,35 @@ def other_data(config: DataConfig, path: str | None) -> DataConfig:
         ConfigError: the run's own data is code, and a stranger's folder runs none unasked.
     """
     if not path:
-        if ":" in config.format or is_code(config.path):
+        if ":" in config.format or (is_code(config.path) and not is_known_here(config.path)):
             raise ConfigError(f"The run's data is code: {config.path}.", hint=f"Name it: --data {config.path}.")
         return config
     return config.model_copy(
         update={"path": path, "format": "auto", "train": "", "val": "", "test": "", "resplit": "none"}
     )
+
+
+def data_setting(data: Data) -> str:
+    """Return DATA as a setting: a path as it is, an object by its name.
+
+    Raises:
+        ConfigError: one split alone, or nothing that gives records.
+    """
+    if isinstance(data, (str, Path)):
+        return str(data)
+    if isinstance(data, Dataset):
+        raise ConfigError(
+            f"data: {data.name}/{data.split} is one split.",
+            hint='Give its folder, or both as {"train": ..., "test": ...}.',
+        )
+    if isinstance(data, Mapping):
+        records = data
+
+        def splits() -> Mapping[str, Sequence[Record]]:
+            return records
+
+        return name_of(splits)
+    return name_of(data)
 
 
 def file_limits(config: DataConfig) -> Limits:

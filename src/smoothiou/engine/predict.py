@@ -44,7 +44,7 @@ def predict_images(
         folder: the run.
         images: files, globs, or folders that stand for every image in them.
         out: folder for predictions.json (COCO), predictions.csv, pictures and label files.
-        score: least score of a box; see `Predictor.predict`.
+        score: least score of a box; see `Run.predict`.
         checkpoint: "last" or "best".
         device: in place of the run's.
         pictures: whether to draw the boxes: a JPEG of a JPEG, a PNG of all else.

@@ -1,4 +1,4 @@
-"""A trained detector, ready to use: an image in, boxes, scores and class names out.
+"""A run: its numbers, and its detector ready to use: an image in, boxes, scores and class names out.
 
 import smoothiou
 boxes, scores, names = smoothiou.load_run("runs/mine").predict("photo.jpg")
@@ -6,7 +6,8 @@ boxes, scores, names = smoothiou.load_run("runs/mine").predict("photo.jpg")
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -17,9 +18,9 @@ from torchvision.ops import batched_nms
 
 from smoothiou.data.faults import is_too_long
 from smoothiou.data.images import read_header, read_image
-from smoothiou.engine.evaluate import OpenedRun, open_run
+from smoothiou.engine.evaluate import OpenedRun, measure_run, open_run
 from smoothiou.engine.inference import run_detector
-from smoothiou.engine.open_data import file_limits
+from smoothiou.engine.open_data import Data, data_setting, file_limits
 from smoothiou.engine.tiles import touches_cut, windows
 from smoothiou.errors import CheckpointError, ConfigError, DataError
 from smoothiou.files import allowing, read_json
@@ -41,21 +42,117 @@ class Prediction(NamedTuple):
     names: tuple[str, ...]
 
 
-class Predictor:
-    """The detector of a run.
+class Run:
+    """A run folder: what it measured, and its detector, which is read at its first use.
 
     Args:
-        opened: the run.
-        folder: of the run, whose result.json holds the best scores.
+        folder: that `smoothiou train` has written, or a cell of a study.
+        checkpoint: "last" or "best".
+        device: "cpu", "cuda", "cuda:N"; None: the run's.
     """
 
-    def __init__(self, opened: OpenedRun, folder: Path) -> None:
-        self.opened, self.folder = opened, folder
+    def __init__(self, folder: str | Path, *, checkpoint: str = "last", device: str | None = None) -> None:
+        self.folder, self.checkpoint, self.device = Path(folder), checkpoint, device
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r}, checkpoint={self.checkpoint!r})"
+
+    @functools.cached_property
+    def opened(self) -> OpenedRun:
+        """Settings and detector, read from the folder.
+
+        Raises:
+            CheckpointError: no run, or weights that do not fit.
+        """
+        return open_run(self.folder, checkpoint=self.checkpoint, device=self.device)
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The content of result.json (docs/schema/result.json): metrics, costs, versions.
+
+        Raises:
+            CheckpointError: the run is not finished.
+        """
+        if not (self.folder / "done").is_file():
+            raise CheckpointError(
+                f"{self.folder}: the run is not finished.", hint="Train it to its end, or measure it with `evaluate`."
+            )
+        return read_json(self.folder / "result.json")
+
+    @property
+    def metrics(self) -> dict[str, float | None]:
+        """COCO's AP and AR on the test split, 0 to 1, by name ("AP", "AP75"); None where one is not defined."""
+        return self.result["metrics"]
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes."""
         return self.opened.classes
+
+    def evaluate(
+        self,
+        data: Data | None = None,
+        *,
+        split: str | None = None,
+        selections: Sequence[str] = (),
+        out: str | Path | None = None,
+        quiet: bool = False,
+    ) -> dict[str, Any]:
+        """Measure the detector, as `smoothiou eval` does.
+
+        Args:
+            data: another data set than the run's, with the same classes; also `package.module:object` or a function of
+                your own. None: the run's.
+            split: another split than the test split.
+            selections: other ways than NMS to select detections: "soft", "diou", "wbf".
+            out: folder for truth.json, predictions.json and result.json; None: nothing is written.
+            quiet: no progress.
+
+        Returns:
+            The content of result.json: "metrics" (COCO's, 0 to 1), "localization" (mean IoU), "per_class" and more.
+
+        Raises:
+            CheckpointError: no run, or weights that do not fit.
+            DataError: the data cannot be read, or has other classes.
+            ConfigError: an unknown selection, or `out` holds a run.
+        """
+        named = None if data is None else data_setting(data)
+        return measure_run(
+            self.folder, data=named, split=split, checkpoint=self.checkpoint, out=out, selections=selections,
+            quiet=quiet, opened=self.opened,
+        ).result  # fmt: skip
+
+    def export(
+        self,
+        path: str | Path | None = None,
+        *,
+        to: Literal["onnx", "torchscript"] = "onnx",
+        data: str | None = None,
+        images: int = 16,
+        pixels: float = 0.5,
+        score: float = 0.01,
+    ) -> dict[str, Any]:
+        """Write the detector as ONNX or TorchScript, run it there, and compare, as `smoothiou export` does.
+
+        Args:
+            path: of the file; None: model.onnx or model.pt in the run's folder.
+            to: "onnx" or "torchscript".
+            data: compare on this data set instead of the run's.
+            images: test images on which both are compared; 0: no comparison.
+            pixels: largest difference of a corner, in pixels.
+            score: largest difference of a score.
+
+        Returns:
+            "file", its "metadata", and "parity": how the two agree.
+
+        Raises:
+            ConfigError: another form, a number out of range, or the package that it needs is missing.
+            SmoothIoUError: the detector has parts that do not export, or the two differ by more than the limits.
+        """
+        from smoothiou.engine.export import export_and_compare
+
+        on_cpu = Run(self.folder, checkpoint=self.checkpoint, device="cpu")
+        return export_and_compare(on_cpu, path, to=to, data=data, images=images, pixels=pixels, score=score)
 
     def predict(
         self, image: str | Path | Image.Image | np.ndarray, *, score: Score = 0.5, tile: int = 0, overlap: float = 0.2
@@ -67,6 +164,9 @@ class Predictor:
             score: least score of a box, one for all or by class; "best" as measured (`smoothiou eval --best-scores`).
             tile: side in pixels of the square tiles in which a large image is looked at beside the whole; 0: none.
             overlap: share of a tile that it has in common with its neighbour.
+
+        Returns:
+            (boxes, scores, names), best first; see `Prediction`.
 
         Raises:
             DataError: the file is no image, or too long a one.
@@ -84,6 +184,12 @@ class Predictor:
     def read(self, path: str | Path) -> tuple[Image.Image, int]:
         """Return an image as it is viewed, and the EXIF orientation by which its pixels were turned (1: not).
 
+        Args:
+            path: of an image file.
+
+        Returns:
+            The image in RGB, upright, and its orientation, 1 to 8.
+
         Raises:
             DataError: the file is no image.
         """
@@ -97,6 +203,9 @@ class Predictor:
 
     def least_scores(self, score: Score) -> dict[str, float]:
         """Return the least score of each class.
+
+        Args:
+            score: one for all classes, 0 to 1, one for each by name, or "best" as measured.
 
         Raises:
             ConfigError: out of range, or a class without one.
@@ -141,18 +250,23 @@ class Predictor:
         return boxes[rows], labels[rows], scores[rows]
 
 
-def load_run(run: str | Path, *, checkpoint: str = "last", device: str | None = None) -> Predictor:
-    """Return the detector of a run folder; neither its data nor the network is needed, and no code of it is run.
+def load_run(run: str | Path, *, checkpoint: str = "last", device: str | None = None) -> Run:
+    """Return a run by its folder; neither its data nor the network is needed, and no code of it is run.
 
     Args:
         run: folder that `smoothiou train` has written, or a cell of a study.
         checkpoint: "last" or "best".
         device: "cpu", "cuda", "cuda:N"; by default the run's.
 
+    Returns:
+        The run, its detector in evaluation mode on the device.
+
     Raises:
         CheckpointError: no run, or weights that do not fit.
     """
-    return Predictor(open_run(Path(run), checkpoint=checkpoint, device=device), Path(run))
+    loaded = Run(run, checkpoint=checkpoint, device=device)
+    _ = loaded.opened  # a fault is met here, and not at the first image
+    return loaded
 
 
 def _rgb(image: Image.Image | np.ndarray) -> Image.Image:

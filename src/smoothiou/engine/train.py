@@ -44,6 +44,7 @@ from smoothiou.engine.seeding import seed_weights
 from smoothiou.engine.training_state import Spent, TrainingState
 from smoothiou.errors import ConfigError, InterruptedRun, SmoothIoUError
 from smoothiou.files import finite, write_json, write_text
+from smoothiou.import_object import sources_of
 from smoothiou.manifest import SCHEMA_VERSION, manifest
 from smoothiou.metrics.best_scores import best_scores
 from smoothiou.progress import Progress
@@ -153,6 +154,8 @@ def _train_and_measure(
             "processes": placement.world_size,
         }
         facts["data_path"] = resolved(config.data.path)  # beside the given one: the run is read from anywhere
+        if objects := sources_of(config.loss.name, config.model.name, config.data.path):
+            facts["objects"] = objects  # no name leads to them later
         earlier = continued_from(folder, config)
         facts |= {"continued_from": earlier} if earlier else {}
         write_json(folder / "manifest.json", manifest(**facts, **device, device_reason=placement.reason))

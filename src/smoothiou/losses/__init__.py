@@ -138,6 +138,9 @@ def load_loss(name: str, **options: Any) -> BoxLoss:
 def from_spec(loss: str | Any) -> Any:
     """Make a loss of a text such as `huber[delta=0.5]`; an object stays as it is.
 
+    Args:
+        loss: a specification as in `loss.name`, or the loss itself.
+
     Raises:
         ConfigError: the text is no loss specification, or there is no such loss or option.
     """
@@ -148,5 +151,9 @@ def from_spec(loss: str | Any) -> Any:
 
 
 def options_of(name: str) -> dict[str, object]:
-    """Options of a loss of `LOSSES` with their defaults."""
+    """Options of a loss of `LOSSES` with their defaults.
+
+    Args:
+        name: a key of `LOSSES`.
+    """
     return {parameter.name: parameter.default for parameter in signature_of(LOSSES[name])}

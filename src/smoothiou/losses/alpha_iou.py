@@ -20,7 +20,23 @@ def one_minus_power(pred: Box, target: Box, *, alpha: float) -> Tensor:
 
 
 def alpha_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, alpha: float = 3.0) -> Tensor:
-    """1 - IoU^alpha of boxes (K, 4) xyxy; see `AlphaIoU`."""
+    """1 - IoU^alpha of boxes (K, 4) xyxy; see `AlphaIoU`.
+
+    Args:
+        boxes1: predicted boxes (K, 4) xyxy, in pixels or any one unit, floating point.
+        boxes2: their targets (K, 4), row by row.
+        reduction: `none`, `mean` or `sum`; the mean of no boxes is 0.
+        alpha: at least 1. (Below 1 the gradient is infinite at IoU 0.) The authors use 3.
+
+    Returns:
+        (K,) for `none`, else a scalar; the loss of a box lies in [0, 1].
+
+    Raises:
+        ConfigError: a shape, a type or an option is wrong.
+
+    Reference:
+        J. He et al., Alpha-IoU, NeurIPS 2021, https://arxiv.org/abs/2110.13675.
+    """
     return of_boxes(partial(one_minus_power, alpha=_require_alpha(alpha)), boxes1, boxes2, reduction)
 
 

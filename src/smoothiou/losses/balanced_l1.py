@@ -32,7 +32,24 @@ def balanced_l1(pred: Tensor, target: Tensor, *, alpha: float, gamma: float) -> 
 def balanced_l1_loss(
     boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, alpha: float = 0.5, gamma: float = 1.5
 ) -> Tensor:
-    """`BalancedL1` of the corners of boxes (K, 4), in their own unit."""
+    """`BalancedL1` of the corners of boxes (K, 4), in their own unit.
+
+    Args:
+        boxes1: predicted boxes (K, 4) xyxy, in pixels or any one unit, floating point.
+        boxes2: their targets (K, 4), row by row.
+        reduction: `none`, `mean` or `sum`; the mean of no boxes is 0.
+        alpha: a smaller one lifts the slope of nearly right deltas more, above 0.
+        gamma: slope of far-off deltas, above 0.
+
+    Returns:
+        (K,) for `none`, else a scalar; the loss of a box lies in [0, inf).
+
+    Raises:
+        ConfigError: a shape, a type or an option is wrong.
+
+    Reference:
+        J. Pang et al., Libra R-CNN, CVPR 2019, https://arxiv.org/abs/1904.02701.
+    """
     alpha, gamma = require_positive("alpha", alpha), require_positive("gamma", gamma)
     return reduce(balanced_l1(*float_pair(boxes1, boxes2), alpha=alpha, gamma=gamma), reduction)
 

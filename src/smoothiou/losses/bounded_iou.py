@@ -27,7 +27,23 @@ def bounded_iou(pred: Box, target: Box, *, beta: float) -> Tensor:
 
 
 def bounded_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, beta: float = 0.2) -> Tensor:
-    """Bounded-IoU loss of boxes (K, 4) xyxy; see `BoundedIoU`."""
+    """Bounded-IoU loss of boxes (K, 4) xyxy; see `BoundedIoU`.
+
+    Args:
+        boxes1: predicted boxes (K, 4) xyxy, in pixels or any one unit, floating point.
+        boxes2: their targets (K, 4), row by row.
+        reduction: `none`, `mean` or `sum`; the mean of no boxes is 0.
+        beta: where the parabola of smooth L1 ends, above 0; MMDetection has .2.
+
+    Returns:
+        (K,) for `none`, else a scalar; the loss of a box lies in [0, 3.6].
+
+    Raises:
+        ConfigError: a shape, a type or an option is wrong.
+
+    Reference:
+        L. Tychsen-Smith, L. Petersson, Fitness NMS and Bounded IoU, CVPR 2018, https://arxiv.org/abs/1711.00164.
+    """
     return of_boxes(partial(bounded_iou, beta=require_positive("beta", beta)), boxes1, boxes2, reduction)
 
 

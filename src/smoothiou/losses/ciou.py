@@ -27,7 +27,24 @@ def one_minus_ciou(pred: Box, target: Box, *, alpha: str) -> Tensor:
 
 
 def ciou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, alpha: str = "aaai") -> Tensor:
-    """1 - CIoU of boxes (K, 4) xyxy; see `CIoU`."""
+    """1 - CIoU of boxes (K, 4) xyxy; see `CIoU`.
+
+    Args:
+        boxes1: predicted boxes (K, 4) xyxy, in pixels or any one unit, floating point.
+        boxes2: their targets (K, 4), row by row.
+        reduction: `none`, `mean` or `sum`; the mean of no boxes is 0.
+        alpha: `aaai`: of the aspect ratios as published (torchvision, Detectron2, ultralytics); `tcyb`: 0 where IoU is
+            at most .5, as in the authors' second paper (MMDetection).
+
+    Returns:
+        (K,) for `none`, else a scalar; the loss of a box lies in [0, 3].
+
+    Raises:
+        ConfigError: a shape, a type or an option is wrong.
+
+    Reference:
+        Z. Zheng et al., Distance-IoU Loss, AAAI 2020, https://arxiv.org/abs/1911.08287.
+    """
     formula = partial(one_minus_ciou, alpha=require_one_of("alpha", alpha, ALPHAS))
     return of_boxes(formula, boxes1, boxes2, reduction, per_axis=False)
 

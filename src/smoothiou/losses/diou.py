@@ -20,7 +20,22 @@ def centre_distance(pred: Box, target: Box, around: Box) -> Tensor:
 
 
 def diou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") -> Tensor:
-    """1 - DIoU of boxes (K, 4) xyxy; see `DIoU`."""
+    """1 - DIoU of boxes (K, 4) xyxy; see `DIoU`.
+
+    Args:
+        boxes1: predicted boxes (K, 4) xyxy, in pixels or any one unit, floating point.
+        boxes2: their targets (K, 4), row by row.
+        reduction: `none`, `mean` or `sum`; the mean of no boxes is 0.
+
+    Returns:
+        (K,) for `none`, else a scalar; the loss of a box lies in [0, 2].
+
+    Raises:
+        ConfigError: a shape, a type or an option is wrong.
+
+    Reference:
+        Z. Zheng et al., Distance-IoU Loss, AAAI 2020, https://arxiv.org/abs/1911.08287.
+    """
     return of_boxes(one_minus_diou, boxes1, boxes2, reduction, per_axis=False)
 
 

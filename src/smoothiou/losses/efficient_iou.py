@@ -27,7 +27,23 @@ def focal_efficient_iou(pred: Box, target: Box, *, gamma: float) -> Tensor:
 
 
 def efficient_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, gamma: float = 0.0) -> Tensor:
-    """Efficient-IoU loss of boxes (K, 4) xyxy; see `EfficientIoU`."""
+    """Efficient-IoU loss of boxes (K, 4) xyxy; see `EfficientIoU`.
+
+    Args:
+        boxes1: predicted boxes (K, 4) xyxy, in pixels or any one unit, floating point.
+        boxes2: their targets (K, 4), row by row.
+        reduction: `none`, `mean` or `sum`; the mean of no boxes is 0.
+        gamma: power of IoU; 0: none of it. The authors' Focal-EIoU has .5.
+
+    Returns:
+        (K,) for `none`, else a scalar; the loss of a box lies in [0, 4].
+
+    Raises:
+        ConfigError: a shape, a type or an option is wrong.
+
+    Reference:
+        Y. Zhang et al., Focal and Efficient IOU Loss, 2021, https://arxiv.org/abs/2101.08158.
+    """
     formula = partial(focal_efficient_iou, gamma=_require_gamma(gamma))
     return of_boxes(formula, boxes1, boxes2, reduction, per_axis=False)
 

@@ -26,7 +26,23 @@ def extended_iou(pred: Box, target: Box, *, smooth_point: float) -> Tensor:
 
 
 def extended_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, smooth_point: float = 0.1) -> Tensor:
-    """Extended-IoU loss of boxes (K, 4) xyxy; see `ExtendedIoU`."""
+    """Extended-IoU loss of boxes (K, 4) xyxy; see `ExtendedIoU`.
+
+    Args:
+        boxes1: predicted boxes (K, 4) xyxy, in pixels or any one unit, floating point.
+        boxes2: their targets (K, 4), row by row.
+        reduction: `none`, `mean` or `sum`; the mean of no boxes is 0.
+        smooth_point: p, below which z counts squared, above 0.
+
+    Returns:
+        (K,) for `none`, else a scalar; the loss of a box lies in [0, 1.95].
+
+    Raises:
+        ConfigError: a shape, a type or an option is wrong.
+
+    Reference:
+        H. Peng, S. Yu, A Systematic IoU-Related Method, TIP 2021, https://arxiv.org/abs/2112.01793.
+    """
     formula = partial(extended_iou, smooth_point=require_positive("smooth_point", smooth_point))
     return of_boxes(formula, boxes1, boxes2, reduction)
 

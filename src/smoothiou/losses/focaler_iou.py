@@ -13,7 +13,25 @@ from smoothiou.losses.modifier import ModifiedIoU
 def focaler_iou_loss(
     boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, of: str = "iou", low: float = 0.0, high: float = 0.95
 ) -> Tensor:
-    """`FocalerIoU` of boxes (K, 4) xyxy."""
+    """`FocalerIoU` of boxes (K, 4) xyxy.
+
+    Args:
+        boxes1: predicted boxes (K, 4) xyxy, in pixels or any one unit, floating point.
+        boxes2: their targets (K, 4), row by row.
+        reduction: `none`, `mean` or `sum`; the mean of no boxes is 0.
+        of: the loss X: iou, giou, diou, ciou, siou or efficient-iou.
+        low: the authors' d, in [0, 1).
+        high: the authors' u, above `low` and at most 1. The copies that we have read have 0 and .95.
+
+    Returns:
+        (K,) for `none`, else a scalar; the loss of a box lies in [0, 1].
+
+    Raises:
+        ConfigError: a shape, a type or an option is wrong.
+
+    Reference:
+        H. Zhang, S. Zhang, Focaler-IoU, 2024, https://arxiv.org/abs/2401.10525.
+    """
     return reduce(FocalerIoU(of=of, low=low, high=high).on_boxes(boxes1, boxes2), reduction)
 
 

@@ -16,7 +16,22 @@ def one_minus_giou(pred: Box, target: Box) -> Tensor:
 
 
 def giou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") -> Tensor:
-    """1 - GIoU of boxes (K, 4) xyxy; see `GIoU`."""
+    """1 - GIoU of boxes (K, 4) xyxy; see `GIoU`.
+
+    Args:
+        boxes1: predicted boxes (K, 4) xyxy, in pixels or any one unit, floating point.
+        boxes2: their targets (K, 4), row by row.
+        reduction: `none`, `mean` or `sum`; the mean of no boxes is 0.
+
+    Returns:
+        (K,) for `none`, else a scalar; the loss of a box lies in [0, 2].
+
+    Raises:
+        ConfigError: a shape, a type or an option is wrong.
+
+    Reference:
+        H. Rezatofighi et al., Generalized IoU, CVPR 2019, https://arxiv.org/abs/1902.09630.
+    """
     return of_boxes(one_minus_giou, boxes1, boxes2, reduction)
 
 

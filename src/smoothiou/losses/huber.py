@@ -14,7 +14,23 @@ def huber(pred: Tensor, target: Tensor, *, delta: float) -> Tensor:
 
 
 def huber_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, delta: float = 1.0) -> Tensor:
-    """`Huber` of the corners of boxes (K, 4); delta is in their own unit."""
+    """`Huber` of the corners of boxes (K, 4); delta is in their own unit.
+
+    Args:
+        boxes1: predicted boxes (K, 4) xyxy, in pixels or any one unit, floating point.
+        boxes2: their targets (K, 4), row by row.
+        reduction: `none`, `mean` or `sum`; the mean of no boxes is 0.
+        delta: where the parabola ends, above 0, in units of a delta.
+
+    Returns:
+        (K,) for `none`, else a scalar; the loss of a box lies in [0, inf).
+
+    Raises:
+        ConfigError: a shape, a type or an option is wrong.
+
+    Reference:
+        P. J. Huber, Robust Estimation of a Location Parameter, 1964.
+    """
     return reduce(huber(*float_pair(boxes1, boxes2), delta=require_positive("delta", delta)), reduction)
 
 

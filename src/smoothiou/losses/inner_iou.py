@@ -20,7 +20,24 @@ def inner(box: Box, ratio: float) -> Box:
 def inner_iou_loss(
     boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, of: str = "iou", ratio: float = 0.7
 ) -> Tensor:
-    """`InnerIoU` of boxes (K, 4) xyxy."""
+    """`InnerIoU` of boxes (K, 4) xyxy.
+
+    Args:
+        boxes1: predicted boxes (K, 4) xyxy, in pixels or any one unit, floating point.
+        boxes2: their targets (K, 4), row by row.
+        reduction: `none`, `mean` or `sum`; the mean of no boxes is 0.
+        of: the loss X.
+        ratio: of the scaled sides to the sides, above 0.
+
+    Returns:
+        (K,) for `none`, else a scalar; the loss of a box lies in [0, 1].
+
+    Raises:
+        ConfigError: a shape, a type or an option is wrong.
+
+    Reference:
+        H. Zhang et al., Inner-IoU, 2023, https://arxiv.org/abs/2311.02877.
+    """
     return reduce(InnerIoU(of=of, ratio=ratio).on_boxes(boxes1, boxes2), reduction)
 
 

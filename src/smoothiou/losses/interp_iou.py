@@ -23,7 +23,23 @@ def interp_iou(pred: Box, target: Box, *, alpha: float | str) -> Tensor:
 
 
 def interp_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, alpha: float | str = 0.98) -> Tensor:
-    """InterpIoU loss of boxes (K, 4) xyxy; see `InterpIoU`."""
+    """InterpIoU loss of boxes (K, 4) xyxy; see `InterpIoU`.
+
+    Args:
+        boxes1: predicted boxes (K, 4) xyxy, in pixels or any one unit, floating point.
+        boxes2: their targets (K, 4), row by row.
+        reduction: `none`, `mean` or `sum`; the mean of no boxes is 0.
+        alpha: in (0, 1), or `dynamic`: 1 - IoU of each pair, within .6 and .99, a constant to autograd.
+
+    Returns:
+        (K,) for `none`, else a scalar; the loss of a box lies in [0, 2].
+
+    Raises:
+        ConfigError: a shape, a type or an option is wrong.
+
+    Reference:
+        InterpIoU: Rethinking Bounding Box Regression, 2025, https://arxiv.org/abs/2507.12420.
+    """
     return of_boxes(partial(interp_iou, alpha=_require_alpha(alpha)), boxes1, boxes2, reduction)
 
 

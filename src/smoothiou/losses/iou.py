@@ -14,7 +14,22 @@ def one_minus_iou(pred: Box, target: Box) -> Tensor:
 
 
 def iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") -> Tensor:
-    """1 - IoU of boxes (K, 4) xyxy; see `IoU`."""
+    """1 - IoU of boxes (K, 4) xyxy; see `IoU`.
+
+    Args:
+        boxes1: predicted boxes (K, 4) xyxy, in pixels or any one unit, floating point.
+        boxes2: their targets (K, 4), row by row.
+        reduction: `none`, `mean` or `sum`; the mean of no boxes is 0.
+
+    Returns:
+        (K,) for `none`, else a scalar; the loss of a box lies in [0, 1].
+
+    Raises:
+        ConfigError: a shape, a type or an option is wrong.
+
+    Reference:
+        J. Yu et al., UnitBox, 2016, https://arxiv.org/abs/1608.01471 (there as -ln IoU).
+    """
     return of_boxes(one_minus_iou, boxes1, boxes2, reduction)
 
 

@@ -17,7 +17,22 @@ def minus_log_iou(pred: Box, target: Box) -> Tensor:
 
 
 def iou_log_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") -> Tensor:
-    """-ln IoU of boxes (K, 4) xyxy; see `IoULog`."""
+    """-ln IoU of boxes (K, 4) xyxy; see `IoULog`.
+
+    Args:
+        boxes1: predicted boxes (K, 4) xyxy, in pixels or any one unit, floating point.
+        boxes2: their targets (K, 4), row by row.
+        reduction: `none`, `mean` or `sum`; the mean of no boxes is 0.
+
+    Returns:
+        (K,) for `none`, else a scalar; the loss of a box lies in [0, 13.816].
+
+    Raises:
+        ConfigError: a shape, a type or an option is wrong.
+
+    Reference:
+        J. Yu et al., UnitBox, 2016, https://arxiv.org/abs/1608.01471.
+    """
     return of_boxes(minus_log_iou, boxes1, boxes2, reduction)
 
 

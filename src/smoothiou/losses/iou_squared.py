@@ -14,7 +14,22 @@ def one_minus_iou_squared(pred: Box, target: Box) -> Tensor:
 
 
 def iou_squared_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") -> Tensor:
-    """1 - IoU^2 of boxes (K, 4) xyxy; see `IoUSquared`."""
+    """1 - IoU^2 of boxes (K, 4) xyxy; see `IoUSquared`.
+
+    Args:
+        boxes1: predicted boxes (K, 4) xyxy, in pixels or any one unit, floating point.
+        boxes2: their targets (K, 4), row by row.
+        reduction: `none`, `mean` or `sum`; the mean of no boxes is 0.
+
+    Returns:
+        (K,) for `none`, else a scalar; the loss of a box lies in [0, 1].
+
+    Raises:
+        ConfigError: a shape, a type or an option is wrong.
+
+    Reference:
+        X. Long et al., PP-YOLO, 2020, https://arxiv.org/abs/2007.12099 (code of PaddleDetection).
+    """
     return of_boxes(one_minus_iou_squared, boxes1, boxes2, reduction)
 
 

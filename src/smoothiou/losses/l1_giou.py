@@ -14,7 +14,24 @@ from smoothiou.losses.l1 import l1
 def l1_giou_loss(
     boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, l1_weight: float = 5.0, giou_weight: float = 2.0
 ) -> Tensor:
-    """`L1GIoU` of boxes (K, 4) xyxy; L1 is that of the corners, in the boxes' own unit."""
+    """`L1GIoU` of boxes (K, 4) xyxy; L1 is that of the corners, in the boxes' own unit.
+
+    Args:
+        boxes1: predicted boxes (K, 4) xyxy, in pixels or any one unit, floating point.
+        boxes2: their targets (K, 4), row by row.
+        reduction: `none`, `mean` or `sum`; the mean of no boxes is 0.
+        l1_weight: 5 in DETR, above 0.
+        giou_weight: 2 in DETR, above 0.
+
+    Returns:
+        (K,) for `none`, else a scalar; the loss of a box lies in [0, inf).
+
+    Raises:
+        ConfigError: a shape, a type or an option is wrong.
+
+    Reference:
+        N. Carion et al., DETR, ECCV 2020, https://arxiv.org/abs/2005.12872.
+    """
     l1_weight, giou_weight = require_positive("l1_weight", l1_weight), require_positive("giou_weight", giou_weight)
     pred, target = float_pair(boxes1, boxes2)
     return reduce(l1_weight * l1(pred, target) + giou_weight * one_minus_giou(*box_pair(pred, target)), reduction)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +15,13 @@ from smoothiou.losses.base import BoxLoss
 
 
 def no_such_loss(name: str, known: Iterable[str], *, option: str = "") -> ConfigError:
-    """Error for a name that is not known; `option` is the flag of the command line that it was given with."""
+    """Return the error for a name that is not known.
+
+    Args:
+        name: that was given.
+        known: the names that there are.
+        option: flag of the command line that it was given with, if any.
+    """
     return ConfigError(
         f"{f'{option}: no' if option else 'No'} loss is called {name!r}.",
         hint=f"{did_you_mean(name.lower(), known)} A loss of your own is named package.module:object.",
@@ -38,6 +45,8 @@ def with_options(name: str, loss: Callable[..., Any], options: Mapping[str, Any]
     if missing:
         raise ConfigError(f"The loss {name} needs the option {missing[0]!r}.", hint=choices)
     if not inspect.isclass(loss):
+        if not inspect.isroutine(loss):  # each stage and each run has its own, with what it keeps from step to step
+            loss = copy.deepcopy(loss)
         return functools.partial(loss, **options) if options else loss
     instance = cast(BoxLoss, loss(**options))
     if not callable(instance):

@@ -12,7 +12,24 @@ from smoothiou.losses.smooth_iou import SmoothIoU, smooth_iou_loss
 def mix_loss(
     boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, lam: float = 0.5, delta: float = 1.0
 ) -> Tensor:
-    """`Mix` of boxes (K, 4) xyxy; Huber is that of the corners, in the boxes' own unit."""
+    """`Mix` of boxes (K, 4) xyxy; Huber is that of the corners, in the boxes' own unit.
+
+    Args:
+        boxes1: predicted boxes (K, 4) xyxy, in pixels or any one unit, floating point.
+        boxes2: their targets (K, 4), row by row.
+        reduction: `none`, `mean` or `sum`; the mean of no boxes is 0.
+        lam: the weight of IoU, in [0, 1].
+        delta: threshold of Huber (Eq. 2), above 0.
+
+    Returns:
+        (K,) for `none`, else a scalar; the loss of a box lies in [0, inf).
+
+    Raises:
+        ConfigError: a shape, a type or an option is wrong.
+
+    Reference:
+        M. Arif et al., Directly Optimizing IoU for Bounding Box Localization, section 3.1.
+    """
     return reduce(smooth_iou_loss(boxes1, boxes2, lam=_require_number(lam), delta=delta), reduction)
 
 

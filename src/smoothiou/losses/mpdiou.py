@@ -22,7 +22,24 @@ def corner_distances(pred: Box, target: Box, scale: Tensor) -> Tensor:
 
 
 def mpdiou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, side: float | None = None) -> Tensor:
-    """MPDIoU loss of boxes (K, 4) xyxy in pixels; see `MPDIoU`."""
+    """MPDIoU loss of boxes (K, 4) xyxy in pixels; see `MPDIoU`.
+
+    Args:
+        boxes1: predicted boxes (K, 4) xyxy, in pixels, floating point.
+        boxes2: their targets (K, 4), row by row.
+        reduction: `none`, `mean` or `sum`; the mean of no boxes is 0.
+        side: W and H in pixels of a square image. None: as the detector tells, which all but RetinaNet and FCOS do;
+            where there is no detector (functions of boxes, curves, simulations), 640.
+
+    Returns:
+        (K,) for `none`, else a scalar; the loss of a box lies in [0, inf).
+
+    Raises:
+        ConfigError: a shape, a type or an option is wrong.
+
+    Reference:
+        S. Ma, Y. Xu, MPDIoU, 2023, https://arxiv.org/abs/2307.07662.
+    """
     return reduce(MPDIoU(side=side).on_boxes(boxes1, boxes2), reduction)
 
 

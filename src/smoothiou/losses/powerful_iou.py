@@ -27,7 +27,24 @@ def powerful_iou(pred: Box, target: Box, *, version: int = 1, hyper: float = 1.3
 def powerful_iou_loss(
     boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, version: int = 1, hyper: float = 1.3
 ) -> Tensor:
-    """Powerful-IoU loss of boxes (K, 4) xyxy; see `PowerfulIoU`."""
+    """Powerful-IoU loss of boxes (K, 4) xyxy; see `PowerfulIoU`.
+
+    Args:
+        boxes1: predicted boxes (K, 4) xyxy, in pixels or any one unit, floating point.
+        boxes2: their targets (K, 4), row by row.
+        reduction: `none`, `mean` or `sum`; the mean of no boxes is 0.
+        version: 1 or 2.
+        hyper: of version 2, above 0; the authors take 1.3.
+
+    Returns:
+        (K,) for `none`, else a scalar; the loss of a box lies in [0, 2].
+
+    Raises:
+        ConfigError: a shape, a type or an option is wrong.
+
+    Reference:
+        C. Liu et al., Powerful-IoU, Neural Networks 170, 2024, https://doi.org/10.1016/j.neunet.2023.11.041.
+    """
     options = {"version": _require_version(version), "hyper": require_positive("hyper", hyper)}
     return of_boxes(partial(powerful_iou, **options), boxes1, boxes2, reduction)
 

@@ -28,7 +28,23 @@ def one_minus_shape_iou(pred: Box, target: Box, *, scale: float) -> Tensor:
 
 
 def shape_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, scale: float = 0.0) -> Tensor:
-    """Shape-IoU loss of boxes (K, 4) xyxy; see `ShapeIoU`."""
+    """Shape-IoU loss of boxes (K, 4) xyxy; see `ShapeIoU`.
+
+    Args:
+        boxes1: predicted boxes (K, 4) xyxy, in pixels or any one unit, floating point.
+        boxes2: their targets (K, 4), row by row.
+        reduction: `none`, `mean` or `sum`; the mean of no boxes is 0.
+        scale: 0 or more; the authors relate it to the size of the data set's objects. Copies have 0.
+
+    Returns:
+        (K,) for `none`, else a scalar; the loss of a box lies in [0, 3.29].
+
+    Raises:
+        ConfigError: a shape, a type or an option is wrong.
+
+    Reference:
+        H. Zhang, S. Zhang, Shape-IoU, 2023, https://arxiv.org/abs/2312.17663.
+    """
     formula = partial(one_minus_shape_iou, scale=_require_scale(scale))
     return of_boxes(formula, boxes1, boxes2, reduction, per_axis=False)
 

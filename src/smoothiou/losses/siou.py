@@ -27,7 +27,22 @@ def siou(pred: Box, target: Box) -> Tensor:
 
 
 def siou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") -> Tensor:
-    """SIoU loss of boxes (K, 4) xyxy; see `SIoU`."""
+    """SIoU loss of boxes (K, 4) xyxy; see `SIoU`.
+
+    Args:
+        boxes1: predicted boxes (K, 4) xyxy, in pixels or any one unit, floating point.
+        boxes2: their targets (K, 4), row by row.
+        reduction: `none`, `mean` or `sum`; the mean of no boxes is 0.
+
+    Returns:
+        (K,) for `none`, else a scalar; the loss of a box lies in [0, 2.025].
+
+    Raises:
+        ConfigError: a shape, a type or an option is wrong.
+
+    Reference:
+        Z. Gevorgyan, SIoU Loss, 2022, https://arxiv.org/abs/2205.12740.
+    """
     return of_boxes(siou, boxes1, boxes2, reduction, per_axis=False)
 
 

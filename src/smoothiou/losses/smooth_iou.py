@@ -195,6 +195,15 @@ class SmoothIoU(RegisteredLoss):
         """Loss (K,) of boxes (K, 4): Huber of their four numbers as they are, IoU of the boxes.
 
         With `iou_on="codes"` boxes are relative to their target, whose own code is a point that nothing overlaps.
+
+        Args:
+            pred: predicted boxes (K, 4), in pixels or any one unit.
+            target: target boxes (K, 4), row by row.
+            box_format: `xyxy`, `yxhw`, `cxcywh` or `xywh`, of both.
+            images: (N, K), whether box k is of image n, for `lam="image"`; None: one image.
+
+        Raises:
+            ConfigError: a shape, a type or the format is wrong.
         """
         pred, target = float_pair(pred, target)
         iou = aligned_iou(*(to_xyxy(rows, box_format=box_format) for rows in (pred, target)))

@@ -14,7 +14,23 @@ def smooth_l1(pred: Tensor, target: Tensor, *, beta: float) -> Tensor:
 
 
 def smooth_l1_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, beta: float = 1 / 9) -> Tensor:
-    """`SmoothL1` of the corners of boxes (K, 4); beta is in their own unit."""
+    """`SmoothL1` of the corners of boxes (K, 4); beta is in their own unit.
+
+    Args:
+        boxes1: predicted boxes (K, 4) xyxy, in pixels or any one unit, floating point.
+        boxes2: their targets (K, 4), row by row.
+        reduction: `none`, `mean` or `sum`; the mean of no boxes is 0.
+        beta: where the parabola ends, above 0, in units of a delta. For beta = 0 use `l1`.
+
+    Returns:
+        (K,) for `none`, else a scalar; the loss of a box lies in [0, inf).
+
+    Raises:
+        ConfigError: a shape, a type or an option is wrong.
+
+    Reference:
+        R. Girshick, Fast R-CNN, ICCV 2015, https://arxiv.org/abs/1504.08083.
+    """
     return reduce(smooth_l1(*float_pair(boxes1, boxes2), beta=require_positive("beta", beta)), reduction)
 
 

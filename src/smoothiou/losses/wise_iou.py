@@ -19,7 +19,22 @@ def wise_iou(pred: Box, target: Box) -> Tensor:
 
 
 def wise_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none") -> Tensor:
-    """Wise-IoU loss, version 1, of boxes (K, 4) xyxy; see `WiseIoU`."""
+    """Wise-IoU loss, version 1, of boxes (K, 4) xyxy; see `WiseIoU`.
+
+    Args:
+        boxes1: predicted boxes (K, 4) xyxy, in pixels or any one unit, floating point.
+        boxes2: their targets (K, 4), row by row.
+        reduction: `none`, `mean` or `sum`; the mean of no boxes is 0.
+
+    Returns:
+        (K,) for `none`, else a scalar; the loss of a box lies in [0, 2.7182819].
+
+    Raises:
+        ConfigError: a shape, a type or an option is wrong.
+
+    Reference:
+        Z. Tong et al., Wise-IoU, 2023, https://arxiv.org/abs/2301.10051.
+    """
     return of_boxes(wise_iou, boxes1, boxes2, reduction, per_axis=False)
 
 

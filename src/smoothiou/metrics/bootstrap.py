@@ -90,7 +90,12 @@ def drawn_means(sums: Array, numbers: Array, counts: Counts) -> Array:
 
 
 def percentile_interval(values: Array, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the percentile interval over the draws that are defined; NaN without any."""
+    """Return the percentile interval over the draws that are defined; NaN without any.
+
+    Args:
+        values: of the draws; NaN where one is not defined.
+        confidence: 0 to 1.
+    """
     defined = values[np.isfinite(values)]
     tail = 50 * (1 - confidence)
     low, high = np.percentile(defined, [tail, 100 - tail]) if len(defined) else (np.nan, np.nan)

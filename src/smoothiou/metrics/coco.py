@@ -71,7 +71,15 @@ def evaluate_detections(truth: GroundTruth, predictions: Predictions) -> dict[st
 def evaluate_in_full(
     truth: GroundTruth, predictions: Predictions
 ) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
-    """Return what `evaluate_detections`, `ap_by_iou` and `per_class_ap` return, for the price of one of them."""
+    """Return what `evaluate_detections`, `ap_by_iou` and `per_class_ap` return, for the price of one of them.
+
+    Args:
+        truth: a COCO dictionary, or the path of its JSON; as in `evaluate_detections`.
+        predictions: COCO results; as in `evaluate_detections`.
+
+    Raises:
+        DataError: as in `evaluate_detections`.
+    """
     gt, detections = prepare(truth, predictions)
     names = _class_names(gt)
     arrays = _accumulated(gt, detections)
@@ -81,7 +89,12 @@ def evaluate_in_full(
 def ap_by_iou(truth: GroundTruth, predictions: Predictions) -> dict[str, float]:
     """Return AP at each of COCO's ten IoU thresholds: {"0.50": AP, ..., "0.95": AP}; their mean is AP.
 
-    Args and Raises: as in `evaluate_detections`.
+    Args:
+        truth: a COCO dictionary, or the path of its JSON; as in `evaluate_detections`.
+        predictions: COCO results; as in `evaluate_detections`.
+
+    Raises:
+        DataError: as in `evaluate_detections`.
     """
     return _by_iou(_accumulated(*prepare(truth, predictions)))
 
@@ -89,7 +102,9 @@ def ap_by_iou(truth: GroundTruth, predictions: Predictions) -> dict[str, float]:
 def per_class_ap(truth: GroundTruth, predictions: Predictions) -> dict[str, float]:
     """Return the AP of each class by its name, in the order of the category ids; NaN for a class without a box.
 
-    Args: as in `evaluate_detections`.
+    Args:
+        truth: a COCO dictionary, or the path of its JSON; as in `evaluate_detections`.
+        predictions: COCO results; as in `evaluate_detections`.
 
     Raises:
         DataError: as in `evaluate_detections`, or two categories share a name.
@@ -100,11 +115,16 @@ def per_class_ap(truth: GroundTruth, predictions: Predictions) -> dict[str, floa
 def error_gains(truth: GroundTruth, predictions: Predictions) -> dict[str, float]:
     """Return how much AP50 each kind of error costs (TIDE): how much higher it would be, were that kind repaired.
 
-    Args and Raises: as in `evaluate_detections`.
+    Args:
+        truth: a COCO dictionary, or the path of its JSON; as in `evaluate_detections`.
+        predictions: COCO results; as in `evaluate_detections`.
 
     Returns:
         "localization" (right class, IoU 0.1 to 0.5), "classification" (IoU at least 0.5, wrong class), "both",
         "duplicate", "background" (IoU below 0.1) and "missed"; each 0 to 1. Gains do not add up: repairs overlap.
+
+    Raises:
+        DataError: as in `evaluate_detections`.
 
     Reference:
         Bolya et al., TIDE: A General Toolbox for Identifying Object Detection Errors, ECCV 2020.

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from smoothiou.files import write_text
 from smoothiou.manifest import version
 from smoothiou.report.page import render
 from smoothiou.words import counted
+
+if TYPE_CHECKING:
+    from smoothiou.data.doctor import Training
+    from smoothiou.engine.config import RunConfig
+    from smoothiou.engine.open_data import Splits
 
 LABELS = 12
 """Boxes in a picture beside which their classes are written."""
@@ -119,3 +125,37 @@ def _training_lines(training: Mapping[str, Any]) -> list[str]:
             f"nwd[constant={size:.1f}]"
         )
     return lines
+
+
+def quick_line(splits: Splits, config: RunConfig) -> str:
+    """Return one line on the splits of a training: how many errors and warnings, and how to see more.
+
+    Args:
+        splits: as read; no file is opened again.
+        config: the settings of the training.
+    """
+    from smoothiou.data.doctor import quick_look
+
+    named = {"train": splits.train, "val": splits.val, "test": splits.test}
+    datasets = {name: split for name, split in named.items() if split is not None}
+    report = quick_look(datasets, training=training_of(config))
+    command = f"smoothiou doctor {shlex.quote(config.data.path)}"
+    if not report.findings:
+        return f"doctor: nothing found at a glance; {command} looks into the images, too"
+    ids = ", ".join(finding.check.id for finding in report.findings)
+    return f"doctor: {count_findings(report.errors, report.warnings)} ({ids}); see {command}"
+
+
+def training_of(config: RunConfig) -> Training:
+    """Return how data would be trained under some settings, as far as the doctor judges it."""
+    from smoothiou.data.doctor import Training
+    from smoothiou.detectors.registry import detector_info
+
+    return Training(
+        split=config.data.train,
+        batch_size=config.train.batch_size,
+        detector=config.model.name,
+        anchors=detector_info(config.model.name).anchors,
+        min_size=config.model.min_size,
+        max_size=config.model.max_size,
+    )

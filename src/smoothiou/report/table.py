@@ -1,7 +1,8 @@
-"""A table, and its Markdown and LaTeX; HTML is the template's part."""
+"""A table, and its Markdown, LaTeX and plain HTML; that of a page is the template's part."""
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -64,6 +65,20 @@ class Table:
     rows: list[Row]
     notes: list[str] = field(default_factory=list)
 
+    def __str__(self) -> str:
+        from smoothiou.report.text_table import text_table
+
+        return text_table(self)
+
+    def _repr_html_(self) -> str:
+        """Return the table as HTML, for a notebook; an interval stands beneath its number."""
+        heads = "".join(f"<th>{html.escape(head)}</th>" for head in (self.corner, *self.columns))
+        rows = ("".join([f"<th>{html.escape(row.head)}</th>", *map(_html_cell, row.cells)]) for row in self.rows)
+        body = "".join(f"<tr>{row}</tr>" for row in rows)
+        notes = "".join(f"<p><small>{html.escape(note)}</small></p>" for note in self.notes)
+        caption = f"<caption>{html.escape(self.caption)}</caption>"
+        return f"<table>{caption}<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>{notes}"
+
     def markdown(self) -> str:
         """Return the table in GitHub's Markdown, its caption above and its notes below."""
         lines = [f"**{markdown(self.caption)}**", "", _markdown_row(map(markdown, (self.corner, *self.columns)))]
@@ -116,6 +131,11 @@ def markdown(text: str) -> str:
 def latex(text: str) -> str:
     """Return a text that LaTeX prints as it is."""
     return text.translate(_LATEX)
+
+
+def _html_cell(cell: Cell) -> str:
+    text = f"<b>{html.escape(cell.text)}</b>" if cell.strong else html.escape(cell.text)
+    return f"<td>{text}<br><small>{html.escape(cell.detail)}</small></td>" if cell.detail else f"<td>{text}</td>"
 
 
 def _markdown_cell(cell: Cell) -> str:

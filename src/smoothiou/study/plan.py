@@ -15,6 +15,7 @@ from smoothiou.engine.config import RunConfig, upgrade
 from smoothiou.engine.identity import LATER_DEFAULTS, SPLITS, cell_hash, identity
 from smoothiou.errors import ConfigError, DataError
 from smoothiou.files import LockedError
+from smoothiou.import_object import IN_PROCESS, is_known_here
 from smoothiou.loss_spec import STAGES
 from smoothiou.study.cells import cell_state, lock_cell
 from smoothiou.study.intervals import MARGIN
@@ -252,6 +253,7 @@ def continued(
     if overwrite:
         return plan, f"{folder}: the earlier study is deleted; this one starts anew."
     stored = read_plan(folder)
+    _refuse_lost_objects(folder, stored)
     refuse_other_study(folder, stored, plan)
     before = {**MARGIN, **stored.get("margin", {})}
     if any(before[key] != value for key, value in plan.get("margin", {}).items()):  # it must not follow the results
@@ -286,6 +288,18 @@ def refuse_other_study(folder: str | Path, stored: Mapping[str, Any], plan: Mapp
         if before["resplit"] and not now["resplit"]:
             error.hint = f"Give --resplit, with which the study was begun. {error.hint}"
         raise
+
+
+def _refuse_lost_objects(folder: Path, stored: Mapping[str, Any]) -> None:
+    """Raise where a study compares losses that were objects of another process: nothing shows what they were."""
+    named = [*stored["losses"], str(stored["settings"].get("model.name"))]
+    names = re.findall(rf"{IN_PROCESS}[\w.-]+", " ".join(named))
+    if lost := [name for name in names if not is_known_here(name)]:
+        raise ConfigError(
+            f"{folder}: its study was begun with {', '.join(lost)}, known to the process that began it alone.",
+            hint="Choose another folder, or --overwrite it. What is in a module and named package.module:object can be "
+            "continued.",
+        )
 
 
 def _refuse_other_rule(folder: Path, stored: Mapping[str, Any], plan: Mapping[str, Any]) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from numbers import Real
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from smoothiou.errors import DataError
 from smoothiou.files import read_json
 from smoothiou.manifest import SCHEMA_VERSION
-from smoothiou.metrics.signature import DETECTION, LOCALIZATION, METRICS, PARTS, signature
+from smoothiou.metrics.signature import DETECTION, METRICS, PARTS, signature
+from smoothiou.schemas import Result
 from smoothiou.study import until
 from smoothiou.study.cells import cell_state, read_error, read_result
 from smoothiou.study.headline import headline_of_result
@@ -23,33 +25,18 @@ from smoothiou.words import counted
 HEADLINE = {"AP": "AP", "AP75": "AP75", "refined_mean_iou": "mean IoU of refined boxes"}
 """What the sentence speaks of, in words."""
 
-_number, _text, _mapping, _sequence = (
-    (Real, "a number or null"),
-    (str, "a text"),
-    (Mapping, "a mapping"),
-    (list, "a list"),
-)
-_SCHEMA: dict[str, tuple[type, str]] = {
-    "loss": _text,
-    "seed": (int, "a whole number"),
-    **{f"metrics.{metric}": _number for metric in DETECTION},
-    "ap_by_iou": _mapping,
-    "per_class": _mapping,
-    **{f"localization.{metric}": _number for metric in LOCALIZATION},
-    "localization.raw_boxes": (int, "a whole number"),
-    **{f"localization.histogram.{name}": _sequence for name in ("edges", "matched", "raw", "refined")},
-    "cost": _mapping,
-    "optim": _mapping,
-    "signature": _text,
-    "data": _mapping,
-    "versions": _mapping,
-    "hash": _text,
-    "finished": _text,
+_EXPECTED = {
+    "float_type": "a number or null",
+    "int_type": "a whole number",
+    "string_type": "a text",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "list_type": "a list",
 }
 
 
 def validate_result(result: Any, *, where: str = "result.json") -> None:
-    """Check the content of result.json.
+    """Check the content of result.json (see `smoothiou.schemas.Result`).
 
     Args:
         result: the content; an undefined metric is null (None) or NaN.
@@ -63,15 +50,15 @@ def validate_result(result: Any, *, where: str = "result.json") -> None:
     got = result.get("schema_version")
     if got != SCHEMA_VERSION or isinstance(got, bool):
         raise DataError(f"{where}: schema_version: expected {SCHEMA_VERSION}, got {got!r}.")
-    for key, (kind, words) in _SCHEMA.items():
-        value: Any = result
-        for part in key.split("."):
-            if not isinstance(value, Mapping) or part not in value:
-                raise DataError(f"{where}: {key} is missing.")
-            value = value[part]
-        undefined = value is None and kind is Real
-        if not undefined and (not isinstance(value, kind) or isinstance(value, bool)):
-            raise DataError(f"{where}: {key}: expected {words}, got {value!r}.")
+    try:
+        Result.model_validate(dict(result))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        if first["type"] == "missing":
+            raise DataError(f"{where}: {key} is missing.") from None
+        expected = _EXPECTED.get(first["type"], first["msg"])
+        raise DataError(f"{where}: {key}: expected {expected}, got {first['input']!r}.") from None
 
 
 def collect(folder: str | Path) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from smoothiou.data.images import Photo, image_size, read_header
 from smoothiou.data.records import Box, Dataset, Fault, ImageFile, Record
 from smoothiou.data.splits import find_split, in_usual_order, not_in_train
 from smoothiou.errors import DataError
-from smoothiou.import_object import import_object
+from smoothiou.import_object import IN_PROCESS, import_object
 
 
 class Own(Format):
@@ -98,6 +98,8 @@ def photo_record(path: str | Path, boxes: Iterable[Box] = (), *, name: str = "")
 
 def is_code(text: str) -> bool:
     """Return whether DATA names an object of an importable module, and no path; nothing is imported."""
+    if text.startswith(IN_PROCESS):
+        return True
     match = re.fullmatch(r"([A-Za-z_]\w*)((?:\.[A-Za-z_]\w*)*):[A-Za-z_]\w*", text)
     if not match or os.path.exists(text) or os.path.exists(text.rpartition(":")[0]):
         return False

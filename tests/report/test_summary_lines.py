@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from smoothiou.cli.summary import result_lines
+from smoothiou.report.summary_lines import result_lines
 
 RESULT = {
     "metrics": {"AP": 0.5025, "AP50": 0.8173, "AP75": None, "AR1": 0.3, "AR10": 0.5},
