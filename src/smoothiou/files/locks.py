@@ -59,8 +59,9 @@ def lock_folder(folder: str | Path, *, doing: str = "works here") -> Iterator[No
         sweep(folder)
         yield
     finally:
-        with suppress(PermissionError):  # Windows keeps an open file; there the lock removes it after the release
-            path.unlink(missing_ok=True)  # before the release: a process that waits for the deleted file opens a new one
+        # Before the release: a process that waits for the deleted file opens a new one. Windows keeps an open file.
+        with suppress(PermissionError):
+            path.unlink(missing_ok=True)
         lock.release()
         if new and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
