@@ -5,7 +5,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all test-hosts lint bench benchmarks clean
+.PHONY: demo test test-all test-hosts lint docs bench benchmarks clean
 
 demo: .venv/installed
 	$(BIN)/smoothiou compare shapes --recipe quick --losses huber,smooth-iou --seeds 0,1 --out runs/demo
@@ -33,6 +33,10 @@ lint: .venv/developed
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
+# The site, into site/: without the network, and with an error where a link or an anchor leads nowhere.
+docs: .venv/documented
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 bench: .venv/installed
 	$(BIN)/python benchmarks/adapter_overhead.py
 
@@ -55,5 +59,9 @@ benchmarks: .venv/tested
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@
 
+.venv/documented: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	touch $@
+
 clean:
-	rm -rf .venv .venv-hosts .pytest_cache .ruff_cache
+	rm -rf site dist .venv .venv-hosts .pytest_cache .ruff_cache

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         set_box_loss,
     )
     from smoothiou.detectors.build import build_detector
-    from smoothiou.detectors.detect import detect, refine
+    from smoothiou.detectors.detections import detect, refine
     from smoothiou.detectors.precision import keep_boxes_in_float32
     from smoothiou.detectors.prepared import take_prepared
     from smoothiou.detectors.registry import DETECTORS
@@ -27,11 +27,11 @@ _MODULES = {
     "box_loss_state": "box_loss",
     "box_statistics": "statistics",
     "build_detector": "build",
-    "detect": "detect",
+    "detect": "detections",
     "keep_boxes_in_float32": "precision",
     "load_box_loss_state": "box_loss",
     "reduce_statistics": "statistics",
-    "refine": "detect",
+    "refine": "detections",
     "set_box_loss": "box_loss",
     "take_prepared": "prepared",
     "TorchvisionGIoU": "torchvision_losses",

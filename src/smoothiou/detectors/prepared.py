@@ -71,19 +71,29 @@ def take_prepared(model: nn.Module) -> Prepare | None:
     else:
         return None
     transform.__class__ = kind
-    frozen = copy.deepcopy(transform).eval()  # in eval mode it draws nothing
-    (shortest,), longest = transform.min_size, transform.max_size
+    return _Prepare(transform)
 
-    def prepare(image: Tensor, target: Target) -> tuple[Tensor, Target]:
+
+class _Prepare:
+    """What `take_prepared` returns; a class, because a loader process may get it by pickle.
+
+    Args:
+        transform: of the detector, with one short side.
+    """
+
+    def __init__(self, transform: Any) -> None:
+        self._transform = copy.deepcopy(transform).eval()  # in eval mode it draws nothing
+        (self._shortest,), self._longest = transform.min_size, transform.max_size
+
+    def __call__(self, image: Tensor, target: Target) -> tuple[Tensor, Target]:
+        transform = self._transform
         with torch.no_grad():
             result = dict(target)
             scale = result.pop("scale", 1.0)
-            frozen.min_size, frozen.max_size = (round(shortest * scale),), round(longest * scale)
-            resized, result = frozen.resize(frozen.normalize(image.float().div_(255)), result)
+            transform.min_size, transform.max_size = (round(self._shortest * scale),), round(self._longest * scale)
+            resized, result = transform.resize(transform.normalize(image.float().div_(255)), result)
             if "ignore" in target:
                 old, new = list(image.shape[-2:]), list(resized.shape[-2:])
                 result["ignore"] = resize_boxes(target["ignore"], old, new)
         result[PREPARED] = torch.ones(())
         return resized, result
-
-    return prepare

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -78,12 +79,29 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
+WINDOWS = os.name == "nt"
+DAY = 24 * 60 * 60
+
+
 def sweep(folder: Path) -> None:
-    """Remove the unfinished files that killed processes have left in a folder; those of running ones stay."""
+    """Remove the unfinished files that killed processes have left in a folder; those of running ones stay.
+
+    On Windows, where Python cannot ask whether a process runs, those that are younger than a day stay.
+    """
     for path in folder.glob(f".*{PART}"):
         match = re.search(r"\.(\d+)\.[^.]+(\.kept)?\.part$", path.name)
-        if match and (int(match[1]) == os.getpid() or not _is_running(int(match[1]))):
+        if match is None:
+            continue
+        process = int(match[1])
+        if process == os.getpid() or not (_is_young(path) if WINDOWS else _is_running(process)):
             path.unlink(missing_ok=True)
+
+
+def _is_young(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime < DAY
+    except OSError:  # it has just become the file that it was to be
+        return True
 
 
 def _is_running(process: int) -> bool:

@@ -6,7 +6,7 @@ import errno
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from smoothiou.errors import ConfigError
@@ -59,7 +59,9 @@ def lock_folder(folder: str | Path, *, doing: str = "works here") -> Iterator[No
         sweep(folder)
         yield
     finally:
-        path.unlink(missing_ok=True)  # before the release: a process that waits for the deleted file opens a new one
+        # Before the release: a process that waits for the deleted file opens a new one. Windows keeps an open file.
+        with suppress(PermissionError):
+            path.unlink(missing_ok=True)
         lock.release()
         if new and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
@@ -67,7 +69,8 @@ def lock_folder(folder: str | Path, *, doing: str = "works here") -> Iterator[No
 
 def _write_holder(descriptor: int) -> None:
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()} {platform.node()}\n".encode(), 0)
+    os.write(descriptor, f"{os.getpid()} {platform.node()}\n".encode())
+    os.lseek(descriptor, 0, os.SEEK_SET)  # Windows locks and unlocks the byte at the position
 
 
 def holder(path: str | Path) -> str:

@@ -159,10 +159,18 @@ class _Processes:
             for process in self.running:
                 with suppress(ProcessLookupError):  # it may just have ended by itself
                     if self.stopping:
-                        os.killpg(process.pid, signal.SIGKILL)
+                        _kill(process)
                     else:
                         process.send_signal(number)
             self.stopping = True
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process and the loaders it has started; on Windows the process, whose loaders end when they miss it."""
+    if hasattr(os, "killpg"):
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
 
 
 def _run_cell(
@@ -195,7 +203,8 @@ def _how_it_ended(folder: Path, cell: Cell, status: int, *, stopping: bool) -> t
         with lock_cell(folder, cell):
             if cell_state(folder, cell) == "done":
                 return "done", ""
-            if status == STOPPED or (stopping and status < 0):
+            # On Windows a process that is stopped is ended at once, with a status of 1; it goes on from its last save.
+            if status == STOPPED or (stopping and (status < 0 or not hasattr(os, "killpg"))):
                 return "stopped", f"stopped by a signal; {CONTINUES}"
             return "failed", read_error(folder, cell) or _failure(folder, cell, status)
     except LockedError as error:  # what an earlier command has started still trains it
