@@ -94,7 +94,7 @@ def _orientation(image: Image.Image) -> int:
     try:
         exif = Image.Image.getexif(image)  # the class's own of PNG decodes the whole image
         if image.format == "PNG" and not exif:
-            exif.load(_exif_behind_pixels(image.fp))
+            exif.load(_exif_behind_pixels(getattr(image, "fp", None)))
         turned = exif.get(_ORIENTATION, 1)
     except Exception:  # broken metadata beside good pixels
         return 1
