@@ -29,6 +29,13 @@ def test_data_and_metrics_do_not_need_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_the_loss_alone_needs_no_torchvision():
-    code = "import sys; from smoothiou import smooth_iou_loss, SmoothIoU\nsys.exit('torchvision' in sys.modules)"
+def test_the_loss_alone_needs_no_torchvision_and_an_adapter_no_host():
+    code = (
+        "import sys; from smoothiou import smooth_iou_loss, SmoothIoU\n"
+        "assert 'torchvision' not in sys.modules\n"
+        "import smoothiou.adapters.ultralytics, smoothiou.adapters.mmdet, smoothiou.adapters.detectron2\n"
+        "assert not {'ultralytics', 'mmdet', 'detectron2', 'lightning'} & set(sys.modules)\n"
+        "from smoothiou.detectors import refine, detect\n"
+        "assert callable(refine) and callable(detect), 'hidden by modules of their names'"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -21,6 +21,7 @@ def failing(pred_deltas, target_deltas, *, weights, anchors):
     raise ArithmeticError("on purpose")
 
 
+@pytest.mark.slow
 def test_a_study_and_the_command_line_that_its_report_names(tmp_path):
     study = smoothiou.compare("shapes", losses=["huber", "giou"], seeds=[1], out="STUDY", **TINY)
     assert study.losses == ["huber", "giou"]
@@ -67,6 +68,7 @@ def test_names_of_losses_are_shown_as_text_in_a_notebook(tmp_path):
     assert "mine:<b>" not in study._repr_html_()
 
 
+@pytest.mark.slow
 def test_a_study_with_a_failed_training_is_refused_and_can_still_be_read():
     with pytest.raises(IncompleteStudyError, match=r"failing.*error\.txt"):
         smoothiou.compare("shapes", losses=["huber", failing], seeds=[0], out="STUDY", **TINY)

@@ -35,6 +35,7 @@ def forget_objects(monkeypatch):
     monkeypatch.setattr(import_object, "_objects", {})
 
 
+@pytest.mark.slow
 def test_it_is_the_run_of_the_command_line_to_the_last_bit(tmp_path):
     run = smoothiou.train("shapes", loss="huber", out="API", seed=3, optim__lr=0.002, **TINY)
     words = ("train", "shapes", "--loss", "huber", "--seed", "3", "--optim.lr", "0.002", *WORDS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import resource
 import tomllib
 
 import pytest
@@ -19,19 +18,14 @@ COMMANDS = (
 )  # fmt: skip
 
 
-def test_help_answers_within_half_a_second_and_without_torch(smoothiou_process, tmp_path):
-    # A torch that cannot be imported stands beside it.
-    (tmp_path / "torch.py").write_text("raise ImportError('--help must not need torch')")
-    took = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        result = smoothiou_process("--help", PYTHONPATH=str(tmp_path))
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+def test_help_loads_nothing_that_is_slow(smoothiou_process, tmp_path):
+    # Packages that cannot be imported stand before the real ones; what --help costs: benchmarks/startup.py.
+    slow = ("torch", "torchvision", "timm", "numpy", "scipy", "pydantic", "matplotlib", "PIL", "jinja2", "hotcoco")
+    for package in slow:
+        (tmp_path / f"{package}.py").write_text(f"raise ImportError('--help must not need {package}')")
+    result = smoothiou_process("--help", PYTHONPATH=str(tmp_path))
     assert result.returncode == 0, result.stderr
     assert all(command in result.stdout for command in COMMANDS)
-    # Processor time, the best of three: what the program needs, not what the machine was busy with.
-    assert min(took) < 0.5, f"--help took {min(took):.2f} s of processor time"
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -160,6 +160,7 @@ def test_a_loader_that_hangs_is_given_up_with_the_option_named(tmp_path):
     assert not any(Path(f"/proc/{loader}").exists() for loader in loaders)
 
 
+@pytest.mark.slow
 def test_a_loader_that_is_killed_is_told_in_words(tmp_path):
     run = (
         "train",

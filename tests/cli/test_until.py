@@ -118,6 +118,7 @@ def test_the_rule_stands_before_the_first_cell_and_stays(compare, trainings, tmp
     assert compare("--seeds", "0-4").returncode == 0  # no seed more: the report anew
 
 
+@pytest.mark.slow
 def test_a_study_with_results_takes_no_rule_later(compare, tmp_path):
     assert compare("--seeds", "0-4").returncode == 0
     refused = compare("--until", "1")
@@ -164,6 +165,7 @@ def test_options_that_make_no_rule_are_refused_before_anything_is_written(compar
     assert not (tmp_path / "STUDY").exists()
 
 
+@pytest.mark.slow
 def test_looks_by_hand_are_named_with_the_rule_that_holds(compare, trainings, tmp_path):
     trainings.spread = 0.01
     assert compare("--seeds", "0-2").returncode == 0

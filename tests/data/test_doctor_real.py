@@ -65,7 +65,12 @@ KNOWN = [
 ]
 
 
-@pytest.mark.parametrize(("name", "settings", "counts", "words"), KNOWN, ids=[case[0] for case in KNOWN])
+SLOW = ("udacity", "udacity/labels_autti.csv.gz", "voc2007_native")
+"""Sets of tens of thousands of rows, or whose kind another set here has."""
+CASES = [pytest.param(*case, id=case[0], marks=[pytest.mark.slow] if case[0] in SLOW else []) for case in KNOWN]
+
+
+@pytest.mark.parametrize(("name", "settings", "counts", "words"), CASES)
 def test_what_is_known_is_found(shared_data, name, settings, counts, words):
     report = examine(shared_data / name, training=training_of(RunConfig().replace(settings)))
     found = {finding.check.id: finding.count for finding in report.findings}

@@ -298,6 +298,7 @@ def test_road_signs_in_three_csv_layouts(shared_data, name):
     assert {record.source.read().mode for record in train.records} == {"RGB"}
 
 
+@pytest.mark.slow
 def test_voc_plus_plus_train(shared_data):
     data = f"{shared_data / 'voc2007'}+{shared_data / 'voc2012'}"
     assert choose_splits(data, train="VOC++Train") == ("VOC++Train", "", "voc2012:val")

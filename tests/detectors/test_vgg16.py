@@ -211,6 +211,7 @@ def test_from_random_weights_everything_learns(narrow):
     assert model.rpn.anchor_generator.border == "keep"
 
 
+@pytest.mark.slow
 def test_with_the_classifiers_weights_it_computes_what_the_classifier_does():
     # The names lead to the right layers: backbone, a 7x7 pool and head are the classifier up to its last layer.
     torch.manual_seed(0)

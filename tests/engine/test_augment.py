@@ -39,7 +39,9 @@ def drawn(augment, **more):
     ]
 
 
-@pytest.mark.parametrize("augment", RANDOM)
+@pytest.mark.parametrize(
+    "augment", ["photometric", *(pytest.param(name, marks=pytest.mark.slow) for name in RANDOM[1:])]
+)
 def test_stopped_and_continued_it_is_the_same_run(tmp_path, monkeypatch, augment):
     config = RunConfig().replace({**TINY, "train.augment": augment})
     run(config, tmp_path / "whole", quiet=True)

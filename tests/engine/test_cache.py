@@ -67,6 +67,7 @@ def test_with_and_without_kept_features_a_run_ends_with_the_same_weights(tmp_pat
     assert not list((tmp_path / "with").glob("features*"))
 
 
+@pytest.mark.slow
 def test_runs_that_share_kept_features_end_with_the_same_weights_too(tmp_path):
     frozen = {"model.freeze": "backbone", "train.eval_every": 4}
     rows, weights = trained(tmp_path / "alone", **frozen)

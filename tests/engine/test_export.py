@@ -20,7 +20,7 @@ from tests.engine.test_predict import run  # noqa: F401, a fixture
 installed = pytest.mark.skipif(
     not (find_spec("onnx") and find_spec("onnxruntime")), reason="the extra `export` is not installed"
 )
-FORMS = [pytest.param("onnx", marks=installed), "torchscript"]
+FORMS = [pytest.param("onnx", marks=installed), pytest.param("torchscript", marks=pytest.mark.slow)]
 
 
 def pictures(*sizes: tuple[int, int]) -> list[Image.Image]:

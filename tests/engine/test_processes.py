@@ -271,6 +271,7 @@ assert broadcast(placement.rank, placement) == 0
 """
 
 
+@pytest.mark.slow
 def test_a_process_leaves_the_group_before_python_ends(tmp_path):
     # Else torch's threads may find no interpreter: "terminate called without an active exception", exit code -6.
     (tmp_path / "leaving.py").write_text(LEAVING)

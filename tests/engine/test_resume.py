@@ -32,8 +32,12 @@ def noisy(pred, target, *, weights, anchors):
     [
         ("huber", {"optim.name": "adamw"}),
         ("smooth-iou[lam=ema]", {"optim.name": "sgd", "optim.schedule": "step", "optim.step_every": 1}),
-        (f"{__name__}:noisy", {"optim.name": "tf-rmsprop", "model.roi_dropout": 0.5, "train.workers": 2}),
-        ("iou", {"optim.name": "rmsprop", "model.tf_compat": True}),
+        pytest.param(
+            f"{__name__}:noisy",
+            {"optim.name": "tf-rmsprop", "model.roi_dropout": 0.5, "train.workers": 2},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("iou", {"optim.name": "rmsprop", "model.tf_compat": True}, marks=pytest.mark.slow),
     ],
     ids=["adamw", "sgd-ema", "noise-dropout-workers", "rmsprop-tf"],
 )

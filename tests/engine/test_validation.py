@@ -48,7 +48,10 @@ def trained(folder, **more):
     "more",
     [
         {"loss.name": "smooth-iou[lam=ema]", "model.roi_dropout": 0.5},
-        {"loss.name": "huber", "train.workers": 1, "train.cache_mb": 0, "model.tf_compat": True},
+        pytest.param(
+            {"loss.name": "huber", "train.workers": 1, "train.cache_mb": 0, "model.tf_compat": True},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["ema and dropout", "workers and tf"],
 )
@@ -109,7 +112,12 @@ def play(monkeypatch, values):
 
 
 @pytest.mark.parametrize(
-    ("patience", "values", "end"), [(1, (0.2, 0.1, 0.3), 2), (2, (0.2, 0.3, 0.1, 0.3), 4), (2, (0.1, 0.2, 0.3, 0.4), 4)]
+    ("patience", "values", "end"),
+    [
+        (1, (0.2, 0.1, 0.3), 2),
+        (2, (0.2, 0.3, 0.1, 0.3), 4),
+        pytest.param(2, (0.1, 0.2, 0.3, 0.4), 4, marks=pytest.mark.slow),
+    ],
 )
 def test_a_training_ends_after_so_many_evaluations_without_a_better_ap(tmp_path, monkeypatch, patience, values, end):
     play(monkeypatch, values)

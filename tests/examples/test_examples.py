@@ -34,12 +34,13 @@ def test_every_example_is_run_somewhere():
     assert {path.stem for path in EXAMPLES.glob("*.py")} == {"own_loss", *RUN, *HOSTS}
 
 
-@pytest.mark.parametrize("name", RUN)
+@pytest.mark.parametrize("name", [pytest.param("own_detector", marks=pytest.mark.slow), *RUN[1:]])
 def test_an_example_runs(name, tmp_path, capsys):
     run_example(name, tmp_path)
     assert capsys.readouterr().out.strip()
 
 
+@pytest.mark.slow
 def test_the_study_of_the_own_loss_is_of_that_loss(tmp_path, capsys):
     study = run_example("own_loss", tmp_path)["study"]
     assert study.verdict() in capsys.readouterr().out

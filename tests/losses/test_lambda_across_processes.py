@@ -47,7 +47,9 @@ def one_of_two(rank: int, folder: str, split: int) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("split", [4, COUNT], ids=["4 and 8 boxes", "12 and none"])
+@pytest.mark.parametrize(
+    "split", [4, pytest.param(COUNT, marks=pytest.mark.slow)], ids=["4 and 8 boxes", "12 and none"]
+)
 def test_two_processes_have_the_loss_gradient_and_lambda_of_one(tmp_path: Path, split: int):
     multiprocessing.spawn(one_of_two, args=(str(tmp_path), split), nprocs=2)
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))

@@ -39,6 +39,7 @@ def test_each_figure_is_an_svg_and_a_pdf(written):
             assert path.read_bytes().startswith(b"%PDF")
 
 
+@pytest.mark.slow
 def test_colours_are_those_of_the_page_and_losses_are_named(written):
     for path in written:
         if path.suffix == ".svg":
@@ -95,6 +96,7 @@ def test_the_tables_of_a_probe_compile(compiled, tmp_path):
     assert "Overfull" not in compiled("probe")
 
 
+@pytest.mark.slow
 def test_the_command_writes_them_and_names_them(study, without_panels, tmp_path, capsys, monkeypatch):
     from smoothiou.cli import main
     from smoothiou.report import figure_files

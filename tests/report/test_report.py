@@ -99,6 +99,7 @@ def test_five_files_are_written_to_the_study_or_another_folder(study, without_pa
     assert write_report(study, out=tmp_path / "elsewhere") == [tmp_path / "elsewhere" / name for name in NAMES]
 
 
+@pytest.mark.slow
 def test_another_process_writes_the_same_bytes_without_torch_whatever_the_user_s_matplotlibrc_says(study, tmp_path):
     (tmp_path / "matplotlibrc").write_text("font.size: 30\naxes.facecolor: red\nlines.linewidth: 9\n")
     script = (
@@ -187,6 +188,7 @@ def test_script_is_short(study):
     assert len(script.splitlines()) <= 30
 
 
+@pytest.mark.slow
 def test_page_stays_light_even_after_a_long_training(tmp_path):
     write_report(make_study(tmp_path, steps=20_000, seeds=(0, 1)))
     assert (tmp_path / "report.html").stat().st_size < 1_500_000
