@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import tomllib
 
 import pytest
@@ -154,3 +155,18 @@ def test_help_ends_with_the_command_s_own_examples(smoothiou, command):
     examples = [line.split() for line in epilogue.splitlines() if line.startswith("    smoothiou ")]
     assert examples
     assert command in {words[1] for words in examples}
+
+
+def test_a_torchvision_of_another_torch_is_named_and_not_our_fault(smoothiou, monkeypatch):
+    class Broken:
+        def find_spec(self, name, path=None, target=None):
+            if name == "torchvision":
+                raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    monkeypatch.delitem(sys.modules, "torchvision", raising=False)
+    result = smoothiou("env")
+    assert result.returncode == 1
+    assert "torch " in result.stdout, "the versions are shown all the same"
+    assert "does not work with torch" in result.stderr
+    assert "fault of smoothiou" not in result.stderr

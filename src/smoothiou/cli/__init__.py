@@ -154,8 +154,20 @@ def user_error(error: BaseException, arguments: Sequence[str]) -> SmoothIoUError
         from smoothiou.cli.suggestions import usage_message
 
         return ConfigError(usage_message(error, arguments), hint="See --help.")
+    if isinstance(error, RuntimeError) and "operator torchvision::" in str(error):
+        return _mismatched_torch()
     hint = "This is a fault of smoothiou: please report it, with the traceback that --debug shows."
     return SmoothIoUError(f"{type(error).__name__}: {error}", hint=hint)
+
+
+def _mismatched_torch() -> SmoothIoUError:
+    """Return what to do where torchvision was built for another torch."""
+    from importlib.metadata import version
+
+    return SmoothIoUError(
+        f"torchvision {version('torchvision')} does not work with torch {version('torch')}, but with another one.",
+        hint="Install both from one index: pip install --force-reinstall torch torchvision.",
+    )
 
 
 def _system_error(error: OSError) -> SmoothIoUError:

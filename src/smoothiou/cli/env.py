@@ -23,3 +23,4 @@ def env(*, json_: Json = False) -> None:
         return
     for name, value in {**facts.pop("versions"), **facts}.items():
         print(f"{name:14} {value}")
+    import torchvision  # noqa: F401, fails where it was built for another torch
