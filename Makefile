@@ -8,7 +8,7 @@ BIN := .venv/bin
 .PHONY: demo test test-all test-hosts lint docs bench benchmarks clean
 
 demo: .venv/installed
-	$(BIN)/smoothiou compare shapes --recipe quick --losses huber,smooth-iou --seeds 0,1 --out runs/demo
+	$(BIN)/smoothiou compare shapes --recipe quick --losses huber,smooth-iou --seeds 0,1 --jobs 2 --out runs/demo
 
 test: .venv/tested
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"

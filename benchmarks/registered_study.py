@@ -1,10 +1,12 @@
 """The registered study of docs/study.md: tune each arm on val, then compare on test.
 
     python benchmarks/registered_study.py tune|primary|arms --data SETS --out STUDIES [--arms N] [--jobs 2]
+    python benchmarks/registered_study.py summary --out STUDIES
 
 SETS is a folder with the sets' folders. Every command continues where it was stopped. `tune` writes the configurations
 with their AP on val to docs/results/study/tuning.json and the best of each arm to tuned.toml; `primary` and `arms`
-write one study for each set into STUDIES.
+write one study for each set into STUDIES; `summary` prints the primary difference of each set and of all together, and
+draws it.
 """
 
 from __future__ import annotations
@@ -23,6 +25,13 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
+
+from smoothiou.files import finite
+from smoothiou.report.figures import describe_dots, dots_figure
+from smoothiou.report.picture import drawing_alone, svg_file
+from smoothiou.report.series import Dots, dot_row
+from smoothiou.study import collect
+from smoothiou.study.across import mean_over_sets
 
 KEPT = Path(__file__).parents[1] / "docs" / "results" / "study"
 SETS = {"bccd": (), "playing_cards": (), "oxford_pets": ("--data.labels", "head"), "voc2012": ()}
@@ -127,6 +136,39 @@ def compare(sets: Path, out: Path, *, data: str, losses: list[str], until: bool,
     )  # fmt: skip
 
 
+def summary(out: Path) -> None:
+    """Print the difference of the primary pair on each set and their mean; keep both, and their picture."""
+    rows: dict[str, dict[str, Any]] = {}
+    for data in SETS:
+        if (out / data / "plan.json").is_file():
+            study = collect(out / data)
+            row = next(each for each in study["differences"] if each["metric"] == "AP")
+            results = {(cell["loss"], cell["seed"]): cell["result"] for cell in study["cells"]}
+            ours, theirs = (
+                {seed: results[loss, seed]["metrics"]["AP"] for seed in row["seeds"]}
+                for loss in (row["candidate"], row["baseline"])
+            )
+            row["by_seed"] = {seed: ours[seed] - theirs[seed] for seed in row["seeds"]}
+            rows[data] = row
+    mean = mean_over_sets(list(rows.values()))
+    for name, row in {**rows, "mean": mean}.items():
+        print(f"{name:14} AP {100 * row['mean']:+.2f} [{100 * row['low']:+.2f}, {100 * row['high']:+.2f}]")
+    KEPT.mkdir(parents=True, exist_ok=True)
+    (KEPT / "summary.json").write_text(json.dumps(finite({"sets": rows, "mean": mean}), indent=1) + "\n")
+    dots = [dot_row(data, "AP", row["by_seed"], row) for data, row in rows.items()]
+    means = {number: row["mean"] for number, row in enumerate(rows.values())}
+    dots.append(dot_row("mean of the sets", "AP", means, mean))
+    reach = 1.1 * max(abs(end) for row in dots for end in (row.low or 0, row.high or 0, *row.seeds.values()))
+    label = "AP points, tuned Smooth IoU minus tuned Huber"
+    forest = Dots(
+        key="sets", title="AP by set", candidate="smooth-iou", rows=dots, limits=(-reach, reach), label=label, margin=1
+    )
+    with drawing_alone("forest"):
+        figure = dots_figure(forest, ["huber", "smooth-iou"], width=560)
+        text = describe_dots(forest, "huber")
+        (KEPT / "forest.svg").write_text(svg_file(figure, "forest", title=forest.title, description=text))
+
+
 def _run(*words: object, threads: int | None = None) -> None:
     environment = {**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
     subprocess.run([sys.executable, "-m", "smoothiou", *map(str, words)], check=True, env=environment)
@@ -135,12 +177,17 @@ def _run(*words: object, threads: int | None = None) -> None:
 def main() -> None:
     """Run one part of the study."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("tune", "primary", "arms"))
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("part", choices=("tune", "primary", "arms", "summary"))
+    parser.add_argument("--data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--arms", type=int, default=len(ARMS), help="how many of the arms, first to last")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
+    if options.part == "summary":
+        summary(options.out)
+        return
+    if options.data is None:
+        parser.error("--data is missing")
     if options.part == "tune":
         tune(options.data, options.out, arms=options.arms, jobs=options.jobs)
         return
