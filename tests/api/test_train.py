@@ -95,6 +95,7 @@ class Counting(torch.nn.Module):
         return (pred_deltas - target_deltas).abs().sum(1)
 
 
+@pytest.mark.slow
 def test_each_run_and_each_stage_has_its_own_copy_of_an_instance():
     loss = Counting()
     for seed in (0, 1):

@@ -105,6 +105,7 @@ def test_an_interrupted_study_goes_on_with_the_same_command(compare, trainings, 
     assert len(trainings.trained) == len(set(trainings.trained)) == 2 * len(seeds_of(tmp_path))
 
 
+@pytest.mark.slow
 def test_the_rule_stands_before_the_first_cell_and_stays(compare, trainings, tmp_path):
     trainings.spread = 0.0001
     trainings.failing = {"huber-seed0"}

@@ -65,7 +65,7 @@ KNOWN = [
 ]
 
 
-SLOW = ("udacity", "udacity/labels_autti.csv.gz", "voc2007_native")
+SLOW = ("udacity", "udacity/labels_autti.csv.gz", "voc2007_native", "voc2007")
 """Sets of tens of thousands of rows, or whose kind another set here has."""
 CASES = [pytest.param(*case, id=case[0], marks=[pytest.mark.slow] if case[0] in SLOW else []) for case in KNOWN]
 

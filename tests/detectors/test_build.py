@@ -21,7 +21,12 @@ def one_batch(side):
     return [torch.rand(3, side, side, generator=generator) for _ in range(2)], [target, target]
 
 
-@pytest.mark.parametrize("name", DETECTORS)
+LARGE = {name for name, detector in DETECTORS.items() if detector.parameters_m > 25}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else []) for name in DETECTORS]
+)
 def test_each_trains_one_step(name):
     side = SIDES[name]
     model = build_detector(name, num_classes=2, weights="none", min_size=side, max_size=side).train()

@@ -138,6 +138,7 @@ def test_lambda_and_mean_iou_are_told_for_each_stage(cascade, batch):
     assert {f"{stage}_mean_iou" for stage in STAGES} <= set(statistics)
 
 
+@pytest.mark.slow
 def test_later_stages_learn_better_boxes_from_better_boxes(batch):
     """A few steps on one batch: the loss falls, and the backbone gets a gradient."""
     torch.manual_seed(0)

@@ -34,7 +34,7 @@ def test_only_who_asks_gets_a_compiled_backbone(tmp_path, monkeypatch):
     assert weights.keys() == others.keys()
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_with_and_without_kept_images_a_run_ends_with_the_same_weights(tmp_path, workers):
     rows, weights = trained(tmp_path / "without", **{"train.cache_mb": 0})
     others, again = trained(tmp_path / "with", **{"train.cache_mb": 64, "train.workers": workers})
@@ -42,6 +42,7 @@ def test_with_and_without_kept_images_a_run_ends_with_the_same_weights(tmp_path,
     assert all(torch.equal(weights[key], again[key]) for key in weights)
 
 
+@pytest.mark.slow
 def test_so_does_one_whose_device_mirrors_the_pixels(tmp_path, monkeypatch):
     rows, weights = trained(tmp_path / "here", **{"train.cache_mb": 0})
     made = []

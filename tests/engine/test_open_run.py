@@ -83,6 +83,7 @@ def test_a_checkpoint_without_optimizer_cannot_be_continued_from(finished, tmp_p
         run(config, folder, quiet=True)
 
 
+@pytest.mark.slow
 def test_another_baseline_makes_the_bootstrap_anew(finished, tmp_path):
     from smoothiou.engine.open_data import describe_data, open_splits
     from smoothiou.study import cell_folder, make_plan

@@ -129,6 +129,7 @@ def test_a_training_ends_after_so_many_evaluations_without_a_better_ap(tmp_path,
     assert best["step"] == values.index(max(values[:end])) + 1
 
 
+@pytest.mark.slow
 def test_stopped_and_continued_it_ends_at_the_same_step(tmp_path, monkeypatch):
     more = {"train.steps": 5, "train.eval_every": 1, "train.patience": 2}
     play(monkeypatch, [0.2, 0.3, 0.1])

@@ -130,6 +130,7 @@ INDEPENDENT = {
 
 class TestRegression:
     @pytest.mark.parametrize("name", REPLICA)
+    @pytest.mark.slow
     def test_published_curves_are_met(self, name):
         points, area, iou = REPLICA[name]
         result = simulate(name, gradients="published")
@@ -168,6 +169,7 @@ class TestRegression:
 
     @pytest.mark.parametrize("spec", INDEPENDENT)
     @pytest.mark.filterwarnings("ignore:SmoothIoU")
+    @pytest.mark.slow
     def test_exact_curves_are_those_of_an_independent_run(self, spec):
         points, area, iou = INDEPENDENT[spec]
         result = simulate(spec)
