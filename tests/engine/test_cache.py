@@ -79,3 +79,4 @@ def test_runs_that_share_kept_features_end_with_the_same_weights_too(tmp_path):
     assert files == {file: file.stat().st_mtime_ns for file in (tmp_path / "shared").iterdir()}
     assert rows == others
     assert all(torch.equal(weights[key], again[key]) for key in weights)
+    assert (tmp_path / "second" / "config.toml").read_bytes() == (tmp_path / "alone" / "config.toml").read_bytes()

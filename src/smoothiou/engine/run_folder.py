@@ -62,7 +62,8 @@ def prepare_folder(
     elif folder.is_dir() and any(path.name not in BEFORE and path.suffix != PART for path in folder.iterdir()):
         raise ConfigError(f"{folder} holds files that are no run.", hint="Choose another folder with --out.")
     (folder / "error.txt").unlink(missing_ok=True)
-    write_text(folder / "config.toml", tomli_w.dumps(config.nested()))
+    kept = config.replace({"train.feature_folder": ""})  # of a study, which may be elsewhere or gone tomorrow
+    write_text(folder / "config.toml", tomli_w.dumps(kept.nested()))
     return None
 
 

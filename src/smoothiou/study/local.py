@@ -43,10 +43,12 @@ def train_command(folder: str | Path, cell: Cell, *, jobs: int = 1) -> list[str]
     """Return the command line that trains a cell, after writing its recipe; the image cache is divided by `jobs`."""
     path = cell_folder(folder, cell) / "config.toml"
     config = RunConfig().replace(cell["settings"])
-    shared = str(features_folder(folder))
-    config = config.replace({"train.cache_mb": config.train.cache_mb // jobs, "train.feature_folder": shared})
+    config = config.replace({"train.cache_mb": config.train.cache_mb // jobs})
     write_text(path, tomli_w.dumps(config.nested()))
-    return [sys.executable, "-m", "smoothiou", "train", "--recipe", str(path), "--out", str(path.parent)]
+    return [
+        sys.executable, "-m", "smoothiou", "train", "--recipe", str(path), "--out", str(path.parent),
+        "--train.feature_folder", str(features_folder(folder)),
+    ]  # fmt: skip
 
 
 def run_parallel(
