@@ -166,11 +166,8 @@ def _train_and_measure(
     reset_peak_memory(placement.device)
     shared, features = config.train.feature_folder, folder / f"features-{placement.rank}"
     if megabytes := config.train.feature_mb:
-        cache = (
-            FeatureCache(memory_mb=0, folder=Path(shared), disk_mb=megabytes)
-            if shared
-            else FeatureCache(memory_mb=megabytes, folder=features, disk_mb=megabytes)
-        )
+        kept_in, in_memory = (Path(shared), 0) if shared else (features, megabytes)
+        cache = FeatureCache(memory_mb=in_memory, folder=kept_in, disk_mb=megabytes)
         keep_features(backbone_body(model), cache)
     spent = train_detector(model, config, folder, splits, placement, quiet=quiet)
     began = time.monotonic()

@@ -30,7 +30,8 @@ def read_tuned(path: Path, *, losses: Sequence[str]) -> dict[str, dict[str, Any]
     try:
         content = tomllib.loads(read_bytes(path, most=MAX_BYTES).decode())
     except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
-        raise ConfigError(f"--tuned {path}: {getattr(error, 'strerror', None) or error}.") from None
+        text = f"--tuned {path}: {getattr(error, 'strerror', None) or error}."
+        raise ConfigError(text, hint="Name a TOML file with a table for each tuned loss: docs/compare.md.") from None
     for loss, settings in content.items():
         if loss not in losses:
             hint = did_you_mean(loss, losses)
