@@ -130,12 +130,13 @@ def _facts(study: LoadedStudy) -> list[tuple[str, Any]]:
         for role, name in (("train", "Trained on"), ("test", "Tested on"))
         if (split := data.get(role))
     ]
-    tuned = study.plan.get("tuned")
+    tuned, freeze = study.plan.get("tuned"), settings.get("model.freeze", "auto")
+    frozen = "" if freeze == "auto" else f", frozen: {freeze}"
     if study.plan.get("cuts"):
         splits.insert(1, ("Cut", "train and val anew by each seed"))
     return [
         *splits,
-        ("Detector", f"{settings['model.name']}, weights: {settings['model.weights']}"),
+        ("Detector", f"{settings['model.name']}, weights: {settings['model.weights']}{frozen}"),
         ("Training", f"{settings['train.steps']} steps of {counted(settings['train.batch_size'], 'image')}"),
         ("Loss weights", "calibrated" if study.plan.get("weights") else "tuned" if tuned else "not calibrated"),
         ("Seeds", ", ".join(map(str, study.seeds))),
