@@ -123,7 +123,7 @@ def _verdicts(study: LoadedStudy, candidate: str) -> list[dict[str, str]]:
 def _facts(study: LoadedStudy) -> list[tuple[str, Any]]:
     """Return the study's size and settings, as name and value."""
     data = study.plan.get("data") or {}
-    settings = dict.fromkeys(("model.name", "model.weights", "train.steps", "train.batch_size"), "?")
+    settings: dict[str, Any] = dict.fromkeys(("model.name", "model.weights", "train.steps", "train.batch_size"), "?")
     settings |= study.plan.get("settings") or {}
     splits = [
         (name, f"{split['name']}/{split['split']}, {(split.get('counts') or {}).get('images', '?')} images")
