@@ -67,6 +67,33 @@ def test_answers_worked_out_by_hand(name, case):
     assert on_deltas.item() == pytest.approx(answer, rel=1e-6, abs=1e-12)
 
 
+# Five pairs, (x1, y1, x2, y2): shifted, within, thin, larger, apart.
+PAIRS = (
+    [[0, 0, 20, 10], [3, 2, 17, 30], [10, 12, 14, 40], [100, 50, 180, 90], [5, 5, 9, 8]],
+    [[5, 3, 27, 12], [0, 0, 20, 25], [2, 10, 30, 20], [120, 40, 170, 99], [30, 2, 60, 20]],
+)
+# What the authors' programs give for them in float64, with their eps at 0: Instinct323/wiou at ca97fc0 (Wise-IoU),
+# malagoutou/Shape-IoU at 6cc086e, malagoutou/Inner-IoU at db9e8db, jwwangchn/NWD at 9775ac2.
+AUTHORS = {
+    ("wise-iou", ()): [0.673454858, 0.439206962, 0.9883321, 0.519397869, 1.548396789],
+    ("wise-iou", (("version", 3),)): [0.477070108, 0.235412147, 0.861703774, 0.317212031, 1.413453951],
+    ("shape-iou", ()): [0.690104077, 0.446820333, 1.072645154, 0.528282114, 1.544763332],
+    ("shape-iou", (("scale", 1.0),)): [0.675900613, 0.446726263, 1.100941822, 0.529172733, 1.444720122],
+    ("shape-iou", (("scale", 0.5),)): [0.6826419, 0.446743841, 1.079970344, 0.528681517, 1.491693108],
+    ("inner-iou", (("of", "ciou"),)): [0.821207619, 0.500836562, 1.211077742, 0.528126743, 1.437238532],
+    ("inner-iou", (("of", "siou"), ("ratio", 1.2))): [0.633329953, 0.428077607, 1.065732832, 0.529298543, 1.44464417],
+    ("nwd", ()): [0.402660568, 0.315266104, 0.773821213, 0.763454018, 0.959692314],
+}
+
+
+@pytest.mark.parametrize(("name", "options"), AUTHORS, ids=[f"{name} {dict(options)}" for name, options in AUTHORS])
+def test_values_are_those_of_the_authors_program(name, options):
+    pred, target = torch.tensor(PAIRS, dtype=torch.float64)
+    with torch.no_grad():  # Wise-IoU 3: before a step, when the moving mean is 1
+        values = load_loss(name, **dict(options)).on_boxes(pred, target)
+    assert values.tolist() == pytest.approx(AUTHORS[name, options], rel=1e-6)
+
+
 NOT_THE_DEFAULT = {
     ("wise-iou", "version"): 3,
     ("shape-iou", "scale"): 2.0,
