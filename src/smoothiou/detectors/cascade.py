@@ -1,4 +1,4 @@
-"""A detector with several second stages in a row, of any Faster R-CNN; and `lite0-cascade`."""
+"""A detector with several second stages in a row, of any Faster R-CNN."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 
 from smoothiou.detectors.hosts.cascade import CascadeRoIHeads, CascadeStage
-from smoothiou.detectors.lite0 import build_lite0
 from smoothiou.errors import ConfigError
 
 MOST_STAGES = 5
@@ -55,8 +54,3 @@ def _stage(heads: Any, number: int) -> CascadeStage:
     x, y, width, height = (10.0, 10.0, 5.0, 5.0)
     weights = (x * (number + 1), y * (number + 1), width * (number + 1), height * (number + 1))
     return CascadeStage(head, predictor, iou=0.5 + 0.1 * number, weights=weights)
-
-
-def build_lite0_cascade(*, num_classes: int, pretrained: bool, stages: int = 3, **settings: Any) -> FasterRCNN:
-    """Return `lite0` with three second stages; arguments as in `DetectorInfo.build`."""
-    return make_cascade(build_lite0(num_classes=num_classes, pretrained=pretrained, **settings), stages)

@@ -109,7 +109,7 @@ DETECTORS: Mapping[str, DetectorInfo] = MappingProxyType(
             installed=True,
         ),
         "lite0-cascade": DetectorInfo(
-            build="smoothiou.detectors.cascade:build_lite0_cascade",
+            build="smoothiou.detectors.lite0:build_lite0_cascade",
             summary="8 million parameters, lite0 with three second stages in a row (Cascade R-CNN)",
             anchors=(AnchorLevel(8, (16, 32, 64, 128, 256)),),
             parameters_m=8.4,
