@@ -1,12 +1,13 @@
 """The registered study of docs/study.md: tune each arm on val, then compare on test.
 
-    python benchmarks/registered_study.py tune|primary|arms --data SETS --out STUDIES [--arms N] [--jobs 2]
-    python benchmarks/registered_study.py summary --out STUDIES
+    python benchmarks/registered_study.py tune|primary|arms|keep --data SETS --out STUDIES [--arms N] [--jobs 2]
+    python benchmarks/registered_study.py summary
 
 SETS is a folder with the sets' folders. Every command continues where it was stopped. `tune` writes the configurations
 with their AP on val to docs/results/study/tuning.json and the best of each arm to tuned.toml; `primary` and `arms`
-write one study for each set into STUDIES; `summary` prints the primary difference of each set and of all together, and
-draws it.
+write one study for each set into STUDIES; `keep`, which they end with, copies the results of finished cells to
+docs/results/study, without weights, photos and boxes. From these files alone `summary` prints the differences of each
+set and of all together, and draws the primary one, and `smoothiou report docs/results/study/SET` redraws a page.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import tomli_w
+from scipy import stats
 
 from smoothiou.files import finite
 from smoothiou.report.figures import describe_dots, dots_figure
@@ -32,6 +36,7 @@ from smoothiou.report.picture import drawing_alone, svg_file
 from smoothiou.report.series import Dots, dot_row
 from smoothiou.study import collect
 from smoothiou.study.across import mean_over_sets
+from smoothiou.study.intervals import judged_difference
 
 KEPT = Path(__file__).parents[1] / "docs" / "results" / "study"
 SETS = {"bccd": (), "playing_cards": (), "oxford_pets": ("--data.labels", "head"), "voc2012": ()}
@@ -136,28 +141,111 @@ def compare(sets: Path, out: Path, *, data: str, losses: list[str], until: bool,
     )  # fmt: skip
 
 
-def summary(out: Path) -> None:
-    """Print the difference of the primary pair on each set and their mean; keep both, and their picture."""
-    rows: dict[str, dict[str, Any]] = {}
-    for data in SETS:
-        if (out / data / "plan.json").is_file():
-            study = collect(out / data)
-            row = next(each for each in study["differences"] if each["metric"] == "AP")
-            results = {(cell["loss"], cell["seed"]): cell["result"] for cell in study["cells"]}
-            ours, theirs = (
-                {seed: results[loss, seed]["metrics"]["AP"] for seed in row["seeds"]}
-                for loss in (row["candidate"], row["baseline"])
-            )
-            row["by_seed"] = {seed: ours[seed] - theirs[seed] for seed in row["seeds"]}
-            rows[data] = row
-    mean = mean_over_sets(list(rows.values()))
-    for name, row in {**rows, "mean": mean}.items():
-        print(f"{name:14} AP {100 * row['mean']:+.2f} [{100 * row['low']:+.2f}, {100 * row['high']:+.2f}]")
-    KEPT.mkdir(parents=True, exist_ok=True)
-    (KEPT / "summary.json").write_text(json.dumps(finite({"sets": rows, "mean": mean}), indent=1) + "\n")
-    dots = [dot_row(data, "AP", row["by_seed"], row) for data, row in rows.items()]
-    means = {number: row["mean"] for number, row in enumerate(rows.values())}
-    dots.append(dot_row("mean of the sets", "AP", means, mean))
+def keep(out: Path, sets: Path) -> None:
+    """Copy what is small of every study: its plan, and the results and values by image of the cells that are done."""
+    for plan in sorted(out.glob("**/plan.json")):
+        study, kept = plan.parent, KEPT / plan.parent.relative_to(out)
+        for cell in sorted(path.parent for path in study.glob("cells/*/done")):
+            home = kept / "cells" / cell.name
+            home.mkdir(parents=True, exist_ok=True)
+            for name in ("result.json", "done", "metrics.csv", "manifest.json"):
+                (home / name).write_text(_without_paths((cell / name).read_text(), sets))
+            (home / "by_image.csv").write_text(_by_image(cell))
+        kept.mkdir(parents=True, exist_ok=True)
+        (kept / "plan.json").write_text(_without_paths(plan.read_text(), sets))
+        if (study / "comparison.json").is_file():
+            comparison = json.loads((study / "comparison.json").read_text())
+            (kept / "comparison.json").write_text(json.dumps({**comparison, "gallery": []}) + "\n")
+
+
+def _without_paths(text: str, sets: Path) -> str:
+    return text.replace(str(sets.resolve()), "SETS").replace(str(sets), "SETS")
+
+
+def _by_image(cell: Path) -> str:
+    """Return what the second stage did on each test image, as CSV: a mean over no box is empty."""
+    lines = ["image_id,mean_iou,mean_iou_positive,mean_iou_matched,refined_below_75,refined_from_75"]
+    for row in json.loads((cell / "localization.json").read_text())["images"]:
+        probes = list(zip(row["before"], row["refined"], strict=True))
+        means = [
+            row["raw_mean"],
+            *(
+                row[f"{kind}_sum"] / row[f"{kind}_count"] if row[f"{kind}_count"] else None
+                for kind in ("positive", "matched")
+            ),
+            *(
+                fmean(group) if group else None
+                for group in ([r for b, r in probes if b < 0.75], [r for b, r in probes if b >= 0.75])
+            ),
+        ]
+        lines.append(",".join([str(row["image_id"]), *("" if each is None else f"{each:.5f}" for each in means)]))
+    return "\n".join(lines) + "\n"
+
+
+ENDPOINTS = {
+    "AP": "AP", "AP75": "AP75", "AP90": "AP90", "refined_mean_below_75": "refined IoU, probes below .75",
+    "refined_mean_from_75": "refined IoU, probes from .75", "mean_iou_positive": "mean IoU of positives",
+    "mean_iou": "localization (Table 2)",
+}  # fmt: skip
+"""The first is the primary endpoint; the others are corrected together, after Holm."""
+
+
+def differences(study: dict[str, Any], candidate: str, baseline: str) -> dict[str, dict[str, Any]]:
+    """Return the difference of two losses in every endpoint, with what it was for each seed.
+
+    AP90 has no values by image: its interval is over seeds alone.
+    """
+    rows = {
+        row["metric"]: row
+        for row in (*study["differences"], *study["probe"].get("differences", ()))
+        if (row["candidate"], row["baseline"]) == (candidate, baseline) and row["metric"] in ENDPOINTS
+    }
+    results = {(cell["loss"], cell["seed"]): cell["result"] for cell in study["cells"]}
+    seeds = rows["AP"]["seeds"]
+    ap90 = [[results[loss, seed]["ap_by_iou"]["0.90"] for seed in seeds] for loss in (baseline, candidate)]
+    rows["AP90"] = judged_difference(*ap90, margin=0.01)
+    pairs = (results[candidate, seed]["metrics"]["AP"] - results[baseline, seed]["metrics"]["AP"] for seed in seeds)
+    rows["AP"]["by_seed"] = dict(zip(seeds, pairs, strict=True))
+    return rows
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Return p-values corrected for there being several: the smallest times n, the next times n - 1, never falling."""
+    corrected, largest = {}, 0.0
+    for rank, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[name]))
+        corrected[name] = largest
+    return corrected
+
+
+def summary() -> None:
+    """Print the endpoints on each set and their mean over the sets; keep both, and the primary one's picture."""
+    studies = {data: collect(KEPT / data) for data in SETS if (KEPT / data / "plan.json").is_file()}
+    by_set = {
+        data: differences(study, study["plan"]["losses"][1], study["plan"]["baseline"])
+        for data, study in studies.items()
+    }
+    means = {metric: mean_over_sets([rows[metric] for rows in by_set.values()]) for metric in ENDPOINTS}
+    p_values = {
+        metric: float(2 * stats.t.sf(abs(mean["mean"]) / mean["error"], mean["degrees"]))
+        for metric, mean in means.items()
+    }
+    corrected = holm({metric: p for metric, p in p_values.items() if metric != "AP"})
+    print("| endpoint |" + "".join(f" {data} |" for data in by_set) + " mean of the sets | p | p, Holm |")
+    print("|:--|" + "--:|" * (len(by_set) + 3))
+    for metric, label in ENDPOINTS.items():
+        scale, digits = (100, 1) if metric.startswith("AP") else (1, 4)
+        cells = [
+            f"{scale * row['mean']:+.{digits}f} [{scale * row['low']:+.{digits}f}, {scale * row['high']:+.{digits}f}]"
+            for row in (*(rows[metric] for rows in by_set.values()), means[metric])
+        ]
+        p = p_values[metric]
+        print(f"| {label} | {' | '.join(cells)} | {p:.3g} | {corrected.get(metric, p):.3g} |")
+    content = {"sets": by_set, "mean": means, "p": p_values, "p_holm": corrected}
+    (KEPT / "summary.json").write_text(json.dumps(finite(content), indent=1) + "\n")
+    dots = [dot_row(data, "AP", rows["AP"]["by_seed"], rows["AP"]) for data, rows in by_set.items()]
+    by_number = {number: rows["AP"]["mean"] for number, rows in enumerate(by_set.values())}
+    dots.append(dot_row("mean of the sets", "AP", by_number, means["AP"]))
     reach = 1.1 * max(abs(end) for row in dots for end in (row.low or 0, row.high or 0, *row.seeds.values()))
     label = "AP points, tuned Smooth IoU minus tuned Huber"
     forest = Dots(
@@ -177,30 +265,31 @@ def _run(*words: object, threads: int | None = None) -> None:
 def main() -> None:
     """Run one part of the study."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("tune", "primary", "arms", "summary"))
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("part", choices=("tune", "primary", "arms", "keep", "summary"))
+    parser.add_argument("--data", type=Path, metavar="SETS")
+    parser.add_argument("--out", type=Path, metavar="STUDIES")
     parser.add_argument("--arms", type=int, default=len(ARMS), help="how many of the arms, first to last")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
     if options.part == "summary":
-        summary(options.out)
+        summary()
         return
-    if options.data is None:
-        parser.error("--data is missing")
+    if options.data is None or options.out is None:
+        parser.error("--data or --out is missing")
     if options.part == "tune":
         tune(options.data, options.out, arms=options.arms, jobs=options.jobs)
         return
-    chosen = json.loads((KEPT / "tuning.json").read_text())["chosen"]
-    pair = [chosen[name]["loss.name"] for name in ("huber", "smooth-iou")]
-    if options.part == "primary":
-        for data in SETS:
+    if options.part != "keep":
+        chosen = json.loads((KEPT / "tuning.json").read_text())["chosen"]
+        pair = [chosen[name]["loss.name"] for name in ("huber", "smooth-iou")]
+        others = ["huber", "smooth-iou", *(chosen[arm.name]["loss.name"] for arm in ARMS[2 : options.arms])]
+        for data in SETS if options.part == "primary" else ():
             compare(options.data, options.out, data=data, losses=pair, until=True, jobs=options.jobs)
-        return
-    others = ["huber", "smooth-iou", *(chosen[arm.name]["loss.name"] for arm in ARMS[2 : options.arms])]
-    for data in TUNED_ON:  # beside the primary pair, whose seeds a rule adds
-        losses = [*pair, *others]
-        compare(options.data, options.out / "arms", data=data, losses=losses, until=False, jobs=options.jobs)
+        for data in TUNED_ON if options.part == "arms" else ():  # apart from the primary pair, whose seeds a rule adds
+            compare(
+                options.data, options.out / "arms", data=data, losses=[*pair, *others], until=False, jobs=options.jobs
+            )
+    keep(options.out, options.data)
 
 
 if __name__ == "__main__":
