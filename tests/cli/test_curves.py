@@ -13,6 +13,7 @@ from PIL import Image
 NAMES = ("figure1", "figure2-left", "figure2-right", "figure3", "gradients")
 
 
+@pytest.mark.slow
 def test_the_papers_figures_are_drawn_and_their_paths_printed(smoothiou, tmp_path):
     result = smoothiou("curves")
     assert result.returncode == 0, result.stderr

@@ -115,7 +115,7 @@ def test_torch_is_not_needed(smoothiou, root, tmp_path):
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize("command", ["train", "compare"])
+@pytest.mark.parametrize("command", ["train", pytest.param("compare", marks=pytest.mark.slow)])
 def test_before_training_one_line_says_what_is_wrong(smoothiou, root, command):
     faults.same_bytes(root)
     words = [command, root, *TINY] if command == "train" else [command, root, *TINY, "--dry-run"]

@@ -322,6 +322,7 @@ def test_a_study_that_is_killed_three_times_loses_and_repeats_nothing(tmp_path):
     assert not any(found[key] for key in ("lost", "doubled", "different", "left_over", "missing"))
 
 
+@pytest.mark.slow
 def test_the_campaign_sees_what_is_lost_done_twice_or_different(whole, tmp_path):
     spec = importlib.util.spec_from_file_location("kill_study", BENCHMARK)
     assert spec is not None

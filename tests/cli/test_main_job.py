@@ -54,6 +54,7 @@ def test_one_run_leaves_everything_and_the_same_command_again_does_nothing(smoot
     assert [one["boxes"] for one in json.loads(two.stdout)["images"]] == [found[0]["boxes"]] * 2
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_trained_longer_where_that_is_asked_for(smoothiou, tmp_path):
     words = [*TINY, "--loss", "huber", "--out", "RUN"]
     assert smoothiou("train", "shapes", *words).returncode == 0

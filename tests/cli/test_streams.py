@@ -42,7 +42,7 @@ def test_files_that_are_written_get_nothing_of_a_closed_stream(tmp_path):
     assert page.read_text().startswith("<!doctype html>")
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+@pytest.mark.parametrize("encoding", ["ascii", pytest.param("latin-1", marks=pytest.mark.slow)])
 def test_letters_that_a_stream_has_not_are_spelt_out(tmp_path, encoding):
     (tmp_path / "\u0142\u00f3\u017c").mkdir()
     result = shell(f"{COMMAND} doctor \u0142\u00f3\u017c", tmp_path, PYTHONIOENCODING=encoding)

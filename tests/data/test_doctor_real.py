@@ -65,7 +65,7 @@ KNOWN = [
 ]
 
 
-SLOW = ("udacity", "udacity/labels_autti.csv.gz", "voc2007_native", "voc2007")
+SLOW = ("udacity", "udacity/labels_autti.csv.gz", "udacity/labels_crowdai.csv.gz", "voc2007_native", "voc2007")
 """Sets of tens of thousands of rows, or whose kind another set here has."""
 CASES = [pytest.param(*case, id=case[0], marks=[pytest.mark.slow] if case[0] in SLOW else []) for case in KNOWN]
 
@@ -97,6 +97,7 @@ def test_annotations_without_images_are_no_data_set(shared_data):
         examine(shared_data / "voc_annotations_full")
 
 
+@pytest.mark.slow
 def test_thirteen_hundred_images_take_seconds(shared_data):
     """20 seconds on two cores are allowed; the time of the processor is not at the mercy of other programs."""
     began = sum(os.times()[:2])

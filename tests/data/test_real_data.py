@@ -261,6 +261,7 @@ def test_udacity_samples_with_the_wrong_header_and_without_one(shared_data):
     assert sum(map(len, bare.boxes.values())) == 8
 
 
+@pytest.mark.slow
 def test_udacity_without_frames_names_the_first_and_the_count(shared_data):
     folder = shared_data / "udacity"
     assert detect_format(folder) == "udacity"
@@ -346,6 +347,7 @@ def test_car_damage_as_the_paper_splits_it(shared_data):
     assert len([fault for part in (train, val) for fault in part.faults if fault.kind == "overhang"]) == 14
 
 
+@pytest.mark.slow
 def test_thirteen_hundred_files_are_read_in_time(shared_data):
     started = time.process_time()
     load_dataset(shared_data / "voc2007")

@@ -20,7 +20,7 @@ from tests.engine.test_predict import run  # noqa: F401, a fixture
 installed = pytest.mark.skipif(
     not (find_spec("onnx") and find_spec("onnxruntime")), reason="the extra `export` is not installed"
 )
-FORMS = [pytest.param("onnx", marks=installed), pytest.param("torchscript", marks=pytest.mark.slow)]
+FORMS = [pytest.param("onnx", marks=installed), "torchscript"]
 
 
 def pictures(*sizes: tuple[int, int]) -> list[Image.Image]:
@@ -30,6 +30,7 @@ def pictures(*sizes: tuple[int, int]) -> list[Image.Image]:
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
 @pytest.mark.parametrize("to", FORMS)
+@pytest.mark.slow
 def test_the_same_boxes_on_images_of_other_sizes_and_on_one_without(run, tmp_path, to):  # noqa: F811
     predictor = load_run(run, device="cpu")
     path = tmp_path / ("a.onnx" if to == "onnx" else "a.pt")

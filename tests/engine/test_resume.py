@@ -31,7 +31,11 @@ def noisy(pred, target, *, weights, anchors):
     ("loss", "others"),
     [
         ("huber", {"optim.name": "adamw"}),
-        ("smooth-iou[lam=ema]", {"optim.name": "sgd", "optim.schedule": "step", "optim.step_every": 1}),
+        pytest.param(
+            "smooth-iou[lam=ema]",
+            {"optim.name": "sgd", "optim.schedule": "step", "optim.step_every": 1},
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             f"{__name__}:noisy",
             {"optim.name": "tf-rmsprop", "model.roi_dropout": 0.5, "train.workers": 2},

@@ -318,8 +318,14 @@ class TestDerivatives:
     @each_loss
     def test_gradcheck_and_double_backward(self, name):
         loss, pred, target = differentiable(name)
-        assert torch.autograd.gradcheck(loss, (pred.requires_grad_(), target.requires_grad_()))
+        assert torch.autograd.gradcheck(loss, (pred.requires_grad_(), target.requires_grad_()), fast_mode=True)
         assert torch.autograd.gradgradcheck(loss, (pred, target), fast_mode=True)
+
+    @pytest.mark.slow
+    @each_loss
+    def test_gradcheck_of_each_number(self, name):
+        loss, pred, target = differentiable(name)
+        assert torch.autograd.gradcheck(loss, (pred.requires_grad_(), target.requires_grad_()))
 
     @each_overlap_loss
     def test_torch_func_has_the_same_loss_and_gradient(self, name):

@@ -33,7 +33,7 @@ def test_tables_sort_and_the_theme_changes_and_nothing_overflows(browser, report
         assert max(browser.evaluate(f"{headings}.map(e => e.getBoundingClientRect().right)")) <= width
 
 
-@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("width", [pytest.param(1280, marks=pytest.mark.slow), 400])
 def test_wide_tables_scroll_in_their_own_box_and_no_heading_is_cut(browser, without_panels, tmp_path, width):
     losses = ("huber", "smooth-iou[lam=box]", "giou")
     write_report(make_study(tmp_path, losses=losses, steps=40))

@@ -318,7 +318,7 @@ def marks(page: str) -> list[str]:
     return [next(filter(None, mark)) for mark in found]
 
 
-@pytest.mark.parametrize("effect", [0.02, -0.02])
+@pytest.mark.parametrize("effect", [0.02, pytest.param(-0.02, marks=pytest.mark.slow)])
 def test_beside_a_baseline_that_has_learnt_nothing_no_verdict_is_anywhere(without_panels, tmp_path, effect):
     # The same numbers but for huber's AP50: above 5 % they are clear, below they say nothing.
     make_study(tmp_path, effect=effect)

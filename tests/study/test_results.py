@@ -415,6 +415,7 @@ class TestVerdicts:
         assert not any("0.0154" in note for note in collect(rewritten(extended=[{"seeds": 3}]))["notes"])
 
 
+@pytest.mark.slow
 class TestRecomputed:
     """The intervals of a small study from its files, by numpy, scipy and pycocotools alone."""
 
