@@ -52,9 +52,10 @@ def find_file(folder: Path, name: str | PurePosixPath) -> Path | None:
 
 
 def cached_by_file(maxsize: int) -> Callable[[Callable[[Path], T]], Callable[[Path], T]]:
-    """Return a decorator with which what a function returns of a file is cached until the file changes.
+    """Return a decorator: what a function returns of a file, its path made absolute, is cached until the file changes.
 
-    The function is called with the absolute path. A DataError says that there is no such file.
+    Raises:
+        DataError: when it is called, there is no such file.
     """
 
     def decorate(function: Callable[[Path], T]) -> Callable[[Path], T]:

@@ -62,25 +62,17 @@ def match(gt: Mapping[str, Any], detections: Any, *, area: str = "all") -> list[
     images = np.unique([image["id"] for image in gt["images"]])
     classes = np.unique([category["id"] for category in gt["categories"]])
     low, high = AREAS[area]
+    gt_boxes = _gt_boxes(gt, images, classes, low=low, high=high)
     rows = detection_rows(detections)
     group = np.searchsorted(images, rows[:, 0]) * len(classes) + np.searchsorted(classes, rows[:, 6])
     order = np.lexsort((-rows[:, 5], group))
     rows, group, rank = rows[order], group[order], _ranks(group[order])
     kept = rank < MAX_DETECTIONS
     rows, group, rank = rows[kept], group[kept], rank[kept]
-
-    columns = [(g["image_id"], g["category_id"], *g["bbox"], g["area"], g["iscrowd"]) for g in gt["annotations"]]
-    table = np.array(columns, dtype=np.float64).reshape(-1, 8)
-    gt_group = np.searchsorted(images, table[:, 0]) * len(classes) + np.searchsorted(classes, table[:, 1])
-    crowd = table[:, 7] > 0
-    gt_ignored = crowd | (table[:, 6] < low) | (table[:, 6] > high)
-    order = np.lexsort((gt_ignored, gt_group))
-    gt_boxes = _GtBoxes(group=gt_group[order], box=table[order, 2:6], crowd=crowd[order], ignored=gt_ignored[order])
-
     true, ignored = _match_groups(rows[:, 1:5], group, gt_boxes)
     area_of = np.prod(rows[:, 3:5], axis=1)
     ignored |= ~true & ((area_of < low) | (area_of > high))
-    positives = np.bincount(gt_group[~gt_ignored], minlength=len(images) * len(classes))
+    positives = np.bincount(gt_boxes.group[~gt_boxes.ignored], minlength=len(images) * len(classes))
     positives = positives.reshape(len(images), len(classes))
     image, label = np.divmod(group, len(classes))
     by_score = np.lexsort((rank, image, -rows[:, 5], label))
@@ -103,6 +95,18 @@ def detection_rows(detections: Any) -> NDArray[np.float64]:
     if not isinstance(detections, np.ndarray):
         detections = [(d["image_id"], *d["bbox"], d["score"], d["category_id"]) for d in detections]
     return np.asarray(detections, dtype=np.float64).reshape(-1, 7)
+
+
+def _gt_boxes(
+    gt: Mapping[str, Any], images: NDArray[Any], classes: NDArray[Any], *, low: float, high: float
+) -> _GtBoxes:
+    columns = [(g["image_id"], g["category_id"], *g["bbox"], g["area"], g["iscrowd"]) for g in gt["annotations"]]
+    table = np.array(columns, dtype=np.float64).reshape(-1, 8)
+    group = np.searchsorted(images, table[:, 0]) * len(classes) + np.searchsorted(classes, table[:, 1])
+    crowd = table[:, 7] > 0
+    ignored = crowd | (table[:, 6] < low) | (table[:, 6] > high)
+    order = np.lexsort((ignored, group))
+    return _GtBoxes(group=group[order], box=table[order, 2:6], crowd=crowd[order], ignored=ignored[order])
 
 
 def _ranks(group: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -321,12 +321,35 @@ def read_labels(file: Path) -> Labels:
         raise DataError(f"{file}: the label file is empty.", hint=f"Expected rows of {_EXPECTED}.")
     delimiter = _delimiter(first[1])
     columns = _columns(_fields(first[1], delimiter, f"{file}, line {first[0]}"), delimiter, file)
+    if not columns.has_header:
+        rows = itertools.chain([first], rows)
+    numbers, frames, repeated = _read_rows(rows, columns, delimiter, file)
+    names, reordered = _order([numbers[index::4] for index in range(4)], columns, file)
+    order = [names.index(corner) for corner in _CORNERS]
+    boxes: dict[str, list[Box]] = {}
+    for row, (frame, label, number) in enumerate(frames):
+        x1, y1, x2, y2 = (numbers[4 * row + index] for index in order)
+        box = Box(xyxy=(x1, y1, x2, y2), label=label, where=f"{file.name}, line {number}")
+        boxes.setdefault(frame, []).append(box)
+    notes = [reordered] if reordered else []
+    if columns.layout == "ids":
+        notes.append(f"{file.name}: class ids serve as names, for the layout tells none")
+    if repeated:
+        rows_stand = counted(repeated, "row stands", "rows stand")
+        notes.append(f"{file.name}: {rows_stand} in it twice, word for word, and each was kept")
+    return Labels(columns.layout, {frame: tuple(items) for frame, items in boxes.items()}, tuple(notes), reordered)
+
+
+def _read_rows(
+    rows: Iterable[tuple[int, str]], columns: _Columns, delimiter: str, file: Path
+) -> tuple[array[float], list[tuple[str, str, int]], int]:
+    """Return the numbers of all rows, frame, label and line of each, and how many rows repeat another."""
     # Of each row only what is needed stays in memory: numbers in an array, each label and frame once.
     numbers = array("d")
     frames: list[tuple[str, str, int]] = []
     known: dict[str, str] = {}
     distinct: set[int] = set()
-    for number, line in rows if columns.has_header else itertools.chain([first], rows):
+    for number, line in rows:
         where = f"{file}, line {number}"
         fields = _fields(line, delimiter, where)
         try:
@@ -342,20 +365,7 @@ def read_labels(file: Path) -> Labels:
             known[label] = _SPELT.get(label.casefold(), label)
         frames.append((known.setdefault(frame, frame), known[label], number))
         distinct.add(hash(line))
-    names, reordered = _order([numbers[index::4] for index in range(4)], columns, file)
-    order = [names.index(corner) for corner in _CORNERS]
-    boxes: dict[str, list[Box]] = {}
-    for row, (frame, label, number) in enumerate(frames):
-        x1, y1, x2, y2 = (numbers[4 * row + index] for index in order)
-        box = Box(xyxy=(x1, y1, x2, y2), label=label, where=f"{file.name}, line {number}")
-        boxes.setdefault(frame, []).append(box)
-    notes = [reordered] if reordered else []
-    if columns.layout == "ids":
-        notes.append(f"{file.name}: class ids serve as names, for the layout tells none")
-    if repeated := len(frames) - len(distinct):
-        rows_stand = counted(repeated, "row stands", "rows stand")
-        notes.append(f"{file.name}: {rows_stand} in it twice, word for word, and each was kept")
-    return Labels(columns.layout, {frame: tuple(items) for frame, items in boxes.items()}, tuple(notes), reordered)
+    return numbers, frames, len(frames) - len(distinct)
 
 
 def is_label_file(file: Path) -> bool:

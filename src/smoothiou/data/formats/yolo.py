@@ -263,19 +263,20 @@ class Yolo(Format):
                 f"{where}: expected shares of the image's sides, 0 to 1, got {short(' '.join(fields[1:]))}.",
                 hint="Divide x and width by the image's width, y and height by its height.",
             )
+        return Box(xyxy=self._corners(values, where), label=names[int(key)], where=where)
+
+    def _corners(self, values: Sequence[float], where: str) -> tuple[float, float, float, float]:
         if len(values) == 4:
             x, y, w, h = values
-            corners = (x - w / 2, y - h / 2, x + w / 2, y + h / 2)
-        elif len(values) >= 6 and len(values) % 2 == 0:
+            return x - w / 2, y - h / 2, x + w / 2, y + h / 2
+        if len(values) >= 6 and len(values) % 2 == 0:
             self._polygons += 1
-            corners = (min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2]))
-        else:
-            raise DataError(
-                f"{where}: expected a class and four numbers, or a polygon of three points and more, got "
-                f"{counted(len(values), 'number')} after the class.",
-                hint="A sixth column is a score: then these are predictions. Poses need kpt_shape in data.yaml.",
-            )
-        return Box(xyxy=corners, label=names[int(key)], where=where)
+            return min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])
+        raise DataError(
+            f"{where}: expected a class and four numbers, or a polygon of three points and more, got "
+            f"{counted(len(values), 'number')} after the class.",
+            hint="A sixth column is a score: then these are predictions. Poses need kpt_shape in data.yaml.",
+        )
 
 
 class _UnknownClassError(DataError):
