@@ -22,6 +22,7 @@ from smoothiou.cli.options import (
     Recipe,
     Settings,
     Weights,
+    given,
     parse_settings,
     run_config,
 )  # fmt: skip
@@ -110,7 +111,7 @@ def calibrate(
 
 
 def _of_run(run: Path, recipe: str | None, set_: list[str] | None, flags: Mapping[str, Any]) -> RunConfig:
-    """Return the settings of a run, with other data where they are named.
+    """Return the settings of a run, on the data that the flags name, if any.
 
     Raises:
         CheckpointError: the folder is no run.
@@ -122,9 +123,8 @@ def _of_run(run: Path, recipe: str | None, set_: list[str] | None, flags: Mappin
         raise CheckpointError(
             f"{run}: no run (no config.toml there).", hint="Name a folder that `smoothiou train` has written."
         )
-    whole = {"data.format": "auto", "data.train": "", "data.val": "", "data.test": ""} if flags["data.path"] else {}
-    given = {key: value for key, value in flags.items() if value is not None}
-    return read_run_config(run, {**parse_settings(set_), **whole, **given})
+    reset = {"data.format": "auto", "data.train": "", "data.val": "", "data.test": ""} if flags["data.path"] else {}
+    return read_run_config(run, {**parse_settings(set_), **reset, **given(flags)})
 
 
 def calibration_lines(content: Mapping[str, Any]) -> str:
@@ -147,7 +147,9 @@ def calibration_lines(content: Mapping[str, Any]) -> str:
 
 
 def _when(moment: str) -> str:
-    return "at the start" if moment == "start" else moment if moment.startswith("after") else f"of {moment}"
+    if moment == "start":
+        return "at the start"
+    return moment if moment.startswith("after") else f"of {moment}"
 
 
 def _table(content: Mapping[str, Any], stage: str) -> Table:
@@ -157,8 +159,7 @@ def _table(content: Mapping[str, Any], stage: str) -> Table:
     rows = []
     for loss, weights in content["weights"].items():
         texts = []
-        for moment in moments:
-            entry = content["losses"][loss][stage][moment]
+        for entry in (content["losses"][loss][stage][moment] for moment in moments):
             texts += [f"{entry['mean']:.3g}", f"{entry['ratio']:.3g} [{entry['low']:.3g}, {entry['high']:.3g}]"]
         suggested = content["suggested"][loss]
         texts += [f"{weights[stage]:g}", "-" if suggested is None else f"{suggested['weight']:g}"]

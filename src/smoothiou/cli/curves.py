@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from smoothiou.api.settings import folder_name
 from smoothiou.cli.options import Json, Quiet
 from smoothiou.errors import ConfigError
+from smoothiou.files import write_bytes, write_text
 from smoothiou.loss_spec import split_losses
 from smoothiou.words import counted
 
@@ -47,32 +48,16 @@ def curves(
     if gallery and (figure or html):
         raise ConfigError("--gallery draws nothing but its small pictures.", hint="Leave out --figure and --html.")
 
-    from smoothiou.files import write_bytes, write_text
-    from smoothiou.lab.curves import slide, slides_csv
     from smoothiou.lab.grid import loss_grid
     from smoothiou.lab.pairs import SinglePairLoss
     from smoothiou.losses import LOSSES
+    from smoothiou.report.explorer import render_explorer
 
     for spec in chosen or ():
         SinglePairLoss(spec)  # a loss that cannot be drawn is reported before anything is written
-
-    from smoothiou.report.curve_figures import gallery_picture
-    from smoothiou.report.explorer import render_explorer
-
-    written = []
-    if gallery:
-        for spec in chosen or tuple(LOSSES):
-            written.append(out / f"{folder_name(spec)}.svg")
-            write_text(written[-1], gallery_picture(slide(spec), folder_name(spec)).svg)
-    else:
-        for picture, slides in _pictures(figure, chosen):
-            files = [out / f"{picture.name}.{ending}" for ending in ("svg", "png", "csv")]
-            write_text(files[0], picture.svg)
-            write_bytes(files[1], picture.png)
-            write_text(files[2], slides_csv(slides))
-            written += files
+    specs = chosen or tuple(LOSSES)
+    written = _draw_gallery(specs, out) if gallery else _draw_figures(figure, chosen, out)
     if html:
-        specs = chosen or tuple(LOSSES)
         if not quiet:
             print(f"Computing {counted(len(specs), 'loss', 'losses')} on a grid of boxes ...", file=sys.stderr)
         written.append(out / "explorer.html")
@@ -81,6 +66,29 @@ def curves(
         print(json.dumps({"written": [str(path) for path in written]}))
     else:
         print("\n".join(map(str, written)))
+
+
+def _draw_gallery(specs: Sequence[str], out: Path) -> list[Path]:
+    from smoothiou.lab.curves import slide
+    from smoothiou.report.curve_figures import gallery_picture
+
+    files = {out / f"{folder_name(spec)}.svg": spec for spec in specs}
+    for file, spec in files.items():
+        write_text(file, gallery_picture(slide(spec), folder_name(spec)).svg)
+    return list(files)
+
+
+def _draw_figures(figure: Figure | None, chosen: tuple[str, ...] | None, out: Path) -> list[Path]:
+    from smoothiou.lab.curves import slides_csv
+
+    written = []
+    for picture, slides in _pictures(figure, chosen):
+        svg, png, table = (out / f"{picture.name}.{ending}" for ending in ("svg", "png", "csv"))
+        write_text(svg, picture.svg)
+        write_bytes(png, picture.png)
+        write_text(table, slides_csv(slides))
+        written += [svg, png, table]
+    return written
 
 
 def _pictures(figure: Figure | None, chosen: tuple[str, ...] | None) -> Iterator[tuple[Picture, Sequence[Slide]]]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from smoothiou.cli.options import Format, Json, Model, Quiet, Recipe, Settings, run_config
+from smoothiou.cli.options import Format, Json, Model, Quiet, Recipe, Settings, run_config, split_commas
 from smoothiou.errors import ConfigError, DataError
 from smoothiou.files import Limits, finite, visible
 from smoothiou.progress import Progress
+
+if TYPE_CHECKING:
+    from smoothiou.data.doctor import Report, Training
+    from smoothiou.engine.config import DataConfig
 
 
 def doctor(
@@ -59,68 +64,73 @@ def doctor(
     if drop_copies and not fix:
         raise ConfigError("--drop-copies goes with --fix.", hint="Add --fix OUT.")
 
-    from smoothiou.data.doctor import examine
     from smoothiou.data.doctor.pictures import example_pictures
-    from smoothiou.data.doctor.repair import refuse_taken, repair
-    from smoothiou.data.formats.base import Options
-    from smoothiou.report.doctor import count_findings, doctor_lines, training_of, write_doctor
+    from smoothiou.data.doctor.repair import refuse_taken
+    from smoothiou.report.doctor import training_of, write_doctor
 
     if fix:
         refuse_taken(fix, data=path)
-    settings = config.data
-    options = Options(
-        labels=settings.labels,
-        split_seed=settings.split_seed,
-        cut=settings.cut,
-        images=settings.images,
-        size=settings.size,
-        loose=settings.loose,
-        long_tail=settings.long_tail,
-    )
-    with Progress("images decoded", quiet=quiet, transient=True) as bar:
-        report = examine(
-            path,
-            format=settings.format,
-            options=options,
-            limits=Limits(pixels=settings.max_pixels, links=settings.follow_links),
-            training=training_of(config),
-            only=_split_commas(only),
-            skip=_split_commas(skip),
-            decode=not fast,
-            pictures=html is not None,
-            progress=bar.update,
-        )
+    training = training_of(config)
+    report = _examine(
+        config.data, training, only=split_commas(only), skip=split_commas(skip), decode=not fast,
+        pictures=html is not None, quiet=quiet,
+    )  # fmt: skip
     facts: dict[str, Any] = {**report.as_json(), "path": path, "command": shlex.join(["smoothiou", *sys.argv[1:]])}
     if html:
         write_doctor(facts, example_pictures(report), html)
         facts["page"] = str(html)
     if fix:
-        with Progress("images written", quiet=quiet, transient=True) as bar:
-            changes = repair(report, fix, drop_copies=drop_copies, progress=bar.update)
-        copy = examine(str(fix), limits=report.limits, training=training_of(config), decode=strict)
-        facts["fixed"] = {
-            "folder": str(fix),
-            "changes": len(changes),
-            "errors": copy.errors,
-            "warnings": copy.warnings,
-            "findings": [finding.as_json() for finding in copy.findings],
-        }
-    facts = finite(facts)  # a corner may be NaN, which JSON does not know
-    judged = facts["fixed"] if fix else facts
-    failed = judged["errors"] + strict * judged["warnings"]
-    if not json_:
+        facts["fixed"] = _repair(report, fix, training, drop_copies=drop_copies, decode=strict, quiet=quiet)
+    _finish(finite(facts), strict=strict, as_json=json_)  # a corner may be NaN, which JSON does not know
+
+
+def _examine(data: DataConfig, training: Training, *, quiet: bool, **choices: Any) -> Report:
+    from smoothiou.data.doctor import examine
+    from smoothiou.data.formats.base import Options
+
+    options = Options(**{field.name: getattr(data, field.name) for field in dataclasses.fields(Options)})
+    limits = Limits(pixels=data.max_pixels, links=data.follow_links)
+    with Progress("images decoded", quiet=quiet, transient=True) as bar:
+        return examine(
+            data.path, format=data.format, options=options, limits=limits, training=training, progress=bar.update,
+            **choices,
+        )  # fmt: skip
+
+
+def _repair(
+    report: Report, out: Path, training: Training, *, drop_copies: bool, decode: bool, quiet: bool
+) -> dict[str, Any]:
+    """Write the repaired copy, and return what is left to repair in it."""
+    from smoothiou.data.doctor import examine
+    from smoothiou.data.doctor.repair import repair
+
+    with Progress("images written", quiet=quiet, transient=True) as bar:
+        changes = repair(report, out, drop_copies=drop_copies, progress=bar.update)
+    copy = examine(str(out), limits=report.limits, training=training, decode=decode)
+    return {
+        "folder": str(out),
+        "changes": len(changes),
+        "errors": copy.errors,
+        "warnings": copy.warnings,
+        "findings": [finding.as_json() for finding in copy.findings],
+    }
+
+
+def _finish(facts: dict[str, Any], *, strict: bool, as_json: bool) -> None:
+    """Print what was found, and fail where an error is left."""
+    from smoothiou.report.doctor import count_findings, doctor_lines
+
+    copy = facts.get("fixed")
+    errors, warnings = ((copy or facts)[key] for key in ("errors", "warnings"))
+    failed = errors or (strict and warnings)
+    if not as_json:
         print(visible(doctor_lines(facts), keep="\n"))
     elif not failed:
         print(json.dumps(facts))
     if failed:
+        by_program = "Repair it, or let --fix OUT write a copy with what can be repaired."
         raise DataError(
-            f"{fix or path}: {count_findings(judged['errors'], judged['warnings'])}.",
-            hint="Repair what is left by hand."
-            if fix
-            else "Repair it, or let --fix OUT write a copy with what can be repaired.",
+            f"{copy['folder'] if copy else facts['path']}: {count_findings(errors, warnings)}.",
+            hint="Repair what is left by hand." if copy else by_program,
             details=facts,
         )
-
-
-def _split_commas(text: str | None) -> list[str]:
-    return [word.strip() for word in (text or "").split(",") if word.strip()]

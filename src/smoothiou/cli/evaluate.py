@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from smoothiou.cli.options import Device, Json, Quiet
+from smoothiou.cli.options import Device, Json, Quiet, split_commas
 
 
 def evaluate(
@@ -42,17 +42,17 @@ def evaluate(
     """
     from smoothiou.engine.evaluate import measure_run
 
-    selections = tuple(name.strip() for name in nms.split(",") if name.strip())
-    measured = measure_run(
-        run, data=data, split=split, checkpoint=checkpoint, device=device, out=out, selections=selections, quiet=quiet
-    )
-    result = measured.result
+    evaluation = measure_run(
+        run, data=data, split=split, checkpoint=checkpoint, device=device, out=out, selections=split_commas(nms),
+        quiet=quiet,
+    )  # fmt: skip
+    result = evaluation.result
     page = (out or run) / "diagnostics.html" if html else None
     if page:
         from smoothiou.engine.diagnose import diagnose_run
         from smoothiou.report.diagnostics_page import write_diagnostics
 
-        write_diagnostics(diagnose_run(measured, folder=run), result, page)
+        write_diagnostics(diagnose_run(evaluation, folder=run), result, page)
         result = {**result, "page": str(page)}
     if json_:
         print(json.dumps(result))

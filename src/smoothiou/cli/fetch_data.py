@@ -58,10 +58,10 @@ def fetch_data(
     lines += [f"  page and terms of use: {source.page}", f"  splits: {source.splits}"]
     print("\n".join(lines))
     if source.fetch is None:
-        say = "torchvision has no download of it: fetch it by hand, unpack it, and pass the folder as DATA."
+        hint = "torchvision has no download of it: fetch it by hand, unpack it, and pass the folder as DATA."
     else:
-        say = f"Nothing was downloaded. With --yes, {_size(source.bytes)} go to {out}, and unpacked as much again."
-    print(say, file=sys.stderr)
+        hint = f"Nothing was downloaded. With --yes, {_size(source.bytes)} go to {out}, and unpacked as much again."
+    print(hint, file=sys.stderr)
 
 
 def _size(count: int) -> str:

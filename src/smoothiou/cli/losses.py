@@ -34,7 +34,7 @@ def losses(name: str = "", *, json_: Json = False) -> None:
     from smoothiou.losses import LOSSES, no_such_loss
 
     if ":" in name.partition("[")[0]:
-        _own(name, json_=json_)
+        _try_custom(name, json_=json_)
         return
     name = name.partition("[")[0]  # of a loss with options
     if name and name not in LOSSES:
@@ -46,8 +46,8 @@ def losses(name: str = "", *, json_: Json = False) -> None:
         print(_details(infos[0]) if name else _table(infos))
 
 
-def _own(spec: str, *, json_: bool) -> None:
-    """Explain a loss of one's own, and print what it does on some boxes.
+def _try_custom(spec: str, *, json_: bool) -> None:
+    """Explain a loss from the user's own code, and print what it does on some boxes.
 
     Raises:
         SmoothIoUError: it lacks something that a training needs.
@@ -59,16 +59,17 @@ def _own(spec: str, *, json_: bool) -> None:
 
     name, _ = parse_loss(spec)
     trials = try_own_loss(spec)
-    given = {p.name: "needed" if p.default is p.empty else p.default for p in signature_of(import_object(name))}
-    facts = {"loss": spec, "options": given, "trials": [dataclasses.asdict(trial) for trial in trials]}
+    function = import_object(name)
+    defaults = {p.name: "needed" if p.default is p.empty else p.default for p in signature_of(function)}
+    facts = {"loss": spec, "options": defaults, "trials": [dataclasses.asdict(trial) for trial in trials]}
     failed = [trial.what for trial in trials if trial.needed and not trial.passed]
     if not json_:
-        options = ", ".join(f"{option}={default}" for option, default in given.items())
+        options = ", ".join(f"{option}={default}" for option, default in defaults.items())
         rows = [f"{'loss':11}{spec}", f"{'options':11}{options or 'none'}", ""]
         for trial in trials:
             verdict = "yes" if trial.passed else "FAILS" if trial.needed else "no"
             rows.append(f"{verdict:7}{trial.what}" + (f": {trial.detail}" if trial.detail else ""))
-        rows += ["", inspect.getdoc(import_object(name)) or f"{name} has no docstring.", ""]
+        rows += ["", inspect.getdoc(function) or f"{name} has no docstring.", ""]
         print("\n".join([*rows, f"Train with it: smoothiou compare DATA --losses huber,{spec}"]))
     elif not failed:
         print(json.dumps(facts, default=str))

@@ -69,4 +69,14 @@ def run_config(recipe: str | None, settings: Sequence[str] | None, flags: Mappin
     """Return the settings of a run from a recipe, dotted options and named flags, of which those given win."""
     from smoothiou.engine.config import build_config
 
-    return build_config(recipe, {**parse_settings(settings), **{k: v for k, v in flags.items() if v is not None}})
+    return build_config(recipe, {**parse_settings(settings), **given(flags)})
+
+
+def given(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the flags that were given on the command line."""
+    return {name: value for name, value in flags.items() if value is not None}
+
+
+def split_commas(text: str | None) -> list[str]:
+    """Return the words of a list with commas."""
+    return [word.strip() for word in (text or "").split(",") if word.strip()]

@@ -44,7 +44,7 @@ def predict(
         run: folder of a run, or of a study (then the best run of its best loss).
         images: files, folders, globs, or - for a list of files on stdin.
     """
-    least = _score(score)
+    threshold = _score(score)
     if not images:
         raise ConfigError("predict: IMAGES is missing.", hint="Name at least one image or folder after RUN.")
     if tile and (tile < 32 or not 0 <= overlap <= 0.9):
@@ -57,14 +57,14 @@ def predict(
     out = out or run / "predictions"
     with Progress("images", quiet=quiet, transient=True) as bar:
         detections = predict_images(
-            chosen, _expanded(images), out=out, score=least, checkpoint=checkpoint, device=device, pictures=pictures,
-            formats=format_ or (), tile=tile, overlap=overlap, progress=bar.update,
+            chosen, _expanded(images), out=out, score=threshold, checkpoint=checkpoint, device=device,
+            pictures=pictures, formats=format_ or (), tile=tile, overlap=overlap, progress=bar.update,
         )  # fmt: skip
     if json_:
         print(json.dumps(detections))
         return
     if not quiet:
-        print(visible(summary_line(detections["images"], least)), file=sys.stderr)
+        print(visible(summary_line(detections["images"], threshold)), file=sys.stderr)
     print(out)
 
 

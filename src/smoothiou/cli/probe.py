@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from smoothiou.cli.options import Device, Json, Overwrite, Quiet
+from smoothiou.cli.options import Device, Json, Overwrite, Quiet, given
 from smoothiou.errors import ConfigError, IncompleteStudyError
+from smoothiou.words import counted
 
 
 def probe(
@@ -56,30 +58,38 @@ def probe(
     Args:
         runs: folders of runs or studies, the baseline first; with --refit, one run.
     """
-    options = {
-        "depth": depth, "steps": steps, "batch": batch, "rate": rate, "boxes": boxes, "test_boxes": test_boxes,
-    }  # fmt: skip
-    options = {name: value for name, value in options.items() if value is not None}
-    _check_combination(
-        refit,
-        only_with={**options, "losses": losses, "seeds": seeds, "overwrite": overwrite or None},
-        only_without={"split": split, "fresh": fresh or None, "baseline": baseline},
+    options = given(
+        {"depth": depth, "steps": steps, "batch": batch, "rate": rate, "boxes": boxes, "test_boxes": test_boxes}
     )
-    if not refit:
-        from smoothiou.lab.probe import probe_runs
-
-        comparison = probe_runs(
-            runs,
-            baseline=baseline,
-            checkpoint=checkpoint,
-            data=data,
-            split=split,
-            device=device,
-            fresh=fresh,
-            quiet=quiet,
-        )
-        _show(comparison, out, as_json=json_, quiet=quiet)
+    common = {"checkpoint": checkpoint, "data": data, "device": device, "quiet": quiet}
+    if refit:
+        _refuse(
+            {"split": split, "fresh": fresh or None, "baseline": baseline},
+            "does not go with --refit", hint="Leave it out; name the baseline first.",
+        )  # fmt: skip
+        _refit(runs, losses, seeds, out, options, overwrite=overwrite, as_json=json_, **common)
         return
+    _refuse(
+        {**options, "losses": losses, "seeds": seeds, "overwrite": overwrite or None},
+        "goes with --refit", hint="Add --refit, or leave it out.",
+    )  # fmt: skip
+
+    from smoothiou.lab.probe import probe_runs
+
+    comparison = probe_runs(runs, baseline=baseline, split=split, fresh=fresh, **common)
+    _show(comparison, out, as_json=json_, quiet=quiet)
+
+
+def _refuse(options: Mapping[str, Any], why: str, *, hint: str) -> None:
+    for name in given(options):
+        raise ConfigError(f"--{name.replace('_', '-')} {why}.", hint=hint)
+
+
+def _refit(
+    runs: Sequence[Path], losses: str | None, seeds: str | None, out: Path | None, options: Mapping[str, Any], *,
+    as_json: bool, quiet: bool, **common: Any,
+) -> None:  # fmt: skip
+    """Train box regressors on the crops of one run with each loss, print the comparison, and fail where one failed."""
     if len(runs) != 1:
         raise ConfigError(f"--refit: expected one run, got {len(runs)}.", hint="Name the run whose trunk is used.")
 
@@ -90,32 +100,21 @@ def probe(
     names, numbers = split_losses(losses or "huber,smooth-iou"), parse_seeds(seeds or "0,1,2")
     check_names(names)
 
-    from smoothiou.lab.refit import refit as refit_run
+    from smoothiou.lab.refit import refit
     from smoothiou.lab.regressor import Refit
 
-    folder = out or runs[0] / "refit"
-    comparison = refit_run(
-        runs[0], losses=names, seeds=numbers, out=folder, settings=Refit(**options), checkpoint=checkpoint,
-        data=data, device=device, overwrite=overwrite, quiet=quiet,
+    out = out or runs[0] / "refit"
+    comparison = refit(
+        runs[0], losses=names, seeds=numbers, out=out, settings=Refit(**options), quiet=quiet, **common
     )  # fmt: skip
-    _show(comparison, folder, as_json=json_, quiet=quiet)
+    _show(comparison, out, as_json=as_json, quiet=quiet)
     if failed := comparison["failed"]:
         listed = ", ".join(f"{cell['loss']} seed {cell['seed']}" for cell in failed[:4])
         raise IncompleteStudyError(
-            f"{folder}: {len(failed)} {'training has' if len(failed) == 1 else 'trainings have'} no result: "
+            f"{out}: {counted(len(failed), 'training has', 'trainings have')} no result: "
             f"{listed}{' ...' if len(failed) > 4 else ''}; the page shows the others.",
             hint=failed[0]["error"],
         )
-
-
-def _check_combination(refit: bool, *, only_with: dict[str, Any], only_without: dict[str, Any]) -> None:
-    """Refuse options that do not go with --refit, or only with it."""
-    for name, value in (only_without if refit else only_with).items():
-        if value is not None:
-            option = f"--{name.replace('_', '-')}"
-            if refit:
-                raise ConfigError(f"{option} does not go with --refit.", hint="Leave it out; name the baseline first.")
-            raise ConfigError(f"{option} goes with --refit.", hint="Add --refit, or leave it out.")
 
 
 def _show(comparison: dict[str, Any], out: Path | None, *, as_json: bool, quiet: bool) -> None:

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from smoothiou.api.say import Say, say_nothing, say_on_stderr
+from smoothiou.api.say import say_nothing, say_on_stderr
 from smoothiou.cli.compare import parse_seeds
-from smoothiou.cli.options import Device, Json, Overwrite, Quiet, Settings, Weights, parse_settings
+from smoothiou.cli.options import Device, Json, Overwrite, Quiet, Settings, Weights, given, parse_settings
 from smoothiou.engine.config import RunConfig, build_config
 from smoothiou.errors import DataError, IncompleteStudyError
 from smoothiou.report.summary_lines import data_lines
@@ -70,10 +70,9 @@ def reproduce(
     if what == "table1":
         _table_1(names, json_=json_)
         return
-    flags = {"model.weights": weights, "train.device": device}
-    changes = {**{key: value for key, value in flags.items() if value is not None}, **parse_settings(set_)}
+    changes = {**given({"model.weights": weights, "train.device": device}), **parse_settings(set_)}
     numbers = parse_seeds(SEEDS[scale] if seeds is None else seeds)
-    say = say_nothing if quiet else say_on_stderr
+    folder_suffix = "" if reading == LOSSES[1] else "-" + re.sub(r"[^a-z0-9]+", "-", reading).strip("-")
     studies, absent, losses = {}, {}, (LOSSES[0], reading)
     for name in names:
         try:
@@ -82,11 +81,8 @@ def reproduce(
             absent[name] = error.message
             continue
         config = settings_of(name, path, scale=scale, changes=changes)
-        say(f"\n{TITLES[name]}: {path}")
-        folder = (
-            out / scale / (name if losses == LOSSES else f"{name}-{re.sub(r'[^a-z0-9]+', '-', reading).strip('-')}")
-        )
-        studies[name] = _study(name, config, folder, losses, numbers, overwrite=overwrite, quiet=quiet, say=say)
+        folder = out / scale / f"{name}{folder_suffix}"
+        studies[name] = _study(name, config, folder, losses, numbers, overwrite=overwrite, quiet=quiet)
     if not studies:
         raise DataError("; ".join(absent.values()), hint="Name the folder of the data sets with --data-root.")
     _print_table(what, scale, studies, absent, json_=json_)
@@ -101,7 +97,6 @@ def _study(
     *,
     overwrite: bool,
     quiet: bool,
-    say: Say,
 ) -> dict[str, Any]:
     """Train what is missing of a data set's study, and return its numbers."""
     from smoothiou.api.prepare import report_study, run_plan
@@ -109,6 +104,8 @@ def _study(
     from smoothiou.engine.open_data import describe_data, open_splits
     from smoothiou.study import lock_study, make_plan, write_or_continue
 
+    say = say_nothing if quiet else say_on_stderr
+    say(f"\n{TITLES[name]}: {config.data.path}")
     check(config, losses=losses)
     splits = open_splits(config.data)
     plan = make_plan(

@@ -14,7 +14,7 @@ from smoothiou.data.formats.udacity import read_labels
 from smoothiou.data.records import Box
 from smoothiou.data.registry import load_dataset
 from smoothiou.errors import DataError
-from smoothiou.files import read_bytes, unpack
+from smoothiou.files import read_bytes, reason_of, unpack
 
 Corners = tuple[float, float, float, float]
 
@@ -73,8 +73,7 @@ def _packed_json(file: Path) -> object:
     except FileNotFoundError:
         raise DataError(f"{file}: no such file.") from None
     except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{file}: cannot be read as gzipped JSON: {reason}.") from None
+        raise DataError(f"{file}: cannot be read as gzipped JSON: {reason_of(error)}.") from None
     return coco.parse_json(unpacked, file)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from smoothiou.data import merge
@@ -37,47 +37,50 @@ def choose_splits(
     known = list_splits(path, format, cut=cut)
     data = str(path)
 
-    def named(split: str) -> str:
+    def find(split: str) -> str:
         if not merge.is_merged(path, split):
             return find_split(split, known, data=data)
         for part in merge.parts(path, split):
             find_split(part.split, splits_of(part.folder, format, cut=cut), data=part.name)
         return split
 
-    def first(role: str, *names: str) -> str:
-        for name in names:
-            if any(usual_name(split) == name for split in known):
-                return find_split(name, known, data=data)
-        hint = f"Name one with --data.{role}."
-        if role == "test" and len(known) == 1:
-            hint = (
-                "Add a val split. Images are cut where no split is shipped: in a COCO file whose name gives no "
-                "split (annotations.json), or XML beside images without ImageSets."
-            )
-        boxed = ", ".join(known) or "none"
-        raise DataError(f"{data}: no split with boxes to {role} on; with boxes: {boxed}.", hint=hint)
-
-    train = named(train) if train else first("train", "train")
+    train = find(train) if train else _first(["train"], known, data=data, role="train")
     train_parts = _covered(path, train)
     unused = [split for split in known if not _covered(path, split) & train_parts]
     partner = _partner(path, train, known)
-    candidates = [name for name in ("test", "val") if name in map(usual_name, unused)]
-    test = named(test) if test else _named_partner(train, partner, named) if partner else first("test", *candidates)
+    if test:
+        test = find(test)
+    elif partner:
+        try:
+            test = find(partner)
+        except DataError as error:
+            raise DataError(
+                f"{train} is tested on {partner}, which has no boxes: {error.message}",
+                hint="Name another split with --data.test.",
+            ) from None
+    else:
+        candidates = [name for name in ("test", "val") if name in map(usual_name, unused)]
+        test = _first(candidates, known, data=data, role="test")
     if val:
-        return train, named(val), test
-    taken = train_parts | _covered(path, test)
-    free = [split for split in unused if usual_name(split) == "val" and not _covered(path, split) & taken]
+        return train, find(val), test
+    used = train_parts | _covered(path, test)
+    free = [split for split in unused if usual_name(split) == "val" and not _covered(path, split) & used]
     return train, free[0] if free and not partner else "", test
 
 
-def _named_partner(train: str, partner: str, named: Callable[[str], str]) -> str:
-    try:
-        return named(partner)
-    except DataError as error:
-        raise DataError(
-            f"{train} is tested on {partner}, which has no boxes: {error.message}",
-            hint="Name another split with --data.test.",
-        ) from None
+def _first(names: Sequence[str], known: Sequence[str], *, data: str, role: str) -> str:
+    """Return the first of some usual names that the data set has."""
+    for name in names:
+        if any(usual_name(split) == name for split in known):
+            return find_split(name, known, data=data)
+    hint = f"Name one with --data.{role}."
+    if role == "test" and len(known) == 1:
+        hint = (
+            "Add a val split. Images are cut where no split is shipped: in a COCO file whose name gives no "
+            "split (annotations.json), or XML beside images without ImageSets."
+        )
+    boxed = ", ".join(known) or "none"
+    raise DataError(f"{data}: no split with boxes to {role} on; with boxes: {boxed}.", hint=hint)
 
 
 def _covered(path: str | Path, split: str) -> set[tuple[str, str]]:
@@ -91,8 +94,7 @@ def _covered(path: str | Path, split: str) -> set[tuple[str, str]]:
 
 def _partner(path: str | Path, train: str, known: Sequence[str]) -> str:
     """Return the split that is made to test a model trained on another: of `cut-train`, `cut-val`; else ""."""
-    protocol = merge.protocol_test(path, train)
-    if protocol:
+    if protocol := merge.protocol_test(path, train):
         return protocol
     stem = train.removesuffix("train")
     return next((stem + end for end in ("test", "val") if stem.endswith("-") and stem + end in known), "")

@@ -1,12 +1,12 @@
-"""Which images are one photo by the bytes of their files, so that a cut keeps them on one side. No torch."""
+"""Images whose files have the same bytes: copies of one photo, which a cut keeps in one part. No torch."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from smoothiou.data.faults import first_names
+from smoothiou.data.listing import cached_by_file
 from smoothiou.data.splits import photo
 from smoothiou.errors import DataError
 from smoothiou.files import file_digest
@@ -18,7 +18,7 @@ Locate = Callable[[], Path | None]
 def group_copies(
     files: Mapping[str, Locate], *, together: Callable[[str], str] = photo
 ) -> tuple[Callable[[str], str], list[str]]:
-    """Return the group of each image, for `seeded_cut`, and a note where files were found twice.
+    """Return the group of each image, for `seeded_cut`, and a note on files with the same bytes.
 
     Args:
         files: returns the path of each image's file, by the image's name.
@@ -40,8 +40,7 @@ def group_copies(
     for candidates in (each for each in by_length.values() if len(each) > 1):
         known: dict[str, str] = {}
         for name, path in candidates:
-            stat = path.stat()
-            twin = known.setdefault(_digest(path, stat.st_size, stat.st_mtime_ns), name)
+            twin = known.setdefault(content_digest(path), name)
             one, other = sorted((first_of(groups[name]), first_of(groups[twin])))
             if one != other:
                 joined[other] = one  # the first by name: a group is called the same in any order of the files
@@ -58,6 +57,4 @@ def _located(locate: Locate) -> Path | None:
     return path if path and path.is_file() else None
 
 
-@functools.lru_cache(maxsize=2**17)
-def _digest(path: Path, size: int, modified: int) -> str:
-    return file_digest(path)
+content_digest = cached_by_file(2**17)(file_digest)

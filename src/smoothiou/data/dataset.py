@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from smoothiou.data.augment import Augment
+from smoothiou.data.augment import Augment, Target
 from smoothiou.data.records import Dataset, Record
 from smoothiou.errors import DataError
-
-Target = dict[str, Any]
 
 
 class DetectionDataset(torch.utils.data.Dataset[tuple[Tensor, Target]]):
@@ -25,7 +23,8 @@ class DetectionDataset(torch.utils.data.Dataset[tuple[Tensor, Target]]):
     Args:
         dataset: the records of one split.
         cache_mb: decoded images are cached if those of the whole split fit into so many MiB; 0 never caches any.
-        mirror: when `example` mirrors pixels: `here`, or `later`, by the consumer, for whom `mirror` is in the target.
+        mirror: whether `example` mirrors pixels, `here`, or leaves it to the consumer, `later`: then `mirror` is in the
+            target.
         augment: what `example` does to image and target before that, with a generator of the example's own; None for
             nothing. Images are cached as they were before.
 
@@ -156,7 +155,7 @@ class PreparedDataset:
         image, target = prepared
         if torch.utils.data.get_worker_info() is None:
             return image, dict(target)
-        # What a loader process sends lies in shared memory, with an open file for each tensor: so not the cache itself.
+        # A loader process sends tensors through shared memory, an open file each: so copies, not the cache itself.
         return image.clone(), {k: v.clone() if isinstance(v, Tensor) else v for k, v in target.items()}
 
 
@@ -179,12 +178,11 @@ def flip_horizontal(image: Tensor, target: Target) -> tuple[Tensor, Target]:
 
 
 def _mirrored(target: Target, width: int) -> Target:
-    return {**target, **{key: _mirrored_boxes(target[key], width) for key in ("boxes", "ignore") if key in target}}
-
-
-def _mirrored_boxes(boxes: Tensor, width: int) -> Tensor:
-    x1, y1, x2, y2 = boxes.unbind(-1)
-    return torch.stack([width - x2, y1, width - x1, y2], dim=-1)
+    mirrored = dict(target)
+    for key in {"boxes", "ignore"} & target.keys():
+        x1, y1, x2, y2 = target[key].unbind(-1)
+        mirrored[key] = torch.stack([width - x2, y1, width - x1, y2], dim=-1)
+    return mirrored
 
 
 def _corners(boxes: list[tuple[float, float, float, float]]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import struct
 import warnings
 from collections.abc import Iterable, Iterator
@@ -16,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from smoothiou.data.listing import files_in, find_file, same_form
 from smoothiou.errors import DataError, bare_message
-from smoothiou.files import MAX_NAME, check_word, is_inside, leads_out, limits, real_folder, require_regular
+from smoothiou.files import MAX_NAME, check_word, limits, reason_of, refuse_links_out, require_regular
 
 SUFFIXES = frozenset(
     f".{ending}"
@@ -29,7 +30,7 @@ _NO_IMAGES = (".xml", ".json", ".csv", ".txt", ".yaml", ".yml", ".html", ".md", 
 TYPES = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "AVIF")
 """Read by content. Pillow knows forty more, some of which start other programs (EPS) or are hardly ever tried."""
 _ORIENTATION = 0x0112
-_TURNS = {
+_UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -38,8 +39,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What EXIF's numbers ask of a viewer."""
-_BACK = _TURNS | {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+"""How a viewer turns a picture, by EXIF's orientation, and how that is undone."""
+_AS_STORED = _UPRIGHT | {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
 # Tags of TIFF.
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 256, 257, 258, 262, 339
 _RANGE_TAGS = ((340, 341), (280, 281))
@@ -69,7 +70,7 @@ def read_image(path: Path, *, upright: bool = False) -> Image.Image:
         else:
             pixels = image
         # Pillow turns TIFF, and nothing else.
-        turn = None if is_tiff == upright else (_TURNS if upright else _BACK).get(orientation)
+        turn = None if is_tiff == upright else (_UPRIGHT if upright else _AS_STORED).get(orientation)
         pixels = pixels.convert("RGB")
         return pixels if turn is None else pixels.transpose(turn)
 
@@ -95,10 +96,10 @@ def _orientation(image: Image.Image) -> int:
         exif = Image.Image.getexif(image)  # the class's own of PNG decodes the whole image
         if image.format == "PNG" and not exif:
             exif.load(_exif_behind_pixels(getattr(image, "fp", None)))
-        turned = exif.get(_ORIENTATION, 1)
+        orientation = exif.get(_ORIENTATION, 1)
     except Exception:  # broken metadata beside good pixels
         return 1
-    return turned if isinstance(turned, int) and 1 <= turned <= 8 else 1
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 
 
 def _exif_behind_pixels(file: Any) -> bytes:
@@ -247,7 +248,7 @@ def named_errors(path: Path) -> Iterator[None]:
     except UnidentifiedImageError:
         raise DataError(f"{path}: not an image of a known type.", hint=_REPLACE) from None
     except Exception as error:  # whatever a decoder meets in bytes that nobody meant as an image
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        reason = reason_of(error) or type(error).__name__
         raise DataError(f"{path}: the image cannot be read: {reason}.", hint=_REPLACE) from None
 
 
@@ -261,7 +262,7 @@ class ImageFinder:
 
     def __init__(self, root: Path, folders: Iterable[Path]) -> None:
         self._folders = list(dict.fromkeys(folder for folder in folders if folder.is_dir()))
-        self._root = real_folder(root)
+        self._root = root
         self._stems: dict[tuple[Path, bool], dict[str, list[Path]]] = {}
 
     def by_stem(self, stem: str, *, file_name: str, where: str) -> Path | None:
@@ -275,20 +276,16 @@ class ImageFinder:
         Raises:
             DataError: `file_name` or the image leads out of the data folder.
         """
-        asked = PurePosixPath(stem)
-        named = check_file_name(file_name, where=where) if file_name else asked
-        places = [
-            folder / below for folder in self._folders for below in dict.fromkeys((asked.parent, PurePosixPath()))
-        ]
-        for known in (True, False):  # files of other endings only where no image is called so
-            for place in places:
-                index = self._index(place, known=known)
-                candidates = index.get(same_form(asked.name)) or index.get(
-                    same_form(named.stem if file_name else ""), []
-                )
-                if candidates:
-                    exact = (path for path in candidates if same_form(path.name) == same_form(named.name))
-                    return self._check_inside(next(exact, candidates[0]), where)
+        path = PurePosixPath(stem)
+        named = check_file_name(file_name, where=where) if file_name else path
+        stems = [same_form(path.name), *([same_form(named.stem)] if file_name else [])]
+        inner = dict.fromkeys((path.parent, PurePosixPath()))
+        # Files of other endings only where no image is called so.
+        for known, folder, below in itertools.product((True, False), self._folders, inner):
+            index = self._index(folder / below, known=known)
+            if candidates := next(filter(None, map(index.get, stems)), None):
+                exact = (image for image in candidates if same_form(image.name) == same_form(named.name))
+                return refuse_links_out(next(exact, candidates[0]), root=self._root, where=where)
         return None
 
     def by_path(self, file_name: str, *, where: str) -> Path | None:
@@ -300,7 +297,7 @@ class ImageFinder:
         relative = check_file_name(file_name, where=where)
         for folder in self._folders:
             if path := find_file(folder, relative):
-                return self._check_inside(path, where)
+                return refuse_links_out(path, root=self._root, where=where)
         return None
 
     def stems(self) -> set[str]:
@@ -311,16 +308,11 @@ class ImageFinder:
         """Return the files of a folder by name without ending: those named like images, or all but annotations."""
         if (folder, known) not in self._stems:
             index: dict[str, list[Path]] = {}
-            for path in (list_images(folder) if known else files_in(folder, "")) if folder.is_dir() else ():
+            for path in files_in(folder, *(SUFFIXES if known else [""])) if folder.is_dir() else ():
                 if known or path.suffix.lower() not in (*SUFFIXES, *_NO_IMAGES):
                     index.setdefault(same_form(path.stem), []).append(path)
             self._stems[folder, known] = index
         return self._stems[folder, known]
-
-    def _check_inside(self, path: Path, where: str) -> Path:
-        if not limits().links and not is_inside(path, (self._root,)):
-            raise leads_out(path, where)
-        return path
 
 
 def list_images(folder: Path) -> list[Path]:

@@ -1,17 +1,16 @@
-"""Photos that are both trained and measured on, and classes that are only measured on. No torch."""
+"""Photos that training and test split have in common, and classes that the training split has no box of. No torch."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from smoothiou.data.copies import content_digest
 from smoothiou.data.faults import first_names
 from smoothiou.data.records import Dataset, Fault, ImageFile, Record
 from smoothiou.data.splits import not_in_train, photo
-from smoothiou.files import file_digest
 from smoothiou.words import counted
 
 
@@ -23,7 +22,7 @@ def same_photos(train: Dataset, other: Dataset) -> list[tuple[str, str]]:
 
     Args:
         train: the training split.
-        other: the split that is measured on.
+        other: the test or val split.
 
     Returns:
         Pairs (name in `other`, name in `train`), in the order of `other`.
@@ -33,13 +32,12 @@ def same_photos(train: Dataset, other: Dataset) -> list[tuple[str, str]]:
     by_length: dict[int, list[Path]] = {}
     for path in by_path:
         by_length.setdefault(path.stat().st_size, []).append(path)
-    digest = functools.cache(file_digest)
     pairs = []
     for path, record in _files(other).items():
         twin = by_path.get(path) or names.get(photo(record.name))
         if not twin:
-            near = by_length.get(path.stat().st_size, [])
-            twin = next((by_path[known] for known in near if digest(known) == digest(path)), None)
+            candidates = by_length.get(path.stat().st_size, [])
+            twin = next((by_path[each] for each in candidates if content_digest(each) == content_digest(path)), None)
         if twin:
             pairs.append((record.name, twin))
     return pairs
@@ -49,7 +47,6 @@ def photo_groups(records: Sequence[Record]) -> list[int]:
     """Return a number for each image that all images of the same photo share (see `same_photos`)."""
     paths = [record.source.path.resolve() if isinstance(record.source, ImageFile) else None for record in records]
     lengths = Counter(path.stat().st_size for path in set(paths) if path)
-    digest = functools.cache(file_digest)
     groups = list(range(len(records)))
     first: dict[object, int] = {}
 
@@ -59,18 +56,18 @@ def photo_groups(records: Sequence[Record]) -> list[int]:
         return number
 
     for number, (record, path) in enumerate(zip(records, paths, strict=True)):
-        marks: list[object] = [path or record.source]
+        keys: list[object] = [path or record.source]
         if photo(record.name) != record.name:
-            marks.append(photo(record.name))
+            keys.append(photo(record.name))
         if path and lengths[path.stat().st_size] > 1:
-            marks.append(("content", digest(path)))
-        for mark in marks:
-            groups[root(first.setdefault(mark, number))] = root(number)
+            keys.append(("content", content_digest(path)))
+        for key in keys:
+            groups[root(first.setdefault(key, number))] = root(number)
     return [root(number) for number in range(len(records))]
 
 
 def warn(train: Dataset, other: Dataset) -> Dataset:
-    """Return a split that is measured on, with faults and notes on what it shares with the training split.
+    """Return a test or val split, with faults and notes on what it has in common with the training split.
 
     Every photo that is in both becomes a fault "same-photo", and a note names the first of them; another note names
     the classes that `train` has no box of.

@@ -1,12 +1,17 @@
-"""What lies in a folder, without what systems leave there, and found whichever form of Unicode names have. No torch."""
+"""Files and folders of a folder, but for those that systems leave there; names in any form of Unicode. No torch."""
 
 from __future__ import annotations
 
 import functools
 import os
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
+from smoothiou.errors import DataError
+
+T = TypeVar("T")
 _LEFTOVERS = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"})
 
 
@@ -16,25 +21,25 @@ def is_companion(name: str) -> bool:
 
 
 def files_in(folder: Path, *endings: str) -> list[Path]:
-    """Return what in a folder is named with one of some endings (in small letters), in any case, by name."""
+    """Return what in a folder has a name with one of these endings (given in small letters), sorted by name."""
     names = sorted(name for name in os.listdir(folder) if name.lower().endswith(endings) and not is_companion(name))
     return [folder / name for name in names]
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """Return the folders in a folder, and links to some, by name."""
+    """Return the folders in a folder, links to folders too, sorted by name."""
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if not is_companion(entry.name) and entry.is_dir())
     return [folder / name for name in names]
 
 
 def same_form(name: str) -> str:
-    """Return a name in the one form (NFC) in which names are compared: macOS writes accents as letters of their own."""
+    """Return a name in the form of Unicode in which names are compared, NFC; macOS stores accents as characters."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def find_file(folder: Path, name: str | PurePosixPath) -> Path | None:
-    """Return the file of a name below a folder, also where one of the two has accents in another form; else None."""
+    """Return the file with a name below a folder, or None; accents may be in another form of Unicode."""
     path = folder / name
     if os.path.isfile(path):  # not is_file, which stops at a path that is too long
         return path
@@ -44,6 +49,31 @@ def find_file(folder: Path, name: str | PurePosixPath) -> Path | None:
         exact = folder / part
         folder = exact if os.path.lexists(exact) else folder / _names_by_form(folder).get(same_form(part), part)
     return folder if os.path.isfile(folder) else None
+
+
+def cached_by_file(maxsize: int) -> Callable[[Callable[[Path], T]], Callable[[Path], T]]:
+    """Return a decorator: what a function returns of a file, its path made absolute, is cached until the file changes.
+
+    Raises:
+        DataError: when it is called, there is no such file.
+    """
+
+    def decorate(function: Callable[[Path], T]) -> Callable[[Path], T]:
+        @functools.lru_cache(maxsize)
+        def cached(path: Path, _modified: int, _size: int) -> T:
+            return function(path)
+
+        @functools.wraps(function)
+        def wrapper(path: Path) -> T:
+            try:
+                stat = path.stat()
+            except OSError as error:
+                raise DataError(f"{path}: cannot be read: {error.strerror}.") from None
+            return cached(path.absolute(), stat.st_mtime_ns, stat.st_size)
+
+        return wrapper
+
+    return decorate
 
 
 def _names_by_form(folder: Path) -> dict[str, str]:

@@ -62,7 +62,7 @@ def folders(path: str | Path) -> list[Part]:
     Raises:
         DataError: nothing stands before or after a `+`.
     """
-    homes: list[Part] = []
+    sources: list[Part] = []
     pending = ""
     pieces = str(path).split("+")
     for number, piece in enumerate(pieces, 1):
@@ -70,15 +70,15 @@ def folders(path: str | Path) -> list[Part]:
         folder, colon, split = pending.rpartition(":")
         is_last = number == len(pieces)
         if not _exists(pending) and colon and re.fullmatch(r"[\w.-]+", split) and (_exists(folder) or is_last):
-            homes.append(Part(folder, split))
+            sources.append(Part(folder, split))
         elif _exists(pending) or is_last:
-            homes.append(Part(pending, ""))
+            sources.append(Part(pending, ""))
         else:
             continue
         pending = ""
-    if len(homes) > 1 and not all(part.folder for part in homes):
+    if len(sources) > 1 and not all(part.folder for part in sources):
         raise DataError(f"DATA is {path}, in which a folder beside a + has no name.", hint="Write FOLDER+FOLDER.")
-    return homes
+    return sources
 
 
 def parts(path: str | Path, split: str) -> tuple[Part, ...]:
@@ -87,17 +87,16 @@ def parts(path: str | Path, split: str) -> tuple[Part, ...]:
     Raises:
         DataError: the split picks a folder that DATA does not name, or one of several of that name.
     """
-    homes = folders(path)
-    protocol = protocol_name(split)
-    if protocol:
-        return tuple(_of_year(homes, year, part, protocol) for year, part in PROTOCOLS[protocol].train)
+    sources = folders(path)
+    if protocol := protocol_name(split):
+        return tuple(_of_year(sources, year, part, protocol) for year, part in PROTOCOLS[protocol].train)
     chosen: list[Part] = []
     for piece in split.split("+"):
         name, colon, part = piece.rpartition(":")
         if colon:
-            chosen.append(Part(_pick(homes, name, split).folder, part))
+            chosen.append(Part(_pick(sources, name, split).folder, part))
         else:
-            chosen += [Part(home.folder, home.split if home.split and part == "train" else part) for home in homes]
+            chosen += [Part(each.folder, each.split if each.split and part == "train" else part) for each in sources]
     return tuple(dict.fromkeys(chosen))
 
 
@@ -108,8 +107,7 @@ def protocol_name(split: str) -> str:
 
 def protocol_test(path: str | Path, split: str) -> str:
     """Return the split that a merged set with a name is tested on, as `VOC2012:val`; "" for any other split."""
-    protocol = protocol_name(split)
-    if not protocol:
+    if not (protocol := protocol_name(split)):
         return ""
     year, part = PROTOCOLS[protocol].test
     return f"{_of_year(folders(path), year, part, protocol).name}:{part}"
@@ -117,8 +115,8 @@ def protocol_test(path: str | Path, split: str) -> str:
 
 def is_merged(path: str | Path, split: str = "") -> bool:
     """Return whether DATA names several folders, or the split is written as a sum, with a folder or by a name."""
-    homes = folders(path)
-    return len(homes) > 1 or bool(homes[0].split) or bool(re.search(r"[+:]", split))
+    sources = folders(path)
+    return len(sources) > 1 or bool(sources[0].split) or bool(re.search(r"[+:]", split))
 
 
 def merge(datasets: Sequence[Dataset], sources: Sequence[Part], *, split: str) -> Dataset:
@@ -190,10 +188,9 @@ def resolved(path: str) -> str:
     """Return DATA with the full path of each folder, under which it is found from any working folder."""
 
     def full(part: Part) -> str:
-        home = os.path.expanduser(part.folder)
-        return (os.path.abspath(home) if os.path.exists(home) else part.folder) + (
-            f":{part.split}" if part.split else ""
-        )
+        folder = os.path.expanduser(part.folder)
+        folder = os.path.abspath(folder) if os.path.exists(folder) else part.folder
+        return f"{folder}:{part.split}" if part.split else folder
 
     return "+".join(map(full, folders(path)))
 
@@ -207,26 +204,26 @@ def _exists(text: str) -> bool:
     return text == "shapes" or (bool(text) and os.path.exists(os.path.expanduser(text))) or is_code(text)
 
 
-def _pick(homes: Sequence[Part], name: str, split: str) -> Part:
+def _pick(sources: Sequence[Part], name: str, split: str) -> Part:
     """Return the folder of DATA that a split picks by name or by path."""
-    fits = [home for home in homes if name in (home.folder, home.name)]
-    fits = fits or [home for home in homes if home.name.casefold() == name.casefold()]
+    fits = [source for source in sources if name in (source.folder, source.name)]
+    fits = fits or [source for source in sources if source.name.casefold() == name.casefold()]
     if len(fits) == 1:
         return fits[0]
     what = f"several folders are called {name}" if fits else f"DATA has no folder {name}"
     raise DataError(
-        f'split "{split}": {what}; it names {", ".join(home.folder for home in homes)}.',
+        f'split "{split}": {what}; it names {", ".join(source.folder for source in sources)}.',
         hint="Write the folder as in DATA." if fits else "DATA is FOLDER+FOLDER where several are needed.",
     )
 
 
-def _of_year(homes: Sequence[Part], year: str, split: str, protocol: str) -> Part:
+def _of_year(sources: Sequence[Part], year: str, split: str, protocol: str) -> Part:
     """Return the folder of one year of PASCAL VOC."""
-    fits = [home for home in homes if re.search(rf"{year}\D*$", home.name)]
+    fits = [source for source in sources if re.search(rf"{year}\D*$", source.name)]
     if len(fits) != 1:
         raise DataError(
             f"{protocol} needs the folders of PASCAL VOC 2007 and 2012, told by the years in their names; "
-            f"DATA is {', '.join(home.folder for home in homes)}, with {len(fits)} of {year}.",
+            f"DATA is {', '.join(source.folder for source in sources)}, with {len(fits)} of {year}.",
             hint="Write DATA as PATH/VOC2007+PATH/VOC2012.",
         )
     return Part(fits[0].folder, split)

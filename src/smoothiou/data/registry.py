@@ -25,7 +25,7 @@ from smoothiou.data.long_tail import tail_note
 from smoothiou.data.records import Dataset
 from smoothiou.data.splits import NOT_IN_TRAIN, Cut, in_usual_order, usual_name
 from smoothiou.errors import ConfigError, DataError, bare_message, did_you_mean
-from smoothiou.files import MAX_PIXELS, Limits, allowing
+from smoothiou.files import MAX_PIXELS, Limits, allowing, reason_of
 from smoothiou.import_object import import_object
 
 # In the order of detection: a Pets folder also looks like VOC, an ImageSets folder settles what a stray JSON would
@@ -190,7 +190,7 @@ def readable(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DataError(f"{error.filename or path}: cannot be read: {error.strerror or error}.") from None
+        raise DataError(f"{error.filename or path}: cannot be read: {reason_of(error)}.") from None
 
 
 def _detect(path: str | Path) -> str:
@@ -210,12 +210,17 @@ def _detect(path: str | Path) -> str:
             ".csv.gz).",
             hint="Pass the folder that holds it.",
         )
+    raise _no_known_data_set(path)
+
+
+def _no_known_data_set(path: Path) -> DataError:
+    """Return the error about a folder in no known format: what is in it, and which folder in it could be meant."""
     children = sorted(child for child in path.iterdir() if not is_companion(child.name))
     deeper = [child for child in children if child.is_dir() and _fitting(child)]
     content = [child.name + "/" * child.is_dir() for child in children]
     several = f", or several joined by +, as {deeper[0]}+{deeper[1]}" if len(deeper) > 1 else ""
     layouts = "; ".join(f"{format.layout} ({name})" for name, format in FORMATS.items() if format.layout)
-    raise DataError(
+    return DataError(
         f"{path}: no known data set. Looked for {layouts}. Found: {first_names(content) or 'an empty folder'}.",
         hint=f"Pass {deeper[0]} instead{several}." if deeper else _why_not(path),
     )
@@ -224,13 +229,11 @@ def _detect(path: str | Path) -> str:
 def _why_not(path: Path) -> str:
     """Return why the tables or the JSON of a folder are not read: a tool's own form, or what a header lacks."""
     for file in files_in(path, *udacity.ENDINGS)[:1]:
-        with suppress(OSError):
-            try:
-                udacity.read_labels(file)
-            except DataError as error:
-                return f"{file.name}: {bare_message(error, str(file))}. {error.hint}"
-    files = [file for folder in (path, *folders_in(path)) for file in files_in(folder, ".json")[:3]]
-    for file in files:
+        try:
+            udacity.read_labels(file)
+        except DataError as error:
+            return f"{file.name}: {bare_message(error, str(file))}. {error.hint}"
+    for file in (file for folder in (path, *folders_in(path)) for file in files_in(folder, ".json")[:3]):
         with suppress(DataError):
             if hint := foreign_json(load_json(file)):
                 return f"{file.name}: {hint}"

@@ -58,11 +58,10 @@ class Pool:
         """Return train and val as a seed cuts them, the same way on every machine."""
         names = seeded_cut(self.records, seed=seed, shares=self.shares, together=self.photos.__getitem__)
         train, val = (tuple(self.records[name] for name in names[part]) for part in ("train", "val"))
-        note = f"{self.cut_of} cut anew by seed {seed}: {len(train)} and "
-        note += counted(len(val), "image")
+        note = f"{self.cut_of} cut anew by seed {seed}: {len(train)} and {counted(len(val), 'image')}"
         if self.left_out:
             note += f"; {self.left_out} that are in {self.test.split}, too, are left out"
-        # Faults name places in files, not images: those of both parts stay together.
+        # Faults name lines of files, not images: those of train and val stay together.
         of_val = (fault for fault in self.val.faults if fault.kind != "same-photo" and fault not in self.train.faults)
         faults = (*self.train.faults, *of_val)
         tail = tail_note(self.train.counts()["per_class"])

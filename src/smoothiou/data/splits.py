@@ -11,7 +11,7 @@ from typing import Literal
 from smoothiou.data.faults import first_names
 from smoothiou.data.images import SUFFIXES, check_file_name
 from smoothiou.errors import DataError, did_you_mean
-from smoothiou.files import read_bytes
+from smoothiou.files import read_bytes, reason_of
 
 Cut = Literal["80/20", "70/15/15"]
 CUT_SHARES: Mapping[Cut, Mapping[str, float]] = {
@@ -39,7 +39,7 @@ def in_usual_order(splits: Iterable[str]) -> tuple[str, ...]:
 
 
 def find_split(split: str, known: Sequence[str], *, data: str) -> str:
-    """Return the name under which the data set knows a split.
+    """Return the name of the split that is meant, as the data set has it.
 
     Args:
         split: as requested; `train` also finds `train2017`, `val` also finds `valid`.
@@ -107,12 +107,8 @@ def read_list(path: Path, *, names_one: Callable[[str], bool] = lambda line: Fal
         path: of the list.
         names_one: whether a whole line is the name of an image: then a number at its end is no second column.
     """
-    try:
-        lines = read_bytes(path, most=MAX_LIST).decode("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: the list cannot be read: {getattr(error, 'strerror', None) or error}.") from None
     names = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_lines(path), 1):
         name = line.strip()
         if not name:
             continue
@@ -122,6 +118,18 @@ def read_list(path: Path, *, names_one: Callable[[str], bool] = lambda line: Fal
         name = check_file_name(name, where=f"{path}, line {number}").as_posix()
         names.append(name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in SUFFIXES else name)
     return names
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a list of images.
+
+    Raises:
+        DataError: it cannot be read, or is no UTF-8.
+    """
+    try:
+        return read_bytes(path, most=MAX_LIST).decode("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: the list cannot be read: {reason_of(error)}.") from None
 
 
 def not_in_train(labels: Mapping[str, set[str]], split: str) -> list[str]:

@@ -1,7 +1,6 @@
 """Atomic writes (`atomic`), locks (`locks`), limits on strangers' files (`untrusted`), `values` in them. No torch."""
 
 from smoothiou.files.atomic import (
-    NO_ROOM,
     PART,
     digest,
     file_digest,
@@ -17,19 +16,18 @@ from smoothiou.files.locks import LOCK, LockedError, holder, lock_folder
 from smoothiou.files.untrusted import (
     MAX_NAME,
     MAX_PIXELS,
-    MAX_RATIO,
     MOST_PIXELS,
     Limits,
     allowing,
     check_word,
     is_inside,
-    leads_out,
     limits,
     open_regular,
     printable,
     read_bytes,
     real_folder,
     real_path,
+    reason_of,
     refuse_bomb,
     refuse_links_out,
     require_regular,
@@ -37,16 +35,13 @@ from smoothiou.files.untrusted import (
     unpack,
     visible,
 )
-from smoothiou.files.values import MAX_SIDE, read_flag, read_number, read_size
+from smoothiou.files.values import read_flag, read_number, read_size
 
 __all__ = [
     "LOCK",
     "MAX_NAME",
     "MAX_PIXELS",
-    "MAX_RATIO",
-    "MAX_SIDE",
     "MOST_PIXELS",
-    "NO_ROOM",
     "PART",
     "Limits",
     "LockedError",
@@ -57,7 +52,6 @@ __all__ = [
     "finite",
     "holder",
     "is_inside",
-    "leads_out",
     "limits",
     "lock_folder",
     "open_regular",
@@ -69,6 +63,7 @@ __all__ = [
     "read_size",
     "real_folder",
     "real_path",
+    "reason_of",
     "refuse_bomb",
     "refuse_links_out",
     "require_regular",

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from smoothiou.errors import DataError, SmoothIoUError
-from smoothiou.files.untrusted import read_bytes
+from smoothiou.files.untrusted import read_bytes, reason_of
 
 MAX_JSON = 2**31
 """Bytes of a JSON file."""
@@ -124,7 +124,7 @@ def unwritable(path: str | Path, error: OSError) -> SmoothIoUError:
         path: of the file, as its user knows it; what it held before is untouched.
         error: of the system.
     """
-    path, reason = Path(path), error.strerror or str(error)
+    path, reason = Path(path), reason_of(error)
     if error.errno not in NO_ROOM:
         return SmoothIoUError(f"{path}: cannot be written: {reason}.", hint="Choose another place for it.")
     folder = next((p for p in [path, *path.parents] if p.is_dir()), None)
@@ -164,8 +164,7 @@ def read_json(path: str | Path) -> Any:
     except FileNotFoundError:
         raise DataError(f"{path}: no such file.") from None
     except (OSError, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path}: not readable as JSON: {reason}.") from None
+        raise DataError(f"{path}: not readable as JSON: {reason_of(error)}.") from None
 
 
 def digest(content: Any) -> str:

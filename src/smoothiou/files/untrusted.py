@@ -234,16 +234,11 @@ def refuse_links_out(path: Path, *, root: Path, where: str) -> Path:
         DataError: it leads out, and that was not allowed.
     """
     if not limits().links and not is_inside(path, (real_folder(root),)):
-        raise leads_out(path, where)
+        raise DataError(
+            f"{where}: {path} is a link that leads out of the data folder, to {os.path.realpath(path)}.",
+            hint="Put the files themselves into the data folder, or allow it with --data.follow_links true.",
+        )
     return path
-
-
-def leads_out(path: Path, where: str) -> DataError:
-    """Return the error about a link that leads out of its data folder."""
-    return DataError(
-        f"{where}: {path} is a link that leads out of the data folder, to {os.path.realpath(path)}.",
-        hint="Put the files themselves into the data folder, or allow it with --data.follow_links true.",
-    )
 
 
 # ---- text
@@ -262,6 +257,11 @@ def visible(text: str, *, keep: str = "") -> str:
         keep: characters that stay as they are ("\n").
     """
     return _HIDDEN.sub(lambda match: match[0] if match[0] in keep else match[0].encode("unicode_escape").decode(), text)
+
+
+def reason_of(error: Exception) -> str:
+    """Return why a file cannot be read: what the system says, or the error's own message."""
+    return str(getattr(error, "strerror", None) or error)
 
 
 def short(value: Any) -> str:

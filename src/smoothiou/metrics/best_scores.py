@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from smoothiou.metrics.coco import GroundTruth, Predictions, prepare
+from smoothiou.metrics.coco import GroundTruth, Predictions, class_names, prepare
 from smoothiou.metrics.matching import Matches, match
 
 PARTS = 5
@@ -102,12 +102,12 @@ def best_scores(
     else:
         fits = [_cross_fit(each) for each in matches]
         chosen, judged = [score for score, _ in fits], [numbers for _, numbers in fits]
-    names = [category["name"] for category in sorted(gt["categories"], key=lambda category: category["id"])]
     return {
         "chosen_on": chosen_on[0] if chosen_on else f"cross-fitted over {PARTS} parts of the test images",
         "iou": 0.5,
         "per_class": {
-            name: {"score": score, **numbers} for name, score, numbers in zip(names, chosen, judged, strict=True)
+            name: {"score": score, **numbers}
+            for name, score, numbers in zip(class_names(gt), chosen, judged, strict=True)
         },
     }
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothiou.errors import ConfigError
-from smoothiou.metrics.coco import Detections, GroundTruth, Predictions, prepare
+from smoothiou.metrics.coco import Detections, GroundTruth, Predictions, defined_mean, prepare
 from smoothiou.metrics.matching import AREAS, THRESHOLDS, Matches, match
 
 Array = NDArray[np.float64]
@@ -29,7 +29,7 @@ def draw_images(images: int, *, resamples: int, seed: int = 0) -> Counts:
     """Return how often each image is drawn, (resamples, images); every row sums to `images`.
 
     Args:
-        images: size of the test set.
+        images: number of test images.
         resamples: how many times as many images are drawn, 1 or more.
         seed: 0 or more; equal seeds give equal draws.
 
@@ -171,7 +171,7 @@ def _average_precision(classes: Sequence[Matches], counts: Counts, which: Sequen
         for k, matches in enumerate(classes):
             precision[..., k] = _precision(matches, drawn)
         for part, chosen in zip(values, which, strict=True):
-            part.extend(_mean(draw[chosen]) for draw in precision)
+            part.extend(defined_mean(draw[chosen]) for draw in precision)
     return [np.array(part) for part in values]
 
 
@@ -240,10 +240,4 @@ def _average_recall(classes: Sequence[Matches], counts: Counts, most: int) -> Ar
         positives = counts @ matches.positives
         defined = positives > 0
         recall[defined, :, k] = (counts @ np.array(hits).T)[defined] / positives[defined, None]
-    return np.array([_mean(draw) for draw in recall])
-
-
-def _mean(values: Array) -> float:
-    """Return the reference's mean: over what is defined, NaN where nothing is."""
-    defined = values[values > -1]
-    return float(np.mean(defined)) if len(defined) else np.nan
+    return np.array([defined_mean(draw) for draw in recall])

@@ -22,7 +22,7 @@ GroundTruth = Mapping[str, Any] | str | Path
 Predictions = Sequence[Mapping[str, Any]] | str | Path
 Detections = list[dict[str, Any]] | np.ndarray
 
-# Axes of the engine's arrays: precision (IoU, recall, class, area, maxdet), recall (IoU, class, area, maxdet).
+# Indices along the axes of the engine's arrays, see `accumulated`.
 _ALL_AREAS, _SMALL, _MEDIUM, _LARGE = range(4)
 _MAXDET_1, _MAXDET_10, _MAXDET_100 = range(3)
 _IOU_50, _IOU_75 = 0, 5
@@ -65,7 +65,7 @@ def evaluate_detections(truth: GroundTruth, predictions: Predictions) -> dict[st
     Reference:
         Lin et al., "Microsoft COCO: Common Objects in Context", 2014; https://cocodataset.org/#detection-eval
     """
-    return _metrics(_accumulated(*prepare(truth, predictions)))
+    return _metrics(accumulated(*prepare(truth, predictions)))
 
 
 def evaluate_in_full(
@@ -81,9 +81,13 @@ def evaluate_in_full(
         DataError: as in `evaluate_detections`.
     """
     gt, detections = prepare(truth, predictions)
-    names = _class_names(gt)
-    arrays = _accumulated(gt, detections)
-    return _metrics(arrays), _by_iou(arrays), _by_class(arrays, names)
+    names = class_names(gt)
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(f"truth: two categories are named {repeated[0]!r}.", hint="Give each class its own name.")
+    arrays = accumulated(gt, detections)
+    precision = arrays["precision"][..., _ALL_AREAS, _MAXDET_100]
+    by_class = {name: defined_mean(precision[:, :, k]) for k, name in enumerate(names)}
+    return _metrics(arrays), _by_iou(arrays), by_class
 
 
 def ap_by_iou(truth: GroundTruth, predictions: Predictions) -> dict[str, float]:
@@ -96,7 +100,7 @@ def ap_by_iou(truth: GroundTruth, predictions: Predictions) -> dict[str, float]:
     Raises:
         DataError: as in `evaluate_detections`.
     """
-    return _by_iou(_accumulated(*prepare(truth, predictions)))
+    return _by_iou(accumulated(*prepare(truth, predictions)))
 
 
 def per_class_ap(truth: GroundTruth, predictions: Predictions) -> dict[str, float]:
@@ -137,53 +141,46 @@ def evaluation(gt: dict[str, Any], detections: Detections) -> Any:
     """Return the engine's evaluation of what `prepare` has checked, images and classes matched."""
     try:
         coco = hotcoco.COCO(gt)
-        matched = hotcoco.COCOeval(coco, coco.load_res(detections), "bbox")
-        matched.evaluate()
+        result = hotcoco.COCOeval(coco, coco.load_res(detections), "bbox")
+        result.evaluate()
     except (ValueError, OverflowError) as error:  # what our own checks did not foresee, in the engine's words
         raise DataError(f"truth or predictions refused by {engine()}: {error}") from error
-    return matched
+    return result
 
 
-def _accumulated(gt: dict[str, Any], detections: Detections) -> dict[str, Any]:
-    matched = evaluation(gt, detections)
-    matched.accumulate()  # not summarize(), which prints
-    return matched.eval
+def accumulated(gt: dict[str, Any], detections: Detections) -> dict[str, Any]:
+    """Return the engine's arrays: precision (IoU, recall, class, area, maxdet), recall (IoU, class, area, maxdet)."""
+    result = evaluation(gt, detections)
+    result.accumulate()  # not summarize(), which prints
+    return result.eval
 
 
 def _metrics(arrays: Mapping[str, Any]) -> dict[str, float]:
     precision, recall = arrays["precision"], arrays["recall"]
     return {
-        "AP": _mean(precision[..., _ALL_AREAS, _MAXDET_100]),
-        "AP50": _mean(precision[_IOU_50, ..., _ALL_AREAS, _MAXDET_100]),
-        "AP75": _mean(precision[_IOU_75, ..., _ALL_AREAS, _MAXDET_100]),
-        "AP_small": _mean(precision[..., _SMALL, _MAXDET_100]),
-        "AP_medium": _mean(precision[..., _MEDIUM, _MAXDET_100]),
-        "AP_large": _mean(precision[..., _LARGE, _MAXDET_100]),
-        "AR1": _mean(recall[..., _ALL_AREAS, _MAXDET_1]),
-        "AR10": _mean(recall[..., _ALL_AREAS, _MAXDET_10]),
-        "AR100": _mean(recall[..., _ALL_AREAS, _MAXDET_100]),
+        "AP": defined_mean(precision[..., _ALL_AREAS, _MAXDET_100]),
+        "AP50": defined_mean(precision[_IOU_50, ..., _ALL_AREAS, _MAXDET_100]),
+        "AP75": defined_mean(precision[_IOU_75, ..., _ALL_AREAS, _MAXDET_100]),
+        "AP_small": defined_mean(precision[..., _SMALL, _MAXDET_100]),
+        "AP_medium": defined_mean(precision[..., _MEDIUM, _MAXDET_100]),
+        "AP_large": defined_mean(precision[..., _LARGE, _MAXDET_100]),
+        "AR1": defined_mean(recall[..., _ALL_AREAS, _MAXDET_1]),
+        "AR10": defined_mean(recall[..., _ALL_AREAS, _MAXDET_10]),
+        "AR100": defined_mean(recall[..., _ALL_AREAS, _MAXDET_100]),
     }
 
 
 def _by_iou(arrays: Mapping[str, Any]) -> dict[str, float]:
     precision = arrays["precision"][..., _ALL_AREAS, _MAXDET_100]
-    return {f"{0.5 + 0.05 * t:.2f}": _mean(precision[t]) for t in range(10)}
+    return {f"{0.5 + 0.05 * t:.2f}": defined_mean(precision[t]) for t in range(10)}
 
 
-def _by_class(arrays: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:
-    precision = arrays["precision"][..., _ALL_AREAS, _MAXDET_100]
-    return {name: _mean(precision[:, :, k]) for k, name in enumerate(names)}
+def class_names(gt: Mapping[str, Any]) -> list[str]:
+    """Return the class names of a checked ground truth, in the order of the category ids."""
+    return [category["name"] for category in sorted(gt["categories"], key=lambda category: category["id"])]
 
 
-def _class_names(gt: Mapping[str, Any]) -> list[str]:
-    names = [category["name"] for category in sorted(gt["categories"], key=lambda c: c["id"])]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise DataError(f"truth: two categories are named {twice[0]!r}.", hint="Give each class its own name.")
-    return names
-
-
-def _mean(values: np.ndarray) -> float:
+def defined_mean(values: np.ndarray) -> float:
     """Return the reference's mean: over what is defined (> -1), NaN where nothing is."""
     defined = values[values > -1]
     return float(np.mean(defined)) if len(defined) else math.nan

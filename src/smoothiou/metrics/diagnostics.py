@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothiou.metrics.best_scores import best_scores, score_curve
-from smoothiou.metrics.coco import Detections, GroundTruth, Predictions, evaluation, prepare
-from smoothiou.metrics.matching import match
+from smoothiou.metrics.coco import GroundTruth, Predictions, accumulated, class_names, evaluation, prepare
+from smoothiou.metrics.matching import Matches, detection_rows, match
 
 POINTS = 200
 """Of a curve."""
@@ -33,7 +33,7 @@ def diagnose(
     Returns:
         "classes": names;
         "best_scores";
-        "confusion": (K + 1, K + 1) counts at an IoU of 0.5, rows the truth, columns the detection, last the background;
+        "confusion": (K + 1, K + 1) counts at an IoU of 0.5, rows the gt, columns the detection, last the background;
         "curves": by class, "recall" and "precision" (highest score first), "score" and "f1";
         "calibration": "ece" (expected error of the scores as shares of right boxes), "bins";
         "errors": AP50 that each kind costs (TIDE), and "counts" of each;
@@ -42,19 +42,18 @@ def diagnose(
         "label", "label_bbox"}.
     """
     gt, detections = prepare(truth, predictions)
-    names = [category["name"] for category in sorted(gt["categories"], key=lambda category: category["id"])]
+    names = class_names(gt)
     scores = scores or best_scores(truth, predictions)
-    least = [scores["per_class"].get(name, {}).get("score") for name in names]
-    rows = _rows(detections)
-    kept = _kept(rows, [0.5 if score is None else score for score in least], gt)
-    whole, above = evaluation(gt, rows), evaluation(gt, rows[kept])
-    calibration = whole.calibration(n_bins=10, iou_threshold=0.5)
-    tide = whole.tide_errors(pos_thr=0.5, bg_thr=0.1)
-    by_image = above.image_diagnostics(iou_thr=0.5, score_thr=SURE)
+    rows = detection_rows(detections)
+    kept_rows = _kept(rows, gt, scores)
+    every, kept = evaluation(gt, rows), evaluation(gt, kept_rows)
+    calibration = every.calibration(n_bins=10, iou_threshold=0.5)
+    tide = every.tide_errors(pos_thr=0.5, bg_thr=0.1)
+    by_image = kept.image_diagnostics(iou_thr=0.5, score_thr=SURE)
     return {
         "classes": names,
         "best_scores": scores,
-        "confusion": above.confusion_matrix(iou_thr=0.5)["matrix"].astype(int).tolist(),
+        "confusion": kept.confusion_matrix(iou_thr=0.5)["matrix"].astype(int).tolist(),
         "curves": {name: _curve(matches) for name, matches in zip(names, match(gt, rows), strict=True)},
         "calibration": {
             "ece": calibration["ece"],
@@ -66,16 +65,13 @@ def diagnose(
         },
         "errors": {"gains": tide["delta_ap"], "counts": tide["counts"]},
         "images": _worst(by_image["img_summary"]),
-        "labels": _doubtful(by_image["label_errors"], gt, rows[kept]),
+        "labels": _doubtful(by_image["label_errors"], gt, kept_rows),
     }
 
 
 def mean_curve(truth: GroundTruth, predictions: Predictions) -> dict[str, list[float]]:
     """Return precision at 101 recalls (IoU 0.5), the mean over classes, as COCO interpolates it."""
-    gt, detections = prepare(truth, predictions)
-    done = evaluation(gt, detections)
-    done.accumulate()
-    precision = done.eval["precision"][0, :, :, 0, 2]
+    precision = accumulated(*prepare(truth, predictions))["precision"][0, :, :, 0, 2]
     defined = precision[:, (precision > -1).all(axis=0)]
     means = defined.mean(axis=1) if defined.shape[1] else np.zeros(len(precision))
     return {"recall": np.linspace(0, 1, len(means)).round(2).tolist(), "precision": means.round(4).tolist()}
@@ -84,28 +80,19 @@ def mean_curve(truth: GroundTruth, predictions: Predictions) -> dict[str, list[f
 def confusion(truth: GroundTruth, predictions: Predictions, scores: Mapping[str, Any]) -> list[list[int]]:
     """Return the counts of `diagnose`'s "confusion" alone."""
     gt, detections = prepare(truth, predictions)
-    names = [category["name"] for category in sorted(gt["categories"], key=lambda category: category["id"])]
-    least = [scores["per_class"].get(name, {}).get("score") for name in names]
-    rows = _rows(detections)
-    kept = _kept(rows, [0.5 if score is None else score for score in least], gt)
-    return evaluation(gt, rows[kept]).confusion_matrix(iou_thr=0.5)["matrix"].astype(int).tolist()
+    kept = _kept(detection_rows(detections), gt, scores)
+    return evaluation(gt, kept).confusion_matrix(iou_thr=0.5)["matrix"].astype(int).tolist()
 
 
-def _rows(detections: Detections) -> NDArray[np.float64]:
-    """Return detections as rows (image, x, y, width, height, score, class)."""
-    if isinstance(detections, np.ndarray):
-        return detections
-    return np.array(
-        [(d["image_id"], *d["bbox"], d["score"], d["category_id"]) for d in detections], dtype=np.float64
-    ).reshape(-1, 7)
-
-
-def _kept(rows: NDArray[np.float64], least: Sequence[float], gt: Mapping[str, Any]) -> NDArray[np.bool_]:
+def _kept(rows: NDArray[np.float64], gt: Mapping[str, Any], scores: Mapping[str, Any]) -> NDArray[np.float64]:
+    """Return the detections with at least the best score of their class, 0.5 where a class has none."""
+    best = [scores["per_class"].get(name, {}).get("score") for name in class_names(gt)]
+    thresholds = np.array([0.5 if score is None else score for score in best])
     ids = sorted(category["id"] for category in gt["categories"])
-    return rows[:, 5] >= np.asarray(least)[np.searchsorted(ids, rows[:, 6])]
+    return rows[rows[:, 5] >= thresholds[np.searchsorted(ids, rows[:, 6])]]
 
 
-def _curve(matches: Any) -> dict[str, list[float]]:
+def _curve(matches: Matches) -> dict[str, list[float]]:
     curve = score_curve(matches)
     if not curve.positives or not len(curve.scores):
         return {"recall": [], "precision": [], "score": [], "f1": []}

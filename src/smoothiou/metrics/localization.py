@@ -111,33 +111,29 @@ def localize_image(
             image.
     """
     where = f"image {image_id}"
-    gts, raw = as_boxes(gt_boxes, f"{where}: gt_boxes"), as_boxes(raw_boxes, f"{where}: raw_boxes")
-    proposed = as_boxes(proposals, f"{where}: proposals")
+    arrays = {
+        "gt_boxes": gt_boxes, "raw_boxes": raw_boxes, "proposals": proposals, "detection_boxes": detection_boxes,
+        "probe_gts": probe_gts, "probe_boxes": probe_boxes, "refined_boxes": refined_boxes,
+    }  # fmt: skip
+    gts, raw, proposed, detections, probed, probes, refined = (
+        as_boxes(values, f"{where}: {name}") for name, values in arrays.items()
+    )
     if len(proposed) != len(raw):
         raise DataError(f"{where}: expected as many proposals as raw_boxes, got {len(proposed)} for {len(raw)}.")
+    if not len(probed) == len(probes) == len(refined):
+        raise DataError(
+            f"{where}: expected as many probe_boxes and refined_boxes as probe_gts, got {len(probes)} and "
+            f"{len(refined)} for {len(probed)}."
+        )
     labels = _column(gt_labels, len(gts), f"{where}: gt_labels")
     is_difficult = _column(difficult, len(gts), f"{where}: difficult").astype(bool)
     is_crowd = _column(crowd, len(gts), f"{where}: crowd").astype(bool)
-    detections = as_boxes(detection_boxes, f"{where}: detection_boxes")
     scores = _column(detection_scores, len(detections), f"{where}: detection_scores")
     detected_labels = _column(detection_labels, len(detections), f"{where}: detection_labels")
-    origins, probes, refined = (
-        as_boxes(values, f"{where}: {name}")
-        for name, values in (
-            ("probe_gts", probe_gts),
-            ("probe_boxes", probe_boxes),
-            ("refined_boxes", refined_boxes),
-        )
-    )
-    if not len(origins) == len(probes) == len(refined):
-        raise DataError(
-            f"{where}: expected as many probe_boxes and refined_boxes as probe_gts, got {len(probes)} and "
-            f"{len(refined)} for {len(origins)}."
-        )
 
     counted = ~is_crowd & ~is_difficult
-    overlap = box_iou(detections, gts[counted])
-    overlap = np.where(detected_labels[:, None] == labels[counted][None, :], overlap, 0)
+    same_class = detected_labels[:, None] == labels[counted][None, :]
+    overlap = np.where(same_class, box_iou(detections, gts[counted]), 0)
     return ImageLocalization(
         image_id=image_id,
         raw=box_iou(raw, gts[~is_crowd]).max(axis=1, initial=0),
@@ -145,8 +141,8 @@ def localize_image(
         best=overlap.max(axis=0, initial=0),
         matched=_match(overlap, scores),
         # Rounded here, so that every number about a probe is of the same IoU, read from a file or not.
-        before=aligned_iou(probes, origins).round(5),
-        refined=aligned_iou(refined, origins).round(5),
+        before=aligned_iou(probes, probed).round(5),
+        refined=aligned_iou(refined, probed).round(5),
     )
 
 
@@ -161,9 +157,9 @@ def _match(overlap: Array, scores: NDArray[Any]) -> Array:
     """Return the IoU of each match, COCO's way: by falling score, each takes the best free ground truth."""
     free = overlap.copy()
     matched = []
-    for detection in np.argsort(-scores, kind="stable"):
-        gt = int(free[detection].argmax()) if free.shape[1] else 0
-        if free.shape[1] and free[detection, gt] >= MATCH_IOU:
+    for detection in np.argsort(-scores, kind="stable") if free.shape[1] else ():
+        gt = int(free[detection].argmax())
+        if free[detection, gt] >= MATCH_IOU:
             matched.append(free[detection, gt])
             free[:, gt] = 0
     return np.array(matched, dtype=np.float64)
@@ -231,6 +227,7 @@ def summarize(images: Sequence[ImageLocalization]) -> dict[str, Any]:
         np.concatenate([np.empty(0), *(getattr(image, name) for image in images)])
         for name in ("raw", "proposed", "matched", "refined")
     )
+    histograms = {"matched": matched, "raw": raw, "refined": refined}
     return {
         "mean_iou": _mean(raw),
         **{part: _mean(values) for part, values in _parts(raw, proposed).items()},
@@ -244,10 +241,7 @@ def summarize(images: Sequence[ImageLocalization]) -> dict[str, Any]:
         "probe": DEFINITION,
         "histogram": {
             "edges": list(EDGES),
-            **{
-                name: np.histogram(values, bins=EDGES)[0].tolist()
-                for name, values in (("matched", matched), ("raw", raw), ("refined", refined))
-            },
+            **{name: np.histogram(values, bins=EDGES)[0].tolist() for name, values in histograms.items()},
         },
     }
 

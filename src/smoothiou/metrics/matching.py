@@ -42,16 +42,13 @@ class Matches:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Boxes:
-    """Boxes of all images, sorted by `group`, the pair of image and class."""
+class _GtBoxes:
+    """Ground-truth boxes of all images, sorted by `group`, the pair of image and class, ignored ones last."""
 
     group: NDArray[np.intp]
     box: NDArray[np.float64]
-    area: NDArray[np.float64]
-
-    def ranks(self) -> NDArray[np.intp]:
-        """Return the rank of each box in its group."""
-        return np.arange(len(self.group)) - np.searchsorted(self.group, self.group)
+    crowd: NDArray[np.bool_]
+    ignored: NDArray[np.bool_]
 
 
 def match(gt: Mapping[str, Any], detections: Any, *, area: str = "all") -> list[Matches]:
@@ -64,81 +61,98 @@ def match(gt: Mapping[str, Any], detections: Any, *, area: str = "all") -> list[
     """
     images = np.unique([image["id"] for image in gt["images"]])
     classes = np.unique([category["id"] for category in gt["categories"]])
+    low, high = AREAS[area]
+    gt_boxes = _gt_boxes(gt, images, classes, low=low, high=high)
+    rows = detection_rows(detections)
+    group = np.searchsorted(images, rows[:, 0]) * len(classes) + np.searchsorted(classes, rows[:, 6])
+    order = np.lexsort((-rows[:, 5], group))
+    rows, group, rank = rows[order], group[order], _ranks(group[order])
+    kept = rank < MAX_DETECTIONS
+    rows, group, rank = rows[kept], group[kept], rank[kept]
+    true, ignored = _match_groups(rows[:, 1:5], group, gt_boxes)
+    area_of = np.prod(rows[:, 3:5], axis=1)
+    ignored |= ~true & ((area_of < low) | (area_of > high))
+    positives = np.bincount(gt_boxes.group[~gt_boxes.ignored], minlength=len(images) * len(classes))
+    positives = positives.reshape(len(images), len(classes))
+    image, label = np.divmod(group, len(classes))
+    by_score = np.lexsort((rank, image, -rows[:, 5], label))
+    by_class = np.split(by_score, np.searchsorted(label[by_score], np.arange(1, len(classes))))
+    return [
+        Matches(
+            image=image[chosen],
+            rank=rank[chosen],
+            score=rows[chosen, 5],
+            true=true[:, chosen],
+            ignored=ignored[:, chosen],
+            positives=positives[:, k],
+        )
+        for k, chosen in enumerate(by_class[: len(classes)])
+    ]
+
+
+def detection_rows(detections: Any) -> NDArray[np.float64]:
+    """Return detections as rows (image id, x, y, width, height, score, category id), from dictionaries, too."""
     if not isinstance(detections, np.ndarray):
         detections = [(d["image_id"], *d["bbox"], d["score"], d["category_id"]) for d in detections]
-    rows = np.asarray(detections, dtype=np.float64).reshape(-1, 7)
-    image, label = np.searchsorted(images, rows[:, 0]), np.searchsorted(classes, rows[:, 6])
-    low, high = AREAS[area]
+    return np.asarray(detections, dtype=np.float64).reshape(-1, 7)
 
-    order = np.lexsort((-rows[:, 5], label, image))
-    group, scores = (image * len(classes) + label)[order], rows[order, 5]
-    detected = _Boxes(group=group, box=rows[order, 1:5], area=np.prod(rows[order, 3:5], axis=1))
-    kept = detected.ranks() < MAX_DETECTIONS
-    detected = _Boxes(group=group[kept], box=detected.box[kept], area=detected.area[kept])
-    scores = scores[kept]
 
+def _gt_boxes(
+    gt: Mapping[str, Any], images: NDArray[Any], classes: NDArray[Any], *, low: float, high: float
+) -> _GtBoxes:
     columns = [(g["image_id"], g["category_id"], *g["bbox"], g["area"], g["iscrowd"]) for g in gt["annotations"]]
     table = np.array(columns, dtype=np.float64).reshape(-1, 8)
     group = np.searchsorted(images, table[:, 0]) * len(classes) + np.searchsorted(classes, table[:, 1])
     crowd = table[:, 7] > 0
     ignored = crowd | (table[:, 6] < low) | (table[:, 6] > high)
     order = np.lexsort((ignored, group))
-    gt_boxes = _Boxes(group=group[order], box=table[order, 2:6], area=table[order, 6])
+    return _GtBoxes(group=group[order], box=table[order, 2:6], crowd=crowd[order], ignored=ignored[order])
 
-    true, unjudged = _match_groups(detected, gt_boxes, crowd=crowd[order], ignored=ignored[order])
-    unjudged |= ~true & ((detected.area < low) | (detected.area > high))
-    positives = np.bincount(group[~ignored], minlength=len(images) * len(classes)).reshape(len(images), len(classes))
-    image, label = np.divmod(detected.group, len(classes))
-    by_score = np.lexsort((detected.ranks(), image, -scores, label))
-    starts = np.searchsorted(label[by_score], np.arange(len(classes) + 1))
-    ranks = detected.ranks()
-    return [
-        Matches(
-            image=image[rows_of_class],
-            rank=ranks[rows_of_class],
-            score=scores[rows_of_class],
-            true=true[:, rows_of_class],
-            ignored=unjudged[:, rows_of_class],
-            positives=positives[:, k],
-        )
-        for k in range(len(classes))
-        for rows_of_class in [by_score[starts[k] : starts[k + 1]]]
-    ]
+
+def _ranks(group: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return the rank of each box in its group, the boxes of which stand together."""
+    begins = np.flatnonzero(np.diff(group, prepend=-1))
+    return np.arange(len(group)) - np.repeat(begins, np.diff(begins, append=len(group)))
 
 
 def _match_groups(
-    detected: _Boxes, gt_boxes: _Boxes, *, crowd: NDArray[np.bool_], ignored: NDArray[np.bool_]
+    boxes: NDArray[np.float64], group: NDArray[np.intp], gt_boxes: _GtBoxes
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return (T, D) whether a detection matches a box that counts, and whether it matches one that is ignored."""
-    true, unjudged = (np.zeros((len(THRESHOLDS), len(detected.group)), dtype=bool) for _ in range(2))
+    """Return (T, D) whether a detection matches a box that counts, and whether it matches one that is ignored.
+
+    Args:
+        boxes: (D, 4) of the detections x, y, width, height, sorted by group, then by falling score.
+        group: (D,) the pair of image and class of each.
+        gt_boxes: of all groups.
+    """
+    true, ignored = (np.zeros((len(THRESHOLDS), len(group)), dtype=bool) for _ in range(2))
     taken = np.zeros((len(THRESHOLDS), len(gt_boxes.group)), dtype=bool)
-    first, last = (np.searchsorted(gt_boxes.group, detected.group, side=side) for side in ("left", "right"))
-    for rows in _chunks(detected.group, last - first):
+    crowd = gt_boxes.crowd
+    first, last = (np.searchsorted(gt_boxes.group, group, side=side) for side in ("left", "right"))
+    for rows in _chunks(group, last - first):
         gt = first[rows, None] + np.arange(int((last - first)[rows].max()))
         present = np.asarray(gt < last[rows, None])
         gt = np.where(present, gt, first[rows, None])
-        iou = np.where(present, _iou(detected.box[rows, None], gt_boxes.box[gt], crowd[gt]), -1)
+        iou = np.where(present, _iou(boxes[rows, None], gt_boxes.box[gt], crowd[gt]), -1)
         near = np.flatnonzero(iou.max(axis=1) >= THRESHOLDS[0])
         rows, gt, iou = rows[near], gt[near], iou[near]
-        group = detected.group[rows]
-        begins = np.flatnonzero(np.diff(group, prepend=-1))
-        rank = np.arange(len(rows)) - np.repeat(begins, np.diff(begins, append=len(rows)))
-        for turn in range(rank.max(initial=-1) + 1):  # every group's best detection chooses, then its second best, ...
-            current = np.flatnonzero(rank == turn)
-            boxes = gt[current]
+        rank = _ranks(group[rows])
+        for step in range(rank.max(initial=-1) + 1):  # every group's best detection chooses, then its second best, ...
+            current = np.flatnonzero(rank == step)
+            candidates = gt[current]
             usable = iou[current] >= THRESHOLDS[:, None, None]
-            usable &= ~taken[:, boxes] | crowd[boxes]
-            counting = usable & ~ignored[boxes]
+            usable &= ~taken[:, candidates] | crowd[candidates]
+            counting = usable & ~gt_boxes.ignored[candidates]
             counts = counting.any(axis=-1)
-            candidates = np.where(np.expand_dims(counts, -1), counting, usable)
+            preferred = np.where(np.expand_dims(counts, -1), counting, usable)
             # The best IoU; of equals the last, as in the reference.
-            best = np.where(candidates, iou[current], -1)[..., ::-1].argmax(axis=-1)
-            chosen = np.take_along_axis(boxes, boxes.shape[1] - 1 - best.T, axis=1).T
+            best = np.where(preferred, iou[current], -1)[..., ::-1].argmax(axis=-1)
+            chosen = np.take_along_axis(candidates, candidates.shape[1] - 1 - best.T, axis=1).T
             matched = usable.any(axis=-1)
-            true[:, rows[current]], unjudged[:, rows[current]] = counts, matched & ~counts
-            threshold, which = np.nonzero(matched)
-            taken[threshold, chosen[threshold, which]] = True
-    return true, unjudged
+            true[:, rows[current]], ignored[:, rows[current]] = counts, matched & ~counts
+            threshold, detection = np.nonzero(matched)
+            taken[threshold, chosen[threshold, detection]] = True
+    return true, ignored
 
 
 def _chunks(group: NDArray[np.intp], widths: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:

@@ -37,7 +37,7 @@ before was lower, or not: opposite effects cancel in the mean of all. refined_ab
 larger IoU after. refined_from_75: mean IoU after of the probes whose IoU before lay in [.75, .80): a point of the
 curve."""
 
-# At the end of its way a probe is off by a whole side, or larger or smaller by a factor of exp(2): IoU below 0.5.
+# At distance 1 a probe is shifted by a whole side, or larger or smaller by a factor of exp(2): IoU below 0.5.
 _FARTHEST_SHIFT, _FARTHEST_SCALE = 1.0, 2.0
 _BISECTIONS = 40
 
@@ -81,19 +81,19 @@ def jittered_probes(
     low, high = PROBE_IOU
     stratum = (np.arange(per_box) + generator.random((len(gts), per_box))) / per_box
     target = low + (high - low) * stratum
-    direction = 2 * generator.random((len(gts), per_box, candidates, 4)) - 1
-    direction /= np.abs(direction).max(axis=-1, keepdims=True)
+    directions = 2 * generator.random((len(gts), per_box, candidates, 4)) - 1
+    directions /= np.abs(directions).max(axis=-1, keepdims=True)
     limit = np.array([*image_size, *image_size], dtype=np.float64)
 
-    reached = aligned_iou(_moved(gts[:, None, None], direction, np.float64(1), limit), gts[:, None, None])
+    reached = aligned_iou(_moved(gts[:, None, None], directions, np.float64(1), limit), gts[:, None, None])
     chosen = (reached < target[..., None]).argmax(axis=-1)[..., None, None]
-    way = np.take_along_axis(direction, chosen, axis=2)[:, :, 0]
+    direction = np.take_along_axis(directions, chosen, axis=2)[:, :, 0]
     near, far = np.zeros_like(target), np.ones_like(target)
     for _ in range(_BISECTIONS):  # IoU is at least the target at `near`, and no more than that at `far`
         middle = (near + far) / 2
-        near_enough = aligned_iou(_moved(gts[:, None], way, middle[..., None], limit), gts[:, None]) >= target
+        near_enough = aligned_iou(_moved(gts[:, None], direction, middle[..., None], limit), gts[:, None]) >= target
         near, far = np.where(near_enough, middle, near), np.where(near_enough, far, middle)
-    return _moved(gts[:, None], way, near[..., None], limit).reshape(-1, 4)
+    return _moved(gts[:, None], direction, near[..., None], limit).reshape(-1, 4)
 
 
 def _moved(gts: Array, direction: Array, distance: Any, limit: Array) -> Array:
@@ -157,8 +157,9 @@ def paired_probes(
     _require_same_probes([*baseline, *candidate])
     gains, numbers = [], np.zeros((0, len(COLUMNS)))
     for first, second in zip(baseline, candidate, strict=True):
-        base, numbers = _sums(_in_order(first), "baseline")
-        gains.append(_sums(_in_order(second), "candidate")[0] - base)
+        first, second = (sorted(images, key=lambda entry: entry["image_id"]) for images in (first, second))
+        base, numbers = _sums(first, "baseline")
+        gains.append(_sums(second, "candidate")[0] - base)
     counts = draw_images(len(numbers), resamples=resamples, seed=seed)
     drawn = np.stack([drawn_means(gain, numbers, counts) for gain in gains])
     pairs = np.stack([_ratio(gain.sum(axis=0), numbers.sum(axis=0)) for gain in gains])
@@ -175,10 +176,6 @@ def paired_probes(
             "spread": covariance_of_draws(drawn[..., index]),
         }
     return rows
-
-
-def _in_order(images: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return sorted(images, key=lambda entry: entry["image_id"])
 
 
 def _require_same_probes(runs: Sequence[Sequence[Mapping[str, Any]]]) -> None:

@@ -52,5 +52,5 @@ def signature(metric: str, *, engine: str, data: Mapping[str, Any], seeds: int |
     else:
         how = f"localization|boxes:{_BOXES.get(metric, _PROBES)}"
     seed = f"seed:{seeds}" if isinstance(seeds, int) else f"seeds:{len(seeds)}"
-    place = f"{data['name']}/{data['split']}#{data['fingerprint']}"
-    return f"{metric}|{how}|data:{place}|imgs:{data['images']}|{seed}|smoothiou:{version}"
+    split = f"{data['name']}/{data['split']}#{data['fingerprint']}"
+    return f"{metric}|{how}|data:{split}|imgs:{data['images']}|{seed}|smoothiou:{version}"

@@ -1,4 +1,4 @@
-"""What a check is, and what it found. No torch."""
+"""A check of the doctor, and its finding. No torch."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Check:
     Args:
         id: stable name, for `--only` and `--skip`.
         severity: an error makes numbers wrong or stops a training; a warning deserves a look.
-        means: what it is and what it does, in one sentence.
+        means: what is wrong and what follows from it, in one sentence.
         fix: what to do about it, in one sentence.
-        find: returns every place, the worst first, beside those that reading the annotations met.
+        find: returns every example, the worst first, except those that were met in reading the annotations.
         mends: what `--fix` does about it; "" if nothing.
         quick: whether it needs no image file, and so runs before every training.
         pixels: whether it needs every image decoded.
@@ -60,14 +60,14 @@ class Checks(list[Check]):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """What one check found."""
+    """All examples of one check, in one data set."""
 
     check: Check
     examples: tuple[Example, ...]
 
     @property
     def count(self) -> int:
-        """How many places there are."""
+        """Number of examples."""
         return len(self.examples)
 
     def as_json(self) -> dict[str, Any]:

@@ -38,8 +38,8 @@ def inverted_box(data: Survey) -> list[Example]:
     Fix: Exchange the corners.
     """
     depth = data.boxes.sides.min(axis=1, initial=np.inf)
-    words = "has its corners in the wrong order"
-    return _examples(data.boxes, _inverted(data.boxes), depth, lambda box, _: f"{words} ({describe_corners(box)})")
+    text = "has its corners in the wrong order"
+    return _examples(data.boxes, _inverted(data.boxes), depth, lambda box, _: f"{text} ({describe_corners(box)})")
 
 
 @CHECKS.add("error", mends="clips the box; leaves it out if more than half of it is outside", quick=True)
@@ -127,8 +127,8 @@ def _overhang(boxes: BoxTable) -> np.ndarray:
 
 
 def _inverted(boxes: BoxTable) -> np.ndarray:
-    wide = (np.abs(boxes.sides) >= SMALLEST).all(axis=1)
-    return np.logical_and.reduce([np.isfinite(boxes.xyxy).all(axis=1), wide, (boxes.sides < 0).any(axis=1)])
+    finite, wide = np.isfinite(boxes.xyxy).all(axis=1), (np.abs(boxes.sides) >= SMALLEST).all(axis=1)
+    return np.logical_and.reduce([finite, wide, (boxes.sides < 0).any(axis=1)])
 
 
 def _examples(

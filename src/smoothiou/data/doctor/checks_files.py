@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
+from smoothiou.data.copies import content_digest
 from smoothiou.data.doctor.check import Checks
 from smoothiou.data.doctor.survey import Survey
 from smoothiou.data.faults import is_too_long
 from smoothiou.data.formats.base import Entry, Example
 from smoothiou.data.images import Photo
 from smoothiou.data.splits import in_usual_order, photo, usual_name
-from smoothiou.files import file_digest
 from smoothiou.words import counted
 
 BITS = 2
@@ -40,7 +40,7 @@ ENDINGS = {
 """Right endings of each type, the usual one first."""
 CHECKS = Checks()
 SCANNED: list[Example] = []
-"""Result of a check whose examples are all met in reading the annotations: `Survey.problems`."""
+"""Result of a check all of whose examples come from reading the annotations (`Survey.problems`)."""
 
 
 @CHECKS.add("error", mends="leaves its image, or the entry, out")
@@ -85,14 +85,13 @@ def missing_annotation(data: Survey) -> list[Example]:
 
     Fix: Add the annotation (without objects, if the image has none), or take the name out of the list.
     """
-    # In splits where others have one.
-    bare = _bare_splits(data)
     examples: dict[str, Example] = {}
-    for split in in_usual_order(data.splits):
-        for entry in data.splits[split]:
-            if entry.annotation == "missing" and split not in bare:
-                message = f'is in the list "{entry.split}", but has no annotation'
-                examples.setdefault(entry.name, Example(where=entry.name, message=message, entry=entry))
+    # A split of which no image has one is another check's.
+    splits = set(data.splits) - set(_unannotated_splits(data))
+    for entry in (entry for split in in_usual_order(splits) for entry in data.splits[split]):
+        if entry.annotation == "missing":
+            message = f'is in the list "{entry.split}", but has no annotation'
+            examples.setdefault(entry.name, Example(where=entry.name, message=message, entry=entry))
     return list(examples.values())
 
 
@@ -103,11 +102,12 @@ def empty_split(data: Survey) -> list[Example]:
     Fix: Use another split, add its annotations, or correct the flags of its boxes.
     """
     examples = []
+    unannotated = _unannotated_splits(data)
     for split in in_usual_order(set(data.splits) - set(withheld(data))):
         entries = data.splits[split]
         boxes = [box for entry in entries for box in entry.boxes]
         reason = "every box is difficult or a crowd" if boxes else "none has a box"
-        reason = "none has an annotation" if split in _bare_splits(data) else reason
+        reason = "none has an annotation" if split in unannotated else reason
         if all(box.ignored for box in boxes):
             message = f"has {counted(len(entries), 'image')}, of which {reason}" if entries else "has no images"
             examples.append(Example(where=split, message=message))
@@ -118,10 +118,10 @@ def withheld(data: Survey) -> list[str]:
     """Return the test splits without any annotation, as Oxford-IIIT Pet and VOC 2012 publish them: no fault."""
     if not set(data.format.split("+")) <= {"pets", "voc"} or not any(entry.boxes for entry in data.entries):
         return []
-    return [split for split in _bare_splits(data) if usual_name(split) == "test"]
+    return [split for split in _unannotated_splits(data) if usual_name(split) == "test"]
 
 
-def _bare_splits(data: Survey) -> list[str]:
+def _unannotated_splits(data: Survey) -> list[str]:
     return [s for s, entries in data.splits.items() if entries and all(e.annotation == "missing" for e in entries)]
 
 
@@ -238,7 +238,7 @@ def duplicate_image(data: Survey) -> list[Example]:
         for group in (group for group in _by_length(entries).values() if len(group) > 1):
             first: dict[str, tuple[Path, Entry]] = {}
             for path, entry in group:
-                twin_path, twin = first.setdefault(_digest(path), (path, entry))
+                twin_path, twin = first.setdefault(content_digest(path), (path, entry))
                 if twin_path != path:
                     examples.append(_pair(entry, twin, "has the same bytes as"))
     return examples
@@ -250,31 +250,46 @@ def look_alike(data: Survey) -> list[Example]:
 
     Fix: Look at both; if they are one photo, take it out of one split.
     """
-    same = {(e.where, e.other.name if e.other else "") for e in same_photo(data)}
-    bands: dict[tuple[int, int], list[tuple[Entry, int, np.ndarray]]] = {}
+    known = {(e.where, e.other.name if e.other else "") for e in same_photo(data)}
+    by_band: dict[tuple[int, int], list[_Thumbnail]] = {}
     examples = []
-    for split, entries in data.parts.items():
-        unique: dict[Path, Entry] = {}
-        for entry in entries:
-            if entry.path and entry.path in data.decoded and data.decoded[entry.path].grey:
-                unique.setdefault(entry.path, entry)
-        for path, entry in unique.items():
-            grey = np.frombuffer(data.decoded[path].grey, dtype=np.uint8).reshape(8, 9).astype(np.int16)
-            if grey.std() < FLAT:
-                continue
-            code = int.from_bytes(np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes())
-            # Codes that differ in two bits have at least two of four equal bands.
-            keys = [(band, code >> 16 * band & 0xFFFF) for band in range(4)]
-            near = {id(e): (e, c, g) for key in keys for e, c, g in bands.get(key, ()) if e.split != split}
-            for other, other_code, other_grey in near.values():
-                difference = float(np.abs(grey - other_grey).mean())
-                if (code ^ other_code).bit_count() <= BITS and difference <= LEVELS:
-                    example = _pair(entry, other, "looks like")
-                    if (example.where, other.name) not in same:
+    for split in data.parts:
+        for one in _thumbnails(data, split):
+            candidates = {id(other): other for band in one.bands() for other in by_band.get(band, ())}
+            for other in (other for other in candidates.values() if other.entry.split != split):
+                difference = float(np.abs(one.grey - other.grey).mean())
+                if (one.gradients ^ other.gradients).bit_count() <= BITS and difference <= LEVELS:
+                    example = _pair(one.entry, other.entry, "looks like")
+                    if (example.where, other.entry.name) not in known:
                         examples.append((difference, example))
-            for key in keys:
-                bands.setdefault(key, []).append((entry, code, grey))
+            for band in one.bands():
+                by_band.setdefault(band, []).append(one)
     return _sorted(examples)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Thumbnail:
+    """A picture of 8 x 9 grey values, and a bit for each of their 64 horizontal differences."""
+
+    entry: Entry
+    grey: np.ndarray
+    gradients: int
+
+    def bands(self) -> list[tuple[int, int]]:
+        """Return the bits in four bands; two thumbnails that differ in two bits have at least two bands in common."""
+        return [(band, self.gradients >> 16 * band & 0xFFFF) for band in range(4)]
+
+
+def _thumbnails(data: Survey, split: str) -> Iterator[_Thumbnail]:
+    """Yield the pictures of a split that have enough structure to be compared, each file once."""
+    paths = set()
+    for entry in data.parts[split]:
+        decoded = data.decoded.get(entry.path) if entry.path and entry.path not in paths else None
+        if decoded and decoded.grey:
+            paths.add(entry.path)
+            grey = np.frombuffer(decoded.grey, dtype=np.uint8).reshape(8, 9).astype(np.int16)
+            if grey.std() >= FLAT:
+                yield _Thumbnail(entry, grey, int.from_bytes(np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes()))
 
 
 @CHECKS.add("warning", mends="writes the pixels as they are read, without the mark")
@@ -309,9 +324,9 @@ def not_rgb(data: Survey) -> list[Example]:
 
     Fix: Nothing need be done if the colours carry no information.
     """
-    words = {"L": "grey", "1": "black and white", "P": "of a palette", "RGBA": "with alpha", "LA": "grey with alpha"}
+    modes = {"L": "grey", "1": "black and white", "P": "of a palette", "RGBA": "with alpha", "LA": "grey with alpha"}
     examples = [
-        Example(where=path.name, message=f"is {words.get(photo.mode, photo.mode)} ({photo.kind})", entry=entry)
+        Example(where=path.name, message=f"is {modes.get(photo.mode, photo.mode)} ({photo.kind})", entry=entry)
         for entry, photo, path in _all_photos(data)
         if photo.kind and photo.mode != "RGB"
     ]
@@ -351,16 +366,11 @@ def _twin_finder(entries: Sequence[Entry]) -> Callable[[Entry], Entry | None]:
         path = entry.path
         if path is None or not os.path.isfile(path):
             return None
-        near = lengths.get(path.stat().st_size, [])
-        same_bytes = (twin for twin_path, twin in near if _digest(twin_path) == _digest(path))
+        candidates = lengths.get(path.stat().st_size, [])
+        same_bytes = (twin for twin_path, twin in candidates if content_digest(twin_path) == content_digest(path))
         return paths.get(os.path.realpath(path)) or next(same_bytes, None)
 
     return find
-
-
-@functools.lru_cache(maxsize=2**17)
-def _digest(path: Path) -> str:
-    return file_digest(path)
 
 
 def _all_photos(data: Survey) -> Iterator[tuple[Entry | None, Photo, Path]]:

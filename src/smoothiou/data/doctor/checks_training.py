@@ -107,7 +107,7 @@ def _mean_size(data: Survey) -> float | None:
     (targets,) = np.nonzero(~boxes.ignored & boxes.usable)
     if not len(targets):
         return None
-    sides = (boxes.xyxy[targets, 2:] - boxes.xyxy[targets, :2]) * data.scales(boxes.image_size[targets])[:, None]
+    sides = boxes.sides[targets] * data.scales(boxes.image_size[targets])[:, None]
     return float(np.sqrt(sides.prod(axis=1)).mean())
 
 

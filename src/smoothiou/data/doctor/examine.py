@@ -135,11 +135,12 @@ def examine(
     # Pillow's own warnings on odd metadata and large images; what matters of them is found by a check.
     with allowing(limits), warnings.catch_warnings(action="ignore"):
         data = survey(path, format=format, options=options or Options(), training=training or Training())
-        early = {check.id: _run(check, data) for check in checks if not check.pixels}
+        from_headers = {check.id: _run(check, data) for check in checks if not check.pixels}
         if decode and (pictures or any(check.pixels for check in checks)):
-            paths = {path for finding in early.values() for path in _example_paths(finding)} if pictures else set()
+            pictured = from_headers.values() if pictures else ()
+            paths = {path for finding in pictured for path in _example_paths(finding)}
             data.decoded = decode_all([photo for _, photo in data.files()], pictures=paths, progress=progress)
-        findings = [early.get(check.id) or _run(check, data) for check in checks]
+        findings = [from_headers.get(check.id) or _run(check, data) for check in checks]
     return _report(data, findings, limits, start)
 
 

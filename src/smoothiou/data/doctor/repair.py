@@ -94,7 +94,7 @@ def repair(
     names = _new_names(report.survey, log)
     if not splits:
         raise DataError(f"{report.survey.name}: no image with a readable annotation is left to be copied.")
-    temporary = Path()
+    temporary: Path | None = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.{os.getpid()}.", suffix=".part"))
@@ -108,7 +108,7 @@ def repair(
     except OSError as error:
         raise unwritable(out, error) from error
     finally:
-        if temporary != Path():
+        if temporary:
             shutil.rmtree(temporary, ignore_errors=True)
     return list(log)
 
@@ -123,15 +123,17 @@ def refuse_taken(out: Path, *, data: str) -> None:
     Raises:
         ConfigError: it does, it is a file, or it lies in the source.
     """
-    for home in folders(data) if data else ():
-        if out.resolve().is_relative_to(Path(home.folder).expanduser().resolve()):
-            raise ConfigError(f"--fix {out}: it lies in {home.folder}, which is not written to.", hint="Name another.")
+    for source in folders(data) if data else ():
+        if out.resolve().is_relative_to(Path(source.folder).expanduser().resolve()):
+            raise ConfigError(
+                f"--fix {out}: it lies in {source.folder}, which is not written to.", hint="Name another."
+            )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"--fix {out}: it exists and is not an empty folder.", hint="Name a new folder.")
 
 
 def _usable_entries(data: Survey, log: _Log, *, drop_copies: bool) -> dict[str, list[Entry]]:
-    """Return the images of each split that are copied; of a photo in two splits, that which is measured on."""
+    """Return the images of each split that are copied; a photo in two splits stays in test, else in val."""
     leaks = _leaks(data)
     pairs = [(copy.entry, copy.other) for copy in duplicate_image(data)] if drop_copies else []
     copies = {(entry.split, entry.name): first for entry, first in pairs if entry and first}
@@ -178,12 +180,12 @@ def _reason_to_leave_out(entry: Entry, data: Survey) -> tuple[str, str] | None:
 
 
 def _leaks(data: Survey) -> dict[tuple[str, str], Entry]:
-    """Return the images that are in a split that is measured on, too, each with its twin in that."""
-    late = {"test": 0, "val": 1}  # a photo stays in test, else in val
+    """Return the images that are left out because they are in test or val, too, each with its twin there."""
+    precedence = {"test": 0, "val": 1}  # a photo stays in test, else in val
     leaks: dict[tuple[str, str], Entry] = {}
     for example in same_photo(data):
         pair = [entry for entry in (example.entry, example.other) if entry]
-        first, second = sorted(pair, key=lambda entry: late.get(usual_name(entry.split), 2))
+        first, second = sorted(pair, key=lambda entry: precedence.get(usual_name(entry.split), 2))
         leaks[second.split, second.name] = first
     return leaks
 
@@ -209,20 +211,20 @@ def _write(
     progress: Callable[[int, int], None] | None,
 ) -> None:
     """Write images and COCO files."""
-    total, done = sum(map(len, splits.values())), 0
+    total, written = sum(map(len, splits.values())), 0
     records: dict[str, list[Record]] = {split: [] for split in splits}
     for split, entries in splits.items():
-        taken: set[str] = set()
+        names_taken: set[str] = set()
         # As the reader takes it from the name of the file.
         images = folder / "images" / file_split(folder / "annotations" / f"instances_{split}.json", folder)
         for entry in entries:
             boxes, turn, (width, height) = repair_boxes(entry, log.note)
             boxes = tuple(dataclasses.replace(box, label=names.get(box.label, box.label)) for box in boxes)
-            name = copy_image(entry, images, turn=turn, taken=taken, note=log.note)
+            name = copy_image(entry, images, turn=turn, taken=names_taken, note=log.note)
             records[split].append(Record(name=name, source=ImageFile(folder), width=width, height=height, boxes=boxes))
-            done += 1
+            written += 1
             if progress:
-                progress(done, total)
+                progress(written, total)
     used = {box.label for part in records.values() for record in part for box in record.boxes}
     listed = [names.get(name, name) for name in data.listed]
     classes = tuple(dict.fromkeys(name for name in (*listed, *sorted(used)) if name in used))

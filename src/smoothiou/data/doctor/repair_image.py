@@ -34,10 +34,9 @@ def copy_image(entry: Entry, folder: Path, *, turn: bool, taken: set[str], note:
         stem = stem.with_suffix("")
     marked = turn or photo.orientation != 1
     plain = photo.mode in PLAIN and not marked
-    suffix = (
-        photo.path.suffix if plain else (".jpg" if photo.kind in ("JPEG", "MPO") and photo.mode in PLAIN else ".png")
-    )
-    if plain and suffix.lower() not in ENDINGS[photo.kind]:
+    if not plain:
+        suffix = ".jpg" if photo.kind in ("JPEG", "MPO") and photo.mode in PLAIN else ".png"
+    elif (suffix := photo.path.suffix).lower() not in ENDINGS[photo.kind]:
         note(entry, "wrong-ending", f"{suffix} became {ENDINGS[photo.kind][0]}: it holds {photo.kind} data")
         suffix = ENDINGS[photo.kind][0]
     name, number = f"{stem}{suffix}", 2

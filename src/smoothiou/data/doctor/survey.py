@@ -1,4 +1,4 @@
-"""What the doctor knows of a data set: all entries, all boxes in one table, and how it would be trained. No torch."""
+"""A data set as the doctor reads it: all entries, all boxes in one table, and how it would be trained. No torch."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ import numpy as np
 from smoothiou.data import merge
 from smoothiou.data.doctor.decode import Decoded
 from smoothiou.data.faults import SMALLEST
-from smoothiou.data.formats.base import Entry, Example, Options, Problems
+from smoothiou.data.formats.base import Entry, Example, Options, Problems, record_entry
 from smoothiou.data.images import Photo, list_images, read_header
-from smoothiou.data.records import Box, Dataset, ImageFile
+from smoothiou.data.records import Box, Dataset
 from smoothiou.data.registry import open_data
 from smoothiou.data.splits import in_usual_order, usual_name
 from smoothiou.errors import DataError, bare_message
 from smoothiou.files import real_path
 
 FAULT_CHECKS = {"outside": "outside-image"}
-"""Checks that are called otherwise than the fault of a reader."""
+"""The check that a reader's fault belongs to, where their names differ."""
 
 
 class Anchors(Protocol):
@@ -95,7 +95,7 @@ class BoxTable:
 
 @dataclass(eq=False, kw_only=True)
 class Survey:
-    """A data set with nothing left out, as the checks judge it.
+    """A whole data set, with all that a reader would refuse, for the checks.
 
     Args:
         name: short name of the data set.
@@ -103,7 +103,7 @@ class Survey:
         splits: the images of each split, in the order of its list.
         training: how it would be trained.
         listed: class names that the data set lists, whether or not a box has them; empty where it lists none.
-        problems: what reading the annotations met, by the id of the check.
+        problems: faults met in reading the annotations, by the id of the check.
         unlisted: image files beside the others that no split names.
         notes: what was decided while reading, one sentence each.
         decoded: results of decoding, by path; empty where nothing was decoded.
@@ -122,10 +122,10 @@ class Survey:
     @cached_property
     def entries(self) -> list[Entry]:
         """Every image once, also where several splits list it."""
-        all_entries = (entry for split in in_usual_order(self.splits) for entry in self.splits[split])
         unique: dict[tuple[str, Path | None], Entry] = {}
-        for entry in all_entries:
-            unique.setdefault((entry.name, entry.path), entry)
+        for split in in_usual_order(self.splits):
+            for entry in self.splits[split]:
+                unique.setdefault((entry.name, entry.path), entry)
         return list(unique.values())
 
     @cached_property
@@ -177,9 +177,9 @@ def survey(path: str | Path, *, format: str | None, options: Options, training: 
         DataError: nothing is at the path, or nothing known.
         ConfigError: no such format or labels.
     """
-    homes = merge.folders(path)
-    surveys = [_survey_one(home.folder, format=format, options=options, training=training) for home in homes]
-    return surveys[0] if len(surveys) == 1 else _joined(surveys, [home.name for home in homes])
+    sources = merge.folders(path)
+    surveys = [_survey_one(source.folder, format=format, options=options, training=training) for source in sources]
+    return surveys[0] if len(surveys) == 1 else _joined(surveys, [source.name for source in sources])
 
 
 def of_datasets(datasets: Mapping[str, Dataset], *, training: Training) -> Survey:
@@ -193,20 +193,7 @@ def of_datasets(datasets: Mapping[str, Dataset], *, training: Training) -> Surve
             if fault.kind == "overhang" and fault.pixels > 1:
                 check = "outside-image"
             problems.setdefault(check, []).append(Example(where=fault.where, message=fault.message))
-        splits[split] = tuple(
-            Entry(
-                name=record.name,
-                split=split,
-                where=record.name,
-                boxes=record.boxes,
-                photo=Photo(
-                    path=record.source.path if isinstance(record.source, ImageFile) else None,
-                    width=record.width,
-                    height=record.height,
-                ),
-            )
-            for record in dataset.records
-        )
+        splits[split] = tuple(record_entry(record, split) for record in dataset.records)
     return Survey(
         name=first.name,
         format=first.format,
@@ -230,7 +217,7 @@ def _survey_one(folder: str, *, format: str | None, options: Options, training: 
     splits = {split: tuple(with_header(entry) for entry in data.entries(split)) for split in data.files_splits()}
     splits = {split: _one_entry_each(entries, problems) for split, entries in splits.items()}
     used = {entry.path for entries in splits.values() for entry in entries if entry.path}
-    beside = (path for home in sorted({path.parent for path in used}) for path in list_images(home))
+    beside = (path for folder in sorted({path.parent for path in used}) for path in list_images(folder))
     return Survey(
         name=data.name,
         format=data.format,
@@ -265,8 +252,8 @@ def _photo(entry: Entry, headers: dict[Path, Photo]) -> Photo | None:
     try:
         path = entry.locate()
     except DataError as error:
-        _, found, rest = error.message.partition(": the image name ")
-        message = f"the image name {rest}" if found else bare_message(error, entry.where)
+        _, separator, rest = error.message.partition(": the image name ")
+        message = f"the image name {rest}" if separator else bare_message(error, entry.where)
         return Photo(path=None, problem=message.rstrip("."))
     if path is None:
         return None

@@ -6,11 +6,13 @@ A reader stops at the first fault; the doctor asks for the same entries with `Pr
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from smoothiou.data.copies import Locate, group_copies
 from smoothiou.data.faults import (
     first_names,
     fit_boxes,
@@ -21,7 +23,7 @@ from smoothiou.data.faults import (
 )
 from smoothiou.data.images import Photo, image_size
 from smoothiou.data.records import Box, Dataset, Fault, ImageFile, Record
-from smoothiou.data.splits import Cut, find_split, not_in_train
+from smoothiou.data.splits import CUT_SHARES, Cut, find_split, not_in_train, photo, seeded_cut
 from smoothiou.errors import DataError, bare_message
 from smoothiou.files import real_path
 from smoothiou.words import counted
@@ -48,7 +50,7 @@ class Entry:
         name: of its record.
         split: that lists it.
         where: its annotation, for messages.
-        locate: returns the path of its image file, or None; a DataError if that leads out of the data folder.
+        locate: returns the path of its image file, or None; raises a DataError if that is outside the data folder.
         boxes: as annotated, 0-based with an open end, neither clipped nor checked.
         annotated: the image's (width, height) according to the annotation, if it has one.
         annotation: whether its annotation was read, is missing, or cannot be read.
@@ -59,7 +61,7 @@ class Entry:
     name: str
     split: str
     where: str
-    locate: Callable[[], Path | None] = lambda: None
+    locate: Locate = lambda: None
     boxes: tuple[Box, ...] = ()
     annotated: tuple[int, int] | None = None
     annotation: Literal["read", "missing", "broken"] = "read"
@@ -77,6 +79,13 @@ class Entry:
     def path(self) -> Path | None:
         """The image file, if its header was read."""
         return self.photo.path if self.photo else None
+
+
+def record_entry(record: Record, split: str) -> Entry:
+    """Return a record as an entry; its file, if it has one, is not opened."""
+    path = record.source.path if isinstance(record.source, ImageFile) else None
+    photo = Photo(path=path, width=record.width, height=record.height)
+    return Entry(name=record.name, split=split, where=record.name, boxes=record.boxes, photo=photo)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,6 +122,15 @@ class Problems:
             raise error from None
         message = bare_message(error, where)
         self.examples.setdefault(check, []).append(Example(where=where, message=message, entry=entry, boxes=boxes))
+
+
+def class_notes(names: Sequence[str], boxed: Collection[str], *, ids: Sequence[str], kind: str) -> list[str]:
+    """Return notes on the classes that no box has, and on names that several ids ("class" or "category") have."""
+    notes = []
+    if empty := [name for name in names if name not in boxed]:
+        notes.append(f"left out, having no box in any split: {first_names(empty)}")
+    repeated = ((name, count) for name, count in Counter(ids).items() if count > 1)
+    return notes + [f'{count} {kind} ids are called "{name}" and were read as one class' for name, count in repeated]
 
 
 class Format(ABC):
@@ -218,6 +236,14 @@ class Format(ABC):
             faults=tuple(faults),
             notes=notes,
         )
+
+    def cut_by_seed(
+        self, files: Mapping[str, Locate], *, together: Callable[[str], str] = photo
+    ) -> dict[str, list[str]]:
+        """Return the names of each part of data without splits; copies of a photo, and groups, stay in one part."""
+        group, notes = group_copies(files, together=together)
+        self.notes += notes
+        return seeded_cut(files, seed=self.options.split_seed, shares=CUT_SHARES[self.options.cut], together=group)
 
     def note_left_out(self, names: list[str], why: str) -> None:
         """Add a note on images that are in no split."""

@@ -20,29 +20,21 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from smoothiou.data.copies import Locate, group_copies
 from smoothiou.data.faults import first_names
 from smoothiou.data.foreign import foreign_json
-from smoothiou.data.formats.base import Entry, Format, Options, Problems
+from smoothiou.data.formats.base import Entry, Format, Options, Problems, class_notes
 from smoothiou.data.images import ImageFinder
-from smoothiou.data.listing import files_in, folders_in
+from smoothiou.data.listing import cached_by_file, files_in, folders_in
 from smoothiou.data.records import Box
 from smoothiou.data.splits import CUT_SHARES, USUAL, in_usual_order, photo, seeded_cut, usual_name
 from smoothiou.errors import DataError
-from smoothiou.files import (
-    check_word,
-    read_bytes,
-    read_flag,
-    read_size,
-    refuse_links_out,
-    require_regular,
-    short,
-)
+from smoothiou.files import check_word, read_bytes, read_flag, read_size, reason_of, refuse_links_out, short
 from smoothiou.words import counted
 
 MAX_BYTES = 2**31
@@ -51,7 +43,16 @@ CUTS = {"cut-train": "train", "cut-val": "val"}
 _KEYS = ("images", "annotations", "categories")
 _NO_SPLIT = {"", "instances", "instance", "annotations", "annotation", "coco", "labels", "bbox", "default", "result"}
 
-Parsed = tuple[dict[Any, dict[str, Any]], dict[Any, list[Box]], set[Any]]
+
+class Image(NamedTuple):
+    """An entry of "images": its file, where it stands in the JSON, and its size if it has one."""
+
+    file_name: str
+    where: str
+    size: tuple[int, int] | None
+
+
+Parsed = tuple[dict[Any, Image], dict[Any, list[Box]], set[Any]]
 
 
 class Coco(Format):
@@ -65,10 +66,9 @@ class Coco(Format):
         super().__init__(path, options, problems)
         self.root, self.files = find_files(path)
         self.name = self.root.resolve().name
-        only = next(iter(self.files.items())) if len(self.files) == 1 else None
-        self.whole = only[1] if only and usual_name(only[0]) not in USUAL else None
+        (split, file), *others = self.files.items()
+        self.whole = file if not others and usual_name(split) not in USUAL else None
         """The only file, if its name gives no split: it is cut."""
-        self._cut: dict[str, list[str]] | None = None
         self._listed: dict[str, None] = {}
         self._parsed: dict[Path, Parsed] = {}
         self.splits = (*in_usual_order(self.files), *(CUTS if len(self.files) > 1 else ()))
@@ -82,7 +82,7 @@ class Coco(Format):
 
     def files_splits(self) -> tuple[str, ...]:
         if self.whole:
-            return self.splits if self._entries_of(self.whole, "", "") else ()
+            return self.splits if self._entries_of(self.whole, "") else ()
         return tuple(self.files)
 
     def has_boxes(self, split: str) -> bool:
@@ -90,27 +90,21 @@ class Coco(Format):
 
     def entries(self, split: str) -> list[Entry]:
         if self.whole:
-            entries = self._entries_of(self.whole, split, "")
-            names = set(self._cut_of(entries)[split])
+            entries, names = self._entries_of(self.whole, split), set(self._cut[split])
         elif split in CUTS:
             entries = [entry for part, file in self.files.items() for entry in self._entries_of(file, split, part)]
             cut, notes = cut_all({e.name: e.locate for e in entries}, root=self.root, seed=self.options.split_seed)
             self.notes += notes
             names = set(cut[CUTS[split]])
         else:
-            return self._entries_of(self.files[split], split, "")
+            return self._entries_of(self.files[split], split)
         return [entry for entry in entries if entry.name in names]
 
-    def _cut_of(self, entries: Sequence[Entry]) -> dict[str, list[str]]:
-        """Return the names of each part of the only file, cut once."""
-        if self._cut is None:
-            group, notes = group_copies({entry.name: entry.locate for entry in entries})
-            self.notes += notes
-            names = [entry.name for entry in entries]
-            self._cut = seeded_cut(
-                names, seed=self.options.split_seed, shares=CUT_SHARES[self.options.cut], together=group
-            )
-        return self._cut
+    @functools.cached_property
+    def _cut(self) -> dict[str, list[str]]:
+        """The names of each part of the only file."""
+        assert self.whole is not None
+        return self.cut_by_seed({entry.name: entry.locate for entry in self._entries_of(self.whole, "")})
 
     def classes(self) -> tuple[str, ...]:
         parts = [summary(self.files[split]) for split in in_usual_order(self.files)]
@@ -118,13 +112,7 @@ class Coco(Format):
         boxed = frozenset[str]().union(*(part.labels for part in parts))
         if not boxed:
             raise DataError(f"{self.name}: no category has a box in any split.")
-        notes = []
-        if empty := [name for name in names if name not in boxed]:
-            notes.append(f"left out, having no box in any split: {first_names(empty)}")
-        for name, count in Counter(parts[0].categories).items():
-            if count > 1:
-                notes.append(f'{count} category ids are called "{name}" and were read as one class')
-        self.notes = notes + self.notes
+        self.notes = class_notes(names, boxed, ids=parts[0].categories, kind="category") + self.notes
         return tuple(name for name in names if name in boxed)
 
     def listed_classes(self) -> tuple[str, ...]:
@@ -145,10 +133,10 @@ class Coco(Format):
             self.problems.report("unreadable-annotation", error, where=file.name)
             return {}, {}, set()
         self._listed |= dict.fromkeys(categories.values())
-        images, same, unsure = read_images(content, file, self.problems)
-        return images, read_boxes(content, file, images=same, categories=categories, problems=self.problems), unsure
+        images, key_of, unsure = read_images(content, file, self.problems)
+        return images, read_boxes(content, file, images=key_of, categories=categories, problems=self.problems), unsure
 
-    def _entries_of(self, file: Path, split: str, prefix: str) -> list[Entry]:
+    def _entries_of(self, file: Path, split: str, prefix: str = "") -> list[Entry]:
         """Return the images of one file; their names begin with a prefix where several files are read."""
         if file not in self._parsed:
             self._parsed[file] = self._parse(file)
@@ -158,12 +146,12 @@ class Coco(Format):
         finder = ImageFinder(self.root, beside)
         return [
             Entry(
-                name=f"{prefix}/{image['file_name']}" if prefix else image["file_name"],
+                name=f"{prefix}/{image.file_name}" if prefix else image.file_name,
                 split=split,
-                where=f"{file.name}: {image['file_name']}",
-                locate=functools.partial(finder.by_path, image["file_name"], where=image["where"]),
+                where=f"{file.name}: {image.file_name}",
+                locate=functools.partial(finder.by_path, image.file_name, where=image.where),
                 boxes=tuple(boxes[key]),
-                annotated=image["size"],
+                annotated=image.size,
                 sure=key not in unsure,
             )
             for key, image in images.items()
@@ -223,24 +211,16 @@ def _candidates(path: Path) -> tuple[Path, list[Path]]:
 
 def _is_coco_file(file: Path) -> bool:
     try:
-        stat = require_regular(file)
-    except OSError:
-        return _is_named_like_one(file)
-    return _has_coco_keys(file.absolute(), stat.st_mtime_ns, stat.st_size)
-
-
-@functools.lru_cache(maxsize=256)
-def _has_coco_keys(file: Path, _modified: int, _size: int) -> bool:
-    try:
-        content = load_json(file)
+        return _has_coco_keys(file)
     except DataError:
-        return _is_named_like_one(file)
+        # A broken file that is named like an annotation file is to be reported, not passed over.
+        return usual_name(file_split(file, file.parent)) in USUAL or file.name.endswith(".coco.json")
+
+
+@cached_by_file(256)
+def _has_coco_keys(file: Path) -> bool:
+    content = load_json(file)
     return isinstance(content, dict) and "images" in content and ("annotations" in content or "categories" in content)
-
-
-def _is_named_like_one(file: Path) -> bool:
-    # A broken file that is named like an annotation file is to be reported, not passed over.
-    return usual_name(file_split(file, file.parent)) in USUAL or file.name.endswith(".coco.json")
 
 
 # ---- the cut of all files together
@@ -264,9 +244,8 @@ def cut_all(files: Mapping[str, Locate], *, root: Path, seed: int) -> tuple[dict
         group, notes = group_copies(files)
         return seeded_cut(files, seed=seed, together=group), [f"all files together, split 80/20 by seed {seed}", *notes]
     file, cut = shipped
-    known = set(files)
     for part, listed in cut.items():
-        if unknown := [name for name in listed if name not in known]:
+        if unknown := [name for name in listed if name not in files]:
             raise DataError(
                 f"{file}: no image of the split {part} is called {first_names(unknown)}.",
                 hint="Write SPLIT/FILE_NAME, as in train/0001.jpg.",
@@ -275,7 +254,7 @@ def cut_all(files: Mapping[str, Locate], *, root: Path, seed: int) -> tuple[dict
     if both := sorted(photos["train"] & photos["val"]):
         raise DataError(f"{file}: copies of one photo are in train and val: {first_names(both)}.", hint="Move them.")
     notes = [f"train and val are the lists of {file.name}"]
-    if unlisted := sorted(known - {name for listed in cut.values() for name in listed}):
+    if unlisted := sorted(files.keys() - {name for listed in cut.values() for name in listed}):
         count = counted(len(unlisted), "image that it does not name was", "images that it does not name were")
         notes.append(f"{count} left out: {first_names(unlisted)}")
     return cut, notes
@@ -283,14 +262,12 @@ def cut_all(files: Mapping[str, Locate], *, root: Path, seed: int) -> tuple[dict
 
 def _shipped_cut(root: Path) -> tuple[Path, dict[str, list[str]]] | None:
     """Return the file that lists a cut, and its lists, if there is one."""
-    homes = (folder for folder in (root / "annotations", root) if folder.is_dir())
-    for file in (file for folder in homes for file in files_in(folder, ".json") if "split" in file.name):
+    folders = (folder for folder in (root / "annotations", root) if folder.is_dir())
+    for file in (file for folder in folders for file in files_in(folder, ".json") if "split" in file.name):
         content = load_json(file)
-        lists = {part: content.get(part) for part in ("train", "val")} if isinstance(content, dict) else {}
-        if lists and all(
-            isinstance(names, list) and all(isinstance(n, str) for n in names) for names in lists.values()
-        ):
-            return file, {part: list(names or []) for part, names in lists.items()}
+        lists: Any = [content.get(part) for part in ("train", "val")] if isinstance(content, dict) else [None]
+        if all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists):
+            return file, dict(zip(("train", "val"), lists, strict=True))
     return None
 
 
@@ -324,7 +301,7 @@ def load_json(file: Path) -> Any:
     try:
         content = read_bytes(file, most=MAX_BYTES)
     except OSError as error:
-        raise DataError(f"{file}: cannot be read as JSON: {error.strerror or error}.") from None
+        raise DataError(f"{file}: cannot be read as JSON: {reason_of(error)}.") from None
     return parse_json(content, file)
 
 
@@ -351,8 +328,8 @@ def parse_json(content: bytes, file: Path) -> Any:
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) != len(pairs):
-        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"an object has the key {short(twice)} twice")
+        repeated = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"an object has the key {short(repeated)} twice")
     return content
 
 
@@ -364,22 +341,13 @@ class Summary:
     labels: frozenset[str]
 
 
+@cached_by_file(64)  # COCO's own training file has 450 MB, and every split asks for it
 def summary(file: Path) -> Summary:
-    """Return the class names of a file; it is parsed again only if it changed.
+    """Return the class names of a file.
 
     Raises:
         DataError: see `read_json`.
     """
-    try:
-        stat = file.stat()
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read: {error.strerror}.") from None
-    return _summary_of(file.absolute(), stat.st_mtime_ns, stat.st_size)
-
-
-@functools.lru_cache(maxsize=64)
-def _summary_of(file: Path, _modified: int, _size: int) -> Summary:
-    # COCO's own training file has 450 MB, and every split asks for it.
     content = read_json(file)
     categories = read_categories(content, file)
     used = set()
@@ -414,49 +382,45 @@ def read_categories(content: dict[str, Any], file: Path) -> dict[Any, str]:
 
 def read_images(
     content: dict[str, Any], file: Path, problems: Problems
-) -> tuple[dict[Any, dict[str, Any]], dict[Any, Any], set[Any]]:
-    """Return the entries of images by id, the id that holds the boxes of each id, and the ids of two images.
+) -> tuple[dict[Any, Image], dict[Any, Any], set[Any]]:
+    """Return the images by id, the id under which the boxes of each id are collected, and the ids of two images.
 
     Two entries of one file are one photo that would be learnt twice, each time with a part of its boxes as background;
     the doctor puts their boxes together.
     """
-    images: dict[Any, dict[str, Any]] = {}
-    same: dict[Any, Any] = {}
+    images: dict[Any, Image] = {}
+    key_of: dict[Any, Any] = {}
     by_name: dict[str, Any] = {}
     unsure: set[Any] = set()
     for index, image in enumerate(content["images"]):
         where = f"{file}: images[{index}]"
+        report = functools.partial(problems.report, where=f"{file.name}: images[{index}]")
         try:
             key, name = _values(image, ("id", "file_name"), where)
             if not isinstance(name, str) or not name:
                 raise DataError(f'{where}: "file_name" must be a text, got {short(name)}.')
         except DataError as error:
-            problems.report("unreadable-annotation", error, where=f"{file.name}: images[{index}]")
+            report("unreadable-annotation", error)
             continue
         if key in images:
-            text = f"{where}: the id {short(key)} is taken by an earlier image, {short(images[key]['file_name'])}."
-            error = DataError(text, hint="Image ids must differ.")
-            problems.report("duplicate-id", error, where=f"{file.name}: images[{index}]")
-            if images[key]["file_name"] != name:
+            text = f"{where}: the id {short(key)} is taken by an earlier image, {short(images[key].file_name)}."
+            report("duplicate-id", DataError(text, hint="Image ids must differ."))
+            if images[key].file_name != name:
                 unsure.add(key)
         elif name in by_name:
             text = f"{where}: {name} is listed under the id {short(by_name[name])}, too."
-            error = DataError(text, hint="Make one entry of them; smoothiou doctor DATA --fix OUT does.")
-            problems.report("duplicate-name", error, where=f"{file.name}: images[{index}]")
-            same[key] = by_name[name]
+            hint = "Make one entry of them; smoothiou doctor DATA --fix OUT does."
+            report("duplicate-name", DataError(text, hint=hint))
+            key_of[key] = by_name[name]
         else:
-            images[key] = {"file_name": name, "where": where, "size": _size(image, file, index, problems)}
-            same[key] = by_name[name] = key
-    return images, same, unsure
-
-
-def _size(image: dict[str, Any], file: Path, index: int, problems: Problems) -> tuple[int, int] | None:
-    """Return what an entry says of its image's size; for the doctor None, where it is not understood."""
-    try:
-        return read_size(image.get("width"), image.get("height"), where=f"{file}: images[{index}]")
-    except DataError as error:
-        problems.report("unreadable-annotation", error, where=f"{file.name}: images[{index}]")
-        return None
+            size = None
+            try:
+                size = read_size(image.get("width"), image.get("height"), where=where)
+            except DataError as error:
+                report("unreadable-annotation", error)
+            images[key] = Image(name, where, size)
+            key_of[key] = by_name[name] = key
+    return images, key_of, unsure
 
 
 def image_ids(content: dict[str, Any], file: Path) -> list[Any]:
@@ -484,6 +448,7 @@ def read_boxes(
     seen = set()
     for index, annotation in enumerate(content["annotations"]):
         where, short_where = f"{file}: annotations[{index}]", f"{file.name}: annotations[{index}]"
+        report = functools.partial(problems.report, where=short_where)
         try:
             key, image, category, bbox = _values(annotation, ("id", "image_id", "category_id", "bbox"), where)
             x, y, width, height = _four_numbers(bbox, where)
@@ -491,18 +456,18 @@ def read_boxes(
                 read_flag(annotation.get(name, 0), name=name, where=where) for name in ("ignore", "iscrowd")
             )
         except DataError as error:
-            problems.report("unreadable-annotation", error, where=short_where)
+            report("unreadable-annotation", error)
             continue
         if category not in categories:
-            problems.report("unknown-label", _unknown_category(where, category), where=short_where)
+            report("unknown-label", _unknown_category(where, category))
             continue
         if image not in images:
-            error = DataError(f"{where}: no image has the id {short(image)}.", hint="Remove it, or add the image.")
-            problems.report("unknown-image", error, where=short_where)
+            text = f"{where}: no image has the id {short(image)}."
+            report("unknown-image", DataError(text, hint="Remove it, or add the image."))
             continue
         if key in seen:
             text = f"{where}: the id {short(key)} is taken by an earlier annotation."
-            problems.report("duplicate-id", DataError(text, hint="Annotation ids must differ."), where=short_where)
+            report("duplicate-id", DataError(text, hint="Annotation ids must differ."))
         seen.add(key)
         boxes[images[image]].append(
             Box(

@@ -18,8 +18,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from smoothiou.data.faults import fit_boxes, refuse_dropped
-from smoothiou.data.formats.base import Entry, Format, Options, Problems
-from smoothiou.data.images import Photo, image_size, read_header
+from smoothiou.data.formats.base import Entry, Format, Options, Problems, record_entry
+from smoothiou.data.images import image_size, read_header
 from smoothiou.data.records import Box, Dataset, Fault, ImageFile, Record
 from smoothiou.data.splits import find_split, in_usual_order, not_in_train
 from smoothiou.errors import DataError
@@ -54,10 +54,8 @@ class Own(Format):
         }
 
     def entries(self, split: str) -> list[Entry]:
-        return [
-            Entry(name=record.name, split=split, where=record.name, boxes=record.boxes, photo=_photo(record))
-            for record in self._records[split]
-        ]
+        entries = (record_entry(record, split) for record in self._records[split])
+        return [dataclasses.replace(e, photo=read_header(e.path)) if e.path else e for e in entries]
 
     def read(self, split: str, *, allow_dropped: int) -> Dataset:
         split = find_split(split, self.splits, data=self.name)
@@ -136,9 +134,3 @@ def _records(name: str) -> dict[str, tuple[Record, ...]]:
                 raise DataError(f"{name}: {split} has two images called {record.name}.", hint="Names must differ.")
             names.add(record.name)
     return checked
-
-
-def _photo(record: Record) -> Photo:
-    if isinstance(record.source, ImageFile):
-        return read_header(record.source.path)
-    return Photo(path=None, width=record.width, height=record.height)

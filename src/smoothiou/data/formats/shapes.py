@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from smoothiou.data.formats.base import Entry, Format
-from smoothiou.data.images import Photo
+from smoothiou.data.formats.base import Entry, Format, record_entry
 from smoothiou.data.records import Box, Dataset, Record
 from smoothiou.data.splits import find_split
 from smoothiou.errors import ConfigError
@@ -71,12 +70,12 @@ class ShapesImage:
         areas: list[int] = []
         count = int(random.integers(1, 5))
         for _ in range(4 * count):
-            shape = _place(random, str(random.choice(CLASSES, p=weights / weights.sum())), self.size)
+            shape = _random_shape(random, str(random.choice(CLASSES, p=weights / weights.sum())), self.size)
             after = owner.copy()
             body = shape.coverage > 127
             _window(after, shape)[body] = len(shapes)
             visible = np.bincount(after[after >= 0], minlength=len(shapes) + 1)
-            if all(seen >= (1 - _HIDDEN) * area for seen, area in zip(visible, areas, strict=False)):
+            if all(uncovered >= (1 - _HIDDEN) * area for uncovered, area in zip(visible, areas, strict=False)):
                 shapes.append(shape)
                 areas.append(int(body.sum()))
                 owner = after
@@ -92,9 +91,9 @@ class ShapesImage:
         for shape in shapes:
             hue = (CLASSES.index(shape.label) + random.uniform(-0.15, 0.15)) / len(CLASSES)
             colour = colorsys.hsv_to_rgb(hue % 1.0, random.uniform(0.65, 1.0), random.uniform(0.65, 1.0))
-            share = shape.coverage[..., None].astype(np.float32) / 255
+            alpha = shape.coverage[..., None].astype(np.float32) / 255
             window = _window(pixels, shape)
-            window += share * (255 * np.asarray(colour, dtype=np.float32) - window)
+            window += alpha * (255 * np.asarray(colour, dtype=np.float32) - window)
         return Image.fromarray((pixels + texture).clip(0, 255).astype(np.uint8))
 
     def loose_boxes(self, shapes: Sequence[Shape], loose: float) -> list[tuple[float, float, float, float]]:
@@ -136,16 +135,7 @@ class Shapes(Format):
         return CLASSES
 
     def entries(self, split: str) -> list[Entry]:
-        return [
-            Entry(
-                name=record.name,
-                split=split,
-                where=record.name,
-                boxes=record.boxes,
-                photo=Photo(path=None, width=record.width, height=record.height),
-            )
-            for record in self.read(split, allow_dropped=0).records
-        ]
+        return [record_entry(record, split) for record in self.read(split, allow_dropped=0).records]
 
     def read(self, split: str, *, allow_dropped: int) -> Dataset:
         """Return one split; its images are drawn when they are read.
@@ -165,14 +155,14 @@ class Shapes(Format):
             if not good:
                 raise ConfigError(f"data.{name}: expected {expected}, got {value!r}.")
         split = find_split(split, self.splits, data="shapes")
-        count = {"train": options.images, "val": max(1, options.images // 6), "test": max(1, options.images // 3)}[
-            split
-        ]
+        counts = {"train": options.images, "val": max(1, options.images // 6), "test": max(1, options.images // 3)}
         loose = options.loose if split == "train" else 0.0
         notes = ["drawn by the program: boxes are exact and show the full extent of partly hidden objects"]
         if loose:
             notes.append(f"training boxes are loose by up to {loose:g} of their side; test boxes are exact")
-        images = [ShapesImage(options.split_seed, split, i, options.size, options.long_tail) for i in range(count)]
+        images = [
+            ShapesImage(options.split_seed, split, i, options.size, options.long_tail) for i in range(counts[split])
+        ]
         return Dataset(
             name="shapes",
             format="shapes",
@@ -194,8 +184,8 @@ def _record(source: ShapesImage, loose: float) -> Record:
     return Record(name=name, source=source, width=source.size, height=source.size, boxes=boxes)
 
 
-def _place(random: np.random.Generator, label: str, size: int) -> Shape:
-    """Return a shape of random size, aspect and place, wholly inside the image."""
+def _random_shape(random: np.random.Generator, label: str, size: int) -> Shape:
+    """Return a shape of random size, aspect and position, wholly inside the image."""
     side = size * np.exp(random.uniform(np.log(0.2), np.log(0.5)))
     stretch = np.exp(random.uniform(-0.35, 0.35))
     width, height = (max(2 * _FINE, round(_FINE * s)) for s in (side * stretch, side / stretch))

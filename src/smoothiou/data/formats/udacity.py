@@ -34,15 +34,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from smoothiou.data.copies import group_copies
 from smoothiou.data.faults import refuse_missing_images
 from smoothiou.data.formats.base import Entry, Format, Options, Problems
 from smoothiou.data.images import ImageFinder
-from smoothiou.data.listing import files_in, folders_in
+from smoothiou.data.listing import cached_by_file, files_in, folders_in
 from smoothiou.data.records import Box
-from smoothiou.data.splits import CUT_SHARES, USUAL, in_usual_order, photo, seeded_cut, usual_name
+from smoothiou.data.splits import CUT_SHARES, USUAL, in_usual_order, photo, usual_name
 from smoothiou.errors import DataError
-from smoothiou.files import check_word, open_regular, refuse_links_out, short
+from smoothiou.files import check_word, open_regular, reason_of, refuse_links_out, short
 from smoothiou.words import counted
 
 ENDINGS = (".csv", ".csv.gz")
@@ -55,6 +54,7 @@ MAX_LINE = 4096
 CLASSES = ("car", "truck", "pedestrian", "trafficLight", "biker")
 """Their usual order; the crowdai file has the first three, with capitals."""
 
+_NO_NAME = ("labels", "")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _ORDERS = (_CORNERS, ("xmin", "xmax", "ymin", "ymax"))
 _SPELT = {name.casefold(): name for name in CLASSES}
@@ -89,10 +89,11 @@ class Udacity(Format):
             return [find_set(self.path)]
         except DataError:
             files = [] if self.path.is_file() or not self.problems.lenient else _candidates(self.path)
-            sets = {found.name: found for found in (find_set(file) for file in files if is_label_file(file))}
-            if not sets:
+            sets = (find_set(file) for file in files if is_label_file(file))
+            by_name = {label_set.name: label_set for label_set in sets}
+            if not by_name:
                 raise
-            return list(sets.values())
+            return list(by_name.values())
 
     @classmethod
     def fits(cls, path: Path) -> bool:
@@ -131,12 +132,10 @@ class Udacity(Format):
         if "" not in splits:
             return splits
         frames = splits[""]
-        seed = self.options.split_seed
-        group, how = group_by_time(frames)
+        block_of, how = group_by_time(frames)
+        self.notes.append(f"split {self.options.cut} by seed {self.options.split_seed} {how}: none is shipped")
         files = {frame: functools.partial(self._finder.by_path, frame, where=frame) for frame in frames}
-        group, notes = group_copies(files, together=group)
-        cut = seeded_cut(frames, seed=seed, shares=CUT_SHARES[self.options.cut], together=group)
-        self.notes += [f"split {self.options.cut} by seed {seed} {how}: none is shipped", *notes]
+        cut = self.cut_by_seed(files, together=block_of)
         return {part: {name: frames[name] for name in names} for part, names in cut.items()}
 
     def entries(self, split: str) -> list[Entry]:
@@ -200,6 +199,33 @@ def find_set(path: Path) -> LabelSet:
     """
     named = path if path.is_file() else None
     root = path.absolute().parent if named else path
+    sets = _sets_in(root, named)
+    if not sets:
+        raise DataError(f"{path}: no label file found; looked for *.csv and *.csv.gz in Udacity's layouts.")
+    usual = [name for name in sets if name.lower() in _NO_NAME]
+    notes: tuple[str, ...] = ()
+    if named:
+        chosen, split = set_and_split(named)
+        files = sets[chosen] if split else {"": named}
+    elif len(sets) > 1:
+        if len(usual) != 1:
+            names = sorted(sets)
+            raise DataError(
+                f"{path}: there are {len(sets)} sets of labels: {', '.join(names)}.",
+                hint=f"Pass a file of one of them, as {path / next(iter(sets[names[0]].values())).name}.",
+            )
+        chosen, files = usual[0], sets[usual[0]]
+        notes = (f"of {len(sets)} sets of labels in the folder, that called {chosen} was read",)
+    else:
+        chosen, files = next(iter(sets.items()))
+    if len(files) > 1:
+        files = {split: file for split, file in files.items() if split}
+    is_only = chosen.lower() in _NO_NAME or (len(sets) == 1 and not named)
+    return LabelSet(root.resolve().name if is_only else chosen, root, files, notes)
+
+
+def _sets_in(root: Path, named: Path | None) -> dict[str, dict[str, Path]]:
+    """Return the label files of a folder by set and split; a file that was named counts whatever it holds."""
     sets: dict[str, dict[str, Path]] = {}
     for file in [named] if named and not named.name.lower().endswith(ENDINGS) else _candidates(root):
         if not (named and file.name == named.name) and not is_label_file(file):
@@ -208,28 +234,7 @@ def find_set(path: Path) -> LabelSet:
         if other := sets.setdefault(name, {}).get(split):
             raise DataError(f"{other} and {file.name} hold the same labels or the same split.", hint="Remove one.")
         sets[name][split] = refuse_links_out(file, root=root, where=root.resolve().name)
-    if not sets:
-        raise DataError(f"{path}: no label file found; looked for *.csv and *.csv.gz in Udacity's layouts.")
-    notes: tuple[str, ...] = ()
-    if named:
-        chosen, split = set_and_split(named)
-        files = sets[chosen] if split else {"": named}
-    else:
-        usual = [name for name in sets if name.lower() in ("labels", "")]
-        if len(sets) > 1 and len(usual) != 1:
-            names = sorted(sets)
-            raise DataError(
-                f"{path}: there are {len(sets)} sets of labels: {', '.join(names)}.",
-                hint=f"Pass a file of one of them, as {path / next(iter(sets[names[0]].values())).name}.",
-            )
-        chosen = usual[0] if len(sets) > 1 else next(iter(sets))
-        files = sets[chosen]
-        if len(sets) > 1:
-            notes = (f"of {len(sets)} sets of labels in the folder, that called {chosen} was read",)
-    if len(files) > 1:
-        files = {split: file for split, file in files.items() if split}
-    is_only = chosen.lower() in ("labels", "") or (len(sets) == 1 and not named)
-    return LabelSet(root.resolve().name if is_only else chosen, root, files, notes)
+    return sets
 
 
 def set_and_split(file: Path) -> tuple[str, str]:
@@ -292,29 +297,6 @@ class Labels:
     reordered: str = ""
 
 
-def read_labels(file: Path) -> Labels:
-    """Return the boxes of one label file, possibly gzipped; it is parsed again only if it changed.
-
-    Raises:
-        DataError: the file cannot be read, or a row lacks a field or a number; with file and line.
-    """
-    try:
-        stat = file.stat()
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read: {error.strerror}.") from None
-    return _read_labels(file.absolute(), stat.st_mtime_ns, stat.st_size)
-
-
-def is_label_file(file: Path) -> bool:
-    """Return whether the first row of a file is in one of the layouts read here."""
-    try:
-        _, first = next(_rows(file), (0, ""))
-        _columns(_fields(first, _delimiter(first), f"{file}, line 1"), _delimiter(first), file)
-    except DataError:
-        return False
-    return True
-
-
 class _Columns(NamedTuple):
     """Layout of a file, indices of frame, label and the four numbers in a row, and names of these four."""
 
@@ -326,21 +308,48 @@ class _Columns(NamedTuple):
     has_header: bool = False
 
 
-@functools.lru_cache(maxsize=8)
-def _read_labels(file: Path, _modified: int, _size: int) -> Labels:
-    # Every split of a file cut in two asks for all of it. Of each row only what is needed stays in memory: numbers in
-    # an array, each label and frame once.
+@cached_by_file(8)  # every split of a file cut in two asks for all of it
+def read_labels(file: Path) -> Labels:
+    """Return the boxes of one label file, possibly gzipped.
+
+    Raises:
+        DataError: the file cannot be read, or a row lacks a field or a number; with file and line.
+    """
     rows = _rows(file)
     first = next(rows, None)
     if first is None:
         raise DataError(f"{file}: the label file is empty.", hint=f"Expected rows of {_EXPECTED}.")
     delimiter = _delimiter(first[1])
     columns = _columns(_fields(first[1], delimiter, f"{file}, line {first[0]}"), delimiter, file)
+    if not columns.has_header:
+        rows = itertools.chain([first], rows)
+    numbers, frames, repeated = _read_rows(rows, columns, delimiter, file)
+    names, reordered = _order([numbers[index::4] for index in range(4)], columns, file)
+    order = [names.index(corner) for corner in _CORNERS]
+    boxes: dict[str, list[Box]] = {}
+    for row, (frame, label, number) in enumerate(frames):
+        x1, y1, x2, y2 = (numbers[4 * row + index] for index in order)
+        box = Box(xyxy=(x1, y1, x2, y2), label=label, where=f"{file.name}, line {number}")
+        boxes.setdefault(frame, []).append(box)
+    notes = [reordered] if reordered else []
+    if columns.layout == "ids":
+        notes.append(f"{file.name}: class ids serve as names, for the layout tells none")
+    if repeated:
+        rows_stand = counted(repeated, "row stands", "rows stand")
+        notes.append(f"{file.name}: {rows_stand} in it twice, word for word, and each was kept")
+    return Labels(columns.layout, {frame: tuple(items) for frame, items in boxes.items()}, tuple(notes), reordered)
+
+
+def _read_rows(
+    rows: Iterable[tuple[int, str]], columns: _Columns, delimiter: str, file: Path
+) -> tuple[array[float], list[tuple[str, str, int]], int]:
+    """Return the numbers of all rows, frame, label and line of each, and how many rows repeat another."""
+    # Of each row only what is needed stays in memory: numbers in an array, each label and frame once.
     numbers = array("d")
     frames: list[tuple[str, str, int]] = []
     known: dict[str, str] = {}
     distinct: set[int] = set()
-    for number, line in rows if columns.has_header else itertools.chain([first], rows):
+    for number, line in rows:
         where = f"{file}, line {number}"
         fields = _fields(line, delimiter, where)
         try:
@@ -356,20 +365,17 @@ def _read_labels(file: Path, _modified: int, _size: int) -> Labels:
             known[label] = _SPELT.get(label.casefold(), label)
         frames.append((known.setdefault(frame, frame), known[label], number))
         distinct.add(hash(line))
-    names, reordered = _order([numbers[index::4] for index in range(4)], columns, file)
-    order = [names.index(corner) for corner in _CORNERS]
-    boxes: dict[str, list[Box]] = {}
-    for row, (frame, label, number) in enumerate(frames):
-        x1, y1, x2, y2 = (numbers[4 * row + index] for index in order)
-        box = Box(xyxy=(x1, y1, x2, y2), label=label, where=f"{file.name}, line {number}")
-        boxes.setdefault(frame, []).append(box)
-    notes = [reordered] if reordered else []
-    if columns.layout == "ids":
-        notes.append(f"{file.name}: class ids serve as names, for the layout tells none")
-    if twice := len(frames) - len(distinct):
-        rows_stand = counted(twice, "row stands", "rows stand")
-        notes.append(f"{file.name}: {rows_stand} in it twice, word for word, and each was kept")
-    return Labels(columns.layout, {frame: tuple(items) for frame, items in boxes.items()}, tuple(notes), reordered)
+    return numbers, frames, len(frames) - len(distinct)
+
+
+def is_label_file(file: Path) -> bool:
+    """Return whether the first row of a file is in one of the layouts read here."""
+    try:
+        _, first = next(_rows(file), (0, ""))
+        _columns(_fields(first, _delimiter(first), f"{file}, line 1"), _delimiter(first), file)
+    except DataError:
+        return False
+    return True
 
 
 def _rows(file: Path) -> Iterator[tuple[int, str]]:
@@ -382,7 +388,7 @@ def _rows(file: Path) -> Iterator[tuple[int, str]]:
         with open_regular(file) as content:
             packed = content.read(2) == b"\x1f\x8b"
             content.seek(0)
-            # The two have no type in common that says it.
+            # Any, for TextIOWrapper takes both and the two have no type in common.
             unpacked: Any = gzip.GzipFile(fileobj=content) if packed else content
             text = io.TextIOWrapper(unpacked, encoding="utf-8-sig")
             for number in range(1, MAX_LINES + 2):
@@ -399,8 +405,8 @@ def _rows(file: Path) -> Iterator[tuple[int, str]]:
                 if line.strip():
                     yield number, line.strip(" \r\n")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{file}: the label file cannot be read: {reason}.", hint="Fetch it again.") from None
+        text = f"{file}: the label file cannot be read: {reason_of(error)}."
+        raise DataError(text, hint="Fetch it again.") from None
 
 
 def _delimiter(line: str) -> str:

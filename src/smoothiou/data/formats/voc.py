@@ -19,7 +19,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
@@ -27,14 +27,13 @@ from xml.etree.ElementTree import Element, ParseError
 import defusedxml
 import defusedxml.ElementTree
 
-from smoothiou.data.copies import group_copies
 from smoothiou.data.faults import first_names, refuse_missing_images
 from smoothiou.data.foreign import FOREIGN_ROOTS
 from smoothiou.data.formats.base import Entry, Format, Options, Problems
 from smoothiou.data.images import ImageFinder, check_file_name, list_images
 from smoothiou.data.listing import files_in, find_file, folders_in, is_companion, same_form
 from smoothiou.data.records import Box
-from smoothiou.data.splits import CUT_SHARES, in_usual_order, read_list, seeded_cut, usual_name
+from smoothiou.data.splits import in_usual_order, read_list, usual_name
 from smoothiou.errors import DataError
 from smoothiou.files import (
     check_word,
@@ -43,6 +42,7 @@ from smoothiou.files import (
     read_flag,
     read_number,
     read_size,
+    reason_of,
     refuse_links_out,
     short,
 )
@@ -54,7 +54,7 @@ CLASSES = (
 )
 MAX_BYTES = 2**24
 """Of an XML file; the largest of PASCAL's has 20 kB."""
-_HOMES = ("annotations", "annotation", "annots", "anns", "xmls", "xml", "labels")
+_XML_FOLDERS = ("annotations", "annotation", "annots", "anns", "xmls", "xml", "labels")
 """Usual names of the folder of XML files, in any case."""
 _KNOWN = {"folder", "filename", "path", "source", "owner", "size", "segmented", "object"}
 """What an annotation may consist of."""
@@ -113,28 +113,23 @@ class Voc(Format):
             items, notes = listed
             self.notes += notes
             return items
-        if folders := _split_folders(self.path):
-            return folders
+        if items := _split_folders(self.path):
+            return items
         self.cut = True
-        items = [item for item in _flat(self.path, self.path) if os.path.isfile(item.xml)]
-        by_name = {item.name: item for item in items}
+        by_name = {item.name: item for item in _flat(self.path, self.path) if os.path.isfile(item.xml)}
         if not self.problems.lenient:
             _refuse_voc_without_lists(list(by_name), data=self.name)
-        seed, cut = self.options.split_seed, self.options.cut
-        self.notes.append(f"split {cut} by seed {seed}: none is shipped")
+        self.notes.append(f"split {self.options.cut} by seed {self.options.split_seed}: none is shipped")
         annotated = {same_form(Path(name).name) for name in by_name}
-        unannotated = sorted(items[0].finder.stems() - annotated) if items else []
+        images = next(iter(by_name.values())).finder.stems() if by_name else set()
+        unannotated = sorted(images - annotated)
         self.note_left_out(unannotated, "without XML left out")
         return self.cut_items(by_name)
 
     def cut_items(self, items: Mapping[str, Item]) -> Items:
-        """Return these images cut by the seed, with copies of one photo in one part."""
+        """Return these images cut by the seed."""
         files = {stem: functools.partial(i.finder.by_stem, stem, file_name="", where=stem) for stem, i in items.items()}
-        group, notes = group_copies(files)
-        self.notes += notes
-        shares = CUT_SHARES[self.options.cut]
-        parts = seeded_cut(items, seed=self.options.split_seed, shares=shares, together=group)
-        return {name: [items[stem] for stem in stems] for name, stems in parts.items()}
+        return {part: [items[stem] for stem in stems] for part, stems in self.cut_by_seed(files).items()}
 
     def files_splits(self) -> tuple[str, ...]:
         return tuple(self.items)
@@ -193,12 +188,16 @@ class Voc(Format):
     def _entry(self, item: Item, split: str) -> Entry:
         annotation, where = self.annotation(item), self._where(item)
         file_name = annotation.file_name if annotation else ""
-        locate = functools.partial(item.finder.by_stem, item.name, file_name=file_name, where=where)
-        if annotation is None:
-            state = "broken" if os.path.isfile(item.xml) else "missing"
-            return Entry(name=item.name, split=split, where=where, locate=locate, annotation=state)
-        boxes, size = annotation.boxes, annotation.size
-        return Entry(name=item.name, split=split, where=where, locate=locate, boxes=boxes, annotated=size)
+        state = "read" if annotation else "broken" if os.path.isfile(item.xml) else "missing"
+        return Entry(
+            name=item.name,
+            split=split,
+            where=where,
+            locate=functools.partial(item.finder.by_stem, item.name, file_name=file_name, where=where),
+            boxes=annotation.boxes if annotation else (),
+            annotated=annotation.size if annotation else None,
+            annotation=state,
+        )
 
 
 # ---- which images belong to which split
@@ -208,14 +207,14 @@ def _listed(root: Path) -> tuple[Items, list[str]] | None:
     """Return the splits of ImageSets/Main and notes, if there are any."""
     folder = root / "ImageSets" / "Main"
     lists = {path.stem: path for path in files_in(folder, ".txt")} if folder.is_dir() else {}
-    home = (_folder(root, "annotations") or _xml_home(root)) if lists else None
-    if home is None:
+    xml_folder = (_folder(root, "annotations") or _xml_folder(root)) if lists else None
+    if xml_folder is None:
         return None
-    finder = _finder(root, home, root)
+    finder = _finder(root, xml_folder, root)
 
     def names_one(line: str) -> bool:
         try:
-            return _xml(home, line).is_file() or finder.by_stem(line, file_name="", where=line) is not None
+            return _xml(xml_folder, line).is_file() or finder.by_stem(line, file_name="", where=line) is not None
         except DataError:  # its turn comes when the image is read
             return True
 
@@ -228,12 +227,12 @@ def _listed(root: Path) -> tuple[Items, list[str]] | None:
         unique = list(dict.fromkeys(names))
         if len(unique) < len(names):
             notes.append(f"{path.name} names {counted(len(names) - len(unique), 'image')} twice; each was read once")
-        items[name] = [Item(stem, _xml(home, stem), finder) for stem in unique]
+        items[name] = [Item(stem, _xml(xml_folder, stem), finder) for stem in unique]
     return items, notes
 
 
-def _xml(home: Path, stem: str) -> Path:
-    return find_file(home, f"{stem}.xml") or find_file(home, f"{stem}.XML") or home / f"{stem}.xml"
+def _xml(folder: Path, stem: str) -> Path:
+    return find_file(folder, f"{stem}.xml") or find_file(folder, f"{stem}.XML") or folder / f"{stem}.xml"
 
 
 def _is_class_list(path: Path, lists: Mapping[str, Path], names_one: Callable[[str], bool]) -> bool:
@@ -248,16 +247,20 @@ def _is_class_list(path: Path, lists: Mapping[str, Path], names_one: Callable[[s
 
 def _split_folders(root: Path) -> Items:
     """Return the splits of folders called train, valid, test, ... with XML in them, or of those in annotations/."""
-    items = {folder.name: _flat(folder, root) for folder in _parts(root)}
-    for home in filter(None, [_folder(root, name) for name in _HOMES]):
-        for folder in _parts(home):
-            finder = _finder(root, folder, root, part=folder.name)
-            items[folder.name] = items.get(folder.name) or _items(folder, _xml_below(folder), finder)
-    return {name: found for name, found in items.items() if found}
+    splits = {folder.name: _flat(folder, root) for folder in _named_like_splits(root)}
+    for parent in _usual_xml_folders(root):
+        for folder in _named_like_splits(parent):
+            finder = _finder(root, folder, root, split=folder.name)
+            splits[folder.name] = splits.get(folder.name) or _items(folder, _xml_below(folder), finder)
+    return {split: items for split, items in splits.items() if items}
 
 
-def _parts(folder: Path) -> list[Path]:
+def _named_like_splits(folder: Path) -> list[Path]:
     return [inner for inner in folders_in(folder) if usual_name(inner.name) in ("train", "val", "test")]
+
+
+def _usual_xml_folders(folder: Path) -> Iterator[Path]:
+    return filter(None, (_folder(folder, name) for name in _XML_FOLDERS))
 
 
 def _flat(folder: Path, root: Path, *, anywhere: bool = True) -> list[Item]:
@@ -270,63 +273,63 @@ def _flat(folder: Path, root: Path, *, anywhere: bool = True) -> list[Item]:
     """
     if files := files_in(folder, ".xml"):
         return _items(folder, files, _finder(root, folder, folder))
-    home = _xml_home(folder, anywhere=anywhere)
-    return _items(home, _xml_below(home), _finder(root, home, folder)) if home else []
+    xml_folder = _xml_folder(folder, anywhere=anywhere)
+    return _items(xml_folder, _xml_below(xml_folder), _finder(root, xml_folder, folder)) if xml_folder else []
 
 
-def _items(home: Path, files: list[Path], finder: ImageFinder) -> list[Item]:
+def _items(xml_folder: Path, files: list[Path], finder: ImageFinder) -> list[Item]:
     for path in files:
         check_file_name(path.name, where=str(path.parent))
-    return [Item(path.relative_to(home).with_suffix("").as_posix(), path, finder) for path in files]
+    return [Item(path.relative_to(xml_folder).with_suffix("").as_posix(), path, finder) for path in files]
 
 
-def _xml_home(folder: Path, *, anywhere: bool = True) -> Path | None:
+def _xml_folder(folder: Path, *, anywhere: bool = True) -> Path | None:
     """Return the folder in a folder that holds its XML files: one of a usual name, or the only one that has any."""
-    for inner in filter(None, [_folder(folder, name) for name in _HOMES]):
-        if home := _deepest_home(inner):
-            return home
+    for inner in _usual_xml_folders(folder):
+        if deepest := _deepest_with_all_xml(inner):
+            return deepest
     others = {os.path.realpath(inner): inner for inner in folders_in(folder) if anywhere and files_in(inner, ".xml")}
     return next(iter(others.values())) if len(others) == 1 else None
 
 
-def _deepest_home(folder: Path) -> Path | None:
+def _deepest_with_all_xml(folder: Path) -> Path | None:
     """Return the folder itself if it or several folders in it hold XML files, or the only one in it that does."""
     if files_in(folder, ".xml"):
         return folder
     inner = [each for each in folders_in(folder) if not each.is_symlink() and _xml_below(each)]
-    return _deepest_home(inner[0]) if len(inner) == 1 else folder if inner else None
+    return _deepest_with_all_xml(inner[0]) if len(inner) == 1 else folder if inner else None
 
 
 def _xml_below(folder: Path) -> list[Path]:
     """Return the XML files in a folder and in all folders below it; links to folders are not followed."""
     files: list[Path] = []
-    for place, inner, _ in os.walk(folder):
+    for parent, inner, _ in os.walk(folder):
         inner[:] = sorted(name for name in inner if not is_companion(name))
-        files += files_in(Path(place), ".xml")
+        files += files_in(Path(parent), ".xml")
     return files
 
 
-def _finder(root: Path, home: Path, folder: Path, *, part: str = "") -> ImageFinder:
-    """Return the finder of the images of the XML files in `home`.
+def _finder(root: Path, xml_folder: Path, folder: Path, *, split: str = "") -> ImageFinder:
+    """Return the finder of the images of some XML files.
 
     Args:
         root: the data folder.
-        home: the folder of the XML files.
+        xml_folder: the folder of the XML files.
         folder: that holds the folders of XML files and of images.
-        part: name of the split, after which folders of images may be called.
+        split: after which folders of images may be called.
     """
     images = _folder(folder, "jpegimages", "images")
-    places = [*([images / part, folder / part] if images and part else []), images, home, folder]
-    if not images and not list_images(home) and not list_images(folder):
-        places += _named_by_xml(home, folders_in(folder))
-    return ImageFinder(root, filter(None, places))
+    candidates = [*([images / split, folder / split] if images and split else []), images, xml_folder, folder]
+    if not images and not list_images(xml_folder) and not list_images(folder):
+        candidates += _named_by_xml(xml_folder, folders_in(folder))
+    return ImageFinder(root, filter(None, candidates))
 
 
-def _named_by_xml(home: Path, folders: list[Path]) -> list[Path]:
+def _named_by_xml(xml_folder: Path, folders: list[Path]) -> list[Path]:
     """Return the folders that hold the image which the first XML file names, or else the only folder of images."""
-    with_images = [folder for folder in folders if folder != home and list_images(folder)]
+    with_images = [folder for folder in folders if folder != xml_folder and list_images(folder)]
     try:
-        name = read_annotation(_xml_below(home)[0], root=home).file_name
+        name = read_annotation(_xml_below(xml_folder)[0], root=xml_folder).file_name
     except (DataError, IndexError):
         name = ""
     return [f for f in with_images if name and find_file(f, name)] or (with_images if len(with_images) == 1 else [])
@@ -368,8 +371,7 @@ def read_annotation(path: Path, *, root: Path) -> Annotation:
     except defusedxml.DefusedXmlException:
         raise DataError(f"{path}: the XML declares entities, which are not read.", hint="Remove its DOCTYPE.") from None
     except (OSError, ValueError, LookupError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path}: cannot be read as XML: {reason}.") from None
+        raise DataError(f"{path}: cannot be read as XML: {reason_of(error)}.") from None
     _refuse_other_shapes(tree, where)
     file_name = (tree.findtext("filename") or "").strip()
     if file_name:
@@ -412,8 +414,7 @@ def _read_object(node: Element, where: str) -> Box:
     if len(node.findall("bndbox")) > 1:
         raise DataError(f"{where} ({label}): it has several <bndbox>.", hint="Write one <object> for each.")
     corners = []
-    # By name: the order of the four tags differs between tools and years.
-    for tag in ("xmin", "ymin", "xmax", "ymax"):
+    for tag in ("xmin", "ymin", "xmax", "ymax"):  # by name, for their order differs between tools and years
         text = node.findtext(f"bndbox/{tag}")
         number = read_number(text)
         if number is None:

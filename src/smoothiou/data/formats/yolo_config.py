@@ -13,7 +13,7 @@ import yaml
 
 from smoothiou.data.listing import files_in
 from smoothiou.errors import DataError
-from smoothiou.files import check_word, is_inside, limits, read_bytes, real_folder, short
+from smoothiou.files import check_word, is_inside, limits, read_bytes, real_folder, reason_of, short
 
 MAX_YAML = 2**18
 """Bytes of data.yaml."""
@@ -86,7 +86,7 @@ def read_yaml(file: Path) -> Any:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise DataError(f"{file}{line}: not YAML: {error.problem}.", hint="Repair it.") from None
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise DataError(f"{file}: cannot be read as YAML: {getattr(error, 'strerror', None) or error}.") from None
+        raise DataError(f"{file}: cannot be read as YAML: {reason_of(error)}.") from None
 
 
 def _root(folder: Path, path: Any, file: Path) -> Path:
@@ -96,9 +96,7 @@ def _root(folder: Path, path: Any, file: Path) -> Path:
     if not isinstance(path, str) or "\0" in path:
         raise DataError(f"{file}: path: expected a folder, got {type(path).__name__}.")
     named = Path(os.path.normpath(folder / os.path.expanduser(path)))
-    if (
-        not os.path.isdir(named) or named == folder
-    ):  # the path of another machine, or relative to Ultralytics' own folder
+    if not os.path.isdir(named) or named == folder:  # of another machine, or relative to Ultralytics' own folder
         return folder
     if not limits().links and not is_inside(named, (real_folder(folder),)):
         raise DataError(
