@@ -152,7 +152,9 @@ def keep(out: Path, sets: Path) -> None:
                 (home / name).write_text(_without_paths((cell / name).read_text(), sets))
             (home / "by_image.csv").write_text(_by_image(cell))
         kept.mkdir(parents=True, exist_ok=True)
-        (kept / "plan.json").write_text(_without_paths(plan.read_text(), sets))
+        content = json.loads(_without_paths(plan.read_text(), sets))
+        content["command"] = [Path(word).name if Path(word).is_absolute() else word for word in content["command"]]
+        (kept / "plan.json").write_text(json.dumps(content, indent=1) + "\n")
         if (study / "comparison.json").is_file():
             comparison = json.loads((study / "comparison.json").read_text())
             (kept / "comparison.json").write_text(json.dumps({**comparison, "gallery": []}) + "\n")
