@@ -205,7 +205,5 @@ def _crops(
 @contextmanager
 def _inference(opened: OpenedRun) -> Iterator[None]:
     """Run the detector as an evaluation does: eval mode, no gradients, the run's own precision."""
-    bf16 = opened.placement.precision == "bf16"
-    autocast = torch.autocast(opened.placement.device.type, torch.bfloat16, enabled=bf16)
-    with eval_mode(opened.model), torch.no_grad(), autocast:
+    with eval_mode(opened.model), torch.no_grad(), opened.placement.autocast():
         yield

@@ -103,7 +103,7 @@ class Regressor(nn.Module):
 
 def hidden_crops(crops: Crops, head: nn.Module, placement: Placement) -> Crops:
     """Return the crops after a trained box head, for a regressor of depth "last"."""
-    with torch.no_grad(), _autocast(placement):
+    with torch.no_grad(), placement.autocast():
         parts = [head(_input(part, placement)) for part in crops.features.split(CHUNK)]
     return replace(crops, features=torch.cat(parts).to(crops.features.dtype))
 
@@ -168,7 +168,7 @@ def train_regressor(
     every = max(1, steps // POINTS)
     for step, rows in zip(range(steps), _batches(len(crops), size=settings.batch, seed=seed), strict=False):
         rows = rows.to(crops.labels.device)
-        with _autocast(placement):
+        with placement.autocast():
             deltas = regressor(_input(crops.features[rows], placement), crops.labels[rows])
         total = loss(
             deltas,
@@ -204,7 +204,7 @@ def refined_boxes(regressor: Regressor, crops: Crops, *, placement: Placement) -
     """Return the boxes (N, 4) that a regressor makes of the proposals, clipped, in pixels of the resized image."""
     regressor.eval()
     chunks = zip(crops.features.split(CHUNK), crops.labels.split(CHUNK), strict=True)
-    with _autocast(placement):
+    with placement.autocast():
         deltas = torch.cat([regressor(_input(features, placement), labels) for features, labels in chunks])
     regressor.train()
     return torch.minimum(regressor.box_coder.decode_single(deltas, crops.proposals).clamp(min=0), crops.limits)
@@ -218,7 +218,3 @@ def mean_iou(regressor: Regressor, crops: Crops, *, placement: Placement) -> flo
 def _input(features: Tensor, placement: Placement) -> Tensor:
     # Autocast takes bfloat16 as it is; float16 is only how crops are stored.
     return features if placement.precision == "bf16" else features.float()
-
-
-def _autocast(placement: Placement) -> torch.autocast:
-    return torch.autocast(placement.device.type, torch.bfloat16, enabled=placement.precision == "bf16")

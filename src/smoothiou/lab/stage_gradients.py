@@ -67,7 +67,7 @@ def capture_positives(
     with torch.no_grad():
         for step, (images, targets) in enumerate(batches, start):
             seed_step(seed, step)
-            with torch.autocast(placement.device.type, torch.bfloat16, enabled=placement.precision == "bf16"):
+            with placement.autocast():
                 model_copy(*to_device(images, targets, placement.device))
     return {stage: recorder.calls for stage, recorder in recorders.items()}
 
