@@ -16,11 +16,12 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from smoothiou.engine.config import RunConfig, TrainConfig
+from smoothiou.engine.config import RunConfig
 from smoothiou.engine.devices import Placement
 from smoothiou.engine.distributed import any_process, mean_over_processes
 from smoothiou.engine.finite import FiniteCheck
 from smoothiou.engine.optim import clip_gradients, learning_rate, set_learning_rate
+from smoothiou.engine.sections import TrainConfig
 from smoothiou.engine.seeding import seed_step
 from smoothiou.errors import InterruptedRun
 

@@ -15,7 +15,7 @@ from smoothiou.data.merge import check_classes
 from smoothiou.data.records import Dataset, Record
 from smoothiou.data.resplit import Pool, about_any_train
 from smoothiou.data.splits import usual_name
-from smoothiou.engine.config import DataConfig
+from smoothiou.engine.sections import DataConfig
 from smoothiou.errors import ConfigError
 from smoothiou.files import Limits, allowing
 from smoothiou.import_object import is_known_here, name_of

@@ -14,10 +14,10 @@ from torch import nn
 from smoothiou.data.dataset import DetectionDataset
 from smoothiou.data.export import to_coco
 from smoothiou.data.records import Dataset
-from smoothiou.engine.config import EvalConfig
 from smoothiou.engine.devices import Placement
 from smoothiou.engine.inference import coco_rows, run_detector
 from smoothiou.engine.measure import Images
+from smoothiou.engine.sections import EvalConfig
 from smoothiou.errors import ConfigError, did_you_mean
 from smoothiou.files import file_digest, write_bytes
 from smoothiou.metrics import evaluate_in_full

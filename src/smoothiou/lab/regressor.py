@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from smoothiou.boxes import aligned_iou, deltas_iou, encode_boxes
 from smoothiou.detectors.box_loss import StageLoss
-from smoothiou.engine.config import OptimConfig
 from smoothiou.engine.devices import Placement
-from smoothiou.engine.optim import learning_rate, set_learning_rate
+from smoothiou.engine.optim import build_optimizer, learning_rate, set_learning_rate
+from smoothiou.engine.sections import OptimConfig
 from smoothiou.engine.seeding import seed_weights
 from smoothiou.errors import ConfigError, DivergedError
 from smoothiou.lab.crops import Crops
@@ -145,12 +145,10 @@ def train_regressor(
     regressor.reset(seed=seed)
     regressor.train()
     steps, coder = settings.steps, regressor.box_coder
-    groups = [
-        {"params": [p for p in regressor.parameters() if p.ndim > 1], "weight_decay": OptimConfig().weight_decay},
-        {"params": [p for p in regressor.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=settings.rate, eps=EPSILON, fused=True)
-    schedule = OptimConfig(lr=settings.rate, warmup=0.05)
+    optim = OptimConfig(lr=settings.rate, warmup=0.05)
+    optimizer = build_optimizer(regressor, optim)
+    for group in optimizer.param_groups:
+        group["eps"] = EPSILON
     targets = encode_boxes(crops.gt_boxes, crops.proposals, weights=coder.weights)
     curve: list[dict[str, Any]] = []
     train_iou: list[Tensor] = []
@@ -171,16 +169,12 @@ def train_regressor(
         with placement.autocast():
             deltas = regressor(_input(crops.features[rows], placement), crops.labels[rows])
         total = loss(
-            deltas,
-            targets[rows],
-            weights=coder.weights,
-            anchors=crops.proposals[rows],
-            sampled=len(rows),
+            deltas, targets[rows], weights=coder.weights, anchors=crops.proposals[rows], sampled=len(rows),
             image_sizes=crops.limits[rows][:, [1, 0]],
-        )
+        )  # fmt: skip
         optimizer.zero_grad()
         total.backward()
-        set_learning_rate(optimizer, learning_rate(schedule, step=step, steps=steps))
+        set_learning_rate(optimizer, learning_rate(optim, step=step, steps=steps))
         optimizer.step()
         train_iou.append(deltas_iou(deltas.detach(), targets[rows], weights=coder.weights).mean())
         if (step + 1) % every == 0 or step + 1 == steps:

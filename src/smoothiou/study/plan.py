@@ -101,8 +101,8 @@ def make_plan(
 def _refuse_options(
     config: RunConfig, losses: list[str], seeds: list[int], *, baseline: str | None, margin: Mapping[str, float]
 ) -> None:
-    options: tuple[tuple[str, list[Any]], ...] = (("--losses", losses), ("--seeds", seeds))
-    for option, values in options:
+    values: list[Any]
+    for option, values in (("--losses", losses), ("--seeds", seeds)):
         twice = [f"{value!r} twice" for value in values if values.count(value) > 1]
         if twice or not values:
             raise ConfigError(f"{option}: expected at least one and each once, got {twice[0] if twice else 'none'}.")
