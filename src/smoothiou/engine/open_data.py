@@ -57,8 +57,8 @@ def open_splits(config: DataConfig) -> Splits:
     if config.resplit != "none":
         train_data, val_data = pool(config, Splits(train_data, val_data, test_data)).cut(config.resplit)
         test_data = about_any_train(test_data)
-    watched = None if val_data is None else warn(train_data, val_data)
-    return Splits(train_data, watched, warn(train_data, test_data))
+    val_data = None if val_data is None else warn(train_data, val_data)
+    return Splits(train_data, val_data, warn(train_data, test_data))
 
 
 def pool(config: DataConfig, splits: Splits) -> Pool:

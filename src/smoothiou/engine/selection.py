@@ -95,8 +95,8 @@ def _detect(
         placement=placement,
         candidates=True,
     )
-    shown = track(outputs, total=len(test.records), label="candidates  image", quiet=quiet)
-    return [output.candidates for output in shown if output.candidates is not None]
+    outputs = track(outputs, total=len(test.records), label="candidates  image", quiet=quiet)
+    return [output.candidates for output in outputs if output.candidates is not None]
 
 
 def _write(path: Path, identity: str, candidates: Sequence[Candidates]) -> None:

@@ -185,11 +185,11 @@ def sentence_of_result(summary: Mapping[str, Any]) -> str:
 
 def _one_loss(summary: Mapping[str, Any], loss: str, split: str) -> str:
     parts = []
-    for metric, words in SENTENCE.items():
+    for metric, name in SENTENCE.items():
         entry = summary["summary"][loss][metric]
         if entry["mean"] is not None:
             spread = f" (sd {_size(metric, entry['sd'])})" if entry["sd"] is not None else ""
-            parts.append(f"{words} {_size(metric, entry['mean'])}{spread}")
+            parts.append(f"{name} {_size(metric, entry['mean'])}{spread}")
     seeds = max(entry["n"] for entry in summary["summary"][loss].values())
     numbers = ", ".join(parts) or "no metric is defined"
     return f"{loss} on {split}, {counted(seeds, 'seed')}: {numbers}; there is no other loss to compare with."
@@ -200,24 +200,24 @@ def _against_baseline(summary: Mapping[str, Any], candidate: str, split: str) ->
     rows = {row["metric"]: row for row in summary["differences"] if row["candidate"] == candidate}
     judged = not learnt_nothing(plan["baseline"], summary["summary"])
     parts = [
-        _part(metric, words, rows[metric], _image_interval(summary, candidate, metric), judged=judged)
-        for metric, words in SENTENCE.items()
+        _part(metric, name, rows[metric], _image_interval(summary, candidate, metric), judged=judged)
+        for metric, name in SENTENCE.items()
         if rows[metric]["n"]
     ]
-    name = f"{candidate} minus {plan['baseline']}"
+    difference = f"{candidate} minus {plan['baseline']}"
     if not parts:
-        return f"{name} on {split}: no seed was finished by both."
+        return f"{difference} on {split}: no seed was finished by both."
     pairs = max(rows[metric]["n"] for metric in SENTENCE)
     missing = len(plan["seeds"]) - pairs
     over = counted(pairs, "paired seed") + (f" of {len(plan['seeds'])} planned" if missing else "")
     end = " One seed proves nothing: there is no interval over seeds." if pairs == 1 else ""
     if pairs == 2:
         end = " Two seeds decide nothing: 3 are the fewest for a verdict."
-    return f"{name} over {over} on {split}: {'; '.join(parts)}.{end}"
+    return f"{difference} over {over} on {split}: {'; '.join(parts)}.{end}"
 
 
-def _part(metric: str, words: str, row: Mapping[str, Any], images: Mapping[str, Any] | None, *, judged: bool) -> str:
-    text = f"{words} {_signed(metric, row['mean'])}{' points' if metric in DETECTION else ''}"
+def _part(metric: str, name: str, row: Mapping[str, Any], images: Mapping[str, Any] | None, *, judged: bool) -> str:
+    text = f"{name} {_signed(metric, row['mean'])}{' points' if metric in DETECTION else ''}"
     if row["low"] is not None:
         interval = f"95% interval {_signed(metric, row['low'])} to {_signed(metric, row['high'])}"
         return f"{text} ({interval}){f', {verdict_in_words(row)}' if judged else ''}"

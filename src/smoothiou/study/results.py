@@ -276,10 +276,7 @@ def _signatures(finished: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _notes(plan: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> list[str]:
-    notes = []
-    for cell in cells:
-        if cell["status"] == "failed":
-            notes.append(f"{cell['id']} failed: {cell['error']}")
+    notes = [f"{cell['id']} failed: {cell['error']}" for cell in cells if cell["status"] == "failed"]
     waiting = [cell["id"] for cell in cells if cell["status"] in ("partial", "new")]
     if waiting:
         notes.append(f"Not finished: {', '.join(waiting)}.")
@@ -292,7 +289,7 @@ def _notes(plan: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> list[
         )
     if len(results) < len(cells):
         notes.append("Differences use only seeds that both losses finished.")
-    for words, block, key in (
+    for noun, block, key in (
         ("devices", "cost", "device"),
         ("precisions", "cost", "precision"),
         ("versions of smoothiou", "versions", "smoothiou"),
@@ -301,7 +298,7 @@ def _notes(plan: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> list[
     ):
         values = sorted({str(result[block].get(key)) for result in results})
         if len(values) > 1:
-            notes.append(f"The cells ran with different {words}: {', '.join(values)}.")
+            notes.append(f"The cells ran with different {noun}: {', '.join(values)}.")
     if plan.get("cuts"):
         notes.append(cuts_in_words(plan["cuts"]))
     if rule := rule_of(plan)["words"]:
