@@ -55,12 +55,8 @@ def _recorded_scores(folder: Path, result: Mapping[str, Any]) -> Mapping[str, An
         recorded = read_json(folder / "result.json")
     except DataError:
         return None
-    same = (
-        isinstance(recorded, dict)
-        and recorded.get("signature") == result["signature"]
-        and result["checkpoint"] == "last"
-    )
-    return recorded.get("best_scores") if same else None
+    same = isinstance(recorded, dict) and recorded.get("signature") == result["signature"]
+    return recorded.get("best_scores") if same and result["checkpoint"] == "last" else None
 
 
 def _picture(data: Dataset, number: int, detections: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

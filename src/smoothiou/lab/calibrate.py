@@ -44,6 +44,7 @@ from smoothiou.lab.pairs import info_of, load
 from smoothiou.lab.stage_gradients import Positives, capture_positives, pulls
 from smoothiou.loss_spec import parse_loss, stage_losses
 from smoothiou.manifest import SCHEMA_VERSION, manifest
+from smoothiou.words import counted
 
 DIGITS = 3
 """Of a proposed weight: more would pretend to know what the spread over batches does not."""
@@ -160,7 +161,7 @@ def _moments(
     yield model, 0, "start"
     if steps:
         _train(model, config, splits, placement, steps, quiet=quiet)
-        yield model, steps, f"after {steps} step{'s' if steps > 1 else ''}"
+        yield model, steps, f"after {counted(steps, 'step')}"
 
 
 def default_steps(config: RunConfig) -> int:

@@ -20,6 +20,7 @@ from smoothiou.study.headline import headline_of_result, learnt_nothing, sentenc
 from smoothiou.study.intervals import LOOK_ALPHA, LOOKS, MARGIN, judged_difference, pooled_variance
 from smoothiou.study.plan import cuts_in_words, read_plan
 from smoothiou.study.stats import mean, sd, undecided
+from smoothiou.words import counted
 
 _EXPECTED = {
     "float_type": "a number or null",
@@ -153,19 +154,19 @@ def rule_of(plan: Mapping[str, Any]) -> dict[str, Any]:
     """
     if rule := until.read_rule(plan):
         half_width, most = 100 * rule["half_width"], rule["most_seeds"]
-        words = (
+        note = (
             f"Seeds are added until every AP difference is known to ±{half_width:g} points, at most {most}, as planned "
             "before the first run. Intervals are therefore of 97.5 %, which with such looks cover 95 %."
         )
-        return {"confidence": until.CONFIDENCE, "alpha": None, "words": words}
+        return {"confidence": until.CONFIDENCE, "alpha": None, "words": note}
     looks = [entry for entry in plan.get("extended", []) if entry.get("seeds", 0) < len(plan["seeds"])]
     if looks:
-        words = (
-            f"Seeds were added {len(looks)} time{'s' if len(looks) > 1 else ''} after a look at the results, which "
+        note = (
+            f"Seeds were added {counted(len(looks), 'time')} after a look at the results, which "
             f"makes luck look like a finding more often. Verdicts therefore ask for p < {LOOK_ALPHA} (right for looks "
             f"at {', '.join(map(str, LOOKS))} seeds); intervals are of 95 %, as if there had been one look."
         )
-        return {"confidence": 0.95, "alpha": LOOK_ALPHA, "words": words}
+        return {"confidence": 0.95, "alpha": LOOK_ALPHA, "words": note}
     return {"confidence": 0.95, "alpha": None, "words": ""}
 
 
