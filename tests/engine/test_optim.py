@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from smoothiou.engine.config import OptimConfig
 from smoothiou.engine.optim import build_optimizer, clip_gradients, learning_rate
+from smoothiou.engine.sections import OptimConfig
 from smoothiou.engine.tf_rmsprop import TensorFlowRMSprop
 
 

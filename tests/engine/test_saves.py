@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from smoothiou.engine.config import TrainConfig
 from smoothiou.engine.loop import EPOCH_SECONDS, is_save_due
 from smoothiou.engine.metrics_csv import MetricsCsv
+from smoothiou.engine.sections import TrainConfig
 from smoothiou.engine.seeding import seed_step
 
 

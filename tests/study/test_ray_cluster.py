@@ -44,7 +44,7 @@ class FakeRay:
 
     def __init__(self, behave: Callable[[Any, Any], Outcome]) -> None:
         self.behave, self.trained, self.cancelled = behave, [], []
-        self.given, self.tasks, self.sent, self.alive = {}, {}, {}, iter(())
+        self.given, self.tasks, self.alive = {}, {}, iter(())
 
     def remote(self, **given: Any) -> Any:
         self.given = given
@@ -60,14 +60,8 @@ class FakeRay:
         return references[:1], references[1:]
 
     def get(self, reference: Any) -> Any:
-        if reference not in self.tasks:
-            return self.sent[reference]
         self.trained.append(reference)
         return self.behave(*self.tasks[reference])
-
-    def put(self, content: Any) -> Any:
-        self.sent["sent"] = content
-        return "sent"
 
     def cancel(self, reference: Any, force: bool) -> None:
         self.cancelled.append(reference)
@@ -140,7 +134,7 @@ def test_a_cell_that_is_lost_has_failed_and_the_others_go_on(play, plan_of, tmp_
 def test_a_checkpoint_is_sent_only_where_a_machine_cannot_read_it(play, plan_of, tmp_path, all_shared, sent):
     plan, begun = plan_of(("huber",), (0,)), []
     files.write_bytes(cell_folder(tmp_path, plan["cells"][0]) / "last.ckpt", b"half")
-    play(lambda cell, checkpoint: begun.append(checkpoint()) or well(cell, checkpoint), all_shared=all_shared)
+    play(lambda cell, checkpoint: begun.append(checkpoint) or well(cell, checkpoint), all_shared=all_shared)
     assert run_on_ray(tmp_path, plan, RayOptions())["done"] == 1
     assert begun == [sent]
 

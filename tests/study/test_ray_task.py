@@ -45,10 +45,10 @@ def run(cell, tmp_path, monkeypatch):
         files.write_json(home / "result.json", result_of(cell))
         files.write_text(home / "done", "")
 
-    def task(train: Any = finish, *, shared: bool = False, begun: Any = dict, expected: Any = None) -> Outcome:
+    def task(train: Any = finish, *, shared: bool = False, begun: Any = None, expected: Any = None) -> Outcome:
         monkeypatch.setattr(ray_task, "train_cell", train)
         return run_task(
-            cell, begun, study=str(tmp_path / "study"), folder=str(tmp_path), paths=["/of/mine"],
+            cell, begun or {}, study=str(tmp_path / "study"), folder=str(tmp_path), paths=["/of/mine"],
             token=(str(tmp_path / "study" / ".shared"), "content" if shared else "another"),
             expected=software() if expected is None else expected, threads=3, gpu=False,
         )  # fmt: skip
@@ -67,7 +67,7 @@ def test_in_a_shared_folder_nothing_is_sent_back(run, cell, tmp_path):
 
 
 def test_without_a_shared_folder_the_files_are_sent_back_and_nothing_stays(run, tmp_path):
-    outcome = run(begun=lambda: {"last.ckpt": b"half"})
+    outcome = run(begun={"last.ckpt": b"half"})
     assert outcome.kind == "done"
     assert set(outcome.files) == {"last.ckpt", "log.txt", "result.json", "done"}
     assert b"begun half" in outcome.files["log.txt"]

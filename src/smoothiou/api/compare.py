@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -112,10 +111,7 @@ def prepare_study(
         ConfigError, DataError, CheckpointError: as for `compare`.
     """
     settings = dotted(settings)
-    for key in settings:  # they would be silently replaced
-        if key in PER_CELL or (resplit and key == CUT):
-            hint = f"Give {PER_CELL[key]} instead." if key in PER_CELL else "Leave --resplit or it out."
-            raise ConfigError(f"compare: {key} differs from cell to cell.", hint=hint)
+    _refuse_per_cell(settings, resplit=resplit)
     data, model = data_setting(data), None if model is None else name_of(model)
     chosen = [name_of(loss) for loss in ([losses] if isinstance(losses, str) else losses)]
     configured = configure(
@@ -157,14 +153,15 @@ def prepare_study(
     if not ray:
         try_build(config, classes=splits.train.classes)
     images = pool(config.data, splits) if resplit else None
-    everything = functools.partial(
-        make_plan, config, losses=chosen, baseline=baseline, data=describe_data(splits), classes=splits.train.classes,
-        command=command, margin=None if margin is None else {"AP": margin / 100}, until=rule,
-        tuned=read_tuned(Path(tuned), losses=chosen) if tuned else None,
-    )  # fmt: skip
+    facts, by_loss = describe_data(splits), read_tuned(Path(tuned), losses=chosen) if tuned else None
+    margins = None if margin is None else {"AP": margin / 100}
 
     def planned(seeds: Sequence[int], weights: Mapping[str, StageWeights] | None) -> dict[str, Any]:
-        return everything(seeds=seeds, weights=weights, cuts=facts_of_cuts(images, seeds) if images else None)
+        return make_plan(
+            config, losses=chosen, seeds=seeds, baseline=baseline, data=facts, classes=splits.train.classes,
+            command=command, weights=weights, margin=margins, until=rule, tuned=by_loss,
+            cuts=facts_of_cuts(images, seeds) if images else None,
+        )  # fmt: skip
 
     calibration = Calibration(config, folder, chosen, overwrite=overwrite) if calibrate else None
     plan = planned(numbers, calibration.weights if calibration else None)
@@ -180,12 +177,20 @@ def prepare_study(
     )  # fmt: skip
 
 
+def _refuse_per_cell(settings: Mapping[str, Any], *, resplit: bool) -> None:
+    """Refuse settings that each cell has of its own, and that would be replaced without a word."""
+    for key in settings:
+        if key in PER_CELL or (resplit and key == CUT):
+            hint = f"Give {PER_CELL[key]} instead." if key in PER_CELL else "Leave --resplit or it out."
+            raise ConfigError(f"compare: {key} differs from cell to cell.", hint=hint)
+
+
 def _refuse_objects(names: Sequence[str], *, elsewhere: bool) -> None:
     """Refuse objects that are known to this process alone where others train the cells."""
-    here = [name for name in names if name.startswith(IN_PROCESS)]
-    if here and elsewhere:
+    objects = [name for name in names if name.startswith(IN_PROCESS)]
+    if objects and elsewhere:
         raise ConfigError(
-            f"{', '.join(here)}: known to this process alone, and other processes would train the cells.",
+            f"{', '.join(objects)}: known to this process alone, and other processes would train the cells.",
             hint="Take jobs=1, or define it in a module and name it package.module:object.",
         )
 

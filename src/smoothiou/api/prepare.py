@@ -17,7 +17,8 @@ from smoothiou.engine.config import RunConfig
 from smoothiou.report.summary_lines import data_lines, watch_lines
 from smoothiou.study import RayOptions, collect, estimate, lock_study, write_or_continue
 from smoothiou.study.cells import features_folder
-from smoothiou.study.plan import continued, cuts_in_words
+from smoothiou.study.continuation import continued
+from smoothiou.study.plan import cuts_in_words
 from smoothiou.study.power import power_of
 from smoothiou.study.until import next_seeds
 from smoothiou.words import counted

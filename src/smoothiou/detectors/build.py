@@ -19,6 +19,7 @@ from smoothiou.detectors.dropout import set_roi_dropout
 from smoothiou.detectors.freeze import freeze_layers
 from smoothiou.detectors.precision import keep_boxes_in_float32
 from smoothiou.detectors.pretrained import (
+    Weights,
     coco_weights,
     has_frozen_norms,
     load_checkpoint,
@@ -118,24 +119,32 @@ def build_detector(
     if loss is not None:
         set_box_loss(model, loss, stages=stages, weight=loss_weight)
     keep_boxes_in_float32(model)
-    model.notes = ()
     if kind == "coco" and coco is not None and classes is not None:
         file = coco_weights(coco)
     if file is not None and classes is not None:
         model.notes = take_over(model, file, classes=classes)
-    elif file is not None:
-        load_checkpoint(model, file.state, source=str(weights))
-    elif kind == "tf":
-        model.notes = (load_tf_checkpoint(model, str(weights).removeprefix(TENSORFLOW)).note,)
-    elif kind == "imagenet":
-        model.notes = (load_imagenet(model, info.imagenet),)
-    elif kind == "coco":
-        model.notes = (load_coco(model, get_weight(info.coco)),)
+    else:
+        model.notes = _load_exactly(model, kind, info, file, source=str(weights))
     if freeze != "auto":
         freeze_layers(model, freeze, stem=info.stem)
         if kind == "none" and freeze != "none":
             model.notes += (f"model.freeze = {freeze} keeps random weights: no others were named with --weights.",)
     return model
+
+
+def _load_exactly(
+    model: nn.Module, kind: str, info: DetectorInfo, file: Weights | None, *, source: str
+) -> tuple[str, ...]:
+    """Load weights that are of this detector, and return sentences on what they did not cover."""
+    if file is not None:
+        load_checkpoint(model, file.state, source=source)
+    elif kind == "tf":
+        return (load_tf_checkpoint(model, source.removeprefix(TENSORFLOW)).note,)
+    elif kind == "imagenet":
+        return (load_imagenet(model, info.imagenet),)
+    elif kind == "coco":
+        return (load_coco(model, get_weight(info.coco)),)
+    return ()
 
 
 def _keeps_norms(state: Mapping[str, Tensor]) -> bool:

@@ -30,6 +30,10 @@ class Placement:
     rank: int = 0
     world_size: int = 1
 
+    def autocast(self) -> torch.autocast:
+        """Return the context in which a detector runs: bf16 products, or none but fp32 ones."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
 
 def choose_placement(device: str, precision: str, *, distributed: bool = False) -> Placement:
     """Return device and precision.

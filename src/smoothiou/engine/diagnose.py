@@ -27,7 +27,7 @@ def diagnose_run(measured: MeasuredRun, *, folder: Path) -> dict[str, Any]:
         folder: of the run, whose best scores are taken where this split is the one that they were judged on.
     """
     data, predictions = measured.measurement.data, measured.measurement.predictions
-    diagnostics = diagnose(to_coco(data), predictions, scores=_own_scores(folder, measured.result))
+    diagnostics = diagnose(to_coco(data), predictions, scores=_recorded_scores(folder, measured.result))
     least = {name: entry["score"] for name, entry in diagnostics["best_scores"]["per_class"].items()}
     by_image: dict[int, list[Mapping[str, Any]]] = {}
     for row in predictions:
@@ -50,13 +50,13 @@ def diagnose_run(measured: MeasuredRun, *, folder: Path) -> dict[str, Any]:
     }
 
 
-def _own_scores(folder: Path, result: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _recorded_scores(folder: Path, result: Mapping[str, Any]) -> Mapping[str, Any] | None:
     try:
-        own = read_json(folder / "result.json")
+        recorded = read_json(folder / "result.json")
     except DataError:
         return None
-    same = isinstance(own, dict) and own.get("signature") == result["signature"] and result["checkpoint"] == "last"
-    return own.get("best_scores") if same else None
+    same = isinstance(recorded, dict) and recorded.get("signature") == result["signature"]
+    return recorded.get("best_scores") if same and result["checkpoint"] == "last" else None
 
 
 def _picture(data: Dataset, number: int, detections: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -125,8 +125,9 @@ def measure_run(
     if out and any((Path(out) / name).exists() for name in ("manifest.json", "plan.json")):
         raise ConfigError(f"{out} is a run or a study, whose results must stay.", hint="Choose another --out.")
     opened = opened or open_run(folder, checkpoint=checkpoint, device=device)
-    test = open_measured(other_data(opened.config.data, data), split)
-    refuse_long(test, max_size=opened.config.model.max_size)
+    config = opened.config
+    test = open_measured(other_data(config.data, data), split)
+    refuse_long(test, max_size=config.model.max_size)
     if test.classes != opened.classes:
         raise DataError(
             f"{test.name}: expected the classes of the run ({', '.join(opened.classes)}), got "
@@ -134,7 +135,7 @@ def measure_run(
             hint="Name data with the same classes.",
         )
     label = f"{folder.name} {checkpoint}"
-    measured = measure(opened.model, test, opened.config, opened.placement, label=label, quiet=quiet)
+    measured = measure(opened.model, test, config, opened.placement, label=label, quiet=quiet)
     assert measured is not None  # one process
     ended = checkpoint == "last" and (folder / "done").is_file()  # perhaps early, by train.patience
     result = {
@@ -142,23 +143,18 @@ def measure_run(
         "run": str(folder),
         "checkpoint": checkpoint,
         "step": opened.step,
-        "steps": opened.step if ended else opened.config.train.steps,
-        "loss": opened.config.loss.name,
-        "seed": opened.config.train.seed,
-        **measured.numbers(seed=opened.config.train.seed),
+        "steps": opened.step if ended else config.train.steps,
+        "loss": config.loss.name,
+        "seed": config.train.seed,
+        **measured.numbers(seed=config.train.seed),
     }
     if selections:
         result["selection"] = compare_selections(
-            opened.model,
-            test,
-            folder / f"{checkpoint}.ckpt",
-            names=selections,
-            settings=opened.config.eval,
-            placement=opened.placement,
-            quiet=quiet,
-        )
+            opened.model, test, folder / f"{checkpoint}.ckpt", names=selections, settings=config.eval,
+            placement=opened.placement, quiet=quiet,
+        )  # fmt: skip
     if out:
-        write_json(Path(out) / "truth.json", to_coco(test))
-        write_json(Path(out) / "predictions.json", measured.predictions)
-        write_json(Path(out) / "result.json", result)
+        files = {"truth": to_coco(test), "predictions": measured.predictions, "result": result}
+        for name, content in files.items():
+            write_json(Path(out) / f"{name}.json", content)
     return MeasuredRun(finite(result), measured)

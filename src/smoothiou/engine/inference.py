@@ -60,10 +60,7 @@ def run_detector(
     for batch in _batches(len(images), batch_size=batch_size, placement=placement):
         pixels = [images[i].to(device).float().div_(255) for i in batch]
         tensors = [_to_device(probes[i], device) for i in batch]
-        with (
-            torch.inference_mode(),
-            torch.autocast(device.type, torch.bfloat16, enabled=placement.precision == "bf16"),
-        ):
+        with torch.inference_mode(), placement.autocast():
             outputs = detect(model, pixels, probes=tensors, candidates=candidates)
         for output in outputs:
             arrays: dict[str, Any] = {key: value.float().cpu().numpy() for key, value in output.items()}

@@ -16,11 +16,12 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from smoothiou.engine.config import RunConfig, TrainConfig
+from smoothiou.engine.config import RunConfig
 from smoothiou.engine.devices import Placement
 from smoothiou.engine.distributed import any_process, mean_over_processes
 from smoothiou.engine.finite import FiniteCheck
 from smoothiou.engine.optim import clip_gradients, learning_rate, set_learning_rate
+from smoothiou.engine.sections import TrainConfig
 from smoothiou.engine.seeding import seed_step
 from smoothiou.errors import InterruptedRun
 
@@ -70,9 +71,9 @@ def train(
         DivergedError: a loss or the gradient is not finite; the weights of the last save are untouched by it.
         InterruptedRun: SIGINT or SIGTERM came; the state is saved.
     """
-    settings, optim, device = config.train, config.optim, placement.device
+    settings, optim = config.train, config.optim
     model.train()
-    finite = FiniteCheck(device)
+    finite = FiniteCheck(placement.device)
     saved_at = time.monotonic()
     with Interrupts() as interrupts:
         for step, (images, targets) in enumerate(batches, start):
@@ -80,10 +81,7 @@ def train(
             set_learning_rate(optimizer, rate)
             seed_step(settings.seed, step, rank=placement.rank)
 
-            with torch.autocast(device.type, torch.bfloat16, enabled=placement.precision == "bf16"):
-                losses = model(*to_device(images, targets, device))
-            total = torch.stack(list(losses.values())).sum()
-
+            losses, total = compute_losses(model, images, targets, placement)
             optimizer.zero_grad(set_to_none=True)
             total.backward()
             losses, total = {key: value.detach() for key, value in losses.items()}, total.detach()
@@ -93,14 +91,11 @@ def train(
 
             done = step + 1
             last = done == settings.steps
-            evaluates = evaluate is not None and bool(settings.eval_every) and (last or done % settings.eval_every == 0)
+            evaluates = evaluate is not None and settings.eval_every > 0 and (last or done % settings.eval_every == 0)
             if evaluates or last or done % settings.log_every == 0:
                 finite.settle()
-                numbers = {
-                    **mean_over_processes({**losses, "loss": total}, placement),
-                    **statistics(),
-                    "grad_norm": norm,
-                }
+                means = mean_over_processes({**losses, "loss": total}, placement)
+                numbers = {**means, **statistics(), "grad_norm": norm}
                 row = {"step": done, "epoch": done * settings.batch_size / epoch_images, "lr": rate, **to_host(numbers)}
                 if evaluate is not None and evaluates:
                     row |= evaluate(done)
@@ -125,6 +120,15 @@ def train(
             if over:
                 break
         finite.settle()
+
+
+def compute_losses(
+    model: nn.Module, images: list[Tensor], targets: list[dict[str, Any]], placement: Placement
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Return the losses of a batch by name, and their sum."""
+    with placement.autocast():
+        losses = model(*to_device(images, targets, placement.device))
+    return losses, torch.stack(list(losses.values())).sum()
 
 
 def is_save_due(settings: TrainConfig, done: int, epoch_images: int, *, age: float) -> bool:

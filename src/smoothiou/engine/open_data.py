@@ -15,7 +15,7 @@ from smoothiou.data.merge import check_classes
 from smoothiou.data.records import Dataset, Record
 from smoothiou.data.resplit import Pool, about_any_train
 from smoothiou.data.splits import usual_name
-from smoothiou.engine.config import DataConfig
+from smoothiou.engine.sections import DataConfig
 from smoothiou.errors import ConfigError
 from smoothiou.files import Limits, allowing
 from smoothiou.import_object import is_known_here, name_of
@@ -57,8 +57,8 @@ def open_splits(config: DataConfig) -> Splits:
     if config.resplit != "none":
         train_data, val_data = pool(config, Splits(train_data, val_data, test_data)).cut(config.resplit)
         test_data = about_any_train(test_data)
-    watched = None if val_data is None else warn(train_data, val_data)
-    return Splits(train_data, watched, warn(train_data, test_data))
+    val_data = None if val_data is None else warn(train_data, val_data)
+    return Splits(train_data, val_data, warn(train_data, test_data))
 
 
 def pool(config: DataConfig, splits: Splits) -> Pool:

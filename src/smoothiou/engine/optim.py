@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from smoothiou.engine.config import OptimConfig
+from smoothiou.engine.sections import OptimConfig
 from smoothiou.engine.tf_rmsprop import TensorFlowRMSprop
 
 

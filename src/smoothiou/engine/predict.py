@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from smoothiou.data.images import SUFFIXES, list_images, read_header
 from smoothiou.engine.prediction_files import FORMATS, write_predictions
-from smoothiou.engine.predictor import Score, load_run
+from smoothiou.engine.predictor import Prediction, Score, load_run
 from smoothiou.errors import ConfigError, DataError, did_you_mean
 from smoothiou.files import write_bytes
 from smoothiou.words import counted
@@ -38,7 +38,7 @@ def predict_images(
     """Find objects in images with the weights of a run; one image is in memory at a time.
 
     Boxes are in pixels of the image as it is viewed: a photo that EXIF says to turn is turned first. Whatever ends the
-    work, what was found before is written.
+    work, the detections until then are written.
 
     Args:
         folder: the run.
@@ -66,39 +66,29 @@ def predict_images(
     for format in formats:
         if format not in FORMATS:
             raise ConfigError(f"--format: {format!r} is no format of label files.", hint=did_you_mean(format, FORMATS))
-    paths = image_files(images)
+    paths, out = image_files(images), Path(out)
     predictor = load_run(folder, checkpoint=checkpoint, device=device)
     least = predictor.least_scores(score)
-    names = _unique_names(paths)
     predictions: list[dict[str, Any]] = []
     unreadable: list[dict[str, str]] = []
-    out = Path(out)
     try:
-        for number, path in enumerate(paths, 1):
+        for number, (path, name) in enumerate(zip(paths, _unique_names(paths), strict=True), 1):
             try:
                 picture, orientation = predictor.read(path)
             except DataError as error:
                 unreadable.append({"image": str(path), "problem": error.message})
             else:
-                boxes, scores, labels = predictor.predict(picture, score=least, tile=tile, overlap=overlap)
-                rows = zip(boxes.tolist(), labels, scores.tolist(), strict=True)
+                prediction = predictor.predict(picture, score=least, tile=tile, overlap=overlap)
                 result: dict[str, Any] = {
                     "image": str(path),
-                    "name": names[number - 1],
+                    "name": name,
                     "width": picture.width,
                     "height": picture.height,
                     "orientation": orientation,
-                    "boxes": [
-                        {"xyxy": [round(v, 2) for v in box], "label": label, "score": round(value, 4)}
-                        for box, label, value in rows
-                    ],
+                    "boxes": _rows(prediction),
                 }
                 if pictures:
-                    jpeg = read_header(path).kind in ("JPEG", "MPO")
-                    # Never the name of the photograph itself, in whatever folder.
-                    target = out / f"{result['name']}-boxes{'.jpg' if jpeg else '.png'}"
-                    write_bytes(target, drawn(picture, result["boxes"], predictor.classes, jpeg=jpeg))
-                    result["picture"] = str(target)
+                    result["picture"] = _save_picture(out, path, picture, result, predictor.classes)
                 predictions.append(result)
             if progress:
                 progress(number, len(paths))
@@ -114,6 +104,24 @@ def predict_images(
             details=summary,
         )
     return summary
+
+
+def _rows(prediction: Prediction) -> list[dict[str, Any]]:
+    boxes, scores, labels = prediction
+    return [
+        {"xyxy": [round(v, 2) for v in box], "label": label, "score": round(score, 4)}
+        for box, score, label in zip(boxes.tolist(), scores.tolist(), labels, strict=True)
+    ]
+
+
+def _save_picture(
+    out: Path, path: Path, picture: Image.Image, result: Mapping[str, Any], classes: Sequence[str]
+) -> str:
+    """Write an image with its boxes, and return where: never under the name of the photo itself, in any folder."""
+    jpeg = read_header(path).kind in ("JPEG", "MPO")
+    target = out / f"{result['name']}-boxes{'.jpg' if jpeg else '.png'}"
+    write_bytes(target, draw_boxes(picture, result["boxes"], classes, jpeg=jpeg))
+    return str(target)
 
 
 def summary_line(predictions: Sequence[dict[str, Any]], score: Score) -> str:
@@ -160,7 +168,7 @@ def image_files(images: Sequence[str | Path]) -> list[Path]:
     return files
 
 
-def drawn(picture: Image.Image, boxes: Sequence[dict[str, Any]], classes: Sequence[str], *, jpeg: bool) -> bytes:
+def draw_boxes(picture: Image.Image, boxes: Sequence[dict[str, Any]], classes: Sequence[str], *, jpeg: bool) -> bytes:
     """Return the picture with its boxes, as JPEG or PNG; lines and letters grow with it."""
     picture = picture.copy()
     draw, side = ImageDraw.Draw(picture), max(picture.size)

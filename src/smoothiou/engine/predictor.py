@@ -7,6 +7,7 @@ boxes, scores, names = smoothiou.load_run("runs/mine").predict("photo.jpg")
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -174,12 +175,10 @@ class Run:
         """
         least = self.least_scores(score)
         picture = self.read(image)[0] if isinstance(image, (str, Path)) else _rgb(image)
-        detections = self._in_tiles(picture, tile, overlap) if tile else self._detect(picture)
-        boxes, labels, scores = detections
-        names = tuple(self.classes[label - 1] for label in labels)
+        boxes, labels, scores = self._in_tiles(picture, tile, overlap) if tile else self._detect(picture)
+        names = [self.classes[label - 1] for label in labels]
         good = [value >= least[name] for value, name in zip(scores, names, strict=True)]
-        kept = tuple(name for name, is_good in zip(names, good, strict=True) if is_good)
-        return Prediction(boxes[good], scores[good], kept)
+        return Prediction(boxes[good], scores[good], tuple(itertools.compress(names, good)))
 
     def read(self, path: str | Path) -> tuple[Image.Image, int]:
         """Return an image as it is viewed, and the EXIF orientation by which its pixels were turned (1: not).

@@ -14,10 +14,10 @@ from torch import nn
 from smoothiou.data.dataset import DetectionDataset
 from smoothiou.data.export import to_coco
 from smoothiou.data.records import Dataset
-from smoothiou.engine.config import EvalConfig
 from smoothiou.engine.devices import Placement
 from smoothiou.engine.inference import coco_rows, run_detector
 from smoothiou.engine.measure import Images
+from smoothiou.engine.sections import EvalConfig
 from smoothiou.errors import ConfigError, did_you_mean
 from smoothiou.files import file_digest, write_bytes
 from smoothiou.metrics import evaluate_in_full
@@ -95,8 +95,8 @@ def _detect(
         placement=placement,
         candidates=True,
     )
-    shown = track(outputs, total=len(test.records), label="candidates  image", quiet=quiet)
-    return [output.candidates for output in shown if output.candidates is not None]
+    outputs = track(outputs, total=len(test.records), label="candidates  image", quiet=quiet)
+    return [output.candidates for output in outputs if output.candidates is not None]
 
 
 def _write(path: Path, identity: str, candidates: Sequence[Candidates]) -> None:

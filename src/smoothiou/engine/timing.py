@@ -83,7 +83,7 @@ def _time_run(config: RunConfig, splits: Splits, placement: Placement) -> RunTim
     batches = draw_batches(images, config, placement, start=0, steps=min(1 + STEPS, settings.steps))
     loads, steps = list[float](), list[float]()
     train(
-        model, build_optimizer(model, config.optim), _watched(batches, loads, steps, placement), config, placement,
+        model, build_optimizer(model, config.optim), _timed(batches, loads, steps, placement), config, placement,
         start=0, epoch_images=len(images), log=lambda row: None, save=lambda step: None,
     )  # fmt: skip
 
@@ -107,7 +107,7 @@ def _time_run(config: RunConfig, splits: Splits, placement: Placement) -> RunTim
     )
 
 
-def _watched(
+def _timed(
     batches: Generator[Batch, None, None], loads: list[float], steps: list[float], placement: Placement
 ) -> Generator[Batch, None, None]:
     """Yield batches, and note how long each took to load and how long its step took."""

@@ -36,7 +36,7 @@ from smoothiou.engine.distributed import (
 from smoothiou.engine.identity import cell_hash, identity
 from smoothiou.engine.loading import draw_batches, loader_fault, training_images
 from smoothiou.engine.loop import train
-from smoothiou.engine.measure import Measurement, facts_of, measure, measure_val
+from smoothiou.engine.measure import facts_of, measure, measure_val
 from smoothiou.engine.open_data import NO_SPLIT_TO_WATCH, Splits, describe_data, open_splits
 from smoothiou.engine.optim import learning_rate
 from smoothiou.engine.run_folder import continued_from, lock_run_folder, prepare_folder
@@ -80,22 +80,16 @@ def run(
     splits = splits or open_splits(config.data)
     refuse_long(splits.train, splits.val, splits.test, max_size=config.model.max_size)
     data = describe_data(splits)
-    require_watched(config, splits)
     run_identity = identity(config.flat(), data)
     placement = choose_placement(config.train.device, config.train.precision, distributed=True)
-    if config.train.batch_size % placement.world_size:
-        raise ConfigError(
-            f"train.batch_size: expected a multiple of the {placement.world_size} processes, got "
-            f"{config.train.batch_size}.",
-            hint="It counts the images of all processes together, and each takes as many.",
-        )
+    _refuse_settings(config, splits, placement)
     join_processes(placement, wait_seconds=config.train.wait_seconds)
     is_main, started = placement.rank == 0, False
     try:
         with lock_run_folder(folder) if is_main else nullcontext():
-            finished = (
-                prepare_folder(folder, config, run_identity, overwrite=overwrite, longer=longer) if is_main else None
-            )
+            finished = None
+            if is_main:
+                finished = prepare_folder(folder, config, run_identity, overwrite=overwrite, longer=longer)
             if finished is not None and not quiet:
                 print(f"{folder}: done before", file=sys.stderr)
             if broadcast(finished is not None, placement):
@@ -113,6 +107,18 @@ def run(
         if explained is error:
             raise
         raise explained from error
+
+
+def _refuse_settings(config: RunConfig, splits: Splits, placement: Placement) -> None:
+    """Refuse settings that do not fit the data or the number of processes."""
+    if config.train.patience and splits.val is None:
+        raise ConfigError("train.patience: there is no val split to watch.", hint=NO_SPLIT_TO_WATCH)
+    if config.train.batch_size % placement.world_size:
+        raise ConfigError(
+            f"train.batch_size: expected a multiple of the {placement.world_size} processes, got "
+            f"{config.train.batch_size}.",
+            hint="It counts the images of all processes together, and each takes as many.",
+        )
 
 
 def _explain(error: Exception, config: RunConfig, placement: Placement) -> Exception:
@@ -141,61 +147,90 @@ def _train_and_measure(
     *,
     quiet: bool,
 ) -> dict[str, Any]:
-    seed_weights(config.train.seed)
-    model = build(config, classes=splits.train.classes, compile_loss=compiles_loss(config, placement))
-    model = model.to(placement.device)
-    device = {"device": str(placement.device), "precision": placement.precision}
-    if placement.rank == 0:
-        notes: tuple[str, ...] = getattr(model, "notes", ())
-        facts: dict[str, Any] = {
-            "identity": run_identity,
-            "data": data,
-            "model_notes": notes,
-            "processes": placement.world_size,
-        }
-        facts["data_path"] = resolved(config.data.path)  # beside the given one: the run is read from anywhere
-        if objects := sources_of(config.loss.name, config.model.name, config.data.path):
-            facts["objects"] = objects  # no name leads to them later
-        earlier = continued_from(folder, config)
-        facts |= {"continued_from": earlier} if earlier else {}
-        write_json(folder / "manifest.json", manifest(**facts, **device, device_reason=placement.reason))
-        for note in () if quiet else notes:
-            print(note, file=sys.stderr)
-        if earlier and not quiet:
-            print(_longer_line(config, earlier[-1]), file=sys.stderr)
+    model = _build_model(config, folder, splits, placement, data, run_identity, quiet=quiet)
     reset_peak_memory(placement.device)
     shared, features = config.train.feature_folder, folder / f"features-{placement.rank}"
     if megabytes := config.train.feature_mb:
-        kept_in, in_memory = (Path(shared), 0) if shared else (features, megabytes)
-        cache = FeatureCache(memory_mb=in_memory, folder=kept_in, disk_mb=megabytes)
+        memory_mb = 0 if shared else megabytes
+        cache = FeatureCache(memory_mb=memory_mb, folder=Path(shared) if shared else features, disk_mb=megabytes)
         keep_features(backbone_body(model), cache)
     spent = train_detector(model, config, folder, splits, placement, quiet=quiet)
     began = time.monotonic()
     measured = measure(model, splits.test, config, placement, label=f"{_label(config)}  test", quiet=quiet)
     shutil.rmtree(features, ignore_errors=True)
-    seconds = time.monotonic() - began
+    eval_seconds = time.monotonic() - began
     chosen_on = measure_val(model, splits.val, config, placement, label=_label(config), quiet=quiet)
     if measured is None:  # rank 0 has the numbers
         return {}
-    cost = {
-        "train_seconds": spent.seconds,
-        "seconds_per_step": (spent.seconds - spent.evaluating) / spent.steps,
-        "eval_seconds": seconds,
-        "steps": spent.steps,
-        "peak_memory_mb": peak_memory_mb(placement.device),
-        **device,
+    earlier = continued_from(folder, config)  # it is not the run of as many steps at once
+    settings = {**config.flat(), **({"train.continued_from": earlier} if earlier else {})}
+    result = {
+        "schema_version": SCHEMA_VERSION,
+        "loss": config.loss.name,
+        "seed": config.train.seed,
+        **measured.numbers(seed=config.train.seed),
+        "optim": {"lr": config.optim.lr},
+        "data": {"test": facts_of(measured.data)},
+        "versions": manifest()["versions"],
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "best_scores": best_scores(to_coco(measured.data), measured.predictions, chosen_on=chosen_on),
+        "cost": {
+            "train_seconds": spent.seconds,
+            "seconds_per_step": (spent.seconds - spent.evaluating) / spent.steps,
+            "eval_seconds": eval_seconds,
+            "steps": spent.steps,
+            "peak_memory_mb": peak_memory_mb(placement.device),
+            **_device(placement),
+        },
+        "hash": cell_hash(settings, data),
+        **({"continued_from": earlier} if earlier else {}),
     }
-    scores = best_scores(to_coco(measured.data), measured.predictions, chosen_on=chosen_on)
-    result = {**_result(config, measured), "best_scores": scores, "cost": cost}
-    # A run that was continued is not the run of as many steps at once.
-    earlier = {"train.continued_from": steps} if (steps := continued_from(folder, config)) else {}
-    result |= {"hash": cell_hash({**config.flat(), **earlier}, data), **({"continued_from": steps} if steps else {})}
     write_json(folder / "predictions.json", measured.predictions)
     write_json(folder / "localization.json", {"images": measured.images})
     write_json(folder / "result.json", result)
     (folder / PREVIOUS).unlink(missing_ok=True)  # nothing is left to go back for
     write_text(folder / "done", result["finished"] + "\n")
     return finite(result)
+
+
+def _build_model(
+    config: RunConfig,
+    folder: Path,
+    splits: Splits,
+    placement: Placement,
+    data: Mapping[str, Any],
+    run_identity: Mapping[str, Any],
+    *,
+    quiet: bool,
+) -> nn.Module:
+    """Build the detector on its device, and write manifest.json."""
+    seed_weights(config.train.seed)
+    model = build(config, classes=splits.train.classes, compile_loss=compiles_loss(config, placement))
+    model = model.to(placement.device)
+    if placement.rank > 0:
+        return model
+    notes: tuple[str, ...] = getattr(model, "notes", ())
+    objects, earlier = sources_of(config.loss.name, config.model.name, config.data.path), continued_from(folder, config)
+    facts = {
+        "identity": run_identity,
+        "data": data,
+        "model_notes": notes,
+        "processes": placement.world_size,
+        "data_path": resolved(config.data.path),  # beside the given one: the run is read from anywhere
+        **({"objects": objects} if objects else {}),  # no name leads to them later
+        **({"continued_from": earlier} if earlier else {}),
+        **_device(placement),
+        "device_reason": placement.reason,
+    }
+    write_json(folder / "manifest.json", manifest(**facts))
+    if not quiet:
+        for line in (*notes, *([_longer_line(config, earlier[-1])] if earlier else [])):
+            print(line, file=sys.stderr)
+    return model
+
+
+def _device(placement: Placement) -> dict[str, str]:
+    return {"device": str(placement.device), "precision": placement.precision}
 
 
 def _longer_line(config: RunConfig, before: int) -> str:
@@ -209,19 +244,6 @@ def _longer_line(config: RunConfig, before: int) -> str:
         f"{config.train.steps} steps ({config.optim.schedule}): the rate ended at {ended:.1e} and is now {now:.1e}. "
         f"Not the same run as {config.train.steps} steps at once."
     )
-
-
-def _result(config: RunConfig, measured: Measurement) -> dict[str, Any]:
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "loss": config.loss.name,
-        "seed": config.train.seed,
-        **measured.numbers(seed=config.train.seed),
-        "optim": {"lr": config.optim.lr},
-        "data": {"test": facts_of(measured.data)},
-        "versions": manifest()["versions"],
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
 
 
 def _label(config: RunConfig) -> str:
@@ -284,13 +306,3 @@ def train_detector(
             file=sys.stderr,
         )
     return training.spent
-
-
-def require_watched(config: RunConfig, splits: Splits) -> None:
-    """Refuse to wait for a better AP where there is no val split.
-
-    Raises:
-        ConfigError: `train.patience` is set, and there is none.
-    """
-    if config.train.patience and splits.val is None:
-        raise ConfigError("train.patience: there is no val split to watch.", hint=NO_SPLIT_TO_WATCH)

@@ -15,7 +15,7 @@ from smoothiou.detectors.features import eval_mode, layers_of_second_stage
 from smoothiou.engine.config import RunConfig
 from smoothiou.engine.devices import Placement
 from smoothiou.engine.distributed import mean_over_processes
-from smoothiou.engine.loop import Row, to_device, to_host
+from smoothiou.engine.loop import Row, compute_losses, to_host
 from smoothiou.engine.seeding import seed_validation
 
 
@@ -37,11 +37,8 @@ def validation_losses(model: nn.Module, data: Dataset, config: RunConfig, placem
     with _computing_losses(model), torch.no_grad():
         for number, indices in enumerate(_batches(len(images), config.train.batch_size, placement)):
             seed_validation(config.train.seed, number, rank=placement.rank)
-            batch = collate([images[index] for index in indices])
-            with torch.autocast(placement.device.type, torch.bfloat16, enabled=placement.precision == "bf16"):
-                losses = model(*to_device(*batch, placement.device))
-            losses["loss"] = torch.stack(list(losses.values())).sum()
-            for name, value in losses.items():
+            losses, total = compute_losses(model, *collate([images[index] for index in indices]), placement)
+            for name, value in {**losses, "loss": total}.items():
                 sums[name] = sums.get(name, 0.0) + value.float() * len(indices)
             seen += len(indices)
     return to_host(mean_over_processes({f"val_{name}": value / seen for name, value in sums.items()}, placement))

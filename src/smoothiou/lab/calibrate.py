@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ from smoothiou.lab.pairs import info_of, load
 from smoothiou.lab.stage_gradients import Positives, capture_positives, pulls
 from smoothiou.loss_spec import parse_loss, stage_losses
 from smoothiou.manifest import SCHEMA_VERSION, manifest
+from smoothiou.words import counted
 
 DIGITS = 3
 """Of a proposed weight: more would pretend to know what the spread over batches does not."""
@@ -104,39 +105,17 @@ def propose_weights(
     by_loss: dict[str, dict[str, dict[str, Any]]] = {
         loss: {stage: {} for stage in config.loss.stages} for loss in names
     }
-
-    def measure(model: nn.Module, step: int, moment: str) -> None:
+    for model, step, moment in _moments(config, splits, placement, steps=steps, run=run, quiet=quiet):
         with closing(draw_batches(images, config, placement, start=step, steps=step + batches)) as drawn:
             captured = capture_positives(
                 model, drawn, stages=config.loss.stages, seed=seed, start=step, placement=placement
             )
         moments.append({"name": moment, "step": step, "positives": _count(captured, config, batches)})
         for stage, positives in captured.items():
-            sizes = {loss: _pulls_of(stage_losses(loss)[stage], positives, placement) for loss in names}
+            where = f"the positives of the {stage} stage ({moment})"
+            lengths = {loss: _pulls_of(stage_losses(loss)[stage], positives, placement, where) for loss in names}
             for loss in names:
-                if not 0 < (mean := np.concatenate(sizes[loss]).mean()) < float("inf"):
-                    raise ConfigError(
-                        f"{loss}: expected a gradient above 0 by the positives of the {stage} stage ({moment}), got a "
-                        f"mean length of {mean:g}: no weight can match the reference."
-                    )
-            for loss in names:
-                by_loss[loss][stage][moment] = _comparison(sizes[reference], sizes[loss])
-
-    if run is not None:
-        opened = open_run(Path(run), checkpoint="last", device=config.train.device)
-        if opened.classes != splits.train.classes:
-            raise DataError(
-                f"{run}: expected the classes of the data ({', '.join(splits.train.classes)}), got "
-                f"{', '.join(opened.classes)}."
-            )
-        measure(opened.model, opened.step, f"{Path(run).name}, step {opened.step}")
-    else:
-        seed_weights(seed)
-        model = build(config, classes=splits.train.classes).to(placement.device)
-        measure(model, 0, "start")
-        if steps:
-            _train(model, config, splits, placement, steps, quiet=quiet)
-            measure(model, steps, f"after {steps} step{'s' if steps > 1 else ''}")
+                by_loss[loss][stage][moment] = _comparison(lengths[reference], lengths[loss])
     last = moments[-1]["name"]
     return {
         "schema_version": SCHEMA_VERSION,
@@ -162,6 +141,27 @@ def propose_weights(
         "seconds": time.monotonic() - began,
         "made_by": {key: manifest()[key] for key in ("command", "started", "versions")},
     }
+
+
+def _moments(
+    config: RunConfig, splits: Splits, placement: Placement, *, steps: int, run: str | Path | None, quiet: bool
+) -> Iterator[tuple[nn.Module, int, str]]:
+    """Yield a detector, its step and the moment's name: of a finished run, or at the start and after a training."""
+    if run is not None:
+        opened = open_run(Path(run), checkpoint="last", device=config.train.device)
+        if opened.classes != splits.train.classes:
+            raise DataError(
+                f"{run}: expected the classes of the data ({', '.join(splits.train.classes)}), got "
+                f"{', '.join(opened.classes)}."
+            )
+        yield opened.model, opened.step, f"{Path(run).name}, step {opened.step}"
+        return
+    seed_weights(config.train.seed)
+    model = build(config, classes=splits.train.classes).to(placement.device)
+    yield model, 0, "start"
+    if steps:
+        _train(model, config, splits, placement, steps, quiet=quiet)
+        yield model, steps, f"after {counted(steps, 'step')}"
 
 
 def default_steps(config: RunConfig) -> int:
@@ -207,24 +207,34 @@ def _train(
             raise KeyboardInterrupt from None
 
 
-def _pulls_of(loss: str, batches: Sequence[Positives], placement: Placement) -> list[np.ndarray]:
-    """Return the pulls of a loss on each batch; every stage has a loss of its own, as in a detector."""
+def _pulls_of(loss: str, batches: Sequence[Positives], placement: Placement, where: str) -> list[np.ndarray]:
+    """Return the pulls of a loss on each batch; every stage has a loss of its own, as in a detector.
+
+    Raises:
+        ConfigError: their mean is 0 or not finite.
+    """
     module = load(loss)
     if isinstance(module, nn.Module):
         module.to(placement.device)
     stage_loss = StageLoss(loss=module, name=loss)
-    return [pulls(stage_loss, positives).numpy() for positives in batches]
+    lengths = [pulls(stage_loss, positives).numpy() for positives in batches]
+    if not 0 < (mean := np.concatenate(lengths).mean()) < float("inf"):
+        raise ConfigError(
+            f"{loss}: expected a gradient above 0 by {where}, got a mean length of {mean:g}: no weight can match the "
+            "reference."
+        )
+    return lengths
 
 
 def _comparison(reference: Sequence[np.ndarray], loss: Sequence[np.ndarray]) -> dict[str, Any]:
     """Return size and ratio of a loss's gradient, with the quartiles of the ratio over batches."""
-    every = np.concatenate(loss)
+    lengths = np.concatenate(loss)
     ratios = [a.mean() / b.mean() for a, b in zip(reference, loss, strict=True) if len(b) and b.mean() > 0]
     low, high = np.percentile(ratios, [25, 75])
     return {
-        "mean": float(every.mean()),
-        "rms": float(np.sqrt(np.mean(every**2))),
-        "ratio": float(np.concatenate(reference).mean() / every.mean()),
+        "mean": float(lengths.mean()),
+        "rms": float(np.sqrt(np.mean(lengths**2))),
+        "ratio": float(np.concatenate(reference).mean() / lengths.mean()),
         "low": float(low),
         "high": float(high),
         "batches": len(ratios),

@@ -138,7 +138,7 @@ def _training_batches(opened: OpenedRun, data: Dataset, views: list[tuple[int, b
             )
             gt_boxes = features.resize([target["boxes"] for _, target in samples])
             proposals = [each.float() for each in propose(opened.model, features)]
-            boxes, owners = [], []
+            boxes, gt_indices = [], []
             for n, ((index, mirrored), (image, target)) in enumerate(zip(batch, samples, strict=True)):
                 random = np.random.default_rng((_STREAM, 2, index, mirrored))
                 size, view = (image.shape[-1], image.shape[-2]), 2 * index + mirrored
@@ -149,9 +149,9 @@ def _training_batches(opened: OpenedRun, data: Dataset, views: list[tuple[int, b
                 positive = _some(torch.where(best.values >= PROBE_IOU[0])[0], random)
                 jittered = features.resize_one(torch.from_numpy(probes)[chosen], image=n)
                 boxes.append(torch.cat([jittered, proposals[n][positive]]))
-                owners.append(torch.cat([(chosen // PROBES_PER_BOX).to(positive.device), best.indices[positive]]))
-            labels = [target["labels"].to(own.device)[own] for (_, target), own in zip(samples, owners, strict=True)]
-            gt_boxes = [each[own] for each, own in zip(gt_boxes, owners, strict=True)]
+                gt_indices.append(torch.cat([(chosen // PROBES_PER_BOX).to(positive.device), best.indices[positive]]))
+            labels = [target["labels"].to(gt.device)[gt] for (_, target), gt in zip(samples, gt_indices, strict=True)]
+            gt_boxes = [each[gt] for each, gt in zip(gt_boxes, gt_indices, strict=True)]
             part = _crops(opened, features, boxes, gt_boxes, labels, [index + 1 for index, _ in batch])
         yield part
 
@@ -205,7 +205,5 @@ def _crops(
 @contextmanager
 def _inference(opened: OpenedRun) -> Iterator[None]:
     """Run the detector as an evaluation does: eval mode, no gradients, the run's own precision."""
-    bf16 = opened.placement.precision == "bf16"
-    autocast = torch.autocast(opened.placement.device.type, torch.bfloat16, enabled=bf16)
-    with eval_mode(opened.model), torch.no_grad(), autocast:
+    with eval_mode(opened.model), torch.no_grad(), opened.placement.autocast():
         yield

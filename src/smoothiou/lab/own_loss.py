@@ -77,8 +77,8 @@ def try_own_loss(spec: str) -> list[Trial]:
     broken = [
         name for name, (value, gradient) in results.items() if not torch.tensor([value, *gradient]).isfinite().all()
     ]
-    alone = [on(name)[0].item() for name in names]
-    same = torch.allclose(torch.tensor(alone), values, rtol=1e-4, atol=1e-5, equal_nan=True)
+    one_by_one = torch.tensor([on(name)[0].item() for name in names])
+    same = torch.allclose(one_by_one, values, rtol=1e-4, atol=1e-5, equal_nan=True)
     where = f"not where the box is {', '.join(broken)}" if broken else ""
     at_target, near = results["equal"][0], results["near"][0]
     downhill = _leads_to_target(results["near"][1])

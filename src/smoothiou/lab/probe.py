@@ -175,8 +175,7 @@ def _entries(model: nn.Module, data: Dataset, config: RunConfig, placement: Plac
             (torch.from_numpy(before).float().to(placement.device), torch.from_numpy(labels))
             for before, labels, _ in probes
         ]
-        autocast = torch.autocast(placement.device.type, torch.bfloat16, enabled=placement.precision == "bf16")
-        with torch.inference_mode(), autocast:
+        with torch.inference_mode(), placement.autocast():
             refined = refine(model, pixels, boxes)
         for n, (before, _, gt_boxes), after in zip(batch, probes, refined, strict=True):
             yield image_entry(n + 1, before, after.double().cpu().numpy(), gt_boxes)

@@ -8,6 +8,7 @@ losses share the initial weights and every batch, so what is left between them i
 
 from __future__ import annotations
 
+import functools
 import math
 import shutil
 import sys
@@ -79,14 +80,7 @@ def refit(
         InterruptedRun: a signal; the training at hand is lost, those before it are kept.
     """
     settings, folder, out = settings or Refit(), Path(run), Path(out)
-    for loss in losses:
-        module = load(loss)
-        if getattr(module, "needs_images", False):
-            raise ConfigError(
-                f"--losses: {loss}: batches are drawn from the crops of all images, and no image is whole.",
-                hint="Name another lambda.",
-            )
-        try_loss(module, name=loss)
+    _try_losses(losses)
     opened = open_run(folder, checkpoint=checkpoint, device=device)
     if hasattr(opened.model.roi_heads, "stages"):
         raise ConfigError(f"{run}: expected a detector with one second stage, got a cascade.")
@@ -107,17 +101,29 @@ def refit(
     with lock_folder(out):
         _prepare(out, identity, overwrite=overwrite)
         stored = read_json(out / "refit.json") if (out / "refit.json").is_file() else {}
-        known = tuple(dict.fromkeys([*stored.get("losses", []), *losses]))
+        known = list(dict.fromkeys([*stored.get("losses", []), *losses]))
         paths = {loss: out / "cells" / name for loss, name in cell_ids(known).items()}
         missing = [(loss, seed) for seed in seeds for loss in losses if not _is_done(paths[loss], seed)]
         facts = stored.get("facts", {})
-        content = {"schema_version": SCHEMA_VERSION, "identity": identity, "losses": list(known), "facts": facts}
+        content = {"schema_version": SCHEMA_VERSION, "identity": identity, "losses": known, "facts": facts}
         write_json(out / "refit.json", content)
         if missing:
             facts = _train_all(opened, splits, settings, missing, paths, quiet=quiet)
             content["facts"] = {**facts, "run": str(folder), "checkpoint": checkpoint, "manifest": manifest()}
             write_json(out / "refit.json", content)
         return _collect(content, paths, splits, baseline=losses[0])
+
+
+def _try_losses(losses: tuple[str, ...]) -> None:
+    """Refuse a loss that fails, or that needs whole images."""
+    for loss in losses:
+        module = load(loss)
+        if getattr(module, "needs_images", False):
+            raise ConfigError(
+                f"--losses: {loss}: batches are drawn from the crops of all images, and no image is whole.",
+                hint="Name another lambda.",
+            )
+        try_loss(module, name=loss)
 
 
 def _prepare(out: Path, identity: Mapping[str, Any], *, overwrite: bool) -> None:
@@ -169,13 +175,12 @@ def _train_all(
     if settings.depth == "last":
         crops, test = (hidden_crops(part, heads.box_head, opened.placement) for part in (crops, test))
     regressor = Regressor(heads, depth=settings.depth).to(opened.placement.device)
-    done = 0
+    done, steps = 0, settings.steps
     try:
-        with Progress("", total=len(missing) * settings.steps, seconds=math.inf, quiet=quiet) as progress:
+        with Progress("", total=len(missing) * steps, seconds=math.inf, quiet=quiet) as progress:
             for done, (loss, seed) in enumerate(missing):
-                show = _progress(
-                    progress, settings.steps, done, f"[{done + 1}/{len(missing)}] {loss} seed {seed}  step"
-                )
+                label = f"[{done + 1}/{len(missing)}] {loss} seed {seed}"
+                show = functools.partial(_show, progress, steps, done, label)
                 cell = _train_cell(loss, seed, regressor, crops, test, settings, opened, show)
                 write_json(paths[loss] / f"seed{seed}.json", cell)
     except KeyboardInterrupt:
@@ -186,13 +191,9 @@ def _train_all(
     return facts
 
 
-def _progress(progress: Progress, steps: int, done: int, label: str) -> Callable[[int, float], object]:
-    """Return a callback that shows step and mean IoU of one training; in a log, a line for each that is done."""
-
-    def show(step: int, iou: float) -> None:
-        progress.update(done * steps + step, text=f"IoU {iou:.4f}", label=label, force=step == steps)
-
-    return show
+def _show(progress: Progress, steps: int, done: int, label: str, step: int, iou: float) -> None:
+    """Show step and mean IoU of one training; in a log, a line for each that is done."""
+    progress.update(done * steps + step, text=f"IoU {iou:.4f}", label=f"{label}  step", force=step == steps)
 
 
 def _train_cell(

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from smoothiou.boxes import aligned_iou, deltas_iou, encode_boxes
 from smoothiou.detectors.box_loss import StageLoss
-from smoothiou.engine.config import OptimConfig
 from smoothiou.engine.devices import Placement
-from smoothiou.engine.optim import learning_rate, set_learning_rate
+from smoothiou.engine.optim import build_optimizer, learning_rate, set_learning_rate
+from smoothiou.engine.sections import OptimConfig
 from smoothiou.engine.seeding import seed_weights
 from smoothiou.errors import ConfigError, DivergedError
 from smoothiou.lab.crops import Crops
@@ -103,7 +103,7 @@ class Regressor(nn.Module):
 
 def hidden_crops(crops: Crops, head: nn.Module, placement: Placement) -> Crops:
     """Return the crops after a trained box head, for a regressor of depth "last"."""
-    with torch.no_grad(), _autocast(placement):
+    with torch.no_grad(), placement.autocast():
         parts = [head(_input(part, placement)) for part in crops.features.split(CHUNK)]
     return replace(crops, features=torch.cat(parts).to(crops.features.dtype))
 
@@ -145,12 +145,10 @@ def train_regressor(
     regressor.reset(seed=seed)
     regressor.train()
     steps, coder = settings.steps, regressor.box_coder
-    groups = [
-        {"params": [p for p in regressor.parameters() if p.ndim > 1], "weight_decay": OptimConfig().weight_decay},
-        {"params": [p for p in regressor.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=settings.rate, eps=EPSILON, fused=True)
-    schedule = OptimConfig(lr=settings.rate, warmup=0.05)
+    optim = OptimConfig(lr=settings.rate, warmup=0.05)
+    optimizer = build_optimizer(regressor, optim)
+    for group in optimizer.param_groups:
+        group["eps"] = EPSILON
     targets = encode_boxes(crops.gt_boxes, crops.proposals, weights=coder.weights)
     curve: list[dict[str, Any]] = []
     train_iou: list[Tensor] = []
@@ -168,19 +166,15 @@ def train_regressor(
     every = max(1, steps // POINTS)
     for step, rows in zip(range(steps), _batches(len(crops), size=settings.batch, seed=seed), strict=False):
         rows = rows.to(crops.labels.device)
-        with _autocast(placement):
+        with placement.autocast():
             deltas = regressor(_input(crops.features[rows], placement), crops.labels[rows])
         total = loss(
-            deltas,
-            targets[rows],
-            weights=coder.weights,
-            anchors=crops.proposals[rows],
-            sampled=len(rows),
+            deltas, targets[rows], weights=coder.weights, anchors=crops.proposals[rows], sampled=len(rows),
             image_sizes=crops.limits[rows][:, [1, 0]],
-        )
+        )  # fmt: skip
         optimizer.zero_grad()
         total.backward()
-        set_learning_rate(optimizer, learning_rate(schedule, step=step, steps=steps))
+        set_learning_rate(optimizer, learning_rate(optim, step=step, steps=steps))
         optimizer.step()
         train_iou.append(deltas_iou(deltas.detach(), targets[rows], weights=coder.weights).mean())
         if (step + 1) % every == 0 or step + 1 == steps:
@@ -204,7 +198,7 @@ def refined_boxes(regressor: Regressor, crops: Crops, *, placement: Placement) -
     """Return the boxes (N, 4) that a regressor makes of the proposals, clipped, in pixels of the resized image."""
     regressor.eval()
     chunks = zip(crops.features.split(CHUNK), crops.labels.split(CHUNK), strict=True)
-    with _autocast(placement):
+    with placement.autocast():
         deltas = torch.cat([regressor(_input(features, placement), labels) for features, labels in chunks])
     regressor.train()
     return torch.minimum(regressor.box_coder.decode_single(deltas, crops.proposals).clamp(min=0), crops.limits)
@@ -218,7 +212,3 @@ def mean_iou(regressor: Regressor, crops: Crops, *, placement: Placement) -> flo
 def _input(features: Tensor, placement: Placement) -> Tensor:
     # Autocast takes bfloat16 as it is; float16 is only how crops are stored.
     return features if placement.precision == "bf16" else features.float()
-
-
-def _autocast(placement: Placement) -> torch.autocast:
-    return torch.autocast(placement.device.type, torch.bfloat16, enabled=placement.precision == "bf16")

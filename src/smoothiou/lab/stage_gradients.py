@@ -61,13 +61,13 @@ def capture_positives(
         By stage, one entry per batch.
     """
     model_copy: Any = copy.deepcopy(model).train()
-    recorders = {stage: _Recorder(loss=_AsksForAll(), name=stage) for stage in stages}
+    recorders = {stage: _Recorder(loss=_NeedsAllArguments(), name=stage) for stage in stages}
     for stage, recorder in recorders.items():
         model_copy.get_submodule(stages_of(model_copy)[stage].path).box_loss = recorder
     with torch.no_grad():
         for step, (images, targets) in enumerate(batches, start):
             seed_step(seed, step)
-            with torch.autocast(placement.device.type, torch.bfloat16, enabled=placement.precision == "bf16"):
+            with placement.autocast():
                 model_copy(*to_device(images, targets, placement.device))
     return {stage: recorder.calls for stage, recorder in recorders.items()}
 
@@ -98,8 +98,8 @@ def pulls(loss: StageLoss, positives: Positives) -> Tensor:
     return gradient.double().mul(positives.sampled).norm(dim=1).cpu()
 
 
-class _AsksForAll:
-    """A loss that is never called; by its wishes a stage gives all that it has."""
+class _NeedsAllArguments:
+    """A loss that is never called: it makes a stage pass every argument that it can."""
 
     needs_images = True
     needs_image_sizes = True

@@ -16,20 +16,20 @@ def confusion_table(title: str, classes: Sequence[str], matrix: Sequence[Sequenc
     Args:
         title: of the table.
         classes: names, K.
-        matrix: (K + 1, K + 1) counts, rows the truth, columns the detection, last the background.
+        matrix: (K + 1, K + 1) counts, rows the gt class, columns the detection, last the background.
     """
     ranked = sorted(range(len(classes)), key=lambda row: -sum(matrix[row]))[:MOST]
-    shown = [*sorted(ranked), len(classes)]
+    drawn = [*sorted(ranked), len(classes)]
     names = [*classes, BACKGROUND]
     rows = []
-    for row in shown:
+    for row in drawn:
         total = sum(matrix[row])
         cells = []
-        for column in shown:
+        for column in drawn:
             empty = row == column == len(classes)  # nothing that is not there and not found can be counted
             count = matrix[row][column]
             share = count / total if total else 0.0
             cells.append({"text": "" if empty else f"{count:,}", "share": round(share, 3), "right": row == column})
         rows.append({"name": names[row], "total": f"{total:,}", "cells": cells})
     left_out = len(classes) - len(ranked)
-    return {"title": title, "columns": [names[column] for column in shown], "rows": rows, "left_out": left_out}
+    return {"title": title, "columns": [names[column] for column in drawn], "rows": rows, "left_out": left_out}

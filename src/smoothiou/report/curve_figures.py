@@ -222,12 +222,12 @@ def _panels(
     with drawing_alone(name):
         figure = new_figure(max(280 * columns, 420), 185 * rows + 30 + (22 if columns > 1 else 40) * key)
         panels = figure.subplots(rows, columns, squeeze=False).flat
-        for place, (axes, slide) in enumerate(itertools.zip_longest(panels, slides)):
+        for index, (axes, slide) in enumerate(itertools.zip_longest(panels, slides)):
             if slide is None:
                 axes.set_visible(False)
                 continue
             draw(axes, slide)
-            _frame(axes, slide, bottom=place + columns >= len(slides))
+            _frame(axes, slide, bottom=index + columns >= len(slides))
             axes.set_xlabel("")
         figure.supxlabel(_x_label(slides[0]), fontsize=10.5, color=light("muted"))
         figure.supylabel(y_label, fontsize=10.5, color=light("muted"))

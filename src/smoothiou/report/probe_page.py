@@ -119,7 +119,7 @@ def render_probe(comparison: dict[str, Any]) -> str:
         created=manifest.get("started") or time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         losses=losses,
         baseline=comparison.get("baseline"),
-        order={name: place for place, name in enumerate(losses)},
+        order={name: index for index, name in enumerate(losses)},
         swatch=lambda order: Markup(swatch(order)),
         sentence=probe_sentence(comparison),
         chips=_chips(comparison) if losses else [],

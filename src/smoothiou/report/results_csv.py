@@ -72,8 +72,8 @@ def _lines(study: LoadedStudy) -> Iterator[Line]:
         yield from ({**line, "x": kind, "value": value} for kind, value in row["gains"].items())
     names = [*(study.plan.get("classes") or []), BACKGROUND]
     for loss, matrix in (study.summary.get("confusions") or {}).items():
-        for truth, row in zip(names, matrix, strict=True):
-            line = {"part": "confusion", "loss": loss, "metric": truth, "statistic": "count"}
+        for gt_class, row in zip(names, matrix, strict=True):
+            line = {"part": "confusion", "loss": loss, "metric": gt_class, "statistic": "count"}
             yield from ({**line, "x": name, "value": count} for name, count in zip(names, row, strict=True))
     for picture in study.gallery:
         line = {"part": "gallery", "seed": picture.get("seed"), "metric": "mean_iou", "x": picture.get("name")}

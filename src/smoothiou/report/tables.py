@@ -148,11 +148,11 @@ def differences_table(study: LoadedStudy) -> Table:
             entry = study.difference(candidate, metric.key)
             if entry is None:
                 continue
-            words, kind = conclusion_words(entry)
+            conclusion, kind = conclusion_words(entry)
             cells = [
                 Cell(metric.format(entry["mean"], signed=True), value=entry["mean"]),
                 Cell(metric.interval(entry), value=entry.get("low")),
-                Cell(words, kind=kind),
+                Cell(conclusion, kind=kind),
                 Cell(margin_words(entry), value=entry["margin"]),
                 Cell(uncertainty_shares(entry), value=entry["from_seeds"], kind="wrap"),
                 Cell(method_words(entry)),

@@ -57,8 +57,8 @@ def report_markdown(study: LoadedStudy, tables: list[Table]) -> str:
     for candidate in study.candidates:
         for key in HEADLINES:
             if entry := study.difference(candidate, key):
-                name, words = f"{candidate}, {METRICS[key].full_name}", conclusion_words(entry)[0]
-                lines.append(f"- {markdown(name)}: {markdown(words)}")
+                name, conclusion = f"{candidate}, {METRICS[key].full_name}", conclusion_words(entry)[0]
+                lines.append(f"- {markdown(name)}: {markdown(conclusion)}")
     if lost := failures(study):
         lines += ["", f"**{len(lost)} of {len(study.summary['cells'])} runs without a result:**", ""]
         lines += [f"- {markdown(run['id'])} ({run['status']}): {markdown(run['error'])}" for run in lost]
@@ -75,10 +75,10 @@ def report_markdown(study: LoadedStudy, tables: list[Table]) -> str:
 
 def report_latex(study: LoadedStudy, tables: list[Table]) -> str:
     r"""Return the tables as LaTeX, a small one of the result first; they need booktabs and graphicx."""
-    said = f"{study.summary['headline']['text']} {study.summary['sentence']}"
+    text = f"{study.summary['headline']['text']} {study.summary['sentence']}"
     head = (
         "% Needs \\usepackage{booktabs,graphicx} and UTF-8; what is wider than the text is made smaller. "
-        + json.dumps(said)
+        + json.dumps(text)
     )
     return "\n".join([head, *(table.latex() for table in (result_table(study), *tables))])
 

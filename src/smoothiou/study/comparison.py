@@ -35,7 +35,7 @@ from smoothiou.study.probes import compare_probes, read_probes
 
 DRAWS, DRAWS_LARGE, LARGE = 1000, 200, 1000
 """How often the test images are drawn, and how often where there are more than `LARGE`."""
-SHOWN = ("AP", "AP50", "AP75", "mean_iou", "refined_mean_iou")
+PAIR_METRICS = ("AP", "AP50", "AP75", "mean_iou", "refined_mean_iou")
 """Metrics whose interval over images is shown for each pair of runs."""
 
 Array = NDArray[np.float64]
@@ -68,21 +68,21 @@ def compare_cells(folder: str | Path, plan: Mapping[str, Any]) -> None:
     if (folder / "comparison.json").is_file() and read_json(folder / "comparison.json").get("identity") == identity:
         return
     test = open_splits(RunConfig().replace(plan["settings"]).data).test
-    truth = to_coco(test)
-    write_json(folder / "truth.json", truth)
-    baseline, gallery = plan["baseline"], []
-    drawn = _draw(truth, done)
-    for seed in plan["seeds"]:
+    gt = to_coco(test)
+    write_json(folder / "truth.json", gt)
+    drawn = _draw(gt, done)
+    gallery = []
+    for seed in plan["seeds"]:  # of the first that can be compared
         cells = {loss: done[loss, seed] for loss in plan["losses"] if (loss, seed) in done}
-        if len(cells) > 1 and baseline in cells:
+        if len(cells) > 1 and plan["baseline"] in cells:
             gallery = _gallery(folder, test, cells, seed=seed)
             break
     errors, curves, confusions = [], [], {}
     for (loss, seed), cell in done.items():
         predictions, scores = read_json(cell / "predictions.json"), read_json(cell / "result.json").get("best_scores")
-        errors.append({"loss": loss, "seed": seed, "gains": error_gains(truth, predictions)})
-        curves.append({"loss": loss, "seed": seed, **mean_curve(truth, predictions)})
-        matrix = np.array(confusion(truth, predictions, scores or {"per_class": {}}))
+        errors.append({"loss": loss, "seed": seed, "gains": error_gains(gt, predictions)})
+        curves.append({"loss": loss, "seed": seed, **mean_curve(gt, predictions)})
+        matrix = np.array(confusion(gt, predictions, scores or {"per_class": {}}))
         confusions[loss] = matrix + confusions.get(loss, 0)
     content = {
         **_image_uncertainty(plan, drawn),
@@ -107,9 +107,9 @@ def _probe(plan: Mapping[str, Any], done: Mapping[tuple[str, int], Path]) -> dic
     return compare_probes(groups, baseline=plan["baseline"]) if plan["baseline"] in groups else {}
 
 
-def _draw(truth: dict[str, Any], done: Mapping[tuple[str, int], Path]) -> dict[tuple[str, int], dict[str, Array]]:
+def _draw(gt: dict[str, Any], done: Mapping[tuple[str, int], Path]) -> dict[tuple[str, int], dict[str, Array]]:
     """Return every metric of every cell, first on the test images as they are, then on every draw of them."""
-    images = len(truth["images"])
+    images = len(gt["images"])
     large = images > LARGE
     counts = draw_images(images, resamples=DRAWS_LARGE if large else DRAWS)
     counts = np.concatenate([np.ones((1, images), dtype=counts.dtype), counts])
@@ -117,7 +117,7 @@ def _draw(truth: dict[str, Any], done: Mapping[tuple[str, int], Path]) -> dict[t
     for key, cell in done.items():
         boxes = image_sums(read_json(cell / "localization.json")["images"])
         drawn[key] = {
-            **drawn_metrics(truth, cell / "predictions.json", counts, by_size=not large),
+            **drawn_metrics(gt, cell / "predictions.json", counts, by_size=not large),
             **{metric: drawn_means(*values, counts) for metric, values in boxes.items() if len(values[0]) == images},
         }
     return drawn
@@ -136,7 +136,7 @@ def _image_uncertainty(plan: Mapping[str, Any], drawn: Mapping[tuple[str, int], 
         for metric in (name for name in (*METRICS, *PARTS) if common and all(name in names for names in common)):
             differences = {seed: above[metric] - below[metric] for seed, (below, above) in pairs.items()}
             for seed, values in differences.items():
-                if metric in SHOWN:
+                if metric in PAIR_METRICS:
                     low, high = percentile_interval(values[1:])
                     row = {"difference": float(values[0]), "low": low, "high": high, "resamples": len(values) - 1}
                     bootstrap.append({"candidate": candidate, "seed": seed, "metric": metric, **row})
@@ -152,17 +152,17 @@ def _image_uncertainty(plan: Mapping[str, Any], drawn: Mapping[tuple[str, int], 
 def _gallery(folder: Path, test: Dataset, cells: Mapping[str, Path], *, seed: int) -> list[dict[str, Any]]:
     """Return the images whose gt boxes are detected with the most different IoU, with every cell's boxes."""
     detections = {loss: _by_image(read_json(cell / "predictions.json")) for loss, cell in cells.items()}
-    spread = []
+    spreads = []
     for number, record in enumerate(test.records):
         means = {
             loss: _mean_iou(record, by_image.get(number + 1, []), test.classes) for loss, by_image in detections.items()
         }
         known = [value for value in means.values() if value is not None]
         if known:
-            spread.append((max(known) - min(known), number, means))
-    spread.sort(key=lambda entry: (-entry[0], entry[1]))
+            spreads.append((max(known) - min(known), number, means))
+    spreads.sort(key=lambda entry: (-entry[0], entry[1]))
     pictures = []
-    for rank, (_, number, means) in enumerate(spread[:PICTURES], 1):
+    for rank, (_, number, means) in enumerate(spreads[:PICTURES], 1):
         record = test.records[number]
         thumbnail = record.source.read()
         thumbnail.thumbnail((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.LANCZOS)
@@ -190,12 +190,12 @@ def _gallery(folder: Path, test: Dataset, cells: Mapping[str, Path], *, seed: in
 
 
 def _mean_iou(record: Record, detections: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> float | None:
-    """Return the mean over the truths of the best IoU with a drawn detection of the class; a miss counts as 0."""
+    """Return the mean over the gt boxes of the best IoU with a detection of the class; a miss counts as 0."""
     best = []
-    for truth in record.boxes:
-        if not truth.ignored:
-            boxes = [_corners(d["bbox"]) for d in detections if classes[d["category_id"] - 1] == truth.label]
-            best.append(float(box_iou([truth.xyxy], boxes).max(initial=0)))
+    for gt_box in record.boxes:
+        if not gt_box.ignored:
+            boxes = [_corners(d["bbox"]) for d in detections if classes[d["category_id"] - 1] == gt_box.label]
+            best.append(float(box_iou([gt_box.xyxy], boxes).max(initial=0)))
     return sum(best) / len(best) if best else None
 
 

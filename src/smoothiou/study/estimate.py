@@ -9,6 +9,7 @@ from typing import Any
 
 from smoothiou.detectors.registry import detector_info
 from smoothiou.study.cells import cell_folder, cell_state, read_result
+from smoothiou.words import counted
 
 OPTIMIZER_STATES = {"adamw": 2, "sgd": 1, "rmsprop": 2, "tf-rmsprop": 2}
 """Numbers that an optimizer keeps for each weight."""
@@ -42,7 +43,7 @@ def estimate(
         each = [(cost.get("train_seconds") or 0) + (cost.get("eval_seconds") or 0) for cost in costs]
         run_seconds = sum(each) / len(each)
         megabytes = sum(_size(cell_folder(folder, cell)) for cell in done) / len(done) / 1e6
-        basis = f"{len(done)} finished cell{'s' if len(done) > 1 else ''}"
+        basis = counted(len(done), "finished cell")
     else:
         # best.ckpt holds weights of 4 bytes, last.ckpt weights and the optimizer's states; 5 MB for all else.
         copies = 2 + OPTIMIZER_STATES.get(settings["optim.name"], 2)

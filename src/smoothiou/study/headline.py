@@ -1,10 +1,11 @@
-"""The first line of a report, in plain words: which loss to use, and what to do where that is not known."""
+"""The result of a study in words: the headline (which loss to use, if that is known), and a sentence with numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from smoothiou.metrics.signature import DETECTION
 from smoothiou.study.intervals import (
     BETTER,
     BETTER_WITHIN,
@@ -16,8 +17,17 @@ from smoothiou.study.intervals import (
     WORSE,
     WORSE_WITHIN,
 )
+from smoothiou.study.stats import verdict_in_words
+from smoothiou.words import counted
 
 METRIC = "AP"
+"""Of the headline."""
+SENTENCE = {"AP": "AP", "AP75": "AP75", "refined_mean_iou": "mean IoU of refined boxes"}
+"""Metrics of the sentence, in words."""
+
+LEAST_AP50 = 0.05
+"""AP50 of the baseline below which a comparison says nothing, whatever its intervals say."""
+LEARNT_NOTHING = "has learnt next to nothing"
 
 WORDS = {
     BETTER: "better",
@@ -71,7 +81,7 @@ def headline_of_result(collected: Mapping[str, Any]) -> dict[str, Any]:
             "better", f"Use {best['candidate']}: {_numbers(best)}, better than {baseline}{within}{rivals}.", advice
         )
     if len(rows) == 1:
-        return _one(rows[0], baseline, advice)
+        return _one_candidate(rows[0], baseline, advice)
     counts = {word: sum(row["conclusion"] in kinds for row in rows) for word, kinds in _KINDS.items()}
     listed = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     if counts["equal within the margin"] == len(rows):
@@ -93,7 +103,7 @@ _KINDS = {
 }
 
 
-def _one(row: Mapping[str, Any], baseline: str, advice: list[str]) -> dict[str, Any]:
+def _one_candidate(row: Mapping[str, Any], baseline: str, advice: list[str]) -> dict[str, Any]:
     candidate, margin = row["candidate"], margin_in_words(row)
     if row["conclusion"] == WORSE:
         return _headline("worse", f"Keep {baseline}: {candidate} is worse, {_numbers(row)}.", advice)
@@ -104,7 +114,7 @@ def _one(row: Mapping[str, Any], baseline: str, advice: list[str]) -> dict[str, 
         return _headline(
             "same", f"They are equal within {margin}: {candidate} minus {baseline} {_numbers(row)}.", advice
         )
-    if "learnt next to nothing" in row["reason"]:
+    if LEARNT_NOTHING in row["reason"]:
         return _headline("unknown", f"Not known: train longer first; {row['reason']}.", advice)
     return _headline("unknown", f"Not known: {candidate} minus {baseline} {_numbers(row)}.", advice)
 
@@ -114,7 +124,7 @@ def advice_for(row: Mapping[str, Any]) -> str:
     candidate = row["candidate"]
     if row["conclusion"] != UNKNOWN:
         return ""
-    if "learnt next to nothing" in row["reason"]:
+    if LEARNT_NOTHING in row["reason"]:
         return TRAIN_LONGER
     if FEW_IMAGES in row["reason"]:
         return f"Test on more images: {row['images']} say too little of others."
@@ -133,16 +143,100 @@ def advice_for(row: Mapping[str, Any]) -> str:
 
 
 def _numbers(row: Mapping[str, Any]) -> str:
-    text = f"{METRIC} {_points(row['mean'])} points"
-    return (
-        f"{text} [{_points(row['low'])}, {_points(row['high'])}]" if row["low"] is not None else f"{text} on one seed"
+    interval = (
+        "on one seed" if row["low"] is None else f"[{_signed(METRIC, row['low'])}, {_signed(METRIC, row['high'])}]"
     )
-
-
-def _points(value: float) -> str:
-    text = f"{100 * value:+.1f}"
-    return text if text.strip("+-0.") else "+0.0"  # a rounded zero has no sign worth reading
+    return f"{METRIC} {_signed(METRIC, row['mean'])} points {interval}"
 
 
 def _headline(kind: str, text: str, advice: list[str]) -> dict[str, Any]:
     return {"text": text, "kind": kind, "advice": list(dict.fromkeys(advice))}
+
+
+def learnt_nothing(baseline: str, summary: Mapping[str, Any]) -> str:
+    """Return why a comparison says nothing, where the baseline's AP50 is too low for any verdict; else ""."""
+    ap50 = summary[baseline]["AP50"]["mean"]
+    return f"{baseline} {LEARNT_NOTHING}" if ap50 is not None and ap50 < LEAST_AP50 else ""
+
+
+def sentence_of_result(summary: Mapping[str, Any]) -> str:
+    """Return the result with its uncertainty, one sentence per candidate.
+
+    Where the baseline has learnt next to nothing, that comes first, and no verdict follows.
+
+    Args:
+        summary: from `collect`.
+    """
+    plan = summary["plan"]
+    done = sum(cell["status"] == "done" for cell in summary["cells"])
+    if not done:
+        return f"No result yet: 0 of {len(summary['cells'])} cells are done."
+    test = plan["data"].get("test") or plan["data"].get("val") or {}
+    split = f"{test['name']}/{test['split']}" if test.get("name") else "the test split"
+    candidates = [loss for loss in plan["losses"] if loss != plan["baseline"]]
+    if not candidates:
+        return _one_loss(summary, plan["baseline"], split)
+    sentences = [_against_baseline(summary, candidate, split) for candidate in candidates]
+    if reason := learnt_nothing(plan["baseline"], summary["summary"]):
+        ap50 = summary["summary"][plan["baseline"]]["AP50"]["mean"]
+        sentences.insert(0, f"{reason} (AP50 {100 * ap50:.1f} %): train longer first.")
+    return " ".join(sentences)
+
+
+def _one_loss(summary: Mapping[str, Any], loss: str, split: str) -> str:
+    parts = []
+    for metric, name in SENTENCE.items():
+        entry = summary["summary"][loss][metric]
+        if entry["mean"] is not None:
+            spread = f" (sd {_size(metric, entry['sd'])})" if entry["sd"] is not None else ""
+            parts.append(f"{name} {_size(metric, entry['mean'])}{spread}")
+    seeds = max(entry["n"] for entry in summary["summary"][loss].values())
+    numbers = ", ".join(parts) or "no metric is defined"
+    return f"{loss} on {split}, {counted(seeds, 'seed')}: {numbers}; there is no other loss to compare with."
+
+
+def _against_baseline(summary: Mapping[str, Any], candidate: str, split: str) -> str:
+    plan = summary["plan"]
+    rows = {row["metric"]: row for row in summary["differences"] if row["candidate"] == candidate}
+    judged = not learnt_nothing(plan["baseline"], summary["summary"])
+    parts = [
+        _part(metric, name, rows[metric], _image_interval(summary, candidate, metric), judged=judged)
+        for metric, name in SENTENCE.items()
+        if rows[metric]["n"]
+    ]
+    difference = f"{candidate} minus {plan['baseline']}"
+    if not parts:
+        return f"{difference} on {split}: no seed was finished by both."
+    pairs = max(rows[metric]["n"] for metric in SENTENCE)
+    missing = len(plan["seeds"]) - pairs
+    over = counted(pairs, "paired seed") + (f" of {len(plan['seeds'])} planned" if missing else "")
+    end = " One seed proves nothing: there is no interval over seeds." if pairs == 1 else ""
+    if pairs == 2:
+        end = " Two seeds decide nothing: 3 are the fewest for a verdict."
+    return f"{difference} over {over} on {split}: {'; '.join(parts)}.{end}"
+
+
+def _part(metric: str, name: str, row: Mapping[str, Any], images: Mapping[str, Any] | None, *, judged: bool) -> str:
+    text = f"{name} {_signed(metric, row['mean'])}{' points' if metric in DETECTION else ''}"
+    if row["low"] is not None:
+        interval = f"95% interval {_signed(metric, row['low'])} to {_signed(metric, row['high'])}"
+        return f"{text} ({interval}){f', {verdict_in_words(row)}' if judged else ''}"
+    if images:  # one seed: the test images give an interval, which knows nothing of training
+        low, high = _signed(metric, images["low"]), _signed(metric, images["high"])
+        return f"{text} (over test images alone {low} to {high})"
+    return text
+
+
+def _image_interval(summary: Mapping[str, Any], candidate: str, metric: str) -> Mapping[str, Any] | None:
+    rows = [row for row in summary["bootstrap"] if row["candidate"] == candidate and row["metric"] == metric]
+    rows = [row for row in rows if row.get("low") is not None and row.get("high") is not None]
+    return rows[0] if len(rows) == 1 else None
+
+
+def _signed(metric: str, value: float) -> str:
+    text = f"{100 * value:+.1f}" if metric in DETECTION else f"{value:+.4f}"
+    return text if text.strip("+-0.") else text.replace("-", "+")  # a rounded zero has no sign worth reading
+
+
+def _size(metric: str, value: float) -> str:
+    return f"{100 * value:.1f}" if metric in DETECTION else f"{value:.4f}"

@@ -30,6 +30,8 @@ from smoothiou.study.stats import BETTER, NO_SPREAD, UNDECIDED, WORSE, paired_di
 
 EQUIVALENT, BETTER_WITHIN, WORSE_WITHIN, UNKNOWN = "equivalent", "better within", "worse within", "unknown"
 """Conclusions besides `BETTER` and `WORSE`: within the margin, and not known well enough."""
+VERDICTS = {BETTER: BETTER, BETTER_WITHIN: BETTER, WORSE: WORSE, WORSE_WITHIN: WORSE}
+"""Conclusion -> verdict; that of all others is `UNDECIDED`."""
 
 MARGIN = {"AP": 0.01, "IoU": 0.005}
 """Differences that do not matter, unless plan.json names others: of AP, AR and shares, and of mean IoU."""
@@ -193,44 +195,36 @@ def judged_difference(
         images=images, from_seeds=None, from_images=None, method="", margin=margin, conclusion=UNKNOWN,
         seeds_needed=None, images_needed=None, confidence=confidence,
     )  # fmt: skip
-    few = FEW_IMAGES if images is not None and images < LEAST_IMAGES else ""
+    few_images = FEW_IMAGES if images is not None and images < LEAST_IMAGES else ""
     if row["n"] < 2:
-        return {**row, "reason": reason or "; ".join(filter(None, (row["reason"], few)))}
+        return {**row, "reason": reason or "; ".join(filter(None, (row["reason"], few_images)))}
     variance, degrees = pooled if pooled and losses > 2 else (row["sd"] ** 2, row["n"] - 1)
     uncertainty = Uncertainty(
         seeds=row["n"], variance=variance, degrees_of_variance=degrees, covariance=covariance or 0.0,
         images=images or 2, losses=losses if pooled else 2,
     )  # fmt: skip
-    half = uncertainty.half_width(confidence)
+    mean, half, level = row["mean"], uncertainty.half_width(confidence), alpha or 1 - confidence
     total = uncertainty.from_seeds + uncertainty.from_images
+    few_seeds = FEW_SEEDS if row["reason"] != NO_SPREAD and row["n"] < LEAST_SEEDS else ""
     row.update(
-        low=row["mean"] - half,
-        high=row["mean"] + half,
+        low=mean - half,
+        high=mean + half,
         error=uncertainty.error,
         degrees=uncertainty.degrees,
         from_seeds=uncertainty.from_seeds / total if total else None,
         from_images=uncertainty.from_images / total if total else None,
         method=("Dunnett" if uncertainty.losses > 2 else "t") + ("" if covariance is not None else ", seeds only"),
+        verdict=UNDECIDED,
+        reason=reason or few_images or few_seeds or row["reason"],
     )
-    reason = reason or few
-    if not reason and row["reason"] != NO_SPREAD and row["n"] < LEAST_SEEDS:
-        reason = FEW_SEEDS
-    row["reason"] = reason or row["reason"]
-    row["verdict"] = UNDECIDED
+    if row["reason"] == FEW_SEEDS:
+        row["seeds_needed"] = max(LEAST_SEEDS, _needed(mean, uncertainty, margin, level)[0] or 0)
     if row["reason"]:
-        if row["reason"] == FEW_SEEDS:
-            row["seeds_needed"] = max(
-                LEAST_SEEDS, _needed(row["mean"], uncertainty, margin, alpha or 1 - confidence)[0] or 0
-            )
         return row
-    level = alpha or 1 - confidence
-    row["conclusion"] = conclude(row["mean"], uncertainty, margin=margin, alpha=level)
-    row["verdict"] = {BETTER: BETTER, BETTER_WITHIN: BETTER, WORSE: WORSE, WORSE_WITHIN: WORSE}.get(
-        row["conclusion"], UNDECIDED
-    )
+    row["conclusion"] = conclude(mean, uncertainty, margin=margin, alpha=level)
     if row["conclusion"] == UNKNOWN:
-        row["seeds_needed"], row["images_needed"] = _needed(row["mean"], uncertainty, margin, level)
-    return row
+        row["seeds_needed"], row["images_needed"] = _needed(mean, uncertainty, margin, level)
+    return {**row, "verdict": VERDICTS.get(row["conclusion"], UNDECIDED)}
 
 
 def conclude(mean: float, uncertainty: Uncertainty, *, margin: float, alpha: float = 0.05) -> str:

@@ -101,13 +101,12 @@ def power_of(
         text = "What it can detect: unknown spread of these settings; the first 3 seeds will tell."
         return {**facts, "sentence": f"{few} {text}".strip()}
     images = _test_images(plan) or spread.images
-    found = detectable(spread, seeds=seeds, images=images, losses=losses)
-    facts |= {"AP": found, "sd": spread.sd}
+    difference = detectable(spread, seeds=seeds, images=images, losses=losses)
+    facts |= {"AP": difference, "sd": spread.sd}
     more = "" if spread.covariance is not None else "; uncertainty from the test images comes on top"
     basis = f"by {spread.source}: standard deviation {100 * spread.sd:.1f} over {spread.pairs} pairs of runs{more}"
-    text = (
-        few or f"With {seeds} seeds it finds a difference of {100 * (found or 0):.1f} AP points 4 times of 5 ({basis})."
-    )
+    points = f"{100 * (difference or 0):.1f} AP points"
+    text = few or f"With {seeds} seeds it finds a difference of {points} 4 times of 5 ({basis})."
     if rule := read_rule(plan):
         facts["until_seeds"] = enough = seeds_until(spread, rule["half_width"], images=images, losses=losses)
         text += _until_in_words(rule, enough, losses=losses, run_seconds=run_seconds, jobs=jobs)
@@ -146,8 +145,8 @@ def detectable(spread: Spread, *, seeds: int, images: int, losses: int = 2) -> f
     if seeds < LEAST_SEEDS:
         return None
     uncertainty = _uncertainty(spread, seeds, images, losses)
-    found = critical_value(2 * POWER - 1, uncertainty.degrees)  # the quantile of .8
-    return uncertainty.half_width(0.95) + found * uncertainty.error
+    quantile = critical_value(2 * POWER - 1, uncertainty.degrees)  # of .8
+    return uncertainty.half_width(0.95) + quantile * uncertainty.error
 
 
 def seeds_until(spread: Spread, half_width: float, *, images: int, losses: int = 2) -> int | None:

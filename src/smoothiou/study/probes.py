@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,48 +46,58 @@ def compare_probes(
     differences = []
     for candidate in groups:
         pairs = _pairs(groups[baseline], groups[candidate]) if candidate != baseline else []
-        if not pairs:
-            continue
-        below = [groups[baseline][seed] for seed, _ in pairs]
-        above = [groups[candidate][other] for _, other in pairs]
-        for metric, result in paired_probes(below, above, resamples=resamples).items():
-            if math.isnan(result["difference"]):
-                continue
-            spread = result["spread"]
-            row = judged_difference(
-                [0.0] * len(pairs),
-                result["pairs"],
-                margin=MARGIN["IoU" if metric.startswith(("refined_mean", "refined_from", "mean_")) else "AP"],
-                covariance=spread[1] if spread else None,
-                images=len(below[0]),
-                pooled=pooled_variance(
-                    {name: {seed: of[metric] for seed, of in runs.items()} for name, runs in numbers.items()}
-                ),
-                losses=len(groups),
-            )
-            images = {key: result[key] for key in ("low", "high", "resamples")}
-            if len(pairs) == 1 and len(below[0]) >= LEAST_IMAGES:  # of one pair of runs the images alone can speak
-                row["verdict"] = BETTER if images["low"] > 0 else WORSE if images["high"] < 0 else UNDECIDED
-            differences.append(
+        if pairs:
+            runs = [groups[baseline][seed] for seed, _ in pairs], [groups[candidate][seed] for _, seed in pairs]
+            differences += [
                 {
                     "candidate": candidate,
                     "baseline": baseline,
-                    "metric": metric,
-                    "seeds": [seed for _, seed in pairs],
-                    "pairs": result["pairs"],
+                    "metric": row["metric"],
+                    "seeds": [s for _, s in pairs],
                     **row,
-                    "images": images,
-                    "test_images": len(below[0]),
                 }
-            )
+                for row in _differences(*runs, numbers, resamples=resamples)
+            ]
+    any_run = next(iter(next(iter(groups.values())).values()))  # all have the same boxes before refinement
     return {
         "probe": DEFINITION,
         "metrics": list(COLUMNS),
         "baseline": baseline,
-        "before": probe_numbers([{**image, "refined": image["before"]} for image in _any_run(groups)]),
+        "before": probe_numbers([{**image, "refined": image["before"]} for image in any_run]),
         "groups": {name: {str(seed): result for seed, result in runs.items()} for name, runs in numbers.items()},
         "differences": differences,
     }
+
+
+def _differences(
+    baseline: list[Images], candidate: list[Images], numbers: Mapping[str, Mapping[int, Any]], *, resamples: int
+) -> Iterator[dict[str, Any]]:
+    """Yield the difference of paired runs in every metric that both have.
+
+    Args:
+        baseline, candidate: the runs, pair by pair.
+        numbers: group -> seed -> `probe_numbers`, of all groups.
+        resamples: how many times the images are drawn.
+    """
+    test_images = len(baseline[0])
+    for metric, result in paired_probes(baseline, candidate, resamples=resamples).items():
+        if math.isnan(result["difference"]):
+            continue
+        row = judged_difference(
+            [0.0] * len(result["pairs"]),
+            result["pairs"],
+            margin=MARGIN["IoU" if metric.startswith(("refined_mean", "refined_from", "mean_")) else "AP"],
+            covariance=result["spread"][1] if result["spread"] else None,
+            images=test_images,
+            pooled=pooled_variance(
+                {name: {seed: of[metric] for seed, of in runs.items()} for name, runs in numbers.items()}
+            ),
+            losses=len(numbers),
+        )
+        images = {key: result[key] for key in ("low", "high", "resamples")}
+        if len(result["pairs"]) == 1 and test_images >= LEAST_IMAGES:  # of one pair the images alone can tell
+            row["verdict"] = BETTER if images["low"] > 0 else WORSE if images["high"] < 0 else UNDECIDED
+        yield {"metric": metric, "pairs": result["pairs"], **row, "images": images, "test_images": test_images}
 
 
 def read_probes(folder: Path) -> Images | None:
@@ -99,11 +109,6 @@ def read_probes(folder: Path) -> Images | None:
     images = read_json(folder / "localization.json")["images"]
     kept = [{key: image[key] for key in ("image_id", "before", "refined")} for image in images]
     return kept if any(image["refined"] for image in kept) else None
-
-
-def _any_run(groups: Mapping[str, Mapping[int, Images]]) -> Images:
-    """Return the probes of one run: all have the same boxes before refinement."""
-    return next(iter(next(iter(groups.values())).values()))
 
 
 def _pairs(baseline: Mapping[int, Images], other: Mapping[int, Images]) -> list[tuple[int, int]]:

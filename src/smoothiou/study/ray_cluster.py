@@ -6,14 +6,13 @@ not, only what is sent back counts, once.
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import secrets
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +34,7 @@ from smoothiou.study.cells import (
 )
 from smoothiou.study.local import CONTINUES, catch_signals
 from smoothiou.study.ray_task import Files, Outcome, Token, inspect_machine, read_files, run_task, software
+from smoothiou.words import counted
 
 TOKEN = ".shared"
 REACH_SECONDS, ANSWER_SECONDS, POLL_SECONDS = 5, 120, 0.5
@@ -104,20 +104,37 @@ def run_on_ray(
         raise ConfigError(f"train.device: {device}: Ray chooses the device.", hint="Use cuda, with --gpus-per-cell 1.")
     if device == "cuda" and not options.gpus:
         raise ConfigError("train.device: cuda was asked for, but a cell gets no GPU.", hint="Give --gpus-per-cell 1.")
-    cells = [cell for cell in tally.cells if cell_state(folder, cell) != "done"]
+    waiting = [cell for cell in tally.cells if cell_state(folder, cell) != "done"]
     for cell in tally.cells:
-        if cell not in cells:
+        if cell not in waiting:
             tally.add("skipped", cell)
-    if not cells:
+    if not waiting:
         return tally.counts
     token = (str(folder / TOKEN), secrets.token_hex(16)) if options.shared else ("", "")
     try:
         if options.shared:
             write_text(*token)
         with connect(options) as ray:
-            launcher = _Launcher(ray, folder, token, options, tally, say)
+            versions = software()
+            all_shared = check_machines(ray, options, token, versions, say)
+            task = ray.remote(
+                num_cpus=options.cpus, num_gpus=options.gpus, max_retries=options.retries, scheduling_strategy="SPREAD",
+                max_calls=1,  # a process for each cell
+            )(run_task)  # fmt: skip
+            environment = {
+                "study": str(folder), "token": token, "expected": versions, "folder": os.getcwd(),
+                "paths": [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path],
+                "threads": options.cpus, "gpu": options.gpus > 0,
+            }  # fmt: skip
             with catch_signals() as received:
-                launcher.run(cells, received)
+                running = {}
+                for cell in waiting:  # Ray begins them in this order
+                    home = cell_folder(folder, cell)
+                    checkpoint = read_files(home) if not all_shared and (home / "last.ckpt").is_file() else {}
+                    running[task.options(name=cell["id"]).remote(cell, checkpoint, **environment)] = cell
+                for reference, cell in _ended(ray, running, received, say):
+                    outcome = _take_outcome(ray, reference, cell, folder, options)
+                    tally.add(outcome.kind, cell, seconds=outcome.seconds, message=outcome.message)
     finally:
         (folder / TOKEN).unlink(missing_ok=True)
     if received:
@@ -167,85 +184,48 @@ def connect(options: RayOptions) -> Iterator[Any]:
             ray.shutdown()
 
 
-class _Launcher:
-    """The cells that are on the cluster now."""
+def _ended(
+    ray: Any, running: dict[Any, Cell], received: Sequence[signal.Signals], say: Callable[[str], object]
+) -> Iterator[tuple[Any, Cell]]:
+    """Yield each task that has ended, with its cell, until none runs.
 
-    def __init__(
-        self,
-        ray: Any,
-        folder: Path,
-        token: Token,
-        options: RayOptions,
-        tally: Tally,
-        say: Callable[[str], Any],
-    ) -> None:
-        self.ray, self.folder, self.options, self.tally, self.say = ray, folder, options, tally, say
-        expected = software()
-        self.all_shared = check_machines(ray, options, token, expected, say)
-        self.task = ray.remote(
-            num_cpus=options.cpus, num_gpus=options.gpus, max_retries=options.retries, scheduling_strategy="SPREAD",
-            max_calls=1,  # a process for each cell
-        )(run_task)  # fmt: skip
-        self.site = {
-            "study": str(folder), "token": token, "expected": expected, "folder": os.getcwd(),
-            "paths": [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path],
-            "threads": options.cpus, "gpu": options.gpus > 0,
-        }  # fmt: skip
-        self.running: dict[Any, Cell] = {}
+    The first signal interrupts all cells, which save their state; after the second they are not waited for.
+    """
+    machines, interrupted = None, False
+    while running and len(received) < 2:
+        before, machines = machines, sum(node["Alive"] for node in ray.nodes())
+        if before not in (None, machines):
+            say(f"Ray has {counted(machines, 'machine')}, and had {before}; what is lost is tried again.")
+        if received and not interrupted:
+            interrupted = True
+            for reference in running:
+                ray.cancel(reference, force=False)
+        for reference in ray.wait(list(running), timeout=POLL_SECONDS)[0]:
+            yield reference, running.pop(reference)
 
-    def run(self, cells: list[Cell], received: list[signal.Signals]) -> None:
-        """Give the cluster all cells, which it trains in this order as it has room, and take what comes back.
 
-        The first signal interrupts all cells, which save their state; after the second they are not waited for.
-        """
-        for cell in cells:
-            self.running[self.submit(cell)] = cell
-        machines, interrupted = self.machines(), False
-        while self.running and len(received) < 2:
-            if received and not interrupted:
-                interrupted = True
-                for reference in self.running:
-                    self.ray.cancel(reference, force=False)
-            for reference in self.ray.wait(list(self.running), timeout=POLL_SECONDS)[0]:
-                self.receive(reference, self.running.pop(reference))
-            before, machines = machines, self.machines()
-            if machines != before:
-                self.say(f"Ray has {count(machines, 'machine')}, and had {before}; what is lost is tried again.")
-
-    def machines(self) -> int:
-        """Return how many machines the cluster has now."""
-        return sum(node["Alive"] for node in self.ray.nodes())
-
-    def submit(self, cell: Cell) -> Any:
-        """Give a cell to the cluster, with its checkpoint where a machine may not see it."""
-        home, checkpoint = cell_folder(self.folder, cell), dict
-        if not self.all_shared and (home / "last.ckpt").is_file():
-            checkpoint = functools.partial(self.ray.get, self.ray.put(read_files(home)))
-        return self.task.options(name=cell["id"]).remote(cell, checkpoint, **self.site)
-
-    def receive(self, reference: Any, cell: Cell) -> None:
-        """Take the files of a cell that has ended, and note how."""
-        errors = self.ray.exceptions
-        try:
-            outcome: Outcome = self.ray.get(reference)
-            if outcome.files and prepare(self.folder, cell):
-                with lock_cell(self.folder, cell):
-                    write_files(cell_folder(self.folder, cell), outcome.files)
-        except LockedError as error:
-            return self.tally.add("busy", cell, message=error.message)
-        except errors.TaskCancelledError:
-            return self.tally.add("stopped", cell, message="not begun")
-        except errors.RayError as error:
-            message = f"lost with its machine or worker, after {self.options.retries} retries ({type(error).__name__})"
-            if isinstance(error, errors.RayTaskError):
-                message = f"the worker failed: {last_line(error)}"
-            outcome = Outcome("failed", message, 0.0, None)
-        kind, message = outcome.kind, outcome.message
-        if kind == "done" and cell_state(self.folder, cell) != "done":
-            kind, message = "failed", f"done on the cluster, but its result is not in {self.folder}"
-        if kind == "failed" and not read_error(self.folder, cell):
-            write_error(self.folder, cell, message, "")
-        return self.tally.add(kind, cell, seconds=outcome.seconds, message=message)
+def _take_outcome(ray: Any, reference: Any, cell: Cell, folder: Path, options: RayOptions) -> Outcome:
+    """Return how a cell ended, after writing the files and the error that came with it."""
+    errors = ray.exceptions
+    try:
+        outcome: Outcome = ray.get(reference)
+        if outcome.files and prepare(folder, cell):
+            with lock_cell(folder, cell):
+                write_files(cell_folder(folder, cell), outcome.files)
+    except LockedError as error:
+        return Outcome("busy", error.message)
+    except errors.TaskCancelledError:
+        return Outcome("stopped", "not begun")
+    except errors.RayTaskError as error:
+        outcome = Outcome("failed", f"the worker failed: {last_line(error)}")
+    except errors.RayError as error:
+        message = f"lost with its machine or worker, after {options.retries} retries ({type(error).__name__})"
+        outcome = Outcome("failed", message)
+    if outcome.kind == "done" and cell_state(folder, cell) != "done":
+        outcome = Outcome("failed", f"done on the cluster, but its result is not in {folder}", outcome.seconds)
+    if outcome.kind == "failed" and not read_error(folder, cell):
+        write_error(folder, cell, outcome.message, "")
+    return outcome
 
 
 def check_machines(
@@ -267,12 +247,10 @@ def check_machines(
             f"the largest have {cpus:g} CPUs and {gpus:g} GPUs.",
             hint="Lower --cpus-per-cell or --gpus-per-cell, or start larger machines first.",
         )
-    answers, unfit = [], []
-    for node in room:
-        strategy = NodeAffinitySchedulingStrategy(node, soft=False)
-        ask = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=strategy)(inspect_machine)
-        answers.append(ask.remote(token, expected))
-    shared = 0
+    inspect = ray.remote(num_cpus=0, max_retries=0)(inspect_machine)
+    strategies = [NodeAffinitySchedulingStrategy(node, soft=False) for node in room]
+    answers = [inspect.options(scheduling_strategy=strategy).remote(token, expected) for strategy in strategies]
+    shared, unfit = 0, []
     for answer in answers:
         try:
             shares, reason = ray.get(answer, timeout=ANSWER_SECONDS)
@@ -286,7 +264,8 @@ def check_machines(
             hint="Install the same versions on all machines.",
         )
     where = "all machines see" if shared == len(room) else f"{shared} of them see"
-    say(f"Ray: {count(len(room), 'machine')}, {count(sum(room.values()), 'cell')} at once; {where} the study's folder.")
+    machines, cells = counted(len(room), "machine"), counted(sum(room.values()), "cell")
+    say(f"Ray: {machines}, {cells} at once; {where} the study's folder.")
     return shared == len(room)
 
 
@@ -309,8 +288,3 @@ def write_files(home: Path, files: Files) -> None:
 def last_line(error: Exception) -> str:
     """Return the last line of an error, which is that of its cause."""
     return str(error).strip().splitlines()[-1]
-
-
-def count(number: int, noun: str) -> str:
-    """Return "1 cell" or "2 cells"."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"

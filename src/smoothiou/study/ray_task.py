@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from importlib import metadata
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import NamedTuple
 import smoothiou
 from smoothiou.errors import InterruptedRun
 from smoothiou.files import write_bytes
-from smoothiou.study.cells import Cell, CellEvent, Kind, cell_folder, run_cells, train_cell
+from smoothiou.study.cells import Cell, Kind, cell_folder, run_cells, train_cell
 
 LOCK_SECONDS = 180
 """How long a cell waits for its lock: the process of an attempt whose machine was lost may still be ending."""
@@ -32,8 +32,8 @@ class Outcome(NamedTuple):
 
     kind: Kind
     message: str
-    seconds: float
-    files: Files | None
+    seconds: float = 0.0
+    files: Files | None = None
 
 
 def software() -> dict[str, str]:
@@ -47,8 +47,10 @@ def software() -> dict[str, str]:
 
 def inspect_machine(token: Token, expected: Mapping[str, str]) -> tuple[bool, str]:
     """Return whether this machine shares the study's folder, and why it cannot train its cells ("" where it can)."""
-    found = software()
-    differing = [f"{key} {found[key]}, expected {value}" for key, value in expected.items() if found[key] != value]
+    versions = software()
+    differing = [
+        f"{key} {versions[key]}, expected {value}" for key, value in expected.items() if versions[key] != value
+    ]
     try:
         shared = bool(token[0]) and Path(token[0]).read_text() == token[1]
     except (OSError, ValueError):
@@ -58,7 +60,7 @@ def inspect_machine(token: Token, expected: Mapping[str, str]) -> tuple[bool, st
 
 def run_task(
     cell: Cell,
-    checkpoint: Callable[[], Files],
+    checkpoint: Files,
     *,
     study: str,
     token: Token,
@@ -72,7 +74,7 @@ def run_task(
 
     Args:
         cell: its entry in the plan.
-        checkpoint: returns the files of a cell that was begun, for a machine that does not share the study's folder.
+        checkpoint: the files of a cell that was begun, for a machine that does not share the study's folder.
         study: absolute path of the study's folder.
         token: of that folder.
         expected: `software` of the machine of the command.
@@ -83,17 +85,16 @@ def run_task(
     """
     began, (shared, unfit) = time.monotonic(), inspect_machine(token, expected)
     if unfit:
-        return Outcome("failed", unfit, 0.0, None)
+        return Outcome("failed", unfit)
     with ExitStack() as stack:
         home = Path(study)
         if not shared:
             home = Path(stack.enter_context(TemporaryDirectory(prefix="smoothiou-")))
-            for name, content in checkpoint().items():
+            for name, content in checkpoint.items():
                 write_bytes(cell_folder(home, cell) / name, content)
         try:
             _set_up_process(folder, paths, threads=threads, gpu=gpu)
-            event = _train(home, cell)
-            kind, message = event.kind, event.message
+            kind, message = _train(home, cell)
         except (InterruptedRun, KeyboardInterrupt):
             kind, message = "stopped", "stopped by a signal"
         if kind == "failed":
@@ -114,19 +115,19 @@ def _set_up_process(folder: str, paths: Sequence[str], *, threads: int, gpu: boo
     torch.set_num_threads(threads)
 
 
-def _train(study: Path, cell: Cell) -> CellEvent:
-    """Train a cell with its output in log.txt, and return its last event."""
+def _train(study: Path, cell: Cell) -> tuple[Kind, str]:
+    """Train a cell with its output in log.txt, and return how it ended."""
 
     def train(cell: Cell, home: Path) -> None:
         with (home / "log.txt").open("a") as log, redirect_stdout(log), redirect_stderr(log):
             train_cell(cell, home)
 
     plan, events, until = {"seeds": [cell["seed"]], "cells": [cell]}, [], time.monotonic() + LOCK_SECONDS
-    while not events or (events[-1].kind == "busy" and time.monotonic() < until):
-        if events:
-            time.sleep(1)
+    while True:
         run_cells(study, plan, train, on_event=events.append)
-    return events[-1]
+        if events[-1].kind != "busy" or time.monotonic() >= until:
+            return events[-1].kind, events[-1].message
+        time.sleep(1)
 
 
 def read_files(home: Path) -> dict[str, bytes]:

@@ -16,14 +16,11 @@ from smoothiou.metrics.signature import DETECTION, METRICS, PARTS, signature
 from smoothiou.schemas import Result
 from smoothiou.study import until
 from smoothiou.study.cells import cell_state, read_error, read_result
-from smoothiou.study.headline import headline_of_result
+from smoothiou.study.headline import headline_of_result, learnt_nothing, sentence_of_result
 from smoothiou.study.intervals import LOOK_ALPHA, LOOKS, MARGIN, judged_difference, pooled_variance
 from smoothiou.study.plan import cuts_in_words, read_plan
-from smoothiou.study.stats import mean, sd, undecided, verdict_in_words
+from smoothiou.study.stats import mean, sd, undecided
 from smoothiou.words import counted
-
-HEADLINE = {"AP": "AP", "AP75": "AP75", "refined_mean_iou": "mean IoU of refined boxes"}
-"""What the sentence speaks of, in words."""
 
 _EXPECTED = {
     "float_type": "a number or null",
@@ -157,19 +154,19 @@ def rule_of(plan: Mapping[str, Any]) -> dict[str, Any]:
     """
     if rule := until.read_rule(plan):
         half_width, most = 100 * rule["half_width"], rule["most_seeds"]
-        words = (
+        note = (
             f"Seeds are added until every AP difference is known to ±{half_width:g} points, at most {most}, as planned "
             "before the first run. Intervals are therefore of 97.5 %, which with such looks cover 95 %."
         )
-        return {"confidence": until.CONFIDENCE, "alpha": None, "words": words}
+        return {"confidence": until.CONFIDENCE, "alpha": None, "words": note}
     looks = [entry for entry in plan.get("extended", []) if entry.get("seeds", 0) < len(plan["seeds"])]
     if looks:
-        words = (
-            f"Seeds were added {len(looks)} time{'s' if len(looks) > 1 else ''} after a look at the results, which "
+        note = (
+            f"Seeds were added {counted(len(looks), 'time')} after a look at the results, which "
             f"makes luck look like a finding more often. Verdicts therefore ask for p < {LOOK_ALPHA} (right for looks "
             f"at {', '.join(map(str, LOOKS))} seeds); intervals are of 95 %, as if there had been one look."
         )
-        return {"confidence": 0.95, "alpha": LOOK_ALPHA, "words": words}
+        return {"confidence": 0.95, "alpha": LOOK_ALPHA, "words": note}
     return {"confidence": 0.95, "alpha": None, "words": ""}
 
 
@@ -280,10 +277,7 @@ def _signatures(finished: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _notes(plan: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> list[str]:
-    notes = []
-    for cell in cells:
-        if cell["status"] == "failed":
-            notes.append(f"{cell['id']} failed: {cell['error']}")
+    notes = [f"{cell['id']} failed: {cell['error']}" for cell in cells if cell["status"] == "failed"]
     waiting = [cell["id"] for cell in cells if cell["status"] in ("partial", "new")]
     if waiting:
         notes.append(f"Not finished: {', '.join(waiting)}.")
@@ -296,7 +290,7 @@ def _notes(plan: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> list[
         )
     if len(results) < len(cells):
         notes.append("Differences use only seeds that both losses finished.")
-    for words, block, key in (
+    for noun, block, key in (
         ("devices", "cost", "device"),
         ("precisions", "cost", "precision"),
         ("versions of smoothiou", "versions", "smoothiou"),
@@ -305,7 +299,7 @@ def _notes(plan: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> list[
     ):
         values = sorted({str(result[block].get(key)) for result in results})
         if len(values) > 1:
-            notes.append(f"The cells ran with different {words}: {', '.join(values)}.")
+            notes.append(f"The cells ran with different {noun}: {', '.join(values)}.")
     if plan.get("cuts"):
         notes.append(cuts_in_words(plan["cuts"]))
     if rule := rule_of(plan)["words"]:
@@ -319,98 +313,3 @@ def _notes(plan: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> list[
             f"{len(METRICS)} metrics are tested: without any effect about 1 in 20 of their intervals leaves out 0."
         )
     return notes
-
-
-LEAST_AP50 = 0.05
-"""AP50 of the baseline below which a comparison says nothing, whatever its intervals say."""
-
-LEARNT_NOTHING = "has learnt next to nothing"
-
-
-def learnt_nothing(baseline: str, summary: Mapping[str, Any]) -> str:
-    """Return why a comparison says nothing, where the baseline's AP50 is too low for any verdict; else ""."""
-    ap50 = summary[baseline]["AP50"]["mean"]
-    return f"{baseline} {LEARNT_NOTHING}" if ap50 is not None and ap50 < LEAST_AP50 else ""
-
-
-def sentence_of_result(summary: Mapping[str, Any]) -> str:
-    """Return the result with its uncertainty, one sentence per candidate.
-
-    Where the baseline has learnt next to nothing, that comes first, and no verdict follows.
-
-    Args:
-        summary: from `collect`.
-    """
-    plan = summary["plan"]
-    done = sum(cell["status"] == "done" for cell in summary["cells"])
-    if not done:
-        return f"No result yet: 0 of {len(summary['cells'])} cells are done."
-    test = plan["data"].get("test") or plan["data"].get("val") or {}
-    split = f"{test['name']}/{test['split']}" if test.get("name") else "the test split"
-    candidates = [loss for loss in plan["losses"] if loss != plan["baseline"]]
-    if not candidates:
-        return _alone(summary, plan["baseline"], split)
-    sentences = [_against_baseline(summary, candidate, split) for candidate in candidates]
-    if reason := learnt_nothing(plan["baseline"], summary["summary"]):
-        ap50 = summary["summary"][plan["baseline"]]["AP50"]["mean"]
-        sentences.insert(0, f"{reason} (AP50 {100 * ap50:.1f} %): train longer first.")
-    return " ".join(sentences)
-
-
-def _alone(summary: Mapping[str, Any], loss: str, split: str) -> str:
-    parts = []
-    for metric, words in HEADLINE.items():
-        entry = summary["summary"][loss][metric]
-        if entry["mean"] is not None:
-            spread = f" (sd {_size(metric, entry['sd'])})" if entry["sd"] is not None else ""
-            parts.append(f"{words} {_size(metric, entry['mean'])}{spread}")
-    seeds = max(entry["n"] for entry in summary["summary"][loss].values())
-    numbers = ", ".join(parts) or "no metric is defined"
-    return f"{loss} on {split}, {counted(seeds, 'seed')}: {numbers}; there is no other loss to compare with."
-
-
-def _against_baseline(summary: Mapping[str, Any], candidate: str, split: str) -> str:
-    plan = summary["plan"]
-    rows = {row["metric"]: row for row in summary["differences"] if row["candidate"] == candidate}
-    judged = not learnt_nothing(plan["baseline"], summary["summary"])
-    parts = [
-        _part(metric, words, rows[metric], _image_interval(summary, candidate, metric), judged=judged)
-        for metric, words in HEADLINE.items()
-        if rows[metric]["n"]
-    ]
-    name = f"{candidate} minus {plan['baseline']}"
-    if not parts:
-        return f"{name} on {split}: no seed was finished by both."
-    pairs = max(rows[metric]["n"] for metric in HEADLINE)
-    missing = len(plan["seeds"]) - pairs
-    over = counted(pairs, "paired seed") + (f" of {len(plan['seeds'])} planned" if missing else "")
-    end = " One seed proves nothing: there is no interval over seeds." if pairs == 1 else ""
-    if pairs == 2:
-        end = " Two seeds decide nothing: 3 are the fewest for a verdict."
-    return f"{name} over {over} on {split}: {'; '.join(parts)}.{end}"
-
-
-def _part(metric: str, words: str, row: Mapping[str, Any], images: Mapping[str, Any] | None, *, judged: bool) -> str:
-    text = f"{words} {_signed(metric, row['mean'])}{' points' if metric in DETECTION else ''}"
-    if row["low"] is not None:
-        interval = f"95% interval {_signed(metric, row['low'])} to {_signed(metric, row['high'])}"
-        return f"{text} ({interval}){f', {verdict_in_words(row)}' if judged else ''}"
-    if images:  # one seed: the test images give an interval, which knows nothing of training
-        low, high = _signed(metric, images["low"]), _signed(metric, images["high"])
-        return f"{text} (over test images alone {low} to {high})"
-    return text
-
-
-def _image_interval(summary: Mapping[str, Any], candidate: str, metric: str) -> Mapping[str, Any] | None:
-    rows = [row for row in summary["bootstrap"] if row["candidate"] == candidate and row["metric"] == metric]
-    rows = [row for row in rows if row.get("low") is not None and row.get("high") is not None]
-    return rows[0] if len(rows) == 1 else None
-
-
-def _signed(metric: str, value: float) -> str:
-    text = f"{100 * value:+.1f}" if metric in DETECTION else f"{value:+.4f}"
-    return text if text.strip("+-0.") else text.replace("-", "+")  # a rounded zero has no sign worth reading
-
-
-def _size(metric: str, value: float) -> str:
-    return f"{100 * value:.1f}" if metric in DETECTION else f"{value:.4f}"
