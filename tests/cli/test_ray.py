@@ -94,7 +94,7 @@ def start(folder: Path, *words: str) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
     (folder / "mine.py").write_text(LOSS)
     seeds = () if "--seeds" in words else ("--seeds", "0,1,2")
-    study = ["compare", "shapes", "--losses", "mine:held", *seeds, *LENGTH, *SAME, "--out", "STUDY"]
+    study = ["compare", "shapes", "--losses", "mine:held", *seeds, "--resplit", *LENGTH, *SAME, "--out", "STUDY"]
     command = [sys.executable, "-m", "smoothiou", *study, *words]
     with (folder / "said").open("ab") as said, (folder / "printed").open("wb") as printed:
         return subprocess.Popen(command, cwd=folder, env=environment, stdout=printed, stderr=said)
@@ -148,6 +148,8 @@ def test_a_node_is_killed_in_the_middle_and_no_cell_is_lost_or_doubled(two_nodes
     assert ended(lines) == ["mine:held seed 0", "mine:held seed 1", "mine:held seed 2"], lines
     assert (tmp_path / "printed").read_text() == "STUDY/report.html\n"
     same_numbers(study, local, cells=3)
+    cuts = json.loads((study / "plan.json").read_text())["cuts"]
+    assert len({str(cut) for cut in cuts.values()}) == 3  # each seed has trained on photos of its own
     logs = [path.read_text() for path in study.glob("cells/*/log.txt")]
     assert sum("continued from step" in log for log in logs) == 1  # the lost cell, and only it
     assert not (study / ".shared").exists()
