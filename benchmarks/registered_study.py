@@ -37,6 +37,7 @@ from smoothiou.report.series import Dots, dot_row
 from smoothiou.study import collect
 from smoothiou.study.across import mean_over_sets
 from smoothiou.study.intervals import judged_difference
+from smoothiou.study.until import FIRST_SEEDS
 
 KEPT = Path(__file__).parents[1] / "docs" / "results" / "study"
 SETS = {"bccd": (), "playing_cards": (), "oxford_pets": ("--data.labels", "head"), "voc2012": ()}
@@ -148,20 +149,31 @@ def keep(out: Path, sets: Path) -> None:
         for cell in sorted(path.parent for path in study.glob("cells/*/done")):
             home = kept / "cells" / cell.name
             home.mkdir(parents=True, exist_ok=True)
-            for name in ("result.json", "done", "metrics.csv", "manifest.json"):
-                (home / name).write_text(_without_paths((cell / name).read_text(), sets))
+            for name in ("result.json", "done", "metrics.csv"):
+                (home / name).write_text((cell / name).read_text())
+            _copy_json(cell / "manifest.json", home, sets)
             (home / "by_image.csv").write_text(_by_image(cell))
         kept.mkdir(parents=True, exist_ok=True)
-        content = json.loads(_without_paths(plan.read_text(), sets))
-        content["command"] = [Path(word).name if Path(word).is_absolute() else word for word in content["command"]]
-        (kept / "plan.json").write_text(json.dumps(content, indent=1) + "\n")
+        _copy_json(plan, kept, sets)
         if (study / "comparison.json").is_file():
-            comparison = json.loads((study / "comparison.json").read_text())
-            (kept / "comparison.json").write_text(json.dumps({**comparison, "gallery": []}) + "\n")
+            _copy_json(study / "comparison.json", kept, sets, gallery=[])  # which is of photos
 
 
-def _without_paths(text: str, sets: Path) -> str:
-    return text.replace(str(sets.resolve()), "SETS").replace(str(sets), "SETS")
+def _copy_json(file: Path, folder: Path, sets: Path, **changes: Any) -> None:
+    """Copy a file without the folders of this machine: the sets' is SETS, of other paths the last name stays."""
+
+    def portable(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: portable(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [portable(each) for each in value]
+        if isinstance(value, str) and Path(value).is_absolute():
+            path = Path(value)
+            return f"SETS/{path.relative_to(sets.resolve())}" if path.is_relative_to(sets.resolve()) else path.name
+        return value
+
+    content = {**portable(json.loads(file.read_text())), **changes}
+    (folder / file.name).write_text(json.dumps(content) + "\n")
 
 
 def _by_image(cell: Path) -> str:
@@ -226,7 +238,10 @@ def summary() -> None:
     by_set = {
         data: differences(study, study["plan"]["losses"][1], study["plan"]["baseline"])
         for data, study in studies.items()
+        if sum(bool(cell["result"]) for cell in study["cells"]) >= 2 * FIRST_SEEDS
     }
+    if waiting := SETS.keys() - by_set.keys():
+        print(f"Without {', '.join(sorted(waiting))}: fewer than {FIRST_SEEDS} seeds are finished.\n")
     means = {metric: mean_over_sets([rows[metric] for rows in by_set.values()]) for metric in ENDPOINTS}
     p_values = {
         metric: float(2 * stats.t.sf(abs(mean["mean"]) / mean["error"], mean["degrees"]))
