@@ -35,3 +35,23 @@ def test_the_registered_configurations_are_those_that_were_drawn():
     kept = FOLDER.parent / "docs" / "results" / "study" / "tuning.json"
     for name, trials in json.loads(kept.read_text())["trials"].items() if kept.is_file() else ():
         assert [trial["settings"] for trial in trials] == drawn[name]
+
+
+def test_the_kept_results_give_the_kept_summary_and_name_no_folder_of_a_machine():
+    study = importlib.import_module("registered_study")
+    summary = json.loads((study.KEPT / "summary.json").read_text())
+    for name, rows in summary["sets"].items():
+        collected = study.collect(study.KEPT / name)
+        again = study.differences(collected, collected["plan"]["losses"][1], collected["plan"]["baseline"])
+        assert {key: row["mean"] for key, row in again.items()} == {key: row["mean"] for key, row in rows.items()}
+        assert {key: row["low"] for key, row in again.items()} == {key: row["low"] for key, row in rows.items()}
+        assert collected["plan"]["settings"]["data.path"] == f"SETS/{name}"
+        assert not any(word.startswith("/") for word in collected["plan"]["command"])
+
+
+def test_p_values_are_corrected_after_holm():
+    # Three: the smallest times 3, the next times 2, and the largest is not below the one before it.
+    study = importlib.import_module("registered_study")
+    corrected = study.holm({"a": 0.04, "b": 0.01, "c": 0.03})
+    assert corrected == pytest.approx({"b": 0.03, "c": 0.06, "a": 0.06})
+    assert study.holm({"a": 0.9, "b": 0.8}) == {"b": 1.0, "a": 1.0}
