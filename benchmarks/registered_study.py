@@ -18,6 +18,7 @@ import json
 import math
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -30,7 +31,8 @@ from typing import Any
 import tomli_w
 from scipy import stats
 
-from smoothiou.files import finite
+from smoothiou.api.compare import prepare_study
+from smoothiou.files import finite, write_json
 from smoothiou.report.figures import describe_dots, dots_figure
 from smoothiou.report.picture import drawing_alone, svg_file
 from smoothiou.report.series import Dots, dot_row
@@ -140,6 +142,23 @@ def compare(sets: Path, out: Path, *, data: str, losses: list[str], until: bool,
         "compare", sets / data, *SETS[data], "--recipe", "study", "--losses", ",".join(losses), "--resplit", *rule,
         "--tuned", KEPT / "tuned.toml", "--margin", "1", "--jobs", jobs, "--out", out / data,
     )  # fmt: skip
+
+
+def begin_arms(sets: Path, out: Path, *, data: str, losses: list[str]) -> None:
+    """Plan the study of all arms on one set, with the cells of the primary pair, which are not trained twice."""
+    home = out / "arms" / data
+    if (home / "plan.json").is_file():
+        return
+    words = iter(SETS[data])
+    settings = {key.removeprefix("--").replace(".", "__"): value for key, value in zip(words, words, strict=True)}
+    planned = prepare_study(
+        str(sets / data), losses=losses, seeds=range(FIRST_SEEDS), recipe="study", out=home,
+        tuned=KEPT / "tuned.toml", margin=1, resplit=True, **settings,
+    )  # fmt: skip
+    for cell in (out / data).glob("cells/*-seed[0-4]"):
+        if (cell / "done").is_file():
+            shutil.copytree(cell, home / "cells" / cell.name)
+    write_json(home / "plan.json", planned.plan)
 
 
 def keep(out: Path, sets: Path) -> None:
@@ -299,13 +318,14 @@ def main() -> None:
     if options.part != "keep":
         chosen = json.loads((KEPT / "tuning.json").read_text())["chosen"]
         pair = [chosen[name]["loss.name"] for name in ("huber", "smooth-iou")]
-        others = ["huber", "smooth-iou", *(chosen[arm.name]["loss.name"] for arm in ARMS[2 : options.arms])]
+        untuned = [arm.default for arm in ARMS[:2] if chosen[arm.name] != {"loss.name": arm.default}]
+        others = [*untuned, *(chosen[arm.name]["loss.name"] for arm in ARMS[2 : options.arms])]
         for data in SETS if options.part == "primary" else ():
             compare(options.data, options.out, data=data, losses=pair, until=True, jobs=options.jobs)
-        for data in TUNED_ON if options.part == "arms" else ():  # apart from the primary pair, whose seeds a rule adds
-            compare(
-                options.data, options.out / "arms", data=data, losses=[*pair, *others], until=False, jobs=options.jobs
-            )
+        for data in TUNED_ON if options.part == "arms" else ():  # a study of their own: a rule adds seeds to the pair's
+            losses = [*pair, *others]
+            begin_arms(options.data, options.out, data=data, losses=losses)
+            compare(options.data, options.out / "arms", data=data, losses=losses, until=False, jobs=options.jobs)
     keep(options.out, options.data)
 
 
