@@ -29,6 +29,7 @@ def test_data_and_metrics_do_not_need_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_the_loss_alone_needs_no_torchvision_and_an_adapter_no_host():
     code = (
         "import sys; from smoothiou import smooth_iou_loss, SmoothIoU\n"

@@ -108,6 +108,7 @@ def test_names_that_steer_a_terminal_are_refused(name):
         check_word("x" * (MAX_NAME + 1), what="class", where="a.json")
 
 
+@pytest.mark.slow
 def test_a_value_of_any_size_and_depth_becomes_a_short_text():
     deep: list = []
     for _ in range(100_000):

@@ -63,6 +63,7 @@ def test_a_cell_is_the_same_run_alone_from_its_own_folder(smoothiou, tmp_path):
     assert same == {"train": False, "val": False, "test": True}
 
 
+@pytest.mark.slow
 def test_a_study_grows_with_the_same_cuts_and_only_with_them(smoothiou, without_training, tmp_path):
     assert smoothiou(*WORDS, "--seeds", "0-2").returncode == 0
     before = read_json(tmp_path / "STUDY" / "plan.json")["cuts"]

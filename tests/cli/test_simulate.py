@@ -12,6 +12,7 @@ from smoothiou.cli import main
 from tests.data.test_box_list import COCO
 
 
+@pytest.mark.slow
 def test_a_simulation_leaves_a_page_and_a_table(smoothiou, tmp_path):
     (tmp_path / "labels.json").write_text(json.dumps(COCO))
     command = ("simulate", "--losses", "giou,huber", "--cases", "343", "--boxes", "labels.json", "--out", "sim")

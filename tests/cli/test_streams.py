@@ -27,7 +27,9 @@ def shell(words, tmp_path, **environment):
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
-@pytest.mark.parametrize(("words", "code"), [("config recipes", 0), ("config shoow --json", 2)])
+@pytest.mark.parametrize(
+    ("words", "code"), [("config recipes", 0), pytest.param("config shoow --json", 2, marks=pytest.mark.slow)]
+)
 def test_a_closed_stream_changes_no_exit_code(tmp_path, closed, words, code):
     result = shell(f"{COMMAND} {words} {closed}", tmp_path)
     assert result.returncode == code, result.stderr
@@ -144,7 +146,7 @@ def test_what_torchrun_says_is_read(monkeypatch, environment, expected):
     assert launched() == expected
 
 
-@pytest.mark.parametrize("seconds", [0.05, 0.1, 0.2])
+@pytest.mark.parametrize("seconds", [0.1, *(pytest.param(each, marks=pytest.mark.slow) for each in (0.05, 0.2))])
 def test_ctrl_c_while_the_command_is_loaded_is_no_traceback(tmp_path, seconds):
     process = subprocess.Popen(
         [sys.executable, "-m", "smoothiou", "doctor", "shapes"], cwd=tmp_path, stderr=subprocess.PIPE, text=True

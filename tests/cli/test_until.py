@@ -59,6 +59,7 @@ def test_it_begins_with_five_seeds_and_stops_where_the_difference_is_known(compa
     assert "known to +-1 AP points after 5 seeds" in result.stderr
 
 
+@pytest.mark.slow
 def test_it_adds_seeds_while_the_difference_is_too_wide_and_the_page_says_why_it_stopped(compare, trainings, tmp_path):
     trainings.spread = 0.01
     output = json.loads(compare("--until", "1", "--json").stdout)

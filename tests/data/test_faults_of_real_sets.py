@@ -87,6 +87,7 @@ def test_box_without_height(tmp_path, image_file):
     assert [len(record.boxes) for record in dataset.records] == [1, 0]
 
 
+@pytest.mark.slow
 def test_the_named_rows_of_udacity_have_their_faults(shared_data):
     crowdai = read_labels(shared_data / "udacity" / "labels_crowdai.csv.gz").boxes
     for frame in ("1479498820473341507.jpg", "1479499937073018706.jpg", "1479505030914958665.jpg"):

@@ -180,6 +180,7 @@ class TestRegressor:
         assert all(torch.equal(value, before[key]) for key, value in opened.model.state_dict().items())
 
     @pytest.mark.parametrize("name", ["iou", "huber"])
+    @pytest.mark.slow
     def test_a_factor_on_a_loss_changes_nothing(self, opened, crops, test, name):
         # Powers of two, which round nothing: what is left is AdamW's epsilon beside gradients that are next to zero.
         ends = [

@@ -253,6 +253,7 @@ class TestRealBoxes:
         with pytest.raises(SmoothIoUError, match="flat"):
             matching_factor(flat, draw_proposals(GT_BOXES, cases=10), name="flat")
 
+    @pytest.mark.slow
     def test_a_result_has_a_trace_for_each_speed(self):
         result = simulate_boxes("giou", GT_BOXES, source="three.json", cases=400)
         speeds = result["speeds"]

@@ -17,11 +17,13 @@ from smoothiou.errors import ConfigError
 from smoothiou.losses import LOSSES, SmoothIoU, compile_loss, load_loss
 from tests.losses.cases import EXTREME_DELTAS, EXTREME_SHAPES, NAMES, check_contract, deltas, run, some_anchors
 
-# A graph takes seconds to compile, up to a minute on a busy machine with a cold cache: all others are `slow`.
+# The C++ of a graph takes a minute to compile where it is not cached: what runs it is `slow`. The graph itself and its
+# gradient, run by torch's own operations, take seconds.
 QUICK = ("smooth-iou",)
-each_loss = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in NAMES]
-)
+
+
+def each_loss(function):
+    return pytest.mark.slow(pytest.mark.parametrize("name", NAMES)(function))
 
 
 @functools.cache
@@ -33,8 +35,9 @@ def plain_tanh(pred: Tensor, target: Tensor, *, weights, anchors) -> Tensor:
     return torch.tanh(pred - target).square().sum(1)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in NAMES]
+)
 def test_is_one_graph(name):
     torch._dynamo.reset()
     loss = LOSSES[name]()
@@ -46,7 +49,7 @@ def test_is_one_graph(name):
 
 @each_loss
 def test_value_and_gradient_are_those_of_the_eager_loss(name):
-    for count in (0, 1, 2, 500) if name in QUICK else (0, 1, 2, 500, 5000):
+    for count in (0, 1, 2, 500, 5000):
         rows = deltas(count, dtype=torch.float32)
         value, gradient = run(compiled(name), **rows)
         expected, expected_gradient = run(LOSSES[name](), **rows)
@@ -66,6 +69,7 @@ def test_finite_in_range_and_zero_at_equality(name):
     torch.testing.assert_close(gradient, torch.zeros_like(gradient), rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_one_graph_serves_every_number_of_boxes():
     counters = torch._dynamo.utils.counters
     loss = compiled("smooth-iou")
