@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -147,7 +147,12 @@ def _train_and_measure(
     *,
     quiet: bool,
 ) -> dict[str, Any]:
-    model = _build_model(config, folder, splits, placement, data, run_identity, quiet=quiet)
+    seed_weights(config.train.seed)
+    model = build(config, classes=splits.train.classes, compile_loss=compiles_loss(config, placement))
+    model = model.to(placement.device)
+    notes: tuple[str, ...] = getattr(model, "notes", ())
+    if placement.rank == 0:
+        _write_manifest(config, folder, placement, notes, quiet=quiet, identity=run_identity, data=data)
     reset_peak_memory(placement.device)
     shared, features = config.train.feature_folder, folder / f"features-{placement.rank}"
     if megabytes := config.train.feature_mb:
@@ -193,27 +198,12 @@ def _train_and_measure(
     return finite(result)
 
 
-def _build_model(
-    config: RunConfig,
-    folder: Path,
-    splits: Splits,
-    placement: Placement,
-    data: Mapping[str, Any],
-    run_identity: Mapping[str, Any],
-    *,
-    quiet: bool,
-) -> nn.Module:
-    """Build the detector on its device, and write manifest.json."""
-    seed_weights(config.train.seed)
-    model = build(config, classes=splits.train.classes, compile_loss=compiles_loss(config, placement))
-    model = model.to(placement.device)
-    if placement.rank > 0:
-        return model
-    notes: tuple[str, ...] = getattr(model, "notes", ())
+def _write_manifest(
+    config: RunConfig, folder: Path, placement: Placement, notes: Sequence[str], *, quiet: bool, **facts: Any
+) -> None:
+    """Write manifest.json with further facts, and say what the detector notes and how a run is continued."""
     objects, earlier = sources_of(config.loss.name, config.model.name, config.data.path), continued_from(folder, config)
-    facts = {
-        "identity": run_identity,
-        "data": data,
+    facts |= {
         "model_notes": notes,
         "processes": placement.world_size,
         "data_path": resolved(config.data.path),  # beside the given one: the run is read from anywhere
@@ -226,7 +216,6 @@ def _build_model(
     if not quiet:
         for line in (*notes, *([_longer_line(config, earlier[-1])] if earlier else [])):
             print(line, file=sys.stderr)
-    return model
 
 
 def _device(placement: Placement) -> dict[str, str]:
