@@ -111,8 +111,9 @@ def _refuse_options(
             "train.patience: it ends each training at a step of its own, and losses are compared after the same time.",
             hint="Leave it out (--train.patience 0); `train` takes it.",
         )
-    if not all(0 < value < 1 for value in margin.values()):
-        raise ConfigError(f"--margin: expected more than 0 and less than 100 points, got {dict(margin)}.")
+    for value in margin.values():
+        if not 0 < value < 1:
+            raise ConfigError(f"--margin: expected more than 0 and less than 100 points, got {100 * value:g}.")
     if baseline and baseline not in losses:
         raise ConfigError(f"--baseline: expected one of {', '.join(losses)}, got {baseline!r}.")
 
