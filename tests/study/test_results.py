@@ -342,6 +342,13 @@ class TestVerdicts:
         assert entry["from_seeds"] + entry["from_images"] == pytest.approx(1)
         assert entry["method"] == "t"
 
+    def test_a_study_whose_runs_were_not_compared_on_the_images_says_that_its_intervals_are_too_narrow(self, study):
+        other = [{"AP": cell["AP"] + gain} for cell, gain in zip(self.BASE, (0.050, 0.052, 0.051), strict=True)]
+        folder = study({"huber": list(self.BASE), "smooth-iou": other})
+        advice = collect(folder)["headline"]["advice"]
+        assert "too narrow" in advice[0]
+        assert not collect(with_uncertainty(folder, 1e-7))["headline"]["advice"]
+
     def test_a_test_set_of_two_images_decides_nothing(self, study):
         found = self.found(study, (0.050, 0.052, 0.051), covariance=0.0, images=2)
         assert row(found, "smooth-iou", "AP")["verdict"] == "not distinguishable"

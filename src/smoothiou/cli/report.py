@@ -37,7 +37,8 @@ def report(
 
         written += write_figures(study, figures)
     summary = collect(study)
-    print(summary["headline"]["text"], summary["sentence"], sep="\n", file=sys.stderr)
+    headline = summary["headline"]
+    print(headline["text"], *headline["advice"], summary["sentence"], sep="\n", file=sys.stderr)
     if json_:
         print(json.dumps({"written": [str(path) for path in written]}))
     else:

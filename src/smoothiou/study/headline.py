@@ -66,6 +66,8 @@ def headline_of_result(collected: Mapping[str, Any]) -> dict[str, Any]:
     baseline = collected["plan"]["baseline"]
     rows = [row for row in collected["differences"] if row["metric"] == METRIC]
     advice = [sentence for row in rows if (sentence := advice_for(row))]
+    if any(row["method"].endswith("seeds only") and not row["reason"] for row in rows):
+        advice.insert(0, WITHOUT_IMAGES)
     if not rows:
         return _headline("unknown", f"Nothing to compare: {baseline} is the only loss.", [])
     if all(row["mean"] is None for row in rows):
@@ -86,12 +88,17 @@ def headline_of_result(collected: Mapping[str, Any]) -> dict[str, Any]:
     listed = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     if counts["equal within the margin"] == len(rows):
         return _headline(
-            "same", f"They are equal within {margin_in_words(rows[0])}: all {len(rows)} losses and {baseline}.", []
+            "same", f"They are equal within {margin_in_words(rows[0])}: all {len(rows)} losses and {baseline}.", advice
         )
     if counts["not known"] == len(rows):
         return _headline("unknown", f"Not known: none of {len(rows)} losses can be told from {baseline}.", advice)
     return _headline("worse", f"Keep {baseline}: none of {len(rows)} losses is known to be better ({listed}).", advice)
 
+
+WITHOUT_IMAGES = (
+    "The intervals are over seeds alone, and too narrow: give the study's command again, which adds the test images."
+)
+"""Advice where a study was stopped before its cells were compared on the images."""
 
 TRAIN_LONGER = "Train longer: more steps (--steps)."
 """Advice where a loss has learnt next to nothing."""
