@@ -318,12 +318,11 @@ def main() -> None:
     if options.part != "keep":
         chosen = json.loads((KEPT / "tuning.json").read_text())["chosen"]
         pair = [chosen[name]["loss.name"] for name in ("huber", "smooth-iou")]
-        untuned = [arm.default for arm in ARMS[:2] if chosen[arm.name] != {"loss.name": arm.default}]
-        others = [*untuned, *(chosen[arm.name]["loss.name"] for arm in ARMS[2 : options.arms])]
         for data in SETS if options.part == "primary" else ():
             compare(options.data, options.out, data=data, losses=pair, until=True, jobs=options.jobs)
         for data in TUNED_ON if options.part == "arms" else ():  # a study of their own: a rule adds seeds to the pair's
-            losses = [*pair, *others]
+            untuned = [arm.default for arm in ARMS[:2] if chosen[arm.name] != {"loss.name": arm.default}]
+            losses = [*pair, *untuned, *(chosen[arm.name]["loss.name"] for arm in ARMS[2 : options.arms])]
             begin_arms(options.data, options.out, data=data, losses=losses)
             compare(options.data, options.out / "arms", data=data, losses=losses, until=False, jobs=options.jobs)
     keep(options.out, options.data)
