@@ -16,7 +16,7 @@ test: .venv/tested
 test-all: .venv/tested
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-# Adapters against their hosts, in an environment of its own: Ultralytics, Lightning, mmengine. detectron2 is tested where
+# Adapters against their hosts, in an environment of its own: Ultralytics, Lightning, MMDetection. detectron2 is tested where
 # its folder stands in DETECTRON2; without it those tests are skipped.
 DETECTRON2 ?=
 test-hosts: .venv-hosts/installed

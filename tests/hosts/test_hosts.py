@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.hosts import mmcv_ops
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -72,16 +74,49 @@ class TestUltralytics:
         assert torch.equal(other[1:], stock[1:])
 
 
-def test_mmengine_builds_the_loss_from_a_configuration():
-    mmengine = pytest.importorskip("mmengine")
-    registry = mmengine.Registry("losses")
-    config = runpy.run_path(str(EXAMPLES / "mmdet_config.py"))["model"]["roi_head"]["bbox_head"]["loss_bbox"]
-    loss = registry.build({key: value for key, value in config.items() if key != "_delete_"})
-    pred = torch.zeros(3, 4, requires_grad=True)
-    value = loss(pred, torch.ones(3, 4), avg_factor=3)
-    value.backward()
-    assert value > 0
-    assert pred.grad is not None
+class TestMMDetection:
+    """Its Faster R-CNN, with a smaller backbone."""
+
+    def step(self, config):
+        from mmdet.registry import MODELS
+        from mmdet.structures import DetDataSample
+        from mmengine.registry import init_default_scope
+        from mmengine.structures import InstanceData
+
+        init_default_scope("mmdet")
+        model = copy.deepcopy(config.model)
+        model.backbone.update(depth=18, init_cfg=None)
+        model.neck.in_channels = [64, 128, 256, 512]
+        torch.manual_seed(0)
+        detector = MODELS.build(model).train()
+        size = (128, 160)
+        sample = DetDataSample(metainfo={"img_shape": size, "pad_shape": size, "batch_input_shape": size})
+        boxes = torch.tensor([[10.0, 10, 70, 60], [80, 40, 150, 120]])
+        sample.gt_instances = InstanceData(bboxes=boxes, labels=torch.tensor([0, 2]))
+        losses = detector.loss(torch.rand(1, 3, *size), [sample])
+        losses = {name: sum(value) if isinstance(value, list) else value for name, value in losses.items()}
+        sum(value for name, value in losses.items() if "loss" in name).backward()
+        return losses, [p.grad for p in detector.parameters() if p.grad is not None]
+
+    def test_its_own_loss_gives_its_own_numbers_to_the_last_bit_and_the_example_another(self):
+        pytest.importorskip("mmdet")
+        mmcv_ops.install()
+        from mmengine.config import Config
+
+        class L1:
+            def __call__(self, pred, target, **context):
+                return (pred - target).abs()
+
+        example = Config.fromfile(str(EXAMPLES / "mmdet_config.py"))
+        stock, ours = copy.deepcopy(example), copy.deepcopy(example)
+        stock.model.roi_head.bbox_head.loss_bbox = {"type": "L1Loss"}
+        ours.model.roi_head.bbox_head.loss_bbox.loss = L1()
+        (losses, grads), (our_losses, our_grads) = self.step(stock), self.step(ours)
+        assert {k: v.item() for k, v in our_losses.items()} == {k: v.item() for k, v in losses.items()}
+        assert all(torch.equal(a, b) for a, b in zip(our_grads, grads, strict=True))
+        smooth, _ = self.step(example)
+        changed = {name for name, value in smooth.items() if value.item() != losses[name].item()}
+        assert changed == {"loss_bbox"}
 
 
 def test_lightning_example():
