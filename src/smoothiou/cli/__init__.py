@@ -144,7 +144,7 @@ def user_error(error: BaseException, arguments: Sequence[str]) -> SmoothIoUError
     """Return any error as one with a message, a way out and an exit code."""
     if isinstance(error, SmoothIoUError):
         return error
-    if isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt):  # as Python 3.11 wraps it
+    if isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt):  # wrapped by Python 3.11
         return InterruptedRun("Interrupted.", hint="Give the same command again to continue.")
     if isinstance(error, OSError) and error.errno:
         return _system_error(error)
