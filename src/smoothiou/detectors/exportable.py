@@ -6,10 +6,12 @@ import copy
 from typing import Any
 
 from torch import Tensor, nn
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import MultiScaleRoIAlign
 
+from smoothiou.detectors.anchors import BorderAnchors
 from smoothiou.detectors.box_loss import box_losses, set_box_loss
 from smoothiou.detectors.exact_resize import ExactResize
 from smoothiou.detectors.frozen_body import FrozenBody
@@ -17,6 +19,9 @@ from smoothiou.detectors.nano import CropHead
 from smoothiou.detectors.precision import widen_output
 from smoothiou.detectors.pyramid_roi_align import PyramidRoIAlign
 from smoothiou.detectors.roi_align import SeparableRoIAlign
+
+PLAIN: dict[type[nn.Module], type[nn.Module]] = {CropHead: TwoMLPHead, BorderAnchors: AnchorGenerator}
+"""Parts that differ from torchvision's in speed or in training alone."""
 
 
 def exportable(model: nn.Module) -> nn.Module:
@@ -39,8 +44,8 @@ def exportable(model: nn.Module) -> nn.Module:
         if isinstance(module, FrozenBody):
             module.feature_cache = None
             _become(module, type(module).__bases__[1])
-        elif type(module) is CropHead:
-            _become(module, TwoMLPHead)
+        elif type(module) in PLAIN:
+            _become(module, PLAIN[type(module)])
         for key in [key for key, hook in module._forward_hooks.items() if hook is widen_output]:
             del module._forward_hooks[key]  # of use under autocast only
         for name, child in module.named_children():

@@ -40,6 +40,11 @@ class CascadeStage(nn.Module):
         """Return class logits (N, classes) and deltas (N, 4)."""
         return self.box_predictor(self.box_head(crops))
 
+    def refined(self, deltas: Tensor, boxes: list[Tensor], sizes: list[tuple[int, int]]) -> list[Tensor]:
+        """Return the boxes (N, 4) of each image that deltas make of them, clipped to the image."""
+        decoded = self.box_coder.decode(in_float(deltas), boxes).reshape(-1, 4).split([len(each) for each in boxes])
+        return [clip_boxes_to_image(each, sizes[number]) for number, each in enumerate(decoded)]
+
     def box_regression_loss(
         self, deltas: Tensor, target_deltas: Tensor, boxes: list[Tensor], positive: Tensor, sizes: Sizes
     ) -> Tensor:
@@ -98,14 +103,15 @@ class CascadeRoIHeads(SparingRoIHeads):
         targets: Targets | None = None,
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
         """Return detections (inference), or the losses of classes and of boxes, summed over the stages (training)."""
-        if self.training and targets is not None:
-            return [], self._losses(features, proposals, image_shapes, targets)
-        logits, deltas, boxes = self.run(features, proposals, image_shapes)
-        detections = self.postprocess_detections(logits, deltas, boxes, image_shapes)
-        return [
-            {"boxes": each, "labels": labels, "scores": scores}
-            for each, scores, labels in zip(*detections, strict=True)
-        ], {}
+        if not torch.jit.is_scripting():  # a scripted copy is for inference: what follows is not compiled
+            if self.training and targets is not None:
+                return [], self._losses(features, proposals, image_shapes, targets)
+        logits, deltas, before = self.run(features, proposals, image_shapes)
+        boxes, scores, labels = self.postprocess_detections(logits, deltas, before, image_shapes)
+        detections: list[dict[str, Tensor]] = []
+        for number in range(len(boxes)):  # TorchScript knows no zip of lists in a comprehension
+            detections.append({"boxes": boxes[number], "labels": labels[number], "scores": scores[number]})
+        return detections, {}
 
     def run(
         self, features: dict[str, Tensor], proposals: list[Tensor], image_shapes: list[tuple[int, int]]
@@ -114,14 +120,16 @@ class CascadeRoIHeads(SparingRoIHeads):
 
         The logits are the logarithms of the mean of the stages' probabilities.
         """
-        boxes, before, deltas, probabilities = proposals, proposals, proposals[0], []
+        boxes, before, deltas = proposals, proposals, proposals[0]
+        probabilities: list[Tensor] = []
         for stage in self.stages:
             before = boxes
             logits, deltas = stage(self.box_roi_pool(features, boxes, image_shapes))
             probabilities.append(in_float(logits).softmax(-1))
-            boxes = _refined(stage, deltas, boxes, image_shapes)
+            boxes = stage.refined(deltas, boxes, image_shapes)
         mean = mean_of_stages(probabilities)
-        return mean.clamp(min=torch.finfo(mean.dtype).tiny).log(), deltas.repeat(1, mean.shape[1]), before
+        logits = mean.clamp(min=1.1754943508222875e-38).log()  # float32's smallest normal number
+        return logits, deltas.repeat(1, mean.shape[1]), before
 
     def _losses(
         self,
@@ -148,22 +156,16 @@ class CascadeRoIHeads(SparingRoIHeads):
             )
             logits = in_float(logits)
             class_losses.append(F.cross_entropy(logits, of_all) if len(of_all) else logits.sum())
-            boxes = _refined(stage, deltas.detach(), boxes, image_shapes)
+            boxes = stage.refined(deltas.detach(), boxes, image_shapes)
         return {
             "loss_classifier": sum(class_losses[1:], class_losses[0]),
             "loss_box_reg": sum(box_losses[1:], box_losses[0]),
         }
 
 
-def mean_of_stages(probabilities: Sequence[Tensor]) -> Tensor:
+def mean_of_stages(probabilities: list[Tensor]) -> Tensor:
     """Return the mean over stages of class probabilities (N, classes) of the same boxes."""
-    return sum(probabilities[1:], probabilities[0]) * (1 / len(probabilities))
-
-
-def _refined(stage: Any, deltas: Tensor, boxes: list[Tensor], sizes: Sizes) -> list[Tensor]:
-    """Return the boxes (N, 4) of each image that a stage makes of them, clipped."""
-    decoded = stage.box_coder.decode(in_float(deltas), boxes).reshape(-1, 4).split([len(each) for each in boxes])
-    return [clip_boxes_to_image(each, size) for each, size in zip(decoded, sizes, strict=True)]
+    return torch.stack(probabilities).sum(0) * (1 / len(probabilities))
 
 
 def _matched(stage: Any, boxes: list[Tensor], targets: Targets) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
