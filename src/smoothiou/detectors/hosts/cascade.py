@@ -103,9 +103,9 @@ class CascadeRoIHeads(SparingRoIHeads):
         targets: Targets | None = None,
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
         """Return detections (inference), or the losses of classes and of boxes, summed over the stages (training)."""
-        if not torch.jit.is_scripting():  # a scripted copy is for inference: what follows is not compiled
-            if self.training and targets is not None:
-                return [], self._losses(features, proposals, image_shapes, targets)
+        # A scripted copy is for inference: the losses are not compiled.
+        if not torch.jit.is_scripting() and self.training and targets is not None:
+            return [], self._losses(features, proposals, image_shapes, targets)
         logits, deltas, before = self.run(features, proposals, image_shapes)
         boxes, scores, labels = self.postprocess_detections(logits, deltas, before, image_shapes)
         detections: list[dict[str, Tensor]] = []
