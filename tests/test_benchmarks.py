@@ -37,6 +37,18 @@ def test_the_registered_configurations_are_those_that_were_drawn():
         assert [trial["settings"] for trial in trials] == drawn[name]
 
 
+def test_the_primary_part_needs_the_tuning_of_its_pair_alone(tmp_path, monkeypatch):
+    study = importlib.import_module("registered_study")
+    chosen = {name: {"loss.name": f"{name}-tuned"} for name in ("huber", "smooth-iou")}
+    (tmp_path / "tuning.json").write_text(json.dumps({"chosen": chosen}))
+    studies = []
+    monkeypatch.setattr(study, "KEPT", tmp_path)
+    monkeypatch.setattr(study, "compare", lambda *_, data, losses, until, jobs: studies.append((data, losses, until)))
+    monkeypatch.setattr("sys.argv", ["", "primary", "--data", str(tmp_path), "--out", str(tmp_path / "studies")])
+    study.main()
+    assert studies == [(data, ["huber-tuned", "smooth-iou-tuned"], True) for data in study.SETS]
+
+
 def test_the_kept_results_give_the_kept_summary_and_name_no_folder_of_a_machine():
     study = importlib.import_module("registered_study")
     summary = json.loads((study.KEPT / "summary.json").read_text())
