@@ -120,6 +120,9 @@ def test_a_folder_of_another_plan_is_refused_with_the_differing_keys(tmp_path):
     manifest.refuse_other_plan(tmp_path, {"a": 1}, {"a": 1}, what="study")
     with pytest.raises(ConfigError, match="b: None"):
         manifest.refuse_other_plan(tmp_path, {"a": 1}, {"a": 1, "b": 2}, what="study")
+    with pytest.raises(ConfigError) as error:
+        manifest.refuse_other_plan(tmp_path, {"train.steps": 2}, {"train.steps": 4}, what="run")
+    assert "--continue" in error.value.hint
 
 
 def test_equal_content_has_an_equal_digest_whatever_its_order():

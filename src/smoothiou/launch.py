@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from smoothiou.errors import ConfigError
 
+LAST_PORT = 65535
 _HINT = "Start with torchrun, which sets all of them, or unset them."
 
 
@@ -36,8 +37,8 @@ def launched() -> Launch:
     needed = ("RANK", "MASTER_ADDR", "MASTER_PORT") if size > 1 else ()
     if missing := [name for name in needed if not os.environ.get(name)]:
         raise ConfigError(f"WORLD_SIZE is {size}, and {', '.join(missing)} not set.", hint=_HINT)
-    if size > 1:
-        _read("MASTER_PORT", 0)
+    if size > 1 and (port := _read("MASTER_PORT", 0)) > LAST_PORT:
+        raise ConfigError(f"MASTER_PORT is {port}: expected at most {LAST_PORT}.", hint=_HINT)
     if rank >= size:
         raise ConfigError(f"RANK is {rank}, and WORLD_SIZE {size}: expected less.", hint=_HINT)
     return Launch(rank, local, size)

@@ -95,6 +95,8 @@ def refuse_other_plan(path: Path, stored: Mapping[str, Any], requested: Mapping[
     from smoothiou.import_object import IN_PROCESS  # `--help` does without
 
     hint = "Choose another folder with --out, or --overwrite to start it anew."
+    if what == "run" and keys == ["train.steps"] and requested[keys[0]] > stored[keys[0]]:
+        hint = f"--continue trains it longer, once it is finished. {hint}"
     if IN_PROCESS in differences:
         hint = (
             "An object of a notebook or a script is known to its process alone, so nothing shows that it still is the "

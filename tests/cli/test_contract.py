@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -125,6 +127,17 @@ def test_dotted_options_become_set():
     assert dotted_options(["train", "--optim.lr", "0.1", "--loss.name=iou", "--debug", "x"]) == [
         "train", "--set", "optim.lr=0.1", "--set", "loss.name=iou", "x",
     ]  # fmt: skip
+
+
+def test_a_list_on_stdin_is_a_path_and_no_option(monkeypatch):
+    from smoothiou.cli.predict import _expanded
+
+    assert dotted_options(["predict", "RUN", "-"]) == ["predict", "RUN", "./-"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("a.jpg\n\nb c.jpg\n"))
+    assert _expanded([Path("./-"), Path("d.jpg")]) == [Path("a.jpg"), Path("b c.jpg"), Path("d.jpg")]
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(ConfigError, match="empty"):
+        _expanded([Path("./-")])
 
 
 def test_seeds_are_lists_and_ranges():

@@ -33,7 +33,7 @@ def pictures(*sizes: tuple[int, int]) -> list[Image.Image]:
 @pytest.mark.slow
 def test_the_same_boxes_on_images_of_other_sizes_and_on_one_without(run, tmp_path, to):  # noqa: F811
     predictor = load_run(run, device="cpu")
-    path = tmp_path / ("a.onnx" if to == "onnx" else "a.pt")
+    path = tmp_path / ("a.ONNX" if to == "onnx" else "model")  # whatever it is called
     metadata = export_run(predictor, path, to=to)
     assert json.loads(metadata["names"]) == {"1": "cat", "2": "dog"}
     exported, _ = open_exported(path)

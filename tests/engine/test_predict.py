@@ -171,6 +171,10 @@ def test_globs_and_what_is_not_there(tmp_path):
     photo(tmp_path / "a.png")
     photo(tmp_path / "b.jpg")
     assert image_files([tmp_path / "*.png"]) == [tmp_path / "a.png"]
+    for companion in ("._d.png", "__MACOSX/e.png"):
+        photo(tmp_path / companion)
+    assert image_files([tmp_path / "**/*.png"]) == [tmp_path / "a.png"]
+    assert image_files([tmp_path / "__MACOSX/*"]) == [tmp_path / "__MACOSX/e.png"]  # as it was asked for
     photo(tmp_path / "c[1].png")
     assert image_files([tmp_path / "c[1].png"]) == [tmp_path / "c[1].png"]
     for missing in ("*.gif", "nothing.png"):

@@ -12,7 +12,6 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from contextlib import suppress
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -91,8 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         prepare_streams()
         share_cores()
-        with suppress(FileNotFoundError):
-            sys.path.append(os.getcwd())  # for `--losses mine:loss` beside mine.py, as with `python -m`
+        # For `--losses mine:loss` beside mine.py, as with `python -m`. In a deleted folder torch would end the process.
+        sys.path.append(os.getcwd())
         signal.signal(signal.SIGTERM, _interrupt)
         wants_help = {"--help", "-h"} & set(arguments) and arguments[0] in COMMANDS
         build_app(arguments[0] if wants_help else "")(
@@ -127,9 +126,10 @@ def share_cores() -> None:
 
 
 def dotted_options(arguments: Sequence[str]) -> list[str]:
-    """Rewrite `--optim.lr 0.002` and `--optim.lr=0.002` as `--set optim.lr=0.002`, and take `--debug` out."""
+    """Rewrite `--optim.lr 0.002` and `--optim.lr=0.002` as `--set optim.lr=0.002`, and `-`; take `--debug` out."""
     rewritten: list[str] = []
-    remaining = iter(argument for argument in arguments if argument != "--debug")
+    # `-` for stdin would be read as an option without a name.
+    remaining = iter("./-" if argument == "-" else argument for argument in arguments if argument != "--debug")
     for argument in remaining:
         dotted = re.fullmatch(r"--([a-z]+\.[a-z_-]+)(?:=(.*))?", argument, re.DOTALL)
         if dotted:

@@ -84,7 +84,11 @@ def _expanded(images: list[Path]) -> list[Path]:
     """Return the paths with `-` replaced by the lines of stdin."""
     paths: list[Path] = []
     for path in images:
-        paths += [Path(line) for line in sys.stdin.read().splitlines() if line.strip()] if str(path) == "-" else [path]
+        if str(path) == "-":
+            lines = sys.stdin.read().splitlines() if sys.stdin else []  # none where it is closed
+            paths += [Path(line) for line in lines if line.strip()]
+        else:
+            paths.append(path)
     if not paths:
         raise ConfigError("predict: the list on stdin is empty.", hint="One path a line.")
     return paths

@@ -43,7 +43,15 @@ def join_processes(placement: Placement, *, wait_seconds: float) -> None:
     if placement.device.type == "cuda":
         torch.cuda.set_device(placement.device)
     timeout = timedelta(seconds=wait_seconds)
-    store, rank, world_size = next(iter(rendezvous("env://", timeout=timeout)))
+    try:
+        store, rank, world_size = next(iter(rendezvous("env://", timeout=timeout)))
+    except dist.DistNetworkError as error:
+        address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"MASTER_ADDR and MASTER_PORT, {address}: the processes cannot meet there: {reason}",
+            hint="Choose a free port of a machine that all of them reach.",
+        ) from error
     # A second start by torchrun must not read what the first has written.
     store = PrefixStore(f"smoothiou/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
     backend = "nccl" if placement.device.type == "cuda" else "gloo"

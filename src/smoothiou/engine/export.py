@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -149,7 +150,7 @@ def export_run(run: Run, path: str | Path, *, to: str) -> dict[str, str]:
 
 def open_exported(path: str | Path) -> tuple[Exported, str]:
     """Return what runs an exported file on a CPU, as a function of an image (3, H, W), and its name and version."""
-    if Path(path).suffix == ".onnx":
+    if not zipfile.is_zipfile(path):  # as TorchScript is, whatever the file is called
         require("onnxruntime")
         import onnxruntime
 

@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from smoothiou.data.images import SUFFIXES, list_images, read_header
+from smoothiou.data.listing import is_companion
 from smoothiou.engine.prediction_files import FORMATS, write_predictions
 from smoothiou.engine.predictor import Prediction, Score, load_run
 from smoothiou.errors import ConfigError, DataError, did_you_mean
@@ -143,7 +144,7 @@ def summary_line(predictions: Sequence[dict[str, Any]], score: Score) -> str:
 
 
 def image_files(images: Sequence[str | Path]) -> list[Path]:
-    """Return the files that paths, folders and globs stand for; hidden files of a folder are left out.
+    """Return the files that paths, folders and globs stand for; what systems leave beside photos is left out.
 
     Raises:
         DataError: nothing is there.
@@ -159,13 +160,19 @@ def image_files(images: Sequence[str | Path]) -> list[Path]:
             files.append(given)
         elif any(sign in str(given) for sign in "*?["):
             root = Path(given.anchor)
-            matched = sorted(path for path in root.glob(str(given.relative_to(root))) if path.is_file())
+            pattern = given.relative_to(root)
+            matched = sorted(path for path in root.glob(str(pattern)) if path.is_file() and not _hidden(path, pattern))
             if not matched:
                 raise DataError(f"{given}: no file matches.")
             files += matched
         else:
             raise DataError(f"{given}: no such file or folder.")
     return files
+
+
+def _hidden(path: Path, pattern: Path) -> bool:
+    """Return whether a part of a path that the pattern does not spell out is a system's leftover, as `._a.jpg`."""
+    return any(is_companion(part) and part not in pattern.parts for part in path.parts)
 
 
 def draw_boxes(picture: Image.Image, boxes: Sequence[dict[str, Any]], classes: Sequence[str], *, jpeg: bool) -> bytes:

@@ -60,7 +60,7 @@ def unlearnt_class(data: Survey) -> list[Example]:
     Fix: Cut the splits so that every class is in the training split.
     """
     train = data.train_split
-    known = {box.label for entry in data.splits.get(train, ()) for box in entry.boxes}
+    known = data.counts(train)
     others = [split for split in data.parts if train and split != train and usual_name(split) != "trainval"]
     return [
         _example(data, name, f'has {_boxes(count)} in "{split}", and none in "{train}"')
