@@ -13,6 +13,7 @@ from smoothiou.errors import ConfigError, DataError
 from tests.data.conftest import save_image
 
 CODE = """
+import dataclasses
 from pathlib import Path
 
 from smoothiou.data import Box, photo_record
@@ -38,6 +39,49 @@ def twice():
 
 def fails():
     raise KeyError("x")
+
+
+def one_photo_twice():
+    return {"train": [photo_record(HERE / "train.jpg", name=name) for name in "ab"]}
+
+
+def of(**box):
+    return {"train": [photo_record(HERE / "train.jpg", [Box(**{"xyxy": (1, 2, 30, 40), "label": "cat", **box})])]}
+
+
+def text_flag():
+    return of(difficult="false")
+
+
+def nan_flag():
+    return of(crowd=float("nan"))
+
+
+def number_for_a_name():
+    return of(label=3)
+
+
+def no_name():
+    return of(label="")
+
+
+def three_sides():
+    return of(xyxy=(1, 2, 3))
+
+
+def text_sides():
+    return of(xyxy=("1", "2", "30", "40"))
+
+
+def array():
+    import numpy as np
+
+    return of(xyxy=np.array([1, 2, 30, 40.0]))
+
+
+def other_size():
+    (record,) = of()["train"]
+    return {"train": [dataclasses.replace(record, width=960.0, height=640.0)]}
 
 
 def other():
@@ -85,14 +129,25 @@ def test_a_function_gives_the_records(own):
     assert examine("own_photos:photos").survey.name == "photos"
 
 
+def test_an_array_is_four_numbers(own):
+    assert load_dataset("own_photos:array").records[0].boxes[0].xyxy == (1.0, 2.0, 30.0, 40.0)
+    assert examine("own_photos:array").survey.name == "array"
+
+
 def test_a_class_reads_a_folder_as_a_format(own):
     dataset = load_dataset(own, format="own_photos:Corners", split="test")
     assert (dataset.format, len(dataset.records)) == ("corners", 1)
 
 
 @pytest.mark.parametrize(
-    ("name", "what"), [("outside", "area"), ("twice", "two images"), ("fails", "KeyError"), ("other", "list")]
-)
+    ("name", "what"),
+    [
+        ("outside", "area"), ("twice", "two images"), ("fails", "KeyError"), ("other", "list"),
+        ("one_photo_twice", "several annotations"), ("text_flag", "difficult"), ("nan_flag", "crowd"),
+        ("number_for_a_name", "label"), ("no_name", "label"), ("three_sides", "xyxy"), ("text_sides", "xyxy"),
+        ("other_size", "100 x 80"),
+    ],
+)  # fmt: skip
 def test_what_is_wrong_with_it_is_named(own, name, what):
     with pytest.raises(DataError, match=what):
         load_dataset(f"own_photos:{name}")
