@@ -42,7 +42,7 @@ class CascadeStage(nn.Module):
 
     def refined(self, deltas: Tensor, boxes: list[Tensor], sizes: list[tuple[int, int]]) -> list[Tensor]:
         """Return the boxes (N, 4) of each image that deltas make of them, clipped to the image."""
-        decoded = self.box_coder.decode(in_float(deltas), boxes).reshape(-1, 4).split([len(each) for each in boxes])
+        decoded = self.box_coder.decode(in_float(deltas), boxes).reshape(-1, 4).split([each.shape[0] for each in boxes])
         return [clip_boxes_to_image(each, sizes[number]) for number, each in enumerate(decoded)]
 
     def box_regression_loss(
@@ -103,7 +103,8 @@ class CascadeRoIHeads(SparingRoIHeads):
         targets: Targets | None = None,
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
         """Return detections (inference), or the losses of classes and of boxes, summed over the stages (training)."""
-        if not torch.jit.is_scripting():  # a scripted copy is for inference: what follows is not compiled
+        # A scripted copy is for inference: behind this `if`, and behind no longer one, nothing is compiled.
+        if not torch.jit.is_scripting():  # noqa: SIM102  # pyright: ignore[reportPrivateImportUsage]
             if self.training and targets is not None:
                 return [], self._losses(features, proposals, image_shapes, targets)
         logits, deltas, before = self.run(features, proposals, image_shapes)
@@ -126,7 +127,7 @@ class CascadeRoIHeads(SparingRoIHeads):
             before = boxes
             logits, deltas = stage(self.box_roi_pool(features, boxes, image_shapes))
             probabilities.append(in_float(logits).softmax(-1))
-            boxes = stage.refined(deltas, boxes, image_shapes)
+            boxes = stage.refined(deltas, boxes, image_shapes)  # pyright: ignore[reportCallIssue]
         mean = mean_of_stages(probabilities)
         logits = mean.clamp(min=1.1754943508222875e-38).log()  # float32's smallest normal number
         return logits, deltas.repeat(1, mean.shape[1]), before
