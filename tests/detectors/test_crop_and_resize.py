@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from smoothiou.detectors.crop_and_resize import BOX_CHUNK, CropAndResize, crop_and_resize
+from smoothiou.detectors.crop_and_resize import BOX_CHUNK, CropAndResize, CropAndResizeByRoIAlign, crop_and_resize
 
 
 def by_definition(feature, box, cells):
@@ -90,6 +90,17 @@ def test_pixels_are_shares_of_the_largest_image():
     for index in range(2):
         expected = F.max_pool2d(crop_and_resize(feature[index], shares, cells=14), 2)
         torch.testing.assert_close(crops[2 * index : 2 * index + 2], expected)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (4, 6), (17, 9)])
+def test_roi_align_gives_the_same_crops(size):
+    generator = torch.Generator().manual_seed(0)
+    feature = {"0": torch.randn(2, 3, *size, generator=generator)}
+    corners = torch.rand(2, 40, 2, generator=generator) * 90 - 20  # some leave the image
+    boxes = torch.cat((corners, corners + 60 * torch.rand(2, 40, 2, generator=generator)), dim=2)
+    boxes[0, 0], boxes[1, 0] = torch.tensor([0.0, 0, 70, 90]), torch.tensor([10.0, 10, 10, 10])
+    arguments = (feature, [boxes[0], boxes[1, :7]], [(90, 40), (64, 70)])
+    torch.testing.assert_close(CropAndResizeByRoIAlign()(*arguments), CropAndResize()(*arguments), rtol=0, atol=1e-4)
 
 
 def test_autocast_does_not_round_the_weights():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import io
 import json
 from importlib.util import find_spec
 
@@ -10,11 +13,14 @@ import pytest
 import torch
 from PIL import Image
 
-from smoothiou.detectors import build_detector, set_box_loss
+from smoothiou.detectors import build_detector, inception_rcnn, set_box_loss, vgg16
 from smoothiou.detectors.exportable import exportable
+from smoothiou.detectors.tf_compat import train_as_tensorflow
+from smoothiou.detectors.tf_resize import TensorFlowTransform, resized_sides
 from smoothiou.engine.export import Parity, compare_exported, export_run, open_exported, with_odd_images
 from smoothiou.engine.predictor import load_run
 from smoothiou.errors import ConfigError, SmoothIoUError
+from tests.detectors import inception, test_vgg16
 from tests.engine.test_predict import run  # noqa: F401, a fixture
 
 installed = pytest.mark.skipif(
@@ -78,8 +84,106 @@ def test_another_form_is_refused(run, tmp_path):  # noqa: F811
         export_run(load_run(run), tmp_path / "a", to="coreml")
 
 
-@pytest.mark.parametrize("name", ["nano", "lite0", "lite0-cascade", "mobilenet-v3-fpn"])
-def test_the_copy_gives_the_detector_s_own_boxes_and_the_detector_stays(name):
+def as_tensorflow(model):
+    train_as_tensorflow(model)
+    return model
+
+
+def nano(**options):
+    return build_detector("nano", num_classes=2, weights="none", min_size=64, max_size=96, **options)
+
+
+SIZES = {"min_size": 64, "max_size": 96}
+BUILDERS = {
+    "inception-v2": functools.partial(inception.tiny, **SIZES),
+    "vgg16": functools.partial(test_vgg16.tiny, **SIZES),
+}
+SLOW_BUILDERS = {
+    "inception-v2 with RoIAlign": functools.partial(inception.tiny, roi_op="roi-align", border="keep", **SIZES),
+    "inception-v2 with stored statistics": functools.partial(inception.tiny, pretrained=True, **SIZES),
+    "inception-v2 as TensorFlow trains it": lambda: as_tensorflow(inception.tiny(border="keep", **SIZES)),
+    "vgg16 with all anchors": functools.partial(test_vgg16.tiny, border="keep", **SIZES),
+    "nano": nano,
+    "nano as TensorFlow trains it": functools.partial(nano, tf_compat=True, roi_dropout=0.2),
+    "nano-cascade": functools.partial(nano, cascade=3, tf_compat=True),
+}
+
+
+def with_clear_scores(model):
+    """Draw weights by which scores differ, so that suppression does not depend on the last bit."""
+    torch.manual_seed(0)
+    predictors = [layer for name, layer in model.named_modules() if name.endswith("box_predictor") and layer]
+    with torch.no_grad():
+        for layer in (model.rpn.head.cls_logits, *(predictor.cls_score for predictor in predictors)):
+            layer.weight.normal_(std=0.1)
+        for layer in (model.rpn.head.bbox_pred, *(predictor.bbox_pred for predictor in predictors)):
+            layer.weight.normal_(std=0.02)
+    return model.eval()
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("to", FORMS)
+@pytest.mark.parametrize("name", [*BUILDERS, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_BUILDERS)])
+def test_every_kind_of_detector_finds_the_same_boxes_in_both_forms(run, tmp_path, name, to):  # noqa: F811
+    model = with_clear_scores({**BUILDERS, **SLOW_BUILDERS}[name]())
+    predictor = load_run(run, device="cpu")
+    predictor.opened = dataclasses.replace(predictor.opened, model=model)
+    path = tmp_path / ("a.onnx" if to == "onnx" else "a.pt")
+    export_run(predictor, path, to=to)
+    exported, _ = open_exported(path)
+    # The first is so narrow that there are fewer proposals than usual, and a stride guessed from it is wrong.
+    parity = compare_exported(predictor, exported, with_odd_images(pictures((200, 20), (90, 60), (111, 93))))
+    assert parity.holds, parity
+    assert parity.boxes > 10
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_tensorflow_s_sides_and_filter_in_torchscript():
+    check_resize(torch.jit.script)
+
+
+@pytest.mark.filterwarnings("ignore")
+@installed
+def test_tensorflow_s_sides_and_filter_in_onnx():
+    import onnxruntime
+
+    def exported(module):
+        file = io.BytesIO()
+        torch.onnx.export(
+            module, (torch.rand(3, 50, 70),), file, opset_version=17, dynamo=False, input_names=["image"],
+            dynamic_axes={"image": {1: "height", 2: "width"}},
+        )  # fmt: skip
+        session = onnxruntime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
+        return lambda image: torch.from_numpy(session.run(None, {"image": image.numpy()})[0])
+
+    check_resize(exported)
+
+
+def check_resize(exported):
+    class Resize(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.transform = TensorFlowTransform(50, 90, [0.0] * 3, [1.0] * 3).eval()
+
+        def forward(self, image):
+            return self.transform.resize(image)[0]
+
+    module = Resize()
+    resize = exported(module)
+    # 30 * (50 / 24) is 62.5 and is rounded to 62, in float32 it is more; 225 * (50 / 180) likewise.
+    sizes = [(24, 30), (55, 44), (180, 225), (90, 50), (50, 90), (64, 115), (20, 200), (1, 300), (131, 77), (33, 97)]
+    for height, width in sizes:
+        image = torch.rand(3, height, width, generator=torch.Generator().manual_seed(0))
+        found = resize(image)
+        assert tuple(found.shape[1:]) == resized_sides(height, width, shortest=50, longest=90)
+        torch.testing.assert_close(found, module(image), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["nano", "lite0", "lite0-cascade", "mobilenet-v3-fpn", "inception-v2", "vgg16"])
+def test_the_copy_gives_the_detector_s_own_boxes_and_the_detector_stays(name, monkeypatch):
+    narrow = functools.partial(inception_rcnn.build_inception_v2, depth_multiplier=0.01, rpn_channels=8)
+    monkeypatch.setattr(inception_rcnn, "build_inception_v2", narrow)
+    monkeypatch.setattr(vgg16, "build_vgg16", functools.partial(vgg16.build_vgg16, width=0.03, hidden=32))
     torch.manual_seed(0)
     model = build_detector(name, num_classes=2, weights="none", min_size=64, max_size=96).eval()
     kinds = [type(module) for module in model.modules()]
@@ -105,13 +209,29 @@ def test_parity_holds_only_where_every_box_agrees(agree, extra, holds):
     assert parity.holds is holds
 
 
-def test_what_does_not_export_is_named(run, tmp_path):  # noqa: F811
+@pytest.mark.parametrize(
+    "error", [RuntimeError("no symbolic"), TypeError("no __round__"), OSError("no source")], ids=str
+)
+@pytest.mark.parametrize("to", FORMS)
+def test_what_does_not_export_is_named(run, tmp_path, to, error):  # noqa: F811
     predictor = load_run(run)
 
     class Odd(torch.nn.Module):
         def forward(self, x):
-            raise RuntimeError("no symbolic for odd")
+            raise error
 
     predictor.opened.model.backbone = Odd()
-    with pytest.raises(SmoothIoUError, match="nano cannot be exported"):
+    with pytest.raises(SmoothIoUError, match=rf"nano cannot be exported to {to}: backbone \(Odd\): {error}"):
+        export_run(predictor, tmp_path / "a", to=to)
+
+
+def test_a_part_that_torchscript_does_not_read_is_named(run, tmp_path):  # noqa: F811
+    predictor = load_run(run)
+
+    class Odd(torch.nn.Module):
+        def forward(self, x):
+            return x * len({*"abc"})
+
+    predictor.opened.model.rpn.head.conv = Odd()
+    with pytest.raises(SmoothIoUError, match=r"nano cannot be exported to torchscript: rpn\.head\.conv \(Odd\): \w"):
         export_run(predictor, tmp_path / "a.pt", to="torchscript")

@@ -1,6 +1,6 @@
 """Anchors: torchvision's, TensorFlow's grid, and which anchors count where they leave their image."""
 
-from __future__ import annotations
+# No `from __future__ import annotations`: TorchScript reads the types of a module's attributes.
 
 import math
 from collections.abc import Sequence
@@ -70,13 +70,15 @@ class GridAnchors(AnchorGenerator):
         TensorFlow Object Detection API, `grid_anchor_generator` and `faster_rcnn_meta_arch`.
     """
 
+    usable: list[Tensor]
+
     def __init__(self, level: AnchorLevel, *, border: Border = "keep") -> None:
         super().__init__((level.sizes,), (level.ratios,))  # type: ignore[arg-type]
         self.stride, self.border = level.stride, border
         shapes = [(size, math.sqrt(ratio)) for ratio in level.ratios for size in level.sizes]
         half = torch.tensor([(0.5 * size / root, 0.5 * size * root) for size, root in shapes])
         self.cell_anchors = [torch.cat((-half, half), dim=1)]
-        self.usable: list[Tensor] = []
+        self.usable = []
 
     def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
         """Return the xyxy anchors (H * W * anchors per cell, 4) of each image in pixels, by row and column.
@@ -85,7 +87,7 @@ class GridAnchors(AnchorGenerator):
             image_list: the batch.
             feature_maps: one map (images, channels, H, W).
         """
-        (feature,) = feature_maps
+        feature = feature_maps[0]
         self.set_cell_anchors(feature.dtype, feature.device)
         stride = torch.tensor(self.stride)
         anchors = self.grid_anchors([list(feature.shape[-2:])], [[stride, stride]])[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops import MultiScaleRoIAlign, roi_align
 
 SLACK = 1e-4
 """Cells by which rounding may put a sample past the map's border, on which it then lies."""
@@ -41,12 +41,17 @@ def crop_and_resize(feature: Tensor, boxes: Tensor, *, cells: int) -> Tensor:
 
 def _weights(low: Tensor, high: Tensor, *, cells: int, size: int) -> Tensor:
     """Return the bilinear weight of each of `size` map cells in each of `cells` samples, (K, cells, size)."""
-    step = (high - low) * (size - 1) / (cells - 1)
-    position = low[:, None] * (size - 1) + torch.arange(cells, device=low.device) * step[:, None]
-    inside = (position >= -SLACK) & (position <= size - 1 + SLACK)
+    position, inside = _samples(low, high, cells=cells, size=size)
     position = position.clamp(0, size - 1)
     distance = (position[:, :, None] - torch.arange(size, device=low.device)).abs()
     return (1 - distance).clamp(min=0) * inside[:, :, None]
+
+
+def _samples(low: Tensor, high: Tensor, cells: int, size: int, slack: float = SLACK) -> tuple[Tensor, Tensor]:
+    """Return where the samples of boxes lie along one side of the map, (K, cells), and whether on the map."""
+    step = (high - low) * (size - 1) / (cells - 1)
+    position = low[:, None] * (size - 1) + torch.arange(cells, device=low.device) * step[:, None]
+    return position, (position >= -slack) & (position <= size - 1 + slack)
 
 
 class CropAndResize(MultiScaleRoIAlign):
@@ -84,6 +89,34 @@ class CropAndResize(MultiScaleRoIAlign):
                 for image, each in zip(feature, boxes, strict=True)
             ]
         return F.max_pool2d(torch.cat(crops), 2)
+
+
+class CropAndResizeByRoIAlign(CropAndResize):
+    """The same crops in inference by torchvision's RoIAlign, which ONNX and TorchScript know.
+
+    RoIAlign samples the middle of each cell: with half a step more on each side, a box's outer samples lie on its
+    sides. Those beyond the map, where RoIAlign takes the border's value, become 0.
+    """
+
+    def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
+        """Return the crops (boxes of all images, channels, output_size, output_size).
+
+        Args:
+            x, boxes, image_shapes: as in `CropAndResize`, in float32.
+        """
+        feature = x["0"]
+        height, width = max([sides[0] for sides in image_shapes]), max([sides[1] for sides in image_shapes])
+        shares = _relative(torch.cat(boxes), height, width)
+        rows, row_inside = _samples(shares[:, 1], shares[:, 3], cells=self.cells, size=feature.shape[2])
+        columns, column_inside = _samples(shares[:, 0], shares[:, 2], cells=self.cells, size=feature.shape[3])
+        first, last = torch.stack((columns[:, 0], rows[:, 0]), 1), torch.stack((columns[:, -1], rows[:, -1]), 1)
+        half = (last - first) / (2 * (self.cells - 1))
+        # RoIAlign counts from the border of the first cell, half a cell before its middle.
+        regions = torch.cat((first - half, last + half), 1) + 0.5
+        per_image = regions.split([each.shape[0] for each in boxes])
+        crops = roi_align(feature, list(per_image), self.cells, sampling_ratio=1, aligned=True)
+        inside = row_inside[:, None, :, None] & column_inside[:, None, None, :]
+        return F.max_pool2d(crops.masked_fill(~inside, 0.0), 2)
 
 
 def _relative(boxes: Tensor, height: int, width: int) -> Tensor:

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import copy
+import functools
 from typing import Any
 
 from torch import Tensor, nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.faster_rcnn import TwoMLPHead
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops.poolers import initLevelMapper
 
 from smoothiou.detectors.anchors import BorderAnchors
 from smoothiou.detectors.box_loss import box_losses, set_box_loss
+from smoothiou.detectors.clip_after_nms import (
+    DetectionsClippedAfterNMS,
+    ProposalsClippedAfterNMS,
+    RoIHeadsClippedAfterNMS,
+    RPNClippedAfterNMS,
+)
+from smoothiou.detectors.crop_and_resize import CropAndResize, CropAndResizeByRoIAlign
+from smoothiou.detectors.dropout import DropoutPredictor
 from smoothiou.detectors.exact_resize import ExactResize
 from smoothiou.detectors.frozen_body import FrozenBody
 from smoothiou.detectors.nano import CropHead
@@ -20,15 +30,20 @@ from smoothiou.detectors.precision import widen_output
 from smoothiou.detectors.pyramid_roi_align import PyramidRoIAlign
 from smoothiou.detectors.roi_align import SeparableRoIAlign
 
-PLAIN: dict[type[nn.Module], type[nn.Module]] = {CropHead: TwoMLPHead, BorderAnchors: AnchorGenerator}
-"""Parts that differ from torchvision's in speed or in training alone."""
+PLAIN: dict[type[nn.Module], type[nn.Module]] = {
+    CropHead: TwoMLPHead,
+    BorderAnchors: AnchorGenerator,
+    DropoutPredictor: FastRCNNPredictor,
+    CropAndResize: CropAndResizeByRoIAlign,
+}
+"""Parts that differ from these in speed or in training alone."""
 
 
 def exportable(model: nn.Module) -> nn.Module:
     """Return a copy of a detector in eval mode, with the same weights, made of what ONNX and TorchScript know.
 
     The host's own stages replace those with a box loss, which inference does not use; torchvision's RoIAlign replaces
-    ours, whose values differ in the last bits of float32.
+    ours and TensorFlow's crops, whose values differ in the last bits of float32.
 
     Args:
         model: a detector of `build_detector`; it is left alone.
@@ -39,6 +54,7 @@ def exportable(model: nn.Module) -> nn.Module:
         _become(transform, ExactResize)
     if box_losses(model):
         set_box_loss(model, None)
+    _restore_methods(model.rpn, model.roi_heads)
     modules: list[Any] = list(model.modules())
     for module in modules:
         if isinstance(module, FrozenBody):
@@ -84,11 +100,32 @@ def _become(module: Any, kind: type[nn.Module]) -> None:
     module.__class__ = kind
 
 
-def _plain(pool: Any) -> MultiScaleRoIAlign:
-    return MultiScaleRoIAlign(
+def _restore_methods(rpn: Any, heads: Any) -> None:
+    """Remove what replaces methods of the two stages; what inference needs of it comes back as a method of a class."""
+    vars(rpn).pop("assign_targets_to_anchors", None)
+    vars(heads).pop("add_gt_proposals", None)
+    if isinstance(vars(rpn).get("filter_proposals"), ProposalsClippedAfterNMS):
+        del rpn.filter_proposals
+        _become(rpn, _with(RPNClippedAfterNMS, type(rpn)))
+    if isinstance(vars(heads).get("postprocess_detections"), DetectionsClippedAfterNMS):
+        del heads.postprocess_detections
+        _become(heads, _with(RoIHeadsClippedAfterNMS, type(heads)))
+
+
+@functools.cache
+def _with(methods: type[nn.Module], kind: type[nn.Module]) -> type[nn.Module]:
+    return type(methods.__name__, (methods, kind), {})
+
+
+def _plain(pool: SeparableRoIAlign | PyramidRoIAlign) -> MultiScaleRoIAlign:
+    plain = MultiScaleRoIAlign(
         featmap_names=pool.featmap_names,
         output_size=pool.output_size,
         sampling_ratio=pool.sampling_ratio,
         canonical_scale=pool.canonical_scale,
         canonical_level=pool.canonical_level,
     )
+    if isinstance(pool, SeparableRoIAlign):
+        # torchvision would guess the stride from its first image: 8, and not 16, where 33 pixels have 3 cells.
+        plain.scales, plain.map_levels = [1 / pool.stride], initLevelMapper(0, 0)
+    return plain

@@ -44,8 +44,8 @@ class TwoLogitRPNHead(nn.Module):
     def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Return object logits (N, anchors, H, W) and deltas (N, 4 * anchors, H, W) of each map (N, C, H, W)."""
         hidden = [self.activation(self.conv(feature)) for feature in x]
-        pairs = [self.cls_logits(each).unflatten(1, (-1, 2)) for each in hidden]
-        return [pair[:, :, 1] - pair[:, :, 0] for pair in pairs], [self.bbox_pred(each) for each in hidden]
+        pairs = [self.cls_logits(each) for each in hidden]
+        return [pair[:, 1::2] - pair[:, 0::2] for pair in pairs], [self.bbox_pred(each) for each in hidden]
 
 
 def build_inception_v2(

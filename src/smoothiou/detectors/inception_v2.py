@@ -4,7 +4,7 @@ Layers are named as in the original graph (`Mixed_4e`, `Branch_0`, `Conv2d_0a_1x
 rule and not by a table.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations`: TorchScript reads the types of a module's attributes.
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -56,14 +56,15 @@ def same_padding(size: int, *, kernel: int, stride: int) -> tuple[int, int]:
 
     With stride 2 they differ for every even size, where symmetric padding would shift the map by a cell.
     """
-    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    # floor((size - 1) / stride) is outputs - 1.
+    total = max((size - 1) // stride * stride + kernel - size, 0)
     return total // 2, total - total // 2
 
 
-def _pad(x: Tensor, *, kernel: int, stride: int, value: float = 0.0) -> Tensor:
+def _pad(x: Tensor, kernel: int, stride: int, value: float = 0.0) -> Tensor:
     top, bottom = same_padding(x.shape[-2], kernel=kernel, stride=stride)
     left, right = same_padding(x.shape[-1], kernel=kernel, stride=stride)
-    return F.pad(x, (left, right, top, bottom), value=value)
+    return F.pad(x, [left, right, top, bottom], value=value)
 
 
 class SameConv2d(nn.Conv2d):
@@ -76,8 +77,9 @@ class SameConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return (N, out_channels, ceil(H / stride), ceil(W / stride))."""
-        stride = self.stride[0]
-        return super().forward(input if stride == 1 else _pad(input, kernel=self.kernel_size[0], stride=stride))
+        if self.stride[0] > 1:
+            input = _pad(input, kernel=self.kernel_size[0], stride=self.stride[0])
+        return self._conv_forward(input, self.weight, self.bias)  # TorchScript knows no `super`
 
 
 class SameMaxPool2d(nn.Module):
@@ -112,6 +114,7 @@ class StoredNorm2d(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        self.epsilon = EPSILON
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.register_buffer("running_mean", torch.zeros(channels))
@@ -119,7 +122,7 @@ class StoredNorm2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, channels, H, W)."""
-        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=EPSILON)
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.epsilon)
 
 
 def _batch_norm(channels: int) -> nn.Module:
@@ -284,7 +287,9 @@ class InceptionV2Head(nn.Sequential):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return (K, out_channels)."""
-        return super().forward(input).mean(dim=(-2, -1))
+        for block in self:  # TorchScript knows no `super`
+            input = block(input)
+        return input.mean(dim=(-2, -1))
 
 
 def truncated_normal(weight: Tensor, std: float) -> None:

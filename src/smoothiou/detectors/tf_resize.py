@@ -1,10 +1,11 @@
 """Images resized as TensorFlow 1 does: bilinear from corner to corner, without half-pixel centres."""
 
-from __future__ import annotations
+# No `from __future__ import annotations`: TorchScript reads the types of a function that it does not compile.
 
 from typing import Any
 
 import torch
+import torchvision
 from torch import Tensor
 from torchvision.models.detection.transform import GeneralizedRCNNTransform, resize_boxes
 
@@ -41,7 +42,22 @@ def resized_sides(height: int, width: int, *, shortest: int, longest: int) -> tu
     scale = shortest / min(height, width)
     if round(max(height, width) * scale) > longest:
         scale = longest / max(height, width)
-    return max(1, round(height * scale)), max(1, round(width * scale))
+    # TorchScript's `round` gives a float.
+    return max(1, int(round(height * scale))), max(1, int(round(width * scale)))  # noqa: RUF046
+
+
+@torch.jit.unused
+def _traced_sides(image: Tensor, shortest: int, longest: int) -> tuple[int, int]:
+    """Return the same sides as part of ONNX's graph."""
+    from torch.onnx import operators
+
+    sides = operators.shape_as_tensor(image)[-2:].to(torch.float64)
+    # Vectors of one number: numbers, and tensors without a dimension, become float32 in ONNX.
+    short, long = (torch.tensor([side], dtype=torch.float64) for side in (shortest, longest))
+    scale = short / sides.min()
+    scale = torch.where((sides.max() * scale).round() > long, long / sides.max(), scale)
+    new: Any = (sides * scale).round().to(torch.int64).clamp(min=1)
+    return new[0], new[1]
 
 
 class TensorFlowTransform(GeneralizedRCNNTransform):
@@ -53,12 +69,14 @@ class TensorFlowTransform(GeneralizedRCNNTransform):
 
     def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor] | None]:
         """Return the image (C, H, W) in its new size, and a target whose "boxes" follow it."""
-        sizes: Any = self.min_size  # a tuple, whatever was given
-        shortest = self.torch_choice(sizes) if self.training else sizes[-1]
-        old = (image.shape[-2], image.shape[-1])
-        new = resized_sides(*old, shortest=shortest, longest=self.max_size)
-        if new != old:
-            image = resize_bilinear(image, height=new[0], width=new[1])
+        shortest = self.torch_choice(self.min_size) if self.training else self.min_size[-1]  # pyright: ignore[reportArgumentType, reportIndexIssue]
+        if torchvision._is_tracing():
+            height, width = _traced_sides(image, shortest, self.max_size)
+            return resize_bilinear(image, height=height, width=width), target
+        old = [image.shape[-2], image.shape[-1]]
+        height, width = resized_sides(old[0], old[1], shortest=shortest, longest=self.max_size)
+        if [height, width] != old:
+            image = resize_bilinear(image, height=height, width=width)
         if target is not None:
-            target["boxes"] = resize_boxes(target["boxes"], list(old), list(new))
+            target["boxes"] = resize_boxes(target["boxes"], old, [height, width])
         return image, target

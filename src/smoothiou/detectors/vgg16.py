@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import skip_init
@@ -80,9 +79,8 @@ class VGG16Head(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (K, hidden)."""
         x = x.flatten(start_dim=1)
-        for layer in (self.fc6, self.fc7):
-            x = F.dropout(F.relu(layer(x)), self.dropout, training=self.training)
-        return x
+        x = F.dropout(F.relu(self.fc6(x)), self.dropout, training=self.training)
+        return F.dropout(F.relu(self.fc7(x)), self.dropout, training=self.training)
 
 
 def _linear(in_features: int, out_features: int) -> nn.Linear:
@@ -112,9 +110,7 @@ class RoIPool(MultiScaleRoIAlign):
 
     def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
         """Return the crops (boxes of all images, channels, cells, cells) in float32; arguments as in torchvision."""
-        feature = x["0"]
-        with torch.autocast(feature.device.type, enabled=False):
-            return roi_pool(feature.float(), [each.float() for each in boxes], self.cells, 1 / self.stride)
+        return roi_pool(x["0"].float(), [each.float() for each in boxes], self.cells, 1 / self.stride)
 
 
 def build_vgg16(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import traceback
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -140,12 +141,24 @@ def export_run(run: Run, path: str | Path, *, to: str) -> dict[str, str]:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _quiet(), torch.no_grad():
             _to_onnx(model, path, metadata) if to == "onnx" else _to_torchscript(model, path, metadata)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    except (RuntimeError, NotImplementedError, torch.jit.Error) as error:
-        name, reason = run.opened.config.model.name, str(error).strip().splitlines()[0][:300]
-        raise SmoothIoUError(f"{name} cannot be exported to {to}: {reason}") from error
+    except Exception as error:  # exporters raise what the code of a part happens to raise
+        if isinstance(error, OSError) and error.errno is not None:  # not TorchScript's, which finds no source code
+            raise unwritable(path, error) from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+        raise SmoothIoUError(
+            f"{run.opened.config.model.name} cannot be exported to {to}: {_failed_part(model, error)}{reason}"
+        ) from error
     return metadata
+
+
+def _failed_part(model: nn.Module, error: Exception) -> str:
+    """Return the innermost part of a detector at which an exporter stopped, as "name (class): "; "" for none."""
+    names = {id(module): f"{name} ({type(module).__name__}): " for name, module in model.named_modules() if name}
+    found = ""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        for variable in ("self", "nn_module"):  # of a part that is traced, and of TorchScript's compiler
+            found = names.get(id(frame.f_locals.get(variable)), found)
+    return found
 
 
 def open_exported(path: str | Path) -> tuple[Exported, str]:
@@ -264,13 +277,11 @@ def _to_onnx(model: nn.Module, path: Path, metadata: dict[str, str]) -> None:
 
 def _to_torchscript(model: Any, path: Path, metadata: dict[str, str]) -> None:
     try:
-        script = torch.jit.script(model)
+        model.backbone = torch.jit.script(model.backbone)
     except Exception:  # a backbone of Python that TorchScript does not read is traced; sizes stay free
         model.backbone = torch.jit.trace(model.backbone, torch.rand(1, 3, 192, 256), strict=False, check_trace=False)
-        script = torch.jit.script(model)
-    torch.jit.save(
-        torch.jit.script(OneImageScript(script).eval()), str(path), _extra_files={"metadata.json": json.dumps(metadata)}
-    )
+    script = torch.jit.script(OneImageScript(model).eval())
+    torch.jit.save(script, str(path), _extra_files={"metadata.json": json.dumps(metadata)})
 
 
 @contextlib.contextmanager

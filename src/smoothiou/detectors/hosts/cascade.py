@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.ops import box_iou, clip_boxes_to_image
 
 from smoothiou.boxes import Weights, in_float
+from smoothiou.detectors.clip_after_nms import DetectionsClippedAfterNMS
 from smoothiou.detectors.hosts.roi_heads import SparingRoIHeads
 from smoothiou.detectors.stage_loss import BoxLossStage, Sizes, Targets
 from smoothiou.detectors.targets import spare_ignored
@@ -42,7 +44,7 @@ class CascadeStage(nn.Module):
 
     def refined(self, deltas: Tensor, boxes: list[Tensor], sizes: list[tuple[int, int]]) -> list[Tensor]:
         """Return the boxes (N, 4) of each image that deltas make of them, clipped to the image."""
-        decoded = self.box_coder.decode(in_float(deltas), boxes).reshape(-1, 4).split([len(each) for each in boxes])
+        decoded = self.box_coder.decode(in_float(deltas), boxes).reshape(-1, 4).split([each.shape[0] for each in boxes])
         return [clip_boxes_to_image(each, sizes[number]) for number, each in enumerate(decoded)]
 
     def box_regression_loss(
@@ -92,6 +94,8 @@ class CascadeRoIHeads(SparingRoIHeads):
         nn.Module.__init__(self)
         self.__dict__.update({key: value for key, value in heads.__dict__.items() if key != "_modules"})
         self._modules = {**heads._modules, "box_head": None, "box_predictor": None}
+        if isinstance(replaced := vars(self).get("postprocess_detections"), DetectionsClippedAfterNMS):
+            self.postprocess_detections = dataclasses.replace(replaced, heads=self)  # which decodes by these heads
         self.stages = nn.ModuleList(stages)
         self.box_coder = stages[-1].box_coder  # decodes what `run` returns
 
@@ -103,9 +107,10 @@ class CascadeRoIHeads(SparingRoIHeads):
         targets: Targets | None = None,
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
         """Return detections (inference), or the losses of classes and of boxes, summed over the stages (training)."""
-        # A scripted copy is for inference: the losses are not compiled.
-        if not torch.jit.is_scripting() and self.training and targets is not None:
-            return [], self._losses(features, proposals, image_shapes, targets)
+        # A scripted copy is for inference: behind this `if`, and behind no longer one, nothing is compiled.
+        if not torch.jit.is_scripting():  # noqa: SIM102  # pyright: ignore[reportPrivateImportUsage]
+            if self.training and targets is not None:
+                return [], self._losses(features, proposals, image_shapes, targets)
         logits, deltas, before = self.run(features, proposals, image_shapes)
         boxes, scores, labels = self.postprocess_detections(logits, deltas, before, image_shapes)
         detections: list[dict[str, Tensor]] = []
@@ -126,7 +131,7 @@ class CascadeRoIHeads(SparingRoIHeads):
             before = boxes
             logits, deltas = stage(self.box_roi_pool(features, boxes, image_shapes))
             probabilities.append(in_float(logits).softmax(-1))
-            boxes = stage.refined(deltas, boxes, image_shapes)
+            boxes = stage.refined(deltas, boxes, image_shapes)  # pyright: ignore[reportCallIssue]
         mean = mean_of_stages(probabilities)
         logits = mean.clamp(min=1.1754943508222875e-38).log()  # float32's smallest normal number
         return logits, deltas.repeat(1, mean.shape[1]), before
