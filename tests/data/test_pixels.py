@@ -140,6 +140,19 @@ def test_pixels_are_as_stored_in_every_type_and_upright_where_asked(tmp_path, en
     assert (header.width, header.height, header.orientation, image_size(path)) == (3, 2, orientation, (3, 2))
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "I;16"])
+def test_pixels_of_a_tiff_of_any_mode_are_as_stored_and_upright_where_asked(tmp_path, mode, compression, orientation):
+    # Pillow maps the pixels of these modes into memory where they are not compressed.
+    grey = np.array(STORED, dtype=np.uint8)
+    image = Image.fromarray(grey.astype(np.uint16) * 257) if mode == "I;16" else Image.fromarray(grey).convert(mode)
+    path = tmp_path / "a.tif"
+    image.save(path, tiffinfo={0x0112: orientation}, compression=compression)
+    for upright, expected in ((False, STORED), (True, UPRIGHT[orientation])):
+        assert np.asarray(read_image(path, upright=upright))[..., 0].tolist() == expected
+
+
 @pytest.mark.parametrize("kind", ["TIFF", "PNG", "WEBP"])
 def test_the_doctor_names_a_turned_picture_of_any_type(tmp_path, kind):
     root = voc(tmp_path / "voc")

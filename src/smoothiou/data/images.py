@@ -62,7 +62,7 @@ def read_image(path: Path, *, upright: bool = False) -> Image.Image:
     """
     with named_errors(path), open_header(path) as image:
         is_tiff, orientation, white = image.format == "TIFF", _orientation(image), _grey_range(image, path)
-        image.load()
+        _load(image)
         if white is not None:
             pixels = _scaled(image, white, path)
         elif image.mode == "P" and "transparency" in image.info:
@@ -73,6 +73,20 @@ def read_image(path: Path, *, upright: bool = False) -> Image.Image:
         turn = None if is_tiff == upright else (_UPRIGHT if upright else _AS_STORED).get(orientation)
         pixels = pixels.convert("RGB")
         return pixels if turn is None else pixels.transpose(turn)
+
+
+def _load(image: Image.Image) -> None:
+    """Decode an image's pixels; those of a TIFF are turned by Pillow."""
+    file: Any = image
+    if image.format != "TIFF" or not getattr(file, "filename", ""):
+        image.load()
+        return
+    # Uncompressed pixels of a file with a name are mapped into memory, by Pillow 13 in rows of the turned size.
+    name, file.filename = file.filename, ""
+    try:
+        image.load()
+    finally:
+        file.filename = name
 
 
 def image_size(path: Path) -> tuple[int, int]:
