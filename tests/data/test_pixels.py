@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from smoothiou.data.doctor import examine
-from smoothiou.data.images import image_size, read_header, read_image
+from smoothiou.data.images import image_size, read_header, read_image, view_image
 from smoothiou.errors import DataError
 from tests.data.doctor_sets import TRAINING, annotate, voc
 
@@ -176,3 +176,30 @@ def test_the_mark_of_a_png_may_stand_behind_its_pixels(tmp_path):
     path.write_bytes(content[:start] + content[end:tail] + content[start:end] + content[tail:])
     assert read_header(path).orientation == 6
     assert (read_image(path).size, read_image(path, upright=True).size) == ((3, 2), (2, 3))
+
+
+@pytest.mark.parametrize("kind", ["png", "tif", "pgm"])
+def test_grey_of_16_bits_that_a_program_has_opened_is_scaled_as_from_its_file(tmp_path, kind):
+    path = tmp_path / f"a.{kind}"
+    Image.fromarray((SHARES * 65535).astype(np.uint16)).save(path)
+    with Image.open(path) as image:
+        assert np.asarray(view_image(image, where="image")).tolist() == np.asarray(read_image(path)).tolist()
+    made = view_image(Image.fromarray((SHARES * 65535).astype(np.uint16)), where="image")
+    assert np.asarray(made)[0, :, 0].tolist() == pytest.approx(HALF, abs=1)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_grey_that_a_program_has_made_is_refused_where_its_range_is_not_known(dtype):
+    with pytest.raises(DataError, match="image: its grey values are .* which is black"):
+        view_image(Image.fromarray((SHARES * 1000).astype(dtype)), where="image")
+
+
+@pytest.mark.parametrize("is_decoded", [False, True])
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("ending", ["tif", "png", "jpg"])
+def test_a_picture_that_a_program_has_opened_is_turned_once(tmp_path, ending, orientation, is_decoded):
+    with Image.open(marked(tmp_path / f"a.{ending}", orientation)) as image:
+        if is_decoded:
+            image.load()
+        grey = np.asarray(view_image(image, where="image"))[..., 0]
+    assert grey == pytest.approx(np.array(UPRIGHT[orientation]), abs=4)

@@ -68,6 +68,16 @@ def test_a_run_predicts_from_a_path_an_image_and_an_array_alike(run, tmp_path):
     assert set(only_dogs.names) == {"dog"}
 
 
+def test_grey_of_16_bits_is_scaled_in_a_file_and_in_an_image_alike(run, tmp_path):
+    detector = smoothiou.load_run(run)
+    grey = np.random.default_rng(1).integers(0, 65536, (60, 90)).astype(np.uint16)
+    Image.fromarray(grey).save(tmp_path / "a.png")
+    boxes = detector.predict(tmp_path / "a.png", score=0.01).boxes
+    assert (detector.predict(Image.fromarray(grey), score=0.01).boxes == boxes).all()
+    with pytest.raises(DataError, match="which is black"):
+        detector.predict(Image.fromarray(grey.astype(np.float32)))
+
+
 @pytest.mark.parametrize("score", [-1, 2, {"cat": 0.5}])
 def test_a_score_out_of_range_or_of_one_class_only(run, tmp_path, score):
     with pytest.raises(ConfigError, match="score"):

@@ -61,18 +61,38 @@ def read_image(path: Path, *, upright: bool = False) -> Image.Image:
             a range that the file does not tell.
     """
     with named_errors(path), open_header(path) as image:
-        is_tiff, orientation, white = image.format == "TIFF", _orientation(image), _grey_range(image, path)
-        _load(image)
-        if white is not None:
-            pixels = _scaled(image, white, path)
-        elif image.mode == "P" and "transparency" in image.info:
-            pixels = image.convert("RGBA")
-        else:
-            pixels = image
+        is_tiff, orientation = image.format == "TIFF", _orientation(image)
+        pixels = _decoded(image, path)
         # Pillow turns TIFF, and nothing else.
         turn = None if is_tiff == upright else (_UPRIGHT if upright else _AS_STORED).get(orientation)
-        pixels = pixels.convert("RGB")
         return pixels if turn is None else pixels.transpose(turn)
+
+
+def view_image(image: Image.Image, *, where: str) -> Image.Image:
+    """Return an image that Pillow has opened or made as `read_image` would its file: as RGB, and upright.
+
+    Args:
+        image: of any mode, decoded or not.
+        where: what messages call it.
+
+    Raises:
+        DataError: as for `read_image`, but for the limits of files.
+    """
+    with named_errors(where):
+        pixels = _decoded(image, where)
+        turn = _UPRIGHT.get(_orientation(image))  # Pillow has turned TIFF, and taken the mark away
+        return pixels if turn is None else pixels.transpose(turn)
+
+
+def _decoded(image: Image.Image, path: Path | str) -> Image.Image:
+    """Return an image's pixels as RGB; those of a TIFF are upright, all others as stored."""
+    grey_range = _grey_range(image, path)
+    _load(image)
+    if grey_range is not None:
+        image = _scaled(image, grey_range, path)
+    elif image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("RGB")
 
 
 def _load(image: Image.Image) -> None:
@@ -131,7 +151,7 @@ def _exif_behind_pixels(file: Any) -> bytes:
         file.seek(before)
 
 
-def _grey_range(image: Image.Image, path: Path) -> tuple[float, float] | None:
+def _grey_range(image: Image.Image, path: Path | str) -> tuple[float, float] | None:
     """Return the values of black and of white in grey of more than 8 bits; None for any other image.
 
     Raises:
@@ -140,9 +160,11 @@ def _grey_range(image: Image.Image, path: Path) -> tuple[float, float] | None:
     if image.mode not in ("I", "F") and not image.mode.startswith("I;"):
         return None
     if image.format != "TIFF":
-        if image.mode != "F":
-            return 0, 2**16 - 1  # PNG's own range, and that to which Pillow brings any maximum of PGM
-        raise _no_range(path, "floating point numbers")
+        if image.mode == "F":
+            raise _no_range(path, "floating point numbers")
+        if image.mode == "I" and image.format is None:  # made by a program, and no file
+            raise _no_range(path, "whole numbers of 32 bits")
+        return 0, 2**16 - 1  # PNG's own range, and that to which Pillow brings any maximum of PGM
     tags: Any = image.tag_v2  # type: ignore[attr-defined]
     bits, kind = _first(tags.get(_BITS, 8)), _first(tags.get(_SAMPLE_FORMAT, 1))
     if bits <= 16 and kind == 1:
@@ -160,14 +182,14 @@ def _first(value: Any) -> Any:
     return value[0] if isinstance(value, tuple) else value
 
 
-def _no_range(path: Path, what: str) -> DataError:
+def _no_range(path: Path | str, what: str) -> DataError:
     return DataError(
         f"{path}: its grey values are {what}, and the file does not tell which is black and which is white.",
         hint="Save it with 8 or 16 bits.",
     )
 
 
-def _scaled(image: Image.Image, grey_range: tuple[float, float], path: Path) -> Image.Image:
+def _scaled(image: Image.Image, grey_range: tuple[float, float], path: Path | str) -> Image.Image:
     """Return grey of any range in 8 bits.
 
     Raises:
@@ -248,7 +270,7 @@ def known_types() -> tuple[str, ...]:
 
 
 @contextmanager
-def named_errors(path: Path) -> Iterator[None]:
+def named_errors(path: Path | str) -> Iterator[None]:
     """Turn whatever Pillow raises on a bad file into one sentence with its path."""
     try:
         with warnings.catch_warnings():

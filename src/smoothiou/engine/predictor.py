@@ -14,11 +14,11 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torchvision.ops import batched_nms
 
 from smoothiou.data.faults import is_too_long
-from smoothiou.data.images import read_header, read_image
+from smoothiou.data.images import read_header, read_image, view_image
 from smoothiou.engine.evaluate import OpenedRun, measure_run, open_run
 from smoothiou.engine.inference import run_detector
 from smoothiou.engine.open_data import Data, data_setting, file_limits
@@ -170,7 +170,7 @@ class Run:
             (boxes, scores, names), best first; see `Prediction`.
 
         Raises:
-            DataError: the file is no image, or too long a one.
+            DataError: the file is no image, or too long a one, or grey of a range that is not told.
             ConfigError: a score, tile or overlap out of range.
         """
         least = self.least_scores(score)
@@ -270,7 +270,7 @@ def load_run(run: str | Path, *, checkpoint: str = "last", device: str | None = 
 
 def _rgb(image: Image.Image | np.ndarray) -> Image.Image:
     if isinstance(image, Image.Image):
-        return ImageOps.exif_transpose(image).convert("RGB")
+        return view_image(image, where="image")
     pixels: Any = np.asarray(image)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise ConfigError(f"image: expected (H, W, 3) of uint8, got {pixels.shape} of {pixels.dtype}.")
