@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from pathlib import Path
 
@@ -65,13 +66,20 @@ SHARES = np.arange(5)[None] / 4
         (tiff((SHARES * 32767).astype(np.int16), bits=16, kind=2), False),
         (tiff((SHARES * 100).astype(np.float32), bits=32, kind=3, tags={340: ("f", 0), 341: ("f", 100)}), False),
         (tiff((SHARES * 1000).astype(np.int32), bits=32, kind=2, tags={280: ("H", 0), 281: ("H", 1000)}), False),
+        (tiff((SHARES * 4095).astype(np.uint16), bits=16, kind=1, tags={280: ("H", 0), 281: ("H", 4095)}), False),
+        (tiff((SHARES * 4095).astype(np.uint16), bits=16, kind=1, tags={281: ("H", 4095)}), False),
+        (tiff((SHARES * 127).astype(np.int8), bits=8, kind=2), False),
+        (tiff((SHARES * 255 - 128).astype(np.int8), bits=8, kind=2, tags={340: ("h", -128), 341: ("h", 127)}), False),
     ],
-    ids=["12-bit", "16-bit", "16-bit-white-is-0", "signed-16", "float-with-range", "int32-with-range"],
+    ids=[
+        *("12-bit", "16-bit", "16-bit-white-is-0", "signed-16", "float-with-range", "int32-with-range"),
+        *("16-bit-with-range", "16-bit-with-maximum", "signed-8", "signed-8-with-range"),
+    ],
 )
 def test_grey_of_a_tiff_is_scaled_by_the_depth_or_range_that_it_states(tmp_path, content, inverted):
     (tmp_path / "a.tif").write_bytes(content)
     grey = np.asarray(read_image(tmp_path / "a.tif"))[0, :, 0].tolist()
-    assert (grey[::-1] if inverted else grey) == pytest.approx(HALF, abs=1)
+    assert (grey[::-1] if inverted else grey) == pytest.approx(HALF, abs=2)  # 7 bits are even values
 
 
 @pytest.mark.parametrize(
@@ -80,9 +88,10 @@ def test_grey_of_a_tiff_is_scaled_by_the_depth_or_range_that_it_states(tmp_path,
         tiff((SHARES * 4095).astype(np.int32), bits=32, kind=2),
         tiff((SHARES * 4095).astype(np.uint32), bits=32, kind=1),
         tiff(SHARES.astype(np.float32), bits=32, kind=3),
+        tiff(SHARES.astype(np.float32), bits=32, kind=3, tags={340: ("f", -math.inf), 341: ("f", math.inf)}),
         b"Pf\n5 1\n-1.0\n" + SHARES.astype("<f4").tobytes(),
     ],
-    ids=["int32", "uint32", "float", "pfm"],
+    ids=["int32", "uint32", "float", "float-without-ends", "pfm"],
 )
 def test_grey_without_a_range_is_refused_by_the_header_already(tmp_path, content):
     (tmp_path / "a.tif").write_bytes(content)
@@ -92,10 +101,13 @@ def test_grey_without_a_range_is_refused_by_the_header_already(tmp_path, content
     assert "black" in read_header(tmp_path / "a.tif").problem
 
 
-def test_signed_grey_below_0_is_refused_for_nobody_knows_what_is_black(tmp_path):
-    (tmp_path / "a.tif").write_bytes(tiff(np.array([[-5, 0, 9]], dtype=np.int16), bits=16, kind=2))
-    with pytest.raises(DataError, match="-5"):
+@pytest.mark.parametrize("dtype", [np.int8, np.int16])
+def test_signed_grey_below_0_is_refused_for_nobody_knows_what_is_black(tmp_path, dtype):
+    values = np.array([[-5, 0, 9]], dtype=dtype)
+    (tmp_path / "a.tif").write_bytes(tiff(values, bits=8 * values.itemsize, kind=2))
+    with pytest.raises(DataError, match="-5 to 9") as caught:
         read_image(tmp_path / "a.tif")
+    assert "16 bits" not in str(caught.value)  # which it may have already
 
 
 def marked(path: Path, orientation: int) -> Path:

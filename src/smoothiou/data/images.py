@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import struct
 import warnings
 from collections.abc import Iterable, Iterator
@@ -43,7 +44,8 @@ _UPRIGHT = {
 _AS_STORED = _UPRIGHT | {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
 # Tags of TIFF.
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 256, 257, 258, 262, 339
-_RANGE_TAGS = ((340, 341), (280, 281))
+_RANGE_TAGS = ((340, 341, math.nan), (280, 281, 0))
+"""Black, white, and the black of a file that tells white alone (NaN: it then tells nothing)."""
 _REPLACE = "Replace the file, or remove its entry."
 
 
@@ -152,12 +154,12 @@ def _exif_behind_pixels(file: Any) -> bytes:
 
 
 def _grey_range(image: Image.Image, path: Path | str) -> tuple[float, float] | None:
-    """Return the values of black and of white in grey of more than 8 bits; None for any other image.
+    """Return the values of black and of white in grey of more than 8 bits, or signed; None for any other image.
 
     Raises:
         DataError: the file does not tell them.
     """
-    if image.mode not in ("I", "F") and not image.mode.startswith("I;"):
+    if image.mode not in ("I", "F") and not image.mode.startswith("I;") and not _is_signed_8(image):
         return None
     if image.format != "TIFF":
         if image.mode == "F":
@@ -167,15 +169,20 @@ def _grey_range(image: Image.Image, path: Path | str) -> tuple[float, float] | N
         return 0, 2**16 - 1  # PNG's own range, and that to which Pillow brings any maximum of PGM
     tags: Any = image.tag_v2  # type: ignore[attr-defined]
     bits, kind = _first(tags.get(_BITS, 8)), _first(tags.get(_SAMPLE_FORMAT, 1))
-    if bits <= 16 and kind == 1:
-        return 0, 2**bits - 1
-    for low, high in _RANGE_TAGS:
-        if low in tags and high in tags and (black := _first(tags[low])) < (white := _first(tags[high])):
+    for low, high, default in _RANGE_TAGS:
+        black, white = _first(tags.get(low, default)), _first(tags.get(high, math.nan))
+        if -math.inf < black < white < math.inf:
             return black, white
-    if bits > 16 or kind != 2:
+    if bits > 16 or kind not in (1, 2):
         what = "floating point numbers" if kind == 3 else f"whole numbers of {bits} bits"
         raise _no_range(path, what)
-    return 0, 2 ** (bits - 1) - 1
+    return 0, 2 ** (bits - 1 if kind == 2 else bits) - 1
+
+
+def _is_signed_8(image: Image.Image) -> bool:
+    """Return whether an image is signed grey of 8 bits, which Pillow reads as if it were not signed."""
+    tags: Any = getattr(image, "tag_v2", {})
+    return image.format == "TIFF" and image.mode == "L" and _first(tags.get(_SAMPLE_FORMAT, 1)) == 2
 
 
 def _first(value: Any) -> Any:
@@ -196,12 +203,13 @@ def _scaled(image: Image.Image, grey_range: tuple[float, float], path: Path | st
         DataError: values outside the range.
     """
     black, white = grey_range
-    values = np.asarray(image, dtype=np.float64)
+    stored = np.asarray(image)
+    values = (stored.view(np.int8) if _is_signed_8(image) else stored).astype(np.float64)
     if not (values.min() >= black and values.max() <= white):
         raise DataError(
             f"{path}: its grey values reach from {values.min():g} to {values.max():g}, and black to white from "
             f"{black:g} to {white:g}.",
-            hint="Save it with 8 or 16 bits.",
+            hint="Save it with 8 bits, or with the range that it has.",
         )
     step = 0 if image.mode == "F" else 1  # of whole numbers, equally many become each value: the high byte of 16 bits
     scaled = np.minimum((values - black) * (256 / (white - black + step)), 255).astype(np.uint8)
