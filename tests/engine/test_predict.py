@@ -78,6 +78,16 @@ def test_grey_of_16_bits_is_scaled_in_a_file_and_in_an_image_alike(run, tmp_path
         detector.predict(Image.fromarray(grey.astype(np.float32)))
 
 
+@pytest.mark.parametrize("tile", [0, 64])
+@pytest.mark.parametrize("size", [(1, 400), (400, 1), (0, 0), (0, 5)])
+def test_an_image_or_array_that_is_too_long_or_empty_is_named(run, size, tile):
+    detector = smoothiou.load_run(run)
+    message = "image: it has no pixels" if 0 in size else f"image: {size[0]} x {size[1]} pixels are too long"
+    for image in (Image.new("RGB", size), Image.new("I;16", size), np.zeros((size[1], size[0], 3), dtype=np.uint8)):
+        with pytest.raises(DataError, match=message):
+            detector.predict(image, tile=tile)
+
+
 @pytest.mark.parametrize("score", [-1, 2, {"cat": 0.5}])
 def test_a_score_out_of_range_or_of_one_class_only(run, tmp_path, score):
     with pytest.raises(ConfigError, match="score"):
