@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from smoothiou.data.doctor import examine
-from smoothiou.data.images import image_size, read_header, read_image
+from smoothiou.data.images import image_size, read_header, read_image, view_image
 from smoothiou.errors import DataError
 from tests.data.doctor_sets import TRAINING, annotate, voc
 
@@ -65,13 +66,20 @@ SHARES = np.arange(5)[None] / 4
         (tiff((SHARES * 32767).astype(np.int16), bits=16, kind=2), False),
         (tiff((SHARES * 100).astype(np.float32), bits=32, kind=3, tags={340: ("f", 0), 341: ("f", 100)}), False),
         (tiff((SHARES * 1000).astype(np.int32), bits=32, kind=2, tags={280: ("H", 0), 281: ("H", 1000)}), False),
+        (tiff((SHARES * 4095).astype(np.uint16), bits=16, kind=1, tags={280: ("H", 0), 281: ("H", 4095)}), False),
+        (tiff((SHARES * 4095).astype(np.uint16), bits=16, kind=1, tags={281: ("H", 4095)}), False),
+        (tiff((SHARES * 127).astype(np.int8), bits=8, kind=2), False),
+        (tiff((SHARES * 255 - 128).astype(np.int8), bits=8, kind=2, tags={340: ("h", -128), 341: ("h", 127)}), False),
     ],
-    ids=["12-bit", "16-bit", "16-bit-white-is-0", "signed-16", "float-with-range", "int32-with-range"],
+    ids=[
+        *("12-bit", "16-bit", "16-bit-white-is-0", "signed-16", "float-with-range", "int32-with-range"),
+        *("16-bit-with-range", "16-bit-with-maximum", "signed-8", "signed-8-with-range"),
+    ],
 )
 def test_grey_of_a_tiff_is_scaled_by_the_depth_or_range_that_it_states(tmp_path, content, inverted):
     (tmp_path / "a.tif").write_bytes(content)
     grey = np.asarray(read_image(tmp_path / "a.tif"))[0, :, 0].tolist()
-    assert (grey[::-1] if inverted else grey) == pytest.approx(HALF, abs=1)
+    assert (grey[::-1] if inverted else grey) == pytest.approx(HALF, abs=2)  # 7 bits are even values
 
 
 @pytest.mark.parametrize(
@@ -80,9 +88,10 @@ def test_grey_of_a_tiff_is_scaled_by_the_depth_or_range_that_it_states(tmp_path,
         tiff((SHARES * 4095).astype(np.int32), bits=32, kind=2),
         tiff((SHARES * 4095).astype(np.uint32), bits=32, kind=1),
         tiff(SHARES.astype(np.float32), bits=32, kind=3),
+        tiff(SHARES.astype(np.float32), bits=32, kind=3, tags={340: ("f", -math.inf), 341: ("f", math.inf)}),
         b"Pf\n5 1\n-1.0\n" + SHARES.astype("<f4").tobytes(),
     ],
-    ids=["int32", "uint32", "float", "pfm"],
+    ids=["int32", "uint32", "float", "float-without-ends", "pfm"],
 )
 def test_grey_without_a_range_is_refused_by_the_header_already(tmp_path, content):
     (tmp_path / "a.tif").write_bytes(content)
@@ -92,10 +101,13 @@ def test_grey_without_a_range_is_refused_by_the_header_already(tmp_path, content
     assert "black" in read_header(tmp_path / "a.tif").problem
 
 
-def test_signed_grey_below_0_is_refused_for_nobody_knows_what_is_black(tmp_path):
-    (tmp_path / "a.tif").write_bytes(tiff(np.array([[-5, 0, 9]], dtype=np.int16), bits=16, kind=2))
-    with pytest.raises(DataError, match="-5"):
+@pytest.mark.parametrize("dtype", [np.int8, np.int16])
+def test_signed_grey_below_0_is_refused_for_nobody_knows_what_is_black(tmp_path, dtype):
+    values = np.array([[-5, 0, 9]], dtype=dtype)
+    (tmp_path / "a.tif").write_bytes(tiff(values, bits=8 * values.itemsize, kind=2))
+    with pytest.raises(DataError, match="-5 to 9") as caught:
         read_image(tmp_path / "a.tif")
+    assert "16 bits" not in str(caught.value)  # which it may have already
 
 
 def marked(path: Path, orientation: int) -> Path:
@@ -140,6 +152,19 @@ def test_pixels_are_as_stored_in_every_type_and_upright_where_asked(tmp_path, en
     assert (header.width, header.height, header.orientation, image_size(path)) == (3, 2, orientation, (3, 2))
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "I;16"])
+def test_pixels_of_a_tiff_of_any_mode_are_as_stored_and_upright_where_asked(tmp_path, mode, compression, orientation):
+    # Pillow maps the pixels of these modes into memory where they are not compressed.
+    grey = np.array(STORED, dtype=np.uint8)
+    image = Image.fromarray(grey.astype(np.uint16) * 257) if mode == "I;16" else Image.fromarray(grey).convert(mode)
+    path = tmp_path / "a.tif"
+    image.save(path, tiffinfo={0x0112: orientation}, compression=compression)
+    for upright, expected in ((False, STORED), (True, UPRIGHT[orientation])):
+        assert np.asarray(read_image(path, upright=upright))[..., 0].tolist() == expected
+
+
 @pytest.mark.parametrize("kind", ["TIFF", "PNG", "WEBP"])
 def test_the_doctor_names_a_turned_picture_of_any_type(tmp_path, kind):
     root = voc(tmp_path / "voc")
@@ -163,3 +188,30 @@ def test_the_mark_of_a_png_may_stand_behind_its_pixels(tmp_path):
     path.write_bytes(content[:start] + content[end:tail] + content[start:end] + content[tail:])
     assert read_header(path).orientation == 6
     assert (read_image(path).size, read_image(path, upright=True).size) == ((3, 2), (2, 3))
+
+
+@pytest.mark.parametrize("kind", ["png", "tif", "pgm"])
+def test_grey_of_16_bits_that_a_program_has_opened_is_scaled_as_from_its_file(tmp_path, kind):
+    path = tmp_path / f"a.{kind}"
+    Image.fromarray((SHARES * 65535).astype(np.uint16)).save(path)
+    with Image.open(path) as image:
+        assert np.asarray(view_image(image, where="image")).tolist() == np.asarray(read_image(path)).tolist()
+    made = view_image(Image.fromarray((SHARES * 65535).astype(np.uint16)), where="image")
+    assert np.asarray(made)[0, :, 0].tolist() == pytest.approx(HALF, abs=1)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_grey_that_a_program_has_made_is_refused_where_its_range_is_not_known(dtype):
+    with pytest.raises(DataError, match="image: its grey values are .* which is black"):
+        view_image(Image.fromarray((SHARES * 1000).astype(dtype)), where="image")
+
+
+@pytest.mark.parametrize("is_decoded", [False, True])
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("ending", ["tif", "png", "jpg"])
+def test_a_picture_that_a_program_has_opened_is_turned_once(tmp_path, ending, orientation, is_decoded):
+    with Image.open(marked(tmp_path / f"a.{ending}", orientation)) as image:
+        if is_decoded:
+            image.load()
+        grey = np.asarray(view_image(image, where="image"))[..., 0]
+    assert grey == pytest.approx(np.array(UPRIGHT[orientation]), abs=4)

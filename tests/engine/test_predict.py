@@ -68,6 +68,26 @@ def test_a_run_predicts_from_a_path_an_image_and_an_array_alike(run, tmp_path):
     assert set(only_dogs.names) == {"dog"}
 
 
+def test_grey_of_16_bits_is_scaled_in_a_file_and_in_an_image_alike(run, tmp_path):
+    detector = smoothiou.load_run(run)
+    grey = np.random.default_rng(1).integers(0, 65536, (60, 90)).astype(np.uint16)
+    Image.fromarray(grey).save(tmp_path / "a.png")
+    boxes = detector.predict(tmp_path / "a.png", score=0.01).boxes
+    assert (detector.predict(Image.fromarray(grey), score=0.01).boxes == boxes).all()
+    with pytest.raises(DataError, match="which is black"):
+        detector.predict(Image.fromarray(grey.astype(np.float32)))
+
+
+@pytest.mark.parametrize("tile", [0, 64])
+@pytest.mark.parametrize("size", [(1, 400), (400, 1), (0, 0), (0, 5)])
+def test_an_image_or_array_that_is_too_long_or_empty_is_named(run, size, tile):
+    detector = smoothiou.load_run(run)
+    message = "image: it has no pixels" if 0 in size else f"image: {size[0]} x {size[1]} pixels are too long"
+    for image in (Image.new("RGB", size), Image.new("I;16", size), np.zeros((size[1], size[0], 3), dtype=np.uint8)):
+        with pytest.raises(DataError, match=message):
+            detector.predict(image, tile=tile)
+
+
 @pytest.mark.parametrize("score", [-1, 2, {"cat": 0.5}])
 def test_a_score_out_of_range_or_of_one_class_only(run, tmp_path, score):
     with pytest.raises(ConfigError, match="score"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import struct
 import warnings
 from collections.abc import Iterable, Iterator
@@ -43,7 +44,8 @@ _UPRIGHT = {
 _AS_STORED = _UPRIGHT | {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
 # Tags of TIFF.
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 256, 257, 258, 262, 339
-_RANGE_TAGS = ((340, 341), (280, 281))
+_RANGE_TAGS = ((340, 341, math.nan), (280, 281, 0))
+"""Black, white, and the black of a file that tells white alone (NaN: it then tells nothing)."""
 _REPLACE = "Replace the file, or remove its entry."
 
 
@@ -61,18 +63,52 @@ def read_image(path: Path, *, upright: bool = False) -> Image.Image:
             a range that the file does not tell.
     """
     with named_errors(path), open_header(path) as image:
-        is_tiff, orientation, white = image.format == "TIFF", _orientation(image), _grey_range(image, path)
-        image.load()
-        if white is not None:
-            pixels = _scaled(image, white, path)
-        elif image.mode == "P" and "transparency" in image.info:
-            pixels = image.convert("RGBA")
-        else:
-            pixels = image
+        is_tiff, orientation = image.format == "TIFF", _orientation(image)
+        pixels = _decoded(image, path)
         # Pillow turns TIFF, and nothing else.
         turn = None if is_tiff == upright else (_UPRIGHT if upright else _AS_STORED).get(orientation)
-        pixels = pixels.convert("RGB")
         return pixels if turn is None else pixels.transpose(turn)
+
+
+def view_image(image: Image.Image, *, where: str) -> Image.Image:
+    """Return an image that Pillow has opened or made as `read_image` would its file: as RGB, and upright.
+
+    Args:
+        image: of any mode, decoded or not.
+        where: what messages call it.
+
+    Raises:
+        DataError: as for `read_image`, but for the limits of files.
+    """
+    with named_errors(where):
+        pixels = _decoded(image, where)
+        turn = _UPRIGHT.get(_orientation(image))  # Pillow has turned TIFF, and taken the mark away
+        return pixels if turn is None else pixels.transpose(turn)
+
+
+def _decoded(image: Image.Image, path: Path | str) -> Image.Image:
+    """Return an image's pixels as RGB; those of a TIFF are upright, all others as stored."""
+    grey_range = _grey_range(image, path)
+    _load(image)
+    if grey_range is not None:
+        image = _scaled(image, grey_range, path)
+    elif image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def _load(image: Image.Image) -> None:
+    """Decode an image's pixels; those of a TIFF are turned by Pillow."""
+    file: Any = image
+    if image.format != "TIFF" or not getattr(file, "filename", ""):
+        image.load()
+        return
+    # Uncompressed pixels of a file with a name are mapped into memory, by Pillow 13 in rows of the turned size.
+    name, file.filename = file.filename, ""
+    try:
+        image.load()
+    finally:
+        file.filename = name
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -117,55 +153,63 @@ def _exif_behind_pixels(file: Any) -> bytes:
         file.seek(before)
 
 
-def _grey_range(image: Image.Image, path: Path) -> tuple[float, float] | None:
-    """Return the values of black and of white in grey of more than 8 bits; None for any other image.
+def _grey_range(image: Image.Image, path: Path | str) -> tuple[float, float] | None:
+    """Return the values of black and of white in grey of more than 8 bits, or signed; None for any other image.
 
     Raises:
         DataError: the file does not tell them.
     """
-    if image.mode not in ("I", "F") and not image.mode.startswith("I;"):
+    if image.mode not in ("I", "F") and not image.mode.startswith("I;") and not _is_signed_8(image):
         return None
     if image.format != "TIFF":
-        if image.mode != "F":
-            return 0, 2**16 - 1  # PNG's own range, and that to which Pillow brings any maximum of PGM
-        raise _no_range(path, "floating point numbers")
+        if image.mode == "F":
+            raise _no_range(path, "floating point numbers")
+        if image.mode == "I" and image.format is None:  # made by a program, and no file
+            raise _no_range(path, "whole numbers of 32 bits")
+        return 0, 2**16 - 1  # PNG's own range, and that to which Pillow brings any maximum of PGM
     tags: Any = image.tag_v2  # type: ignore[attr-defined]
     bits, kind = _first(tags.get(_BITS, 8)), _first(tags.get(_SAMPLE_FORMAT, 1))
-    if bits <= 16 and kind == 1:
-        return 0, 2**bits - 1
-    for low, high in _RANGE_TAGS:
-        if low in tags and high in tags and (black := _first(tags[low])) < (white := _first(tags[high])):
+    for low, high, default in _RANGE_TAGS:
+        black, white = _first(tags.get(low, default)), _first(tags.get(high, math.nan))
+        if -math.inf < black < white < math.inf:
             return black, white
-    if bits > 16 or kind != 2:
+    if bits > 16 or kind not in (1, 2):
         what = "floating point numbers" if kind == 3 else f"whole numbers of {bits} bits"
         raise _no_range(path, what)
-    return 0, 2 ** (bits - 1) - 1
+    return 0, 2 ** (bits - 1 if kind == 2 else bits) - 1
+
+
+def _is_signed_8(image: Image.Image) -> bool:
+    """Return whether an image is signed grey of 8 bits, which Pillow reads as if it were not signed."""
+    tags: Any = getattr(image, "tag_v2", {})
+    return image.format == "TIFF" and image.mode == "L" and _first(tags.get(_SAMPLE_FORMAT, 1)) == 2
 
 
 def _first(value: Any) -> Any:
     return value[0] if isinstance(value, tuple) else value
 
 
-def _no_range(path: Path, what: str) -> DataError:
+def _no_range(path: Path | str, what: str) -> DataError:
     return DataError(
         f"{path}: its grey values are {what}, and the file does not tell which is black and which is white.",
         hint="Save it with 8 or 16 bits.",
     )
 
 
-def _scaled(image: Image.Image, grey_range: tuple[float, float], path: Path) -> Image.Image:
+def _scaled(image: Image.Image, grey_range: tuple[float, float], path: Path | str) -> Image.Image:
     """Return grey of any range in 8 bits.
 
     Raises:
         DataError: values outside the range.
     """
     black, white = grey_range
-    values = np.asarray(image, dtype=np.float64)
+    stored = np.asarray(image)
+    values = (stored.view(np.int8) if _is_signed_8(image) else stored).astype(np.float64)
     if not (values.min() >= black and values.max() <= white):
         raise DataError(
             f"{path}: its grey values reach from {values.min():g} to {values.max():g}, and black to white from "
             f"{black:g} to {white:g}.",
-            hint="Save it with 8 or 16 bits.",
+            hint="Save it with 8 bits, or with the range that it has.",
         )
     step = 0 if image.mode == "F" else 1  # of whole numbers, equally many become each value: the high byte of 16 bits
     scaled = np.minimum((values - black) * (256 / (white - black + step)), 255).astype(np.uint8)
@@ -234,7 +278,7 @@ def known_types() -> tuple[str, ...]:
 
 
 @contextmanager
-def named_errors(path: Path) -> Iterator[None]:
+def named_errors(path: Path | str) -> Iterator[None]:
     """Turn whatever Pillow raises on a bad file into one sentence with its path."""
     try:
         with warnings.catch_warnings():

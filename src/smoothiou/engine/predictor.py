@@ -14,11 +14,11 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torchvision.ops import batched_nms
 
 from smoothiou.data.faults import is_too_long
-from smoothiou.data.images import read_header, read_image
+from smoothiou.data.images import read_header, read_image, view_image
 from smoothiou.engine.evaluate import OpenedRun, measure_run, open_run
 from smoothiou.engine.inference import run_detector
 from smoothiou.engine.open_data import Data, data_setting, file_limits
@@ -170,11 +170,15 @@ class Run:
             (boxes, scores, names), best first; see `Prediction`.
 
         Raises:
-            DataError: the file is no image, or too long a one.
+            DataError: the file is no image, too long a one, without pixels, or grey of a range that is not told.
             ConfigError: a score, tile or overlap out of range.
         """
         least = self.least_scores(score)
-        picture = self.read(image)[0] if isinstance(image, (str, Path)) else _rgb(image)
+        if isinstance(image, (str, Path)):
+            picture = self.read(image)[0]
+        else:
+            picture = _rgb(image)
+            self._refuse_long(picture, where="image")
         boxes, labels, scores = self._in_tiles(picture, tile, overlap) if tile else self._detect(picture)
         names = [self.classes[label - 1] for label in labels]
         good = [value >= least[name] for value, name in zip(scores, names, strict=True)]
@@ -195,10 +199,13 @@ class Run:
         with allowing(file_limits(self.opened.config.data)):
             picture = read_image(Path(path), upright=True)
             orientation = read_header(Path(path)).orientation
+        self._refuse_long(picture, where=str(path))
+        return Image.fromarray(np.asarray(picture)), orientation  # without EXIF, by which it would be turned again
+
+    def _refuse_long(self, picture: Image.Image, *, where: str) -> None:
         if is_too_long(*picture.size, max_size=self.opened.config.model.max_size):
             size = f"{picture.width} x {picture.height} pixels"
-            raise DataError(f"{path}: {size} are too long a picture.", hint="Crop it.")
-        return Image.fromarray(np.asarray(picture)), orientation  # without EXIF, by which it would be turned again
+            raise DataError(f"{where}: {size} are too long a picture.", hint="Crop it.")
 
     def least_scores(self, score: Score) -> dict[str, float]:
         """Return the least score of each class.
@@ -269,12 +276,14 @@ def load_run(run: str | Path, *, checkpoint: str = "last", device: str | None = 
 
 
 def _rgb(image: Image.Image | np.ndarray) -> Image.Image:
-    if isinstance(image, Image.Image):
-        return ImageOps.exif_transpose(image).convert("RGB")
-    pixels: Any = np.asarray(image)
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise ConfigError(f"image: expected (H, W, 3) of uint8, got {pixels.shape} of {pixels.dtype}.")
-    return Image.fromarray(pixels)
+    if not isinstance(image, Image.Image):
+        pixels: Any = np.asarray(image)
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+            raise ConfigError(f"image: expected (H, W, 3) of uint8, got {pixels.shape} of {pixels.dtype}.")
+        image = Image.fromarray(pixels)
+    if 0 in image.size:
+        raise DataError("image: it has no pixels.")
+    return view_image(image, where="image")
 
 
 def _best_scores(folder: Path, classes: tuple[str, ...]) -> dict[str, float]:
