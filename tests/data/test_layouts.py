@@ -91,6 +91,35 @@ def test_splits_may_be_folders_above_or_below_those_of_images_and_xml(tmp_path, 
     assert {r.source.path for r in train}.isdisjoint(r.source.path for r in val)
 
 
+@pytest.mark.parametrize("images", ["{}", "{}/images", "images/{}"])
+def test_equal_names_in_two_splits_are_photos_of_their_own_split(tmp_path, xml_file, image_file, images):
+    for split in ("train", "test"):
+        for number in range(3):
+            name = f"{number}.jpg"
+            image_file(tmp_path / "set" / images.format(split) / name)
+            xml_file(tmp_path / "set/annotations" / split / f"{number}.xml", ONE, file_name=name)
+    for split in ("train", "test"):
+        folder = tmp_path / "set" / images.format(split)
+        assert {r.source.path.parent for r in load_dataset(tmp_path / "set", split=split).records} == {folder}
+
+
+def test_photos_of_another_split_never_stand_in_for_missing_ones(tmp_path, xml_file, image_file):
+    image_file(tmp_path / "set/train/0.jpg")
+    for split in ("train", "test"):
+        xml_file(tmp_path / "set/annotations" / split / "0.xml", ONE, file_name="0.jpg")
+    assert len(names(tmp_path / "set")) == 1
+    with pytest.raises(DataError, match="missing"):
+        load_dataset(tmp_path / "set", split="test")
+
+
+def test_a_photo_that_could_be_either_of_two_is_refused_with_both(tmp_path, xml_file, image_file):
+    for folder in ("day", "night"):
+        image_file(tmp_path / "set" / folder / "0.jpg")
+    xml_file(tmp_path / "set/boxes/0.xml", ONE, file_name="0.jpg")
+    with pytest.raises(DataError, match=r"0\.xml.*day/0\.jpg or night/0\.jpg"):
+        load_dataset(tmp_path / "set")
+
+
 def test_a_data_set_above_which_one_stands_is_still_pointed_to(tmp_path, xml_file, image_file):
     for name in ("one", "two"):
         two_folders(tmp_path / "kit" / name, xml_file, image_file, xml="annots", images="images")

@@ -4,7 +4,7 @@ Layouts read, the first that fits:
 
     Annotations/ID.xml, JPEGImages/ID.*, ImageSets/Main/{train,val,test}.txt    the lists decide; an ID may have folders
     train/*.xml + images, val/ (or valid/) ..., test/ ...                       one folder per split
-    annotations/train/*.xml + images/train/*, ...                               the same
+    annotations/train/*.xml + images/train/*, or train/*, ...                   the same
     annotations/*.xml + images/*, or XML files beside their images              cut by a seed (`Options.cut`)
     any folder of XML files + a folder of the images that they name             cut by a seed
 
@@ -319,10 +319,21 @@ def _finder(root: Path, xml_folder: Path, folder: Path, *, split: str = "") -> I
         split: after which folders of images may be called.
     """
     images = _folder(folder, "jpegimages", "images")
-    candidates = [*([images / split, folder / split] if images and split else []), images, xml_folder, folder]
-    if not images and not list_images(xml_folder) and not list_images(folder):
-        candidates += _named_by_xml(xml_folder, folders_in(folder))
-    return ImageFinder(root, filter(None, candidates))
+    of_split = [named for parent in (images, folder) if parent and split for named in _called(split, parent)]
+    of_split += filter(None, [_folder(named, "jpegimages", "images") for named in of_split])
+    candidates = [*of_split, images, xml_folder, folder]
+    peers: list[Path] = []
+    if not images and not any(map(list_images, (*of_split, xml_folder, folder))):
+        # Photos of another split may be called the same.
+        others = [named for named in _named_like_splits(folder) if split and named not in of_split]
+        peers = _named_by_xml(xml_folder, [inner for inner in folders_in(folder) if inner not in others])
+    return ImageFinder(root, [*filter(None, candidates), *peers], peers=peers)
+
+
+def _called(split: str, parent: Path) -> list[Path]:
+    """Return the folder called like a split, or else those called by a synonym: `val` of `valid`."""
+    folders = [folder for folder in folders_in(parent) if usual_name(folder.name) == usual_name(split)]
+    return [folder for folder in folders if folder.name == split] or folders
 
 
 def _named_by_xml(xml_folder: Path, folders: list[Path]) -> list[Path]:
