@@ -58,8 +58,13 @@ _XML_FOLDERS = ("annotations", "annotation", "annots", "anns", "xmls", "xml", "l
 """Usual names of the folder of XML files, in any case."""
 _KNOWN = {"folder", "filename", "path", "source", "owner", "size", "segmented", "object"}
 """What an annotation may consist of."""
+_NAMES = {"folder", "filename", "path"}
+"""Those of them that may hold any numbers."""
 _BOXES = {"object", "bndbox", "robndbox", "box", "bbox", "polygon", "xmin", "xtl"}
 """What holds boxes, and is read only as `object/bndbox`."""
+_NUMBER = r"(?:[a-z]\w*\s*[=:]\s*)?-?\d+(?:\.\d+)?"
+_BOX_AS_TEXT = re.compile(rf"(?<![\w.:/-]){_NUMBER}(?:[\s,;]+{_NUMBER}){{3}}(?![\w:/-])", re.IGNORECASE)
+"""Four numbers in a row, as `10 10 50 50` and `xmin=10, ymin=10, xmax=50, ymax=50`, but no date with a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -410,11 +415,18 @@ def _refuse_other_shapes(tree: Element, where: str) -> None:
         raise DataError(
             f"{where}: nothing in <annotation> is understood.", hint=f"It holds {', '.join(sorted(_KNOWN))}."
         )
-    for node in (node for node in tree if node.tag not in _KNOWN):
-        if any(each.tag in _BOXES for each in node.iter()) or (not objects and (len(node) or node.attrib)):
-            raise DataError(
-                f"{where}: <{node.tag}> is not understood, and may hold boxes.", hint="Boxes stand in <object><bndbox>."
-            )
+    hint = "Boxes stand in <annotation><object><bndbox>."
+    for node in (node for node in tree if node.tag != "object"):
+        if inner := next((each.tag for each in node.iter() if each.tag in _BOXES), ""):
+            place = f"<{inner}> in <{node.tag}>" if inner != node.tag else f"<{inner}>"
+            raise DataError(f"{where}: {place} is not understood, and may hold boxes.", hint=hint)
+        is_unknown = node.tag not in _KNOWN and (len(node) or node.attrib)
+        is_text = node.tag not in _NAMES and any(map(_BOX_AS_TEXT.search, node.itertext()))
+        if not objects and (is_unknown or is_text):
+            raise DataError(f"{where}: <{node.tag}> is not understood, and may hold boxes.", hint=hint)
+    loose = " ".join(text for text in (tree.text, *(node.tail for node in tree)) if text and text.strip())
+    if loose and not objects:
+        raise DataError(f"{where}: the text {short(loose.strip())} in <annotation> is not understood.", hint=hint)
 
 
 def _read_object(node: Element, where: str) -> Box:
