@@ -10,7 +10,7 @@ import pytest
 from smoothiou.data import detect_format, list_splits, load_dataset
 from smoothiou.data.doctor import examine
 from smoothiou.errors import DataError
-from tests.data.doctor_sets import TRAINING
+from tests.data.doctor_sets import TRAINING, coco
 
 ONE = [("dog", (11, 21, 30, 40))]
 BOX = (1, 1, 20, 20)
@@ -118,6 +118,46 @@ def test_a_photo_that_could_be_either_of_two_is_refused_with_both(tmp_path, xml_
     xml_file(tmp_path / "set/boxes/0.xml", ONE, file_name="0.jpg")
     with pytest.raises(DataError, match=r"0\.xml.*day/0\.jpg or night/0\.jpg"):
         load_dataset(tmp_path / "set")
+
+
+def yolo(root, image_file, *, name="a", label="a"):
+    image_file(root / "images/train" / f"{name}.jpg")
+    (root / "labels/train").mkdir(parents=True)
+    (root / "labels/train" / f"{label}.txt").write_text("0 0.5 0.5 0.4 0.3\n")
+    (root / "data.yaml").write_text("train: images/train\nval: images/train\nnames: [cat]\n")
+    return root
+
+
+@pytest.mark.parametrize("content", ["<project/>", "<annotations><version>1.1</version></annotations>"])
+@pytest.mark.parametrize(
+    ("kind", "place"),
+    [
+        ("coco", "project.xml"),
+        ("coco", "annotations/annotations.xml"),
+        ("yolo", "project.xml"),
+        ("yolo", "labels/a.xml"),
+        ("voc", "project.xml"),
+    ],
+)
+def test_xml_of_something_else_leaves_a_data_set_readable(tmp_path, xml_file, image_file, kind, place, content):
+    root = tmp_path / "set"
+    if kind == "voc":
+        two_folders(root, xml_file, image_file, xml="annotations", images="images")
+    elif kind == "coco":
+        coco(root)
+    else:
+        yolo(root, image_file)
+    before = names(root)
+    (root / place).parent.mkdir(exist_ok=True)
+    (root / place).write_text(content)
+    assert (detect_format(root), names(root)) == (kind, before)
+
+
+def test_xml_of_something_else_among_annotations_is_named(tmp_path, xml_file, image_file):
+    root = two_folders(tmp_path / "set", xml_file, image_file, xml="annotations", images="images")
+    (root / "annotations/0.xml").write_text("<annotations/>")
+    with pytest.raises(DataError, match=r"annotations/0\.xml.*root"):
+        load_dataset(root)
 
 
 def test_a_data_set_above_which_one_stands_is_still_pointed_to(tmp_path, xml_file, image_file):

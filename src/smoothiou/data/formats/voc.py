@@ -256,7 +256,8 @@ def _split_folders(root: Path) -> Items:
     for parent in _usual_xml_folders(root):
         for folder in _named_like_splits(parent):
             finder = _finder(root, folder, root, split=folder.name)
-            splits[folder.name] = splits.get(folder.name) or _items(folder, _xml_below(folder), finder)
+            files = _unless_foreign(_xml_below(folder))
+            splits[folder.name] = splits.get(folder.name) or _items(folder, files, finder)
     return {split: items for split, items in splits.items() if items}
 
 
@@ -276,10 +277,19 @@ def _flat(folder: Path, root: Path, *, anywhere: bool = True) -> list[Item]:
         root: the data folder.
         anywhere: whether the folder of the XML may have any name.
     """
-    if files := files_in(folder, ".xml"):
+    if files := _unless_foreign(files_in(folder, ".xml")):
         return _items(folder, files, _finder(root, folder, folder))
     xml_folder = _xml_folder(folder, anywhere=anywhere)
-    return _items(xml_folder, _xml_below(xml_folder), _finder(root, xml_folder, folder)) if xml_folder else []
+    files = _unless_foreign(_xml_below(xml_folder)) if xml_folder else []
+    return _items(xml_folder, files, _finder(root, xml_folder, folder)) if xml_folder and files else []
+
+
+def _unless_foreign(files: list[Path]) -> list[Path]:
+    """Return these XML files, or none of them where the root of each is that of something else.
+
+    A project file beside COCO's or YOLO's data makes no VOC of it; one among annotations is named when it is read.
+    """
+    return files if any(xml_root(file) in ("annotation", "") for file in files) else []
 
 
 def _items(xml_folder: Path, files: list[Path], finder: ImageFinder) -> list[Item]:
@@ -369,6 +379,16 @@ def _refuse_voc_without_lists(names: list[str], *, data: str) -> None:
 
 
 # ---- one file
+
+
+def xml_root(path: Path) -> str:
+    """Return the root's tag in small letters, without its namespace, having read no further; "" if it has none."""
+    try:
+        with open_regular(path) as content:
+            _, root = next(defusedxml.ElementTree.iterparse(content, events=("start",)))
+    except (DataError, ParseError, defusedxml.DefusedXmlException, OSError, ValueError, LookupError, StopIteration):
+        return ""
+    return root.tag.rpartition("}")[2].lower()
 
 
 def read_annotation(path: Path, *, root: Path) -> Annotation:
