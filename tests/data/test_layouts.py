@@ -10,7 +10,7 @@ import pytest
 from smoothiou.data import detect_format, list_splits, load_dataset
 from smoothiou.data.doctor import examine
 from smoothiou.errors import DataError
-from tests.data.doctor_sets import TRAINING
+from tests.data.doctor_sets import TRAINING, coco
 
 ONE = [("dog", (11, 21, 30, 40))]
 BOX = (1, 1, 20, 20)
@@ -89,6 +89,75 @@ def test_splits_may_be_folders_above_or_below_those_of_images_and_xml(tmp_path, 
     assert list_splits(tmp_path / "set") == ("train", "valid")
     train, val = (load_dataset(tmp_path / "set", split=split).records for split in ("train", "val"))
     assert {r.source.path for r in train}.isdisjoint(r.source.path for r in val)
+
+
+@pytest.mark.parametrize("images", ["{}", "{}/images", "images/{}"])
+def test_equal_names_in_two_splits_are_photos_of_their_own_split(tmp_path, xml_file, image_file, images):
+    for split in ("train", "test"):
+        for number in range(3):
+            name = f"{number}.jpg"
+            image_file(tmp_path / "set" / images.format(split) / name)
+            xml_file(tmp_path / "set/annotations" / split / f"{number}.xml", ONE, file_name=name)
+    for split in ("train", "test"):
+        folder = tmp_path / "set" / images.format(split)
+        assert {r.source.path.parent for r in load_dataset(tmp_path / "set", split=split).records} == {folder}
+
+
+def test_photos_of_another_split_never_stand_in_for_missing_ones(tmp_path, xml_file, image_file):
+    image_file(tmp_path / "set/train/0.jpg")
+    for split in ("train", "test"):
+        xml_file(tmp_path / "set/annotations" / split / "0.xml", ONE, file_name="0.jpg")
+    assert len(names(tmp_path / "set")) == 1
+    with pytest.raises(DataError, match="missing"):
+        load_dataset(tmp_path / "set", split="test")
+
+
+def test_a_photo_that_could_be_either_of_two_is_refused_with_both(tmp_path, xml_file, image_file):
+    for folder in ("day", "night"):
+        image_file(tmp_path / "set" / folder / "0.jpg")
+    xml_file(tmp_path / "set/boxes/0.xml", ONE, file_name="0.jpg")
+    with pytest.raises(DataError, match=r"0\.xml.*day/0\.jpg or night/0\.jpg"):
+        load_dataset(tmp_path / "set")
+
+
+def yolo(root, image_file, *, name="a", label="a"):
+    image_file(root / "images/train" / f"{name}.jpg")
+    (root / "labels/train").mkdir(parents=True)
+    (root / "labels/train" / f"{label}.txt").write_text("0 0.5 0.5 0.4 0.3\n")
+    (root / "data.yaml").write_text("train: images/train\nval: images/train\nnames: [cat]\n")
+    return root
+
+
+@pytest.mark.parametrize("content", ["<project/>", "<annotations><version>1.1</version></annotations>"])
+@pytest.mark.parametrize(
+    ("kind", "place"),
+    [
+        ("coco", "project.xml"),
+        ("coco", "annotations/annotations.xml"),
+        ("yolo", "project.xml"),
+        ("yolo", "labels/a.xml"),
+        ("voc", "project.xml"),
+    ],
+)
+def test_xml_of_something_else_leaves_a_data_set_readable(tmp_path, xml_file, image_file, kind, place, content):
+    root = tmp_path / "set"
+    if kind == "voc":
+        two_folders(root, xml_file, image_file, xml="annotations", images="images")
+    elif kind == "coco":
+        coco(root)
+    else:
+        yolo(root, image_file)
+    before = names(root)
+    (root / place).parent.mkdir(exist_ok=True)
+    (root / place).write_text(content)
+    assert (detect_format(root), names(root)) == (kind, before)
+
+
+def test_xml_of_something_else_among_annotations_is_named(tmp_path, xml_file, image_file):
+    root = two_folders(tmp_path / "set", xml_file, image_file, xml="annotations", images="images")
+    (root / "annotations/0.xml").write_text("<annotations/>")
+    with pytest.raises(DataError, match=r"annotations/0\.xml.*root"):
+        load_dataset(root)
 
 
 def test_a_data_set_above_which_one_stands_is_still_pointed_to(tmp_path, xml_file, image_file):

@@ -168,6 +168,48 @@ def test_an_annotation_without_objects_is_an_image_without_boxes(tmp_path, xml_f
     assert read_annotation(path, root=tmp_path).boxes == ()
 
 
+INNER = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>9</xmax><ymax>8</ymax></bndbox>"
+OBJECT = f"<object><name>dog</name>{INNER}</object>"
+
+
+@pytest.mark.parametrize(
+    ("extra", "named"),
+    [
+        (f"<source>{OBJECT}</source>", "object.*source"),
+        (f"<size>{OBJECT}</size>", "object.*size"),
+        (f"<owner><name>me</name>{OBJECT}</owner>", "object.*owner"),
+        (f"<segmented>{INNER}</segmented>", "bndbox.*segmented"),
+        (f"<filename>{OBJECT}</filename>", "object.*filename"),
+        ("<boxes>10 10 50 50 cat</boxes>", "boxes"),
+        ("<cat>10,10,50,50</cat>", "cat"),
+        ("<cat>xmin=10, ymin=10, xmax=50, ymax=50</cat>", "cat"),
+        ("<segmented>10.5 10 50 50</segmented>", "segmented"),
+        ("cat 10 10 50 50", "cat 10 10 50 50"),
+    ],
+)
+def test_boxes_in_another_place_or_as_text_are_no_image_without_boxes(tmp_path, xml_file, extra, named):
+    path = xml_file(tmp_path / "a.xml", file_name="a.jpg", extra=extra)
+    with pytest.raises(DataError, match=rf"a\.xml.*{named}"):
+        read_annotation(path, root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        "<source><database>VOC 2007</database><flickrid>1</flickrid></source>",
+        "<source><a>1</a> <b>2</b> <c>3</c> <d>4</d></source>",
+        "<owner>me, born 1 2 1980</owner>",
+        "<time>2020-01-01 10:00:00</time>",
+        "<time>2020/01/01, 10:00:00.5</time>",
+        "<segmented>0</segmented>",
+        "<folder>10 10 50 50</folder>",
+    ],
+)
+def test_what_describes_a_photo_may_hold_text_and_numbers(tmp_path, xml_file, extra):
+    path = xml_file(tmp_path / "a.xml", file_name="a.jpg", extra=extra)
+    assert read_annotation(path, root=tmp_path).boxes == ()
+
+
 CVAT = '<annotations><version>1.1</version><image id="0" name="a.jpg"><box label="dog" xtl="1"/></image></annotations>'
 
 
@@ -175,19 +217,24 @@ CVAT = '<annotations><version>1.1</version><image id="0" name="a.jpg"><box label
     ("file", "content", "tool"),
     [
         ("annotations.xml", CVAT, "CVAT"),
+        ("annotations/annotations.xml", CVAT, "CVAT"),
         ("config.xml", "<View><RectangleLabels/></View>", "Label Studio"),
         ("export.json", json.dumps([{"id": 1, "data": {"image": "a.jpg"}, "annotations": []}]), "Label Studio"),
+        ("min.json", json.dumps([{"image": "a.jpg", "id": 1, "label": [{"x": 1}]}]), "Label Studio"),
         ("a.json", json.dumps({"shapes": [], "imagePath": "a.jpg"}), "LabelMe"),
         ("via.json", json.dumps({"a.jpg1": {"filename": "a.jpg", "regions": []}}), "VGG"),
     ],
 )
 def test_files_of_tools_are_named_with_what_to_export(tmp_path, image_file, file, content, tool):
     image_file(tmp_path / "images" / "a.jpg")
+    (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_text(content)
-    for path in (tmp_path, *([tmp_path / file] if file.endswith(".json") else [])):
-        with pytest.raises(DataError) as caught:
-            load_dataset(path)
-        assert tool in caught.value.hint
+    for path in (tmp_path, tmp_path / file):
+        for read in (load_dataset, examine):
+            with pytest.raises(DataError) as caught:
+                read(path)
+            assert tool in caught.value.hint
+            assert "xport" in caught.value.hint or "convert" in caught.value.hint
 
 
 # ---- 7. one photo as two records

@@ -57,6 +57,30 @@ def test_without_a_header_the_first_row_is_a_box(write):
     assert read_labels(write(AUTTI, "again.csv")).layout == "autti"
 
 
+@pytest.mark.parametrize("delimiter", ["\t", ";", ","])
+def test_autti_with_another_delimiter_has_the_same_boxes(write, delimiter):
+    found = corners(write(AUTTI.replace(" ", delimiter)))
+    assert found == corners(write(AUTTI, "spaces.csv"))
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("a.jpg,10,12,50,52,0,3\n", "first row"),
+        ("a.jpg,10,12,50,52,0,\n", "line 1"),
+        ("a.jpg,10,12,50,52,7,car\n", "first row"),
+        ("a.jpg\t10\t50\t12\t52\t2\nb.jpg\t10\t12\t50\t52\t0\tcar\n", "line 2"),
+        ("frame,xmin,xmax,ymin,ymax,class_id\na.jpg,10,12,50,52,0,car\n", "line 2"),
+        ("frame;xmin;ymin;xmax;ymax;label\na.jpg;10;12;50;52;1;car\n", "line 2"),
+        ("frame xmin ymin xmax ymax label\na.jpg 10 12 50 52 0 car\n", "line 2"),
+        ("10,12,50,52,a.jpg,0,car\n", "line 1"),
+    ],
+)
+def test_a_flag_before_the_label_never_becomes_the_class(write, content, line):
+    with pytest.raises(DataError, match=line):
+        read_labels(write(content))
+
+
 @pytest.mark.parametrize("header", ["", "\n\n"])
 def test_a_crowdai_file_whose_header_is_gone_keeps_its_first_row(write, header):
     path = write(header + CROWDAI.partition("\n")[2])

@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 
 from smoothiou.data.listing import files_in, find_file, same_form
 from smoothiou.errors import DataError, bare_message
-from smoothiou.files import MAX_NAME, check_word, limits, reason_of, refuse_links_out, require_regular
+from smoothiou.files import MAX_NAME, check_word, limits, real_path, reason_of, refuse_links_out, require_regular
 
 SUFFIXES = frozenset(
     f".{ending}"
@@ -302,10 +302,12 @@ class ImageFinder:
     Args:
         root: the data folder.
         folders: where images may lie, in the order they are searched.
+        peers: those of the folders of which none goes before another: an image in two of them is ambiguous.
     """
 
-    def __init__(self, root: Path, folders: Iterable[Path]) -> None:
+    def __init__(self, root: Path, folders: Iterable[Path], *, peers: Iterable[Path] = ()) -> None:
         self._folders = list(dict.fromkeys(folder for folder in folders if folder.is_dir()))
+        self._peers = frozenset(peers)
         self._root = root
         self._stems: dict[tuple[Path, bool], dict[str, list[Path]]] = {}
 
@@ -318,7 +320,7 @@ class ImageFinder:
             where: the annotation, for messages.
 
         Raises:
-            DataError: `file_name` or the image leads out of the data folder.
+            DataError: `file_name` or the image leads out of the data folder, or two files could be the image.
         """
         path = PurePosixPath(stem)
         named = check_file_name(file_name, where=where) if file_name else path
@@ -329,8 +331,25 @@ class ImageFinder:
             index = self._index(folder / below, known=known)
             if candidates := next(filter(None, map(index.get, stems)), None):
                 exact = (image for image in candidates if same_form(image.name) == same_form(named.name))
-                return refuse_links_out(next(exact, candidates[0]), root=self._root, where=where)
+                image = refuse_links_out(next(exact, candidates[0]), root=self._root, where=where)
+                if folder in self._peers:
+                    self._refuse_ambiguous(image, below, stems, known=known, where=where)
+                return image
         return None
+
+    def _refuse_ambiguous(
+        self, image: Path, below: PurePosixPath, stems: list[str], *, known: bool, where: str
+    ) -> None:
+        """Stop where another peer has an image of the same name, for either could be the annotated one."""
+        for folder in (folder for folder in self._folders if folder in self._peers):
+            index = self._index(folder / below, known=known)
+            for other in next(filter(None, map(index.get, stems)), []):
+                if same_form(other.name) == same_form(image.name) and real_path(other) != real_path(image):
+                    names = (path.relative_to(self._root).as_posix() for path in (image, other))
+                    raise DataError(
+                        f"{where}: its image could be {' or '.join(names)}.",
+                        hint="Put the XML beside its image, or both into folders called like the split.",
+                    )
 
     def by_path(self, file_name: str, *, where: str) -> Path | None:
         """Return the image at `file_name` below one of the folders, or None.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from smoothiou.data import merge
 from smoothiou.data.faults import first_names, refuse_dropped
-from smoothiou.data.foreign import foreign_json
+from smoothiou.data.foreign import FOREIGN_ROOTS, foreign_json
 from smoothiou.data.formats import udacity
 from smoothiou.data.formats.base import Format, Options, Problems
 from smoothiou.data.formats.coco import Coco, load_json
@@ -18,14 +18,14 @@ from smoothiou.data.formats.own import Own
 from smoothiou.data.formats.pets import Pets
 from smoothiou.data.formats.shapes import Shapes
 from smoothiou.data.formats.udacity import Udacity
-from smoothiou.data.formats.voc import Voc
+from smoothiou.data.formats.voc import Voc, xml_root
 from smoothiou.data.formats.yolo import Yolo
 from smoothiou.data.listing import files_in, folders_in, is_companion
 from smoothiou.data.long_tail import tail_note
 from smoothiou.data.records import Dataset
 from smoothiou.data.splits import NOT_IN_TRAIN, Cut, in_usual_order, usual_name
 from smoothiou.errors import ConfigError, DataError, bare_message, did_you_mean
-from smoothiou.files import MAX_PIXELS, Limits, allowing, reason_of
+from smoothiou.files import MAX_PIXELS, Limits, allowing, reason_of, short
 from smoothiou.import_object import import_object
 
 # In the order of detection: a Pets folder also looks like VOC, an ImageSets folder settles what a stray JSON would
@@ -208,7 +208,7 @@ def _detect(path: str | Path) -> str:
         raise DataError(
             f"{path}: expected a folder, a COCO file (.json), YOLO's data.yaml or a file of Udacity's labels (.csv, "
             ".csv.gz).",
-            hint="Pass the folder that holds it.",
+            hint=_foreign_xml(path) or "Pass the folder that holds it.",
         )
     raise _no_known_data_set(path)
 
@@ -227,7 +227,7 @@ def _no_known_data_set(path: Path) -> DataError:
 
 
 def _why_not(path: Path) -> str:
-    """Return why the tables or the JSON of a folder are not read: a tool's own form, or what a header lacks."""
+    """Return why tables, JSON or XML of a folder are not read: a tool's own form, or what a header lacks."""
     for file in files_in(path, *udacity.ENDINGS)[:1]:
         try:
             udacity.read_labels(file)
@@ -237,7 +237,18 @@ def _why_not(path: Path) -> str:
         with suppress(DataError):
             if hint := foreign_json(load_json(file)):
                 return f"{file.name}: {hint}"
+    for file in (file for folder in (path, *folders_in(path)) for file in files_in(folder, ".xml")[:1]):
+        if hint := _foreign_xml(file):
+            return f"{file.name}: {hint}"
     return ""
+
+
+def _foreign_xml(file: Path) -> str:
+    """Return which tool's XML a file is and what to export, or what else its root should be; "" if it is VOC's."""
+    root = xml_root(file) if file.suffix.lower() == ".xml" else ""
+    if root in ("", "annotation"):
+        return ""
+    return FOREIGN_ROOTS.get(root, f"Expected the root <annotation> of PASCAL VOC, got {short(root)}.")
 
 
 def _fitting(path: Path) -> str:

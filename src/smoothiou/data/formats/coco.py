@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 from smoothiou.data.copies import Locate, group_copies
 from smoothiou.data.faults import first_names
-from smoothiou.data.foreign import foreign_json
+from smoothiou.data.foreign import ForeignFileError, foreign_json
 from smoothiou.data.formats.base import Entry, Format, Options, Problems, class_notes
 from smoothiou.data.images import ImageFinder
 from smoothiou.data.listing import cached_by_file, files_in, folders_in
@@ -130,6 +130,8 @@ class Coco(Format):
             content = read_json(file)
             categories = read_categories(content, file)
         except DataError as error:
+            if isinstance(error, ForeignFileError) and len(self.files) == 1:
+                raise  # there is nothing else to examine, and only the hint helps
             self.problems.report("unreadable-annotation", error, where=file.name)
             return {}, {}, set()
         self._listed |= dict.fromkeys(categories.values())
@@ -287,8 +289,10 @@ def require_lists(content: Any, file: Path) -> dict[str, list[Any]]:
     """Return the content of a COCO file if it has the three lists."""
     for key in _KEYS:
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            hint = foreign_json(content) or f"A COCO file has {', '.join(_KEYS)}."
-            raise DataError(f'{file}: expected an object with a list "{key}".', hint=hint)
+            message, tool = f'{file}: expected an object with a list "{key}".', foreign_json(content)
+            if tool:
+                raise ForeignFileError(message, hint=tool)
+            raise DataError(message, hint=f"A COCO file has {', '.join(_KEYS)}.")
     return content
 
 

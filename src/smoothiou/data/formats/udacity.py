@@ -298,13 +298,17 @@ class Labels:
 
 
 class _Columns(NamedTuple):
-    """Layout of a file, indices of frame, label and the four numbers in a row, and names of these four."""
+    """Layout of a file, indices of frame, label and the four numbers in a row, and names of these four.
+
+    `width` is the number of fields in a row: of the header, or as many as a row without one needs.
+    """
 
     layout: str
     frame: int
     label: int
     corners: tuple[int, ...]
     names: tuple[str, ...]
+    width: int
     has_header: bool = False
 
 
@@ -359,6 +363,10 @@ def _read_rows(
             frame = label = ""
         if not frame or not label:
             message = f"{where}: expected a frame, a label and four numbers, got {short(fields)}."
+            raise DataError(message, hint=f"A row is one of {_EXPECTED}.")
+        # Of a row with a field too many, what stands at the class may be the flag before it: "0" for all cars.
+        if len(fields) > columns.width and _is_number(label, delimiter):
+            message = f"{where}: the class would be {short(label)}, and a field follows it: {short(fields)}."
             raise DataError(message, hint=f"A row is one of {_EXPECTED}.")
         if label not in known:
             check_word(label, what="class", where=where)
@@ -440,15 +448,16 @@ def _columns(first: Sequence[str], delimiter: str, file: Path) -> _Columns:
         corners = tuple(sorted(names.index(corner) for corner in _CORNERS))
         layout = "ids" if label == "class_id" else "autti" if delimiter == " " else "crowdai"
         order = tuple(names[index] for index in corners)
-        return _Columns(layout, names.index("frame"), names.index(label), corners, order, has_header=True)
+        return _Columns(layout, names.index("frame"), names.index(label), corners, order, len(first), has_header=True)
     kinds = "".join("n" if _is_number(field, delimiter) else "t" for field in first)
     kinds = (" " if delimiter == " " else ",") + kinds
     if kinds.startswith(",nnnnt") and len(first) >= 6:
-        return _Columns("crowdai", 4, 5, (0, 1, 2, 3), _CORNERS)
-    if kinds.startswith(",tnnnn") and len(first) >= 6:
-        return _Columns("ids", 0, 5, (1, 2, 3, 4), _ORDERS[1])
-    if kinds.startswith(" tnnnn") and len(first) >= 7:
-        return _Columns("autti", 0, 6, (1, 2, 3, 4), _CORNERS)
+        return _Columns("crowdai", 4, 5, (0, 1, 2, 3), _CORNERS, 6)
+    # A spreadsheet saves autti's rows with tabs, semicolons or commas: a flag, 0 or 1, stands before the label.
+    if (kinds.startswith(" tnnnn") and len(first) >= 7) or (kinds.startswith(",tnnnnnt") and first[5] in ("0", "1")):
+        return _Columns("autti", 0, 6, (1, 2, 3, 4), _CORNERS, 7)
+    if kinds == ",tnnnnn" or kinds.startswith(",tnnnnt"):
+        return _Columns("ids", 0, 5, (1, 2, 3, 4), _ORDERS[1], 6)
     raise DataError(
         f"{file}: the first row is in no known layout: {short(list(first))}.", hint=f"Expected {_EXPECTED}."
     )

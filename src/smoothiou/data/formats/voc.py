@@ -4,7 +4,7 @@ Layouts read, the first that fits:
 
     Annotations/ID.xml, JPEGImages/ID.*, ImageSets/Main/{train,val,test}.txt    the lists decide; an ID may have folders
     train/*.xml + images, val/ (or valid/) ..., test/ ...                       one folder per split
-    annotations/train/*.xml + images/train/*, ...                               the same
+    annotations/train/*.xml + images/train/*, or train/*, ...                   the same
     annotations/*.xml + images/*, or XML files beside their images              cut by a seed (`Options.cut`)
     any folder of XML files + a folder of the images that they name             cut by a seed
 
@@ -58,8 +58,13 @@ _XML_FOLDERS = ("annotations", "annotation", "annots", "anns", "xmls", "xml", "l
 """Usual names of the folder of XML files, in any case."""
 _KNOWN = {"folder", "filename", "path", "source", "owner", "size", "segmented", "object"}
 """What an annotation may consist of."""
+_NAMES = {"folder", "filename", "path"}
+"""Those of them that may hold any numbers."""
 _BOXES = {"object", "bndbox", "robndbox", "box", "bbox", "polygon", "xmin", "xtl"}
 """What holds boxes, and is read only as `object/bndbox`."""
+_NUMBER = r"(?:[a-z]\w*\s*[=:]\s*)?-?\d+(?:\.\d+)?"
+_BOX_AS_TEXT = re.compile(rf"(?<![\w.:/-]){_NUMBER}(?:[\s,;]+{_NUMBER}){{3}}(?![\w:/-])", re.IGNORECASE)
+"""Four numbers in a row, as `10 10 50 50` and `xmin=10, ymin=10, xmax=50, ymax=50`, but no date with a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +256,8 @@ def _split_folders(root: Path) -> Items:
     for parent in _usual_xml_folders(root):
         for folder in _named_like_splits(parent):
             finder = _finder(root, folder, root, split=folder.name)
-            splits[folder.name] = splits.get(folder.name) or _items(folder, _xml_below(folder), finder)
+            files = _unless_foreign(_xml_below(folder))
+            splits[folder.name] = splits.get(folder.name) or _items(folder, files, finder)
     return {split: items for split, items in splits.items() if items}
 
 
@@ -271,10 +277,19 @@ def _flat(folder: Path, root: Path, *, anywhere: bool = True) -> list[Item]:
         root: the data folder.
         anywhere: whether the folder of the XML may have any name.
     """
-    if files := files_in(folder, ".xml"):
+    if files := _unless_foreign(files_in(folder, ".xml")):
         return _items(folder, files, _finder(root, folder, folder))
     xml_folder = _xml_folder(folder, anywhere=anywhere)
-    return _items(xml_folder, _xml_below(xml_folder), _finder(root, xml_folder, folder)) if xml_folder else []
+    files = _unless_foreign(_xml_below(xml_folder)) if xml_folder else []
+    return _items(xml_folder, files, _finder(root, xml_folder, folder)) if xml_folder and files else []
+
+
+def _unless_foreign(files: list[Path]) -> list[Path]:
+    """Return these XML files, or none of them where the root of each is that of something else.
+
+    A project file beside COCO's or YOLO's data makes no VOC of it; one among annotations is named when it is read.
+    """
+    return files if any(xml_root(file) in ("annotation", "") for file in files) else []
 
 
 def _items(xml_folder: Path, files: list[Path], finder: ImageFinder) -> list[Item]:
@@ -319,10 +334,21 @@ def _finder(root: Path, xml_folder: Path, folder: Path, *, split: str = "") -> I
         split: after which folders of images may be called.
     """
     images = _folder(folder, "jpegimages", "images")
-    candidates = [*([images / split, folder / split] if images and split else []), images, xml_folder, folder]
-    if not images and not list_images(xml_folder) and not list_images(folder):
-        candidates += _named_by_xml(xml_folder, folders_in(folder))
-    return ImageFinder(root, filter(None, candidates))
+    of_split = [named for parent in (images, folder) if parent and split for named in _called(split, parent)]
+    of_split += filter(None, [_folder(named, "jpegimages", "images") for named in of_split])
+    candidates = [*of_split, images, xml_folder, folder]
+    peers: list[Path] = []
+    if not images and not any(map(list_images, (*of_split, xml_folder, folder))):
+        # Photos of another split may be called the same.
+        others = [named for named in _named_like_splits(folder) if split and named not in of_split]
+        peers = _named_by_xml(xml_folder, [inner for inner in folders_in(folder) if inner not in others])
+    return ImageFinder(root, [*filter(None, candidates), *peers], peers=peers)
+
+
+def _called(split: str, parent: Path) -> list[Path]:
+    """Return the folder called like a split, or else those called by a synonym: `val` of `valid`."""
+    folders = [folder for folder in folders_in(parent) if usual_name(folder.name) == usual_name(split)]
+    return [folder for folder in folders if folder.name == split] or folders
 
 
 def _named_by_xml(xml_folder: Path, folders: list[Path]) -> list[Path]:
@@ -353,6 +379,16 @@ def _refuse_voc_without_lists(names: list[str], *, data: str) -> None:
 
 
 # ---- one file
+
+
+def xml_root(path: Path) -> str:
+    """Return the root's tag in small letters, without its namespace, having read no further; "" if it has none."""
+    try:
+        with open_regular(path) as content:
+            _, root = next(defusedxml.ElementTree.iterparse(content, events=("start",)))
+    except (DataError, ParseError, defusedxml.DefusedXmlException, OSError, ValueError, LookupError, StopIteration):
+        return ""
+    return root.tag.rpartition("}")[2].lower()
 
 
 def read_annotation(path: Path, *, root: Path) -> Annotation:
@@ -399,11 +435,18 @@ def _refuse_other_shapes(tree: Element, where: str) -> None:
         raise DataError(
             f"{where}: nothing in <annotation> is understood.", hint=f"It holds {', '.join(sorted(_KNOWN))}."
         )
-    for node in (node for node in tree if node.tag not in _KNOWN):
-        if any(each.tag in _BOXES for each in node.iter()) or (not objects and (len(node) or node.attrib)):
-            raise DataError(
-                f"{where}: <{node.tag}> is not understood, and may hold boxes.", hint="Boxes stand in <object><bndbox>."
-            )
+    hint = "Boxes stand in <annotation><object><bndbox>."
+    for node in (node for node in tree if node.tag != "object"):
+        if inner := next((each.tag for each in node.iter() if each.tag in _BOXES), ""):
+            place = f"<{inner}> in <{node.tag}>" if inner != node.tag else f"<{inner}>"
+            raise DataError(f"{where}: {place} is not understood, and may hold boxes.", hint=hint)
+        is_unknown = node.tag not in _KNOWN and (len(node) or node.attrib)
+        is_text = node.tag not in _NAMES and any(map(_BOX_AS_TEXT.search, node.itertext()))
+        if not objects and (is_unknown or is_text):
+            raise DataError(f"{where}: <{node.tag}> is not understood, and may hold boxes.", hint=hint)
+    loose = " ".join(text for text in (tree.text, *(node.tail for node in tree)) if text and text.strip())
+    if loose and not objects:
+        raise DataError(f"{where}: the text {short(loose.strip())} in <annotation> is not understood.", hint=hint)
 
 
 def _read_object(node: Element, where: str) -> Box:
