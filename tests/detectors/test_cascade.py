@@ -14,6 +14,7 @@ from smoothiou.detectors import box_statistics, build_detector, detect, set_box_
 from smoothiou.detectors.cascade import make_cascade
 from smoothiou.detectors.features import eval_mode, extract_features, propose
 from smoothiou.detectors.hosts.cascade import mean_of_stages
+from smoothiou.detectors.inception_rcnn import build_inception_v2
 from smoothiou.detectors.nano import build_nano
 from smoothiou.engine.config import RunConfig
 from smoothiou.engine.detector import build, check
@@ -191,3 +192,13 @@ def test_the_number_of_stages():
             build_detector("nano", num_classes=2, cascade=wrong)
     with pytest.raises(ConfigError, match="FastRCNNPredictor"):
         make_cascade(model, 3)
+
+
+def test_boxes_of_inception_are_decoded_by_the_last_stage_too():
+    model = make_cascade(build_inception_v2(num_classes=2, pretrained=False, depth_multiplier=0.25), 3)
+    logits, deltas = torch.tensor([[0.0, 9.0]]), torch.tensor([[3.0, 0, 0, 0, 3.0, 0, 0, 0]])
+    boxes, _, _ = model.roi_heads.postprocess_detections(
+        logits, deltas, [torch.tensor([[10.0, 10, 20, 20]])], [(64, 64)]
+    )
+    # The third stage's weight on x is 30, so 3 is a tenth of the box's width.
+    torch.testing.assert_close(boxes[0], torch.tensor([[11.0, 10, 21, 20]]))

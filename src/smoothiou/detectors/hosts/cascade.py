@@ -94,8 +94,9 @@ class CascadeRoIHeads(SparingRoIHeads):
         nn.Module.__init__(self)
         self.__dict__.update({key: value for key, value in heads.__dict__.items() if key != "_modules"})
         self._modules = {**heads._modules, "box_head": None, "box_predictor": None}
-        if isinstance(replaced := vars(self).get("postprocess_detections"), DetectionsClippedAfterNMS):
-            self.postprocess_detections = dataclasses.replace(replaced, heads=self)  # which decodes by these heads
+        method = vars(self).get("postprocess_detections")
+        if isinstance(method, DetectionsClippedAfterNMS):  # which decodes by its heads: these, and no longer those
+            vars(self)["postprocess_detections"] = dataclasses.replace(method, heads=self)
         self.stages = nn.ModuleList(stages)
         self.box_coder = stages[-1].box_coder  # decodes what `run` returns
 
