@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import unicodedata
 
 import pytest
 
@@ -126,6 +127,19 @@ def yolo(root, image_file, *, name="a", label="a"):
     (root / "labels/train" / f"{label}.txt").write_text("0 0.5 0.5 0.4 0.3\n")
     (root / "data.yaml").write_text("train: images/train\nval: images/train\nnames: [cat]\n")
     return root
+
+
+@pytest.mark.parametrize("forms", [("NFD", "NFC"), ("NFC", "NFD")])
+def test_image_label_and_folder_of_yolo_may_be_in_different_forms_of_unicode(tmp_path, image_file, forms):
+    of_image, of_label = (unicodedata.normalize(form, "dosé") for form in forms)
+    root = tmp_path / "set"
+    yolo(root, image_file, name=of_image, label=of_label)
+    for part, name in (("images", of_image), ("labels", of_label)):
+        (root / part / "train").rename(root / part / name)
+    (root / "data.yaml").write_text(f"train: images/{of_label}\nval: images/{of_label}\nnames: [cat]\n")
+    (record,) = load_dataset(root).records
+    assert len(record.boxes) == 1
+    assert examine(root, training=TRAINING).finding("missing-image") is None
 
 
 @pytest.mark.parametrize("content", ["<project/>", "<annotations><version>1.1</version></annotations>"])

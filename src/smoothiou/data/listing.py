@@ -40,15 +40,19 @@ def same_form(name: str) -> str:
 
 def find_file(folder: Path, name: str | PurePosixPath) -> Path | None:
     """Return the file with a name below a folder, or None; accents may be in another form of Unicode."""
+    path = in_any_form(folder, name)
+    return path if os.path.isfile(path) else None  # not is_file, which stops at a path that is too long
+
+
+def in_any_form(folder: Path, name: str | PurePosixPath) -> Path:
+    """Return the path of a file or folder below a folder, in the form of Unicode in which it exists, if it does."""
     path = folder / name
-    if os.path.isfile(path):  # not is_file, which stops at a path that is too long
+    if str(name).isascii() or os.path.exists(path):
         return path
-    if str(name).isascii():
-        return None
     for part in PurePosixPath(name).parts:
         exact = folder / part
         folder = exact if os.path.lexists(exact) else folder / _names_by_form(folder).get(same_form(part), part)
-    return folder if os.path.isfile(folder) else None
+    return folder
 
 
 def cached_by_file(maxsize: int) -> Callable[[Callable[[Path], T]], Callable[[Path], T]]:

@@ -25,7 +25,7 @@ from smoothiou.data.faults import first_names
 from smoothiou.data.formats.base import Entry, Format, Options, Problems, class_notes
 from smoothiou.data.formats.yolo_config import config_file, read_config
 from smoothiou.data.images import SUFFIXES, read_header
-from smoothiou.data.listing import find_file, is_companion
+from smoothiou.data.listing import find_file, in_any_form, is_companion, same_form
 from smoothiou.data.records import Box
 from smoothiou.data.splits import in_usual_order, read_lines, usual_name
 from smoothiou.errors import DataError
@@ -162,20 +162,21 @@ class Yolo(Format):
         parts = [p for p in PurePosixPath(text.replace("\\", "/")).parts if p not in ("/", ".", "..")]
         parts = parts[1:] if parts and PureWindowsPath(text).drive == parts[0] else parts
         for start in range(len(parts)):
-            path = self.root.joinpath(*parts[start:])
-            if os.path.exists(path) or (path := find_file(self.root, PurePosixPath(*parts[start:]))):
+            path = in_any_form(self.root, PurePosixPath(*parts[start:]))
+            if os.path.exists(path):
                 return refuse_links_out(path, root=self.root, where=str(self.config.file))
         return self.root if not parts and text.strip() else None
 
     def _in_folder(self, folder: Path) -> list[Path]:
         """Return every image below a folder, and for a label file without an image the image that is missing."""
         images = [path for path in _walk(folder) if path.suffix.lower() in SUFFIXES]
-        known = {path.with_suffix("") for path in images}
+        known = {path.parent / same_form(path.stem) for path in images}
         for parent in sorted({path.parent for path in images}):
-            labels = _label_paths(parent / "a.jpg", self.root)[0].parent
+            labels = self._as_stored(_label_paths(parent / "a.jpg", self.root)[0].parent)
             if labels != parent:  # beside images lie other texts, too
                 names = sorted(file.stem for file in labels.glob("*.txt") if file.name != "classes.txt")
-                images += [parent / f"{n}.jpg" for n in names if parent / n not in known and not n.startswith(".")]
+                names = [name for name in names if not name.startswith(".")]
+                images += [parent / f"{name}.jpg" for name in names if parent / same_form(name) not in known]
         return [refuse_links_out(path, root=self.root, where=self._relative(path)) for path in images]
 
     def _in_list(self, file: Path) -> list[Path]:
@@ -209,7 +210,12 @@ class Yolo(Format):
     # ---- one label file
 
     def _label_file(self, image: Path) -> Path | None:
-        return next(filter(None, (find_file(path.parent, path.name) for path in _label_paths(image, self.root))), None)
+        return next(filter(os.path.isfile, map(self._as_stored, _label_paths(image, self.root))), None)
+
+    def _as_stored(self, path: Path) -> Path:
+        """Return a path in the form of Unicode in which its folders and its file are stored, if they are."""
+        root = self.root if path.is_relative_to(self.root) else path.parent
+        return in_any_form(root, PurePosixPath(path.relative_to(root)))
 
     def _boxes(self, image: Path) -> tuple[Box, ...]:
         """Return the boxes of an image relative to its width and height, read once."""
