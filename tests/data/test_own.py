@@ -76,7 +76,7 @@ def text_sides():
 def array():
     import numpy as np
 
-    return of(xyxy=np.array([1, 2, 30, 40.0]))
+    return of(xyxy=np.array([1, 2, 30, 40.0]), difficult=np.bool_(False))
 
 
 def other_size():

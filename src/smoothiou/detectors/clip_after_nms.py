@@ -66,17 +66,17 @@ class RPNClippedAfterNMS(RegionProposalNetwork):
         """
         all_scores = objectness.detach().reshape(proposals.shape[0], -1).sigmoid()
         all_usable: list[Tensor] = self.anchor_generator.usable  # pyright: ignore[reportAssignmentType]
-        found_boxes: list[Tensor] = []
-        found_scores: list[Tensor] = []
+        kept_boxes: list[Tensor] = []
+        kept_scores: list[Tensor] = []
         for number, shape in enumerate(image_shapes):
             likely = torch.where((all_scores[number] >= self.score_thresh) & all_usable[number])[0]
             boxes, scores = proposals[number][likely], all_scores[number][likely]
             kept = best_after_nms(boxes, scores, iou=self.nms_thresh, count=self.post_nms_top_n())
             boxes, scores = clip_boxes_to_image(boxes[kept], shape), scores[kept]
             visible = remove_small_boxes(boxes, self.min_size)
-            found_boxes.append(boxes[visible])
-            found_scores.append(scores[visible])
-        return found_boxes, found_scores
+            kept_boxes.append(boxes[visible])
+            kept_scores.append(scores[visible])
+        return kept_boxes, kept_scores
 
 
 class RoIHeadsClippedAfterNMS(RoIHeads):
@@ -98,18 +98,18 @@ class RoIHeadsClippedAfterNMS(RoIHeads):
         # No boxes at all come back in another shape.
         decoded = decoded.reshape(class_logits.shape[0], class_logits.shape[1], 4).split(counts)
         scores = F.softmax(class_logits, dim=-1).split(counts)
-        found_boxes: list[Tensor] = []
-        found_scores: list[Tensor] = []
-        found_labels: list[Tensor] = []
+        kept_boxes: list[Tensor] = []
+        kept_scores: list[Tensor] = []
+        kept_labels: list[Tensor] = []
         for number, shape in enumerate(image_shapes):
             row, label = _rows_and_labels(decoded[number], scores[number], score=self.score_thresh, iou=self.nms_thresh)
             boxes = clip_boxes_to_image(decoded[number][row, label], shape)
             visible = remove_small_boxes(boxes, min_size=1e-2)[: self.detections_per_img]
             row, label = row[visible], label[visible]
-            found_boxes.append(boxes[visible])
-            found_scores.append(scores[number][row, label])
-            found_labels.append(label)
-        return found_boxes, found_scores, found_labels
+            kept_boxes.append(boxes[visible])
+            kept_scores.append(scores[number][row, label])
+            kept_labels.append(label)
+        return kept_boxes, kept_scores, kept_labels
 
 
 def _rows_and_labels(

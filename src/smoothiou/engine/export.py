@@ -154,11 +154,11 @@ def export_run(run: Run, path: str | Path, *, to: str) -> dict[str, str]:
 def _failed_part(model: nn.Module, error: Exception) -> str:
     """Return the innermost part of a detector at which an exporter stopped, as "name (class): "; "" for none."""
     names = {id(module): f"{name} ({type(module).__name__}): " for name, module in model.named_modules() if name}
-    found = ""
+    part = ""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         for variable in ("self", "nn_module"):  # of a part that is traced, and of TorchScript's compiler
-            found = names.get(id(frame.f_locals.get(variable)), found)
-    return found
+            part = names.get(id(frame.f_locals.get(variable)), part)
+    return part
 
 
 def open_exported(path: str | Path) -> tuple[Exported, str]:

@@ -18,6 +18,8 @@ from collections.abc import Iterable, Mapping
 from numbers import Real
 from pathlib import Path
 
+import numpy as np
+
 from smoothiou.data.faults import fit_boxes, refuse_dropped, refuse_repeated
 from smoothiou.data.formats.base import Entry, Format, Options, Problems, record_entry
 from smoothiou.data.images import image_size, read_header
@@ -26,7 +28,7 @@ from smoothiou.data.splits import find_split, in_usual_order, not_in_train
 from smoothiou.errors import DataError
 from smoothiou.import_object import IN_PROCESS, import_object
 
-PHOTO = "photo_record(path, boxes) makes a record, with its size."
+_HINT = "photo_record(path, boxes) makes a record, with its size."
 
 
 class Own(Format):
@@ -126,27 +128,26 @@ def _records(name: str) -> dict[str, tuple[Record, ...]]:
             f"{name}: expected a dictionary of records by split, got {type(splits).__name__}.",
             hint='Return {"train": [photo_record(...), ...], "test": [...]}.',
         )
-    checked = {}
+    checked: dict[str, tuple[Record, ...]] = {}
     for split, records in splits.items():
-        records = checked[str(split)] = tuple(records)
+        records = tuple(records)
         names = set[str]()
+        photos: dict[str, list[str]] = {}
         for number, record in enumerate(records):
             if not isinstance(record, Record):
                 raise DataError(f"{name}: {split}[{number}]: expected a Record, got {type(record).__name__}.")
             if record.name in names:
                 raise DataError(f"{name}: {split} has two images called {record.name}.", hint="Names must differ.")
             names.add(record.name)
-        checked[str(split)] = tuple(_checked(record, f"{name}: {split}[{n}]") for n, record in enumerate(records))
-        photos: dict[str, list[str]] = {}
-        for record in records:
             if isinstance(record.source, ImageFile):
                 photos.setdefault(os.path.realpath(record.source.path), []).append(record.name)
         refuse_repeated(photos, data=f"{name}: {split}")
+        checked[str(split)] = tuple(_checked(record, f"{name}: {split}[{n}]") for n, record in enumerate(records))
     return checked
 
 
 def _checked(record: Record, where: str) -> Record:
-    """Return a record whose boxes have four floats each.
+    """Return a record whose boxes have Python's own numbers and flags.
 
     Raises:
         DataError: a box is none, or its size, flags or label are not what they are said to be.
@@ -155,20 +156,22 @@ def _checked(record: Record, where: str) -> Record:
         size, given = image_size(record.source.path), (record.width, record.height)
         if size != given:
             got = f"{given[0]!r} x {given[1]!r}"
-            raise DataError(f"{where}: expected the size of its file, {size[0]} x {size[1]}, got {got}.", hint=PHOTO)
+            raise DataError(f"{where}: expected the size of its file, {size[0]} x {size[1]}, got {got}.", hint=_HINT)
+        record = dataclasses.replace(record, width=size[0], height=size[1])  # where they were 100.0 x 80.0
     boxes = []
     for number, box in enumerate(record.boxes):
         of_box = f"{where}: box {number}"
         if not isinstance(box, Box):
-            raise DataError(f"{of_box}: expected a Box, got {type(box).__name__}.", hint=PHOTO)
+            raise DataError(f"{of_box}: expected a Box, got {type(box).__name__}.", hint=_HINT)
         if not isinstance(box.label, str) or not box.label:
             raise DataError(f"{of_box}: label: expected the name of a class, got {box.label!r}.")
         for flag in ("difficult", "crowd"):
-            if not isinstance(getattr(box, flag), bool):
+            if not isinstance(getattr(box, flag), (bool, np.bool_)):
                 raise DataError(f"{of_box}: {flag}: expected True or False, got {getattr(box, flag)!r}.")
         sides = tuple(box.xyxy)
         if len(sides) != 4 or not all(isinstance(side, Real) for side in sides):
             raise DataError(f"{of_box}: xyxy: expected four numbers, got {box.xyxy!r}.")
         left, top, right, bottom = map(float, sides)
-        boxes.append(dataclasses.replace(box, xyxy=(left, top, right, bottom)))
+        flags = {"difficult": bool(box.difficult), "crowd": bool(box.crowd)}
+        boxes.append(dataclasses.replace(box, xyxy=(left, top, right, bottom), **flags))
     return dataclasses.replace(record, boxes=tuple(boxes))

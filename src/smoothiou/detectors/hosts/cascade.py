@@ -108,10 +108,9 @@ class CascadeRoIHeads(SparingRoIHeads):
         targets: Targets | None = None,
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
         """Return detections (inference), or the losses of classes and of boxes, summed over the stages (training)."""
-        # A scripted copy is for inference: behind this `if`, and behind no longer one, nothing is compiled.
-        if not torch.jit.is_scripting():  # noqa: SIM102  # pyright: ignore[reportPrivateImportUsage]
-            if self.training and targets is not None:
-                return [], self._losses(features, proposals, image_shapes, targets)
+        # A scripted copy is for inference: TorchScript does not compile the losses.
+        if not torch.jit.is_scripting() and self.training and targets is not None:  # pyright: ignore[reportPrivateImportUsage]
+            return [], self._losses(features, proposals, image_shapes, targets)
         logits, deltas, before = self.run(features, proposals, image_shapes)
         boxes, scores, labels = self.postprocess_detections(logits, deltas, before, image_shapes)
         detections: list[dict[str, Tensor]] = []
