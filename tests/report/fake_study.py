@@ -328,6 +328,7 @@ def _write_cell(
     ]
     _write(folder / "localization.json", {"images": images})
     _write(folder / "predictions.json", [])
+    (folder / "last.ckpt").write_text("")
     (folder / "done").write_text("")
 
 

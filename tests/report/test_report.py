@@ -538,6 +538,19 @@ class TestNext:
         for text in (page.text, (study / "report.md").read_text()):
             assert f"smoothiou predict {study / 'cells' / best} IMAGES" in text
 
+    def test_where_no_weights_are_kept_there_is_no_command_to_use_them(self, tmp_path):
+        make_study(tmp_path)
+        for path in tmp_path.glob("cells/*/last.ckpt"):
+            path.unlink()
+        best = best_run(load_study(tmp_path))
+        assert best
+        assert best["command"] == ""
+        write_report(tmp_path)
+        for name in ("report.html", "report.md"):
+            text = (tmp_path / name).read_text()
+            assert "weights are not here" in text
+            assert "smoothiou predict" not in text
+
     def test_the_baseline_is_used_where_it_is_better(self, tmp_path):
         best = best_run(load_study(make_study(tmp_path, effect=-0.02)))
         assert best

@@ -31,7 +31,7 @@ def next_steps(study: LoadedStudy) -> list[str]:
 def best_run(study: LoadedStudy) -> dict[str, str] | None:
     """Return the run to use, with the command that does: highest AP among the runs of the better loss, else of all.
 
-    None where no run has an AP.
+    None where no run has an AP; no command where results are kept without weights.
     """
     winners = [row for row in study.summary["differences"] if row["metric"] == "AP" and row["verdict"] == "better"]
     kind = study.summary["headline"]["kind"]
@@ -47,7 +47,7 @@ def best_run(study: LoadedStudy) -> dict[str, str] | None:
         "id": cell["id"],
         "ap": METRICS["AP"].format(_ap(cell)),
         "among": f"among those of {loss}, its best loss" if loss else "of all, for no loss is known to be better",
-        "command": f"smoothiou predict {shlex.quote(str(folder))} IMAGES",
+        "command": f"smoothiou predict {shlex.quote(str(folder))} IMAGES" if any(folder.glob("*.ckpt")) else "",
     }
 
 

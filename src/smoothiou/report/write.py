@@ -52,7 +52,8 @@ def report_markdown(study: LoadedStudy, tables: list[Table]) -> str:
     """Return the report without its figures as Markdown."""
     lines = [f"# {markdown(' · '.join(study.losses))}", "", f"**{markdown(study.summary['headline']['text'])}**", ""]
     if best := best_run(study):
-        lines += [f"- Best run: {markdown(best['id'])}, AP {best['ap']}. Use it: `{best['command']}`"]
+        use = f"Use it: `{best['command']}`" if best["command"] else "Its weights are not here."
+        lines += [f"- Best run: {markdown(best['id'])}, AP {best['ap']}. {use}"]
     lines += [*(f"- {markdown(step)}" for step in next_steps(study)), "", markdown(study.summary["sentence"]), ""]
     for candidate in study.candidates:
         for key in HEADLINES:
