@@ -93,8 +93,9 @@ def import_object(name: str) -> Callable[..., Any]:
             hint = "Check the spelling, and put its folder on PYTHONPATH."
             raise ConfigError(f"{name}: there is no module {error.name!r}.", hint=hint) from error
         raise ConfigError(f"{name}: {module_name} imports {error.name!r}, which is not installed.") from error
-    except ImportError as error:
-        raise ConfigError(f"{name}: {module_name} cannot be imported: {error}") from error
+    except (Exception, SystemExit) as error:  # code of anyone
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"{name}: {module_name} cannot be imported: {reason}.") from error
     if not hasattr(module, attribute):
         public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise ConfigError(

@@ -133,7 +133,7 @@ def test_a_list_on_stdin_is_a_path_and_no_option(monkeypatch):
     from smoothiou.cli.predict import _expanded
 
     assert dotted_options(["predict", "RUN", "-"]) == ["predict", "RUN", "./-"]
-    monkeypatch.setattr("sys.stdin", io.StringIO("a.jpg\n\nb c.jpg\n"))
+    monkeypatch.setattr("sys.stdin", io.StringIO("\ufeffa.jpg\n\nb c.jpg\n"))
     assert _expanded([Path("./-"), Path("d.jpg")]) == [Path("a.jpg"), Path("b c.jpg"), Path("d.jpg")]
     monkeypatch.setattr("sys.stdin", None)
     with pytest.raises(ConfigError, match="empty"):

@@ -85,6 +85,17 @@ def test_what_cannot_be_called_is_wrong_usage(smoothiou, tmp_path, name):
     assert smoothiou("losses", name).returncode == 2
 
 
+@pytest.mark.parametrize(
+    "text", ["import sys\nsys.exit()\n", "1 / 0\n", "def loss(:\n", "def loss(*_, **__): raise SystemExit"]
+)
+def test_a_module_or_loss_that_ends_or_fails_is_named(smoothiou, tmp_path, text):
+    (tmp_path / "mine.py").write_text(text)
+    result = smoothiou("losses", "mine:loss")
+    assert result.returncode == 2
+    assert "of one's own" in result.stderr or "mine:loss" in result.stderr
+    assert "fault of smoothiou" not in result.stderr
+
+
 def test_the_loss_of_the_documentation_passes_and_can_be_drawn(smoothiou, tmp_path):
     code = next(
         block for block in re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.S) if "def on_boxes" in block

@@ -160,3 +160,19 @@ def test_ctrl_c_while_the_command_is_loaded_is_no_traceback(tmp_path, seconds):
     _, errors = process.communicate(timeout=60)
     if "__main__.py" in errors:  # else it came while Python itself started
         assert "Traceback" not in errors, errors
+
+
+@pytest.mark.slow
+def test_sigterm_ends_a_process_that_waits_for_the_others(tmp_path):
+    waiting = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "9"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "smoothiou", "train", "shapes", "--steps", "1", "--device", "cpu", "--quiet"],
+        cwd=tmp_path,
+        env={**os.environ, **waiting},
+        stderr=subprocess.PIPE,
+    )
+    time.sleep(20)  # until torch looks for rank 0, where nobody listens
+    assert process.poll() is None
+    process.terminate()
+    process.communicate(timeout=10)
+    assert process.returncode != 0

@@ -68,6 +68,38 @@ def test_two_folders_of_any_names_are_a_data_set(tmp_path, xml_file, image_file,
     assert len(names(root, "val")) == 1
 
 
+def test_the_name_of_a_photo_may_have_its_folder(tmp_path, xml_file, image_file):
+    for number in range(5):
+        image_file(tmp_path / "set/images/s" / f"{number}.jpg")
+        xml_file(tmp_path / "set/annots" / f"{number}.xml", ONE, file_name=f"s/{number}.jpg")
+    assert len(names(tmp_path / "set")) == 4
+
+
+def test_several_pairs_of_folders_are_refused_with_what_can_be_done(tmp_path, xml_file, image_file):
+    root = tmp_path / "set"
+    for xml, images in (("train_annots", "train_images"), ("test_annots", "test_images")):
+        two_folders(root, xml_file, image_file, xml=xml, images=images)
+    with pytest.raises(DataError) as refused:
+        load_dataset(root)
+    assert "train/annotations" in refused.value.hint
+
+
+def test_an_xml_file_that_is_none_is_named(tmp_path, xml_file, image_file):
+    root = two_folders(tmp_path / "set", xml_file, image_file, xml="annots", images="images")
+    (root / "annots/z.xml").symlink_to("nothing.xml")
+    with pytest.raises(DataError, match=r"z\.xml"):
+        load_dataset(root)
+    assert "annots/z.xml" in [
+        e.where for e in examine(root, training=TRAINING).finding("unreadable-annotation").examples
+    ]
+
+
+def test_a_photo_that_its_xml_names_is_not_left_out_whatever_the_xml_is_called(tmp_path, xml_file, image_file):
+    root = two_folders(tmp_path / "set", xml_file, image_file, xml="annots", images="images")
+    (root / "annots/0.xml").rename(root / "annots/other.xml")
+    assert not [note for note in load_dataset(root).notes if "left out" in note]
+
+
 def test_of_several_folders_of_images_that_with_the_named_ones_is_taken(tmp_path, xml_file, image_file):
     root = two_folders(tmp_path / "set", xml_file, image_file, xml="boxes", images="photos")
     for number in range(5):
@@ -83,7 +115,15 @@ def test_masks_never_stand_in_for_a_missing_photo(make_voc, image_file):
         load_dataset(root)
 
 
-@pytest.mark.parametrize(("xml", "images"), [("{}/annots", "{}/images"), ("annotations/{}", "images/{}")])
+@pytest.mark.parametrize(
+    ("xml", "images"),
+    [
+        ("{}/annots", "{}/images"),
+        ("annotations/{}", "images/{}"),
+        ("Annotations/{}", "imgs/{}"),
+        ("boxes/{}", "photos/{}"),
+    ],
+)
 def test_splits_may_be_folders_above_or_below_those_of_images_and_xml(tmp_path, xml_file, image_file, xml, images):
     for split in ("train", "valid"):
         two_folders(tmp_path / "set", xml_file, image_file, xml=xml.format(split), images=images.format(split), count=2)
@@ -92,7 +132,7 @@ def test_splits_may_be_folders_above_or_below_those_of_images_and_xml(tmp_path, 
     assert {r.source.path for r in train}.isdisjoint(r.source.path for r in val)
 
 
-@pytest.mark.parametrize("images", ["{}", "{}/images", "images/{}"])
+@pytest.mark.parametrize("images", ["{}", "{}/images", "images/{}", "photos/{}"])
 def test_equal_names_in_two_splits_are_photos_of_their_own_split(tmp_path, xml_file, image_file, images):
     for split in ("train", "test"):
         for number in range(3):
@@ -142,7 +182,9 @@ def test_image_label_and_folder_of_yolo_may_be_in_different_forms_of_unicode(tmp
     assert examine(root, training=TRAINING).finding("missing-image") is None
 
 
-@pytest.mark.parametrize("content", ["<project/>", "<annotations><version>1.1</version></annotations>"])
+@pytest.mark.parametrize(
+    "content", ["<project/>", "<annotations><version>1.1</version></annotations>", "<project><unfinished>", ""]
+)
 @pytest.mark.parametrize(
     ("kind", "place"),
     [

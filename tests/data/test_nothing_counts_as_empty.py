@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import unicodedata
 
 import pytest
@@ -375,9 +376,123 @@ def test_names_are_found_in_the_other_form_of_unicode(tmp_path, make_coco, coco_
     assert [len(record.boxes) for record in records(root).values()] == [1]
 
 
-def test_the_doctor_finds_a_class_in_two_forms_of_unicode(tmp_path):
-    root = coco(tmp_path / "coco", lambda content: content["categories"].append({"id": 99, "name": NFD}))
-    content = json.loads((root / "annotations" / "instances_val.json").read_text())
-    content["categories"].append({"id": 99, "name": NFC})
-    (root / "annotations" / "instances_val.json").write_text(json.dumps(content))
-    assert examine(root, training=TRAINING).finding("class-spelling")
+def test_a_class_in_two_forms_of_unicode_is_one(tmp_path):
+    root = coco(tmp_path / "coco")
+    for split, form in (("train", NFD), ("val", NFC)):
+        file = root / "annotations" / f"instances_{split}.json"
+        content = json.loads(file.read_text())
+        content["categories"][0]["name"] = form
+        file.write_text(json.dumps(content))
+    train, val = (load_dataset(root, split=split) for split in ("train", "val"))
+    assert NFC in train.classes
+    assert train.classes == val.classes
+    assert NFC in train.counts()["per_class"]
+
+
+# ---- other spellings of what is optional, and what stands twice
+
+
+@pytest.mark.parametrize("key", ["isCrowd", "is_crowd", "IsCrowd", "Ignore"])
+def test_another_spelling_of_a_flag_of_coco_is_named(make_coco, coco_dict, key):
+    content = coco_dict({"a.jpg": [("cat", BOX)]}, ["cat"])
+    content["annotations"][0][key] = 1
+    with pytest.raises(DataError, match=rf"annotations\[0\].*{key}"):
+        load_dataset(make_coco(content))
+
+
+@pytest.mark.parametrize("key", ["Width", "HEIGHT"])
+def test_another_spelling_of_a_size_of_coco_is_named(make_coco, coco_dict, key):
+    content = coco_dict({"a.jpg": [("cat", BOX)]}, ["cat"])
+    content["images"][0][key] = 96
+    with pytest.raises(DataError, match=rf"images\[0\].*{key}"):
+        load_dataset(make_coco(content))
+
+
+CORNERS = "<xmin>1</xmin><ymin>2</ymin><xmax>9</xmax><ymax>8</ymax>"
+
+
+@pytest.mark.parametrize(
+    ("inside", "named"),
+    [
+        ('<name>dog</name><difficult value="1"/>', "difficult"),
+        ("<name>dog</name><difficult><x/></difficult>", "difficult"),
+        ("<name>dog</name><difficult>0</difficult><difficult>1</difficult>", "difficult"),
+        ("<name>dog</name><name>cat</name>", "name"),
+        ("<name>dog</name><deleted>1</deleted>", "deleted"),
+        (f"<name>dog</name><object><name>cat</name><bndbox>{CORNERS}</bndbox></object>", "object"),
+    ],
+)
+def test_what_an_object_says_twice_or_elsewhere_is_named(tmp_path, xml_file, inside, named):
+    extra = f"<object>{inside}<bndbox>{CORNERS}</bndbox></object>"
+    with pytest.raises(DataError, match=rf"object 1.*{named}"):
+        read_annotation(xml_file(tmp_path / "a.xml", extra=extra), root=tmp_path)
+
+
+def test_a_corner_that_stands_twice_is_named(tmp_path, xml_file):
+    extra = f"<object><name>dog</name><bndbox>{CORNERS}<xmin>3</xmin></bndbox></object>"
+    with pytest.raises(DataError, match="several <xmin>"):
+        read_annotation(xml_file(tmp_path / "a.xml", extra=extra), root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "size", ['<size width="9" height="9"/>', "<size><w>9</w><h>9</h></size>", "<size/><size><width>9</width></size>"]
+)
+def test_a_size_of_voc_that_is_not_understood_is_named(tmp_path, size):
+    (tmp_path / "a.xml").write_text(f"<annotation><filename>a.jpg</filename>{size}</annotation>")
+    with pytest.raises(DataError, match="size"):
+        read_annotation(tmp_path / "a.xml", root=tmp_path)
+
+
+@pytest.mark.parametrize("size", ["<size/>", "<size><depth>3</depth></size>", ""])
+def test_an_annotation_may_have_no_size(tmp_path, size):
+    (tmp_path / "a.xml").write_text(f"<annotation><filename>a.jpg</filename>{size}</annotation>")
+    assert read_annotation(tmp_path / "a.xml", root=tmp_path).size is None
+
+
+def test_a_part_of_an_object_may_have_its_name_and_box(tmp_path, xml_file):
+    """PASCAL's layout of persons: the parts' names and boxes are not the object's."""
+    part = f"<part><name>head</name><bndbox>{CORNERS}</bndbox></part>"
+    extra = f"<object><name>person</name><bndbox>{CORNERS}</bndbox>{part}</object>"
+    boxes = read_annotation(xml_file(tmp_path / "a.xml", extra=extra), root=tmp_path).boxes
+    assert [box.label for box in boxes] == ["person"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["cat 0.xml", "Annotations/cat 0.xml", "JPEGImages/cat 0.jpg", "./JPEGImages/cat 0.jpg Annotations/cat 0.xml"],
+)
+def test_a_line_may_be_a_file_or_a_pair_of_files(make_voc, line):
+    root = make_voc({"train": {"cat 0": ONE}, "val": {"cat 1": ONE}})
+    (root / "ImageSets" / "Main" / "train.txt").write_text(f"{line}\n")
+    assert [len(record.boxes) for record in records(root).values()] == [1]
+
+
+def test_a_name_with_an_ending_is_one_where_its_xml_has_it(make_voc):
+    root = make_voc({"train": {"c.png": ONE}, "val": {"b": ONE}})
+    assert list(records(root)) == ["c.png"]
+
+
+def test_two_xml_files_that_differ_in_their_ending_alone_are_refused(make_voc):
+    root = make_voc({"train": {"a": ONE}, "val": {"b": ONE}})
+    shutil.copy(root / "Annotations" / "a.xml", root / "Annotations" / "a.XML")
+    with pytest.raises(DataError, match=r"a\.xml and a\.XML"):
+        load_dataset(root)
+    shutil.rmtree(root / "ImageSets")
+    with pytest.raises(DataError, match=r"a\.XML and a\.xml"):
+        load_dataset(root)
+
+
+def test_a_coco_file_that_is_cut_off_is_named_whatever_it_is_called(make_coco, coco_dict):
+    root = make_coco(coco_dict({"a.jpg": [("cat", BOX)]}, ["cat"]))
+    file = root / "annotations" / "instances_train.json"
+    whole = file.read_text()
+    file.unlink()
+    (root / "annotations" / "my_labels.json").write_text(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"my_labels\.json, line 1: not JSON"):
+        load_dataset(root)
+
+
+def test_a_table_may_end_in_tsv(tmp_path, image_file):
+    image_file(tmp_path / "1.jpg")
+    (tmp_path / "labels.tsv").write_text("frame\txmin\txmax\tymin\tymax\tclass_id\n" + "1.jpg\t1\t20\t2\t22\tcar\n")
+    assert [len(record.boxes) for record in records(tmp_path).values()] == [1]

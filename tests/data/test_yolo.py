@@ -13,6 +13,7 @@ from smoothiou.data.registry import detect_format, list_splits
 from smoothiou.errors import DataError
 from smoothiou.files import Limits, allowing
 from tests.data.conftest import save_image
+from tests.data.doctor_sets import TRAINING
 
 ROW = "0 0.5 0.5 0.2 0.25\n"  # of 100 x 80 pixels: x 40 to 60, y 30 to 50
 ROBOFLOW = "train: ../train/images\nval: ../valid/images\ntest: ../test/images\nnc: 2\nnames: ['cat', 'dog']\n"
@@ -173,6 +174,69 @@ def test_labels_of_an_image_that_does_not_exist(make_yolo):
         load_dataset(root)
 
 
+def test_without_data_yaml_folders_of_images_are_splits(make_yolo):
+    root = make_yolo({f"images/{split}/{n}.jpg": ROW for split in ("train", "val") for n in range(3)}, config="")
+    (root / "classes.txt").write_text("cat\n")
+    train = load_dataset(root)
+    assert [record.name for record in train.records] == [f"images/train/{n}.jpg" for n in range(3)]
+    assert not [note for note in train.notes if "none is shipped" in note]
+
+
+def test_labels_and_classes_may_lie_beside_the_images(tmp_path):
+    for number in range(5):
+        save_image(tmp_path / "set" / f"{number}.jpg")
+        (tmp_path / "set" / f"{number}.txt").write_text(ROW)
+    (tmp_path / "set" / "classes.txt").write_text("cat\n")
+    assert detect_format(tmp_path / "set") == "yolo"
+    assert len(boxes(load_dataset(tmp_path / "set"))) == 4
+
+
+@pytest.mark.parametrize("ending", [".jpg_", "", ".heic"])
+def test_an_image_of_a_rare_ending_is_not_missing(roboflow, ending):
+    image = roboflow / "train/images/a.rf.1.jpg"
+    image.rename(image.with_name(f"b{ending}"))
+    labels = roboflow / "train/labels"
+    (labels / "a.rf.1.txt").rename(labels / "b.txt")
+    save_image(roboflow / "train/images/other.jpg")
+    assert [r.name for r in load_dataset(roboflow).records if r.boxes] == [f"train/images/b{ending}"]
+
+
+def test_a_label_file_may_end_in_capitals(roboflow):
+    (roboflow / "train/labels/a.rf.1.txt").rename(roboflow / "train/labels/a.rf.1.TXT")
+    assert len(boxes(load_dataset(roboflow))) == 1
+
+
+def no_file(labels: Path) -> None:
+    labels.unlink()
+    labels.mkdir()
+
+
+def no_target(labels: Path) -> None:
+    labels.unlink()
+    labels.symlink_to("nothing.txt")
+
+
+def another(labels: Path) -> None:
+    (labels.parents[1] / "images" / labels.name).write_text("0 0.5 0.5 0.9 0.9\n")
+
+
+def another_image(labels: Path) -> None:
+    save_image(labels.parents[1] / "images" / f"{labels.stem}.png")
+
+
+@pytest.mark.parametrize("change", [no_file, no_target, another, another_image])
+def test_labels_that_are_no_file_or_of_two_minds_are_named(roboflow, change):
+    change(roboflow / "train/labels/a.rf.1.txt")
+    with pytest.raises(DataError, match=r"a\.rf\.1"):
+        load_dataset(roboflow)
+    assert examine(roboflow, training=TRAINING).finding("unreadable-annotation")
+
+
+def test_the_same_labels_in_two_places_are_one(roboflow):
+    (roboflow / "train/images/a.rf.1.txt").write_text(ROW)
+    assert len(boxes(load_dataset(roboflow))) == 1
+
+
 @pytest.mark.parametrize(
     ("config", "what"),
     [
@@ -186,6 +250,7 @@ def test_labels_of_an_image_that_does_not_exist(make_yolo):
         ("train: train/images\nnc: 3\nnames: [cat, dog]\n", "nc"),
         ("train: train/images\nval: /x/images\nnames: [cat]\n", "/x/images"),
         ("train: train/images\nval: ../set/train/images\nnames: [cat]\n", "both"),
+        ("train: train/images\nnames: [cat]\nnames: [dog]\n", "twice"),
     ],
 )
 def test_a_data_yaml_that_is_not_understood(make_yolo, config, what):

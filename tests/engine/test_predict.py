@@ -17,7 +17,7 @@ from smoothiou.data import load_dataset
 from smoothiou.detectors import build_detector
 from smoothiou.engine.checkpoint import save_checkpoint
 from smoothiou.engine.config import RunConfig
-from smoothiou.engine.predict import image_files, predict_images
+from smoothiou.engine.predict import image_files, predict_images, summary_line
 from smoothiou.engine.tiles import touches_cut, windows
 from smoothiou.errors import CheckpointError, ConfigError, DataError
 
@@ -88,7 +88,7 @@ def test_an_image_or_array_that_is_too_long_or_empty_is_named(run, size, tile):
             detector.predict(image, tile=tile)
 
 
-@pytest.mark.parametrize("score", [-1, 2, {"cat": 0.5}])
+@pytest.mark.parametrize("score", [-1, 2, "x", None, {"cat": 0.5}])
 def test_a_score_out_of_range_or_of_one_class_only(run, tmp_path, score):
     with pytest.raises(ConfigError, match="score"):
         smoothiou.load_run(run).predict(photo(tmp_path / "a.png"), score=score)
@@ -168,6 +168,17 @@ def test_what_cannot_be_read_is_listed_at_the_end_and_the_rest_is_done(run, tmp_
     assert {path.name for path in (tmp_path / "OUT").iterdir()} == {
         "predictions.json", "predictions.csv", "a-boxes.jpg", "d-boxes.png",
     }  # fmt: skip
+
+
+def test_what_a_folder_holds_beside_images_is_said(run, tmp_path):
+    photo(tmp_path / "photos/a.jpg")
+    for name in ("IMG.HEIC", "b.jpg_", "a.xml", ".DS_Store", "Thumbs.db"):
+        (tmp_path / "photos" / name).write_bytes(b"")
+    photo(tmp_path / "photos/more/b.jpg")
+    result = predict_images(run, [tmp_path / "photos"], out=tmp_path / "out", pictures=False)
+    assert [Path(name).name for name in result["left_out"]] == ["IMG.HEIC", "b.jpg_", "more"]
+    line = summary_line(result["images"], 0.5, left_out=result["left_out"])
+    assert "IMG.HEIC" in line
 
 
 def test_an_interrupt_loses_nothing_that_was_found(run, tmp_path):

@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         give_up_stdout()  # its reader has left (`smoothiou losses | head`): nothing is wrong
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
         if "--debug" in arguments:
             traceback.print_exc()
         sys.exit(print_error(user_error(error, arguments), as_json="--json" in arguments))
@@ -146,6 +146,8 @@ def user_error(error: BaseException, arguments: Sequence[str]) -> SmoothIoUError
         return error
     if isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt):  # wrapped by Python 3.11
         return InterruptedRun("Interrupted.", hint="Give the same command again to continue.")
+    if isinstance(error, SystemExit):  # no command ends so
+        return ConfigError(f"A loss, detector or data set of one's own ended the process: SystemExit: {error}.")
     if isinstance(error, OSError) and error.errno:
         return _system_error(error)
     from cyclopts import CycloptsError

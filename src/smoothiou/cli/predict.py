@@ -64,7 +64,7 @@ def predict(
         print(json.dumps(detections))
         return
     if not quiet:
-        print(visible(summary_line(detections["images"], threshold)), file=sys.stderr)
+        print(visible(summary_line(detections["images"], threshold, left_out=detections["left_out"])), file=sys.stderr)
     print(out)
 
 
@@ -85,7 +85,7 @@ def _expanded(images: list[Path]) -> list[Path]:
     paths: list[Path] = []
     for path in images:
         if str(path) == "-":
-            lines = sys.stdin.read().splitlines() if sys.stdin else []  # none where it is closed
+            lines = sys.stdin.read().removeprefix("\ufeff").splitlines() if sys.stdin else []  # none where it is closed
             paths += [Path(line) for line in lines if line.strip()]
         else:
             paths.append(path)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from smoothiou.data.formats import coco
 from smoothiou.data.formats.base import Problems
-from smoothiou.data.formats.udacity import read_labels
+from smoothiou.data.formats.udacity import ENDINGS, read_labels
 from smoothiou.data.records import Box
 from smoothiou.data.registry import load_dataset
 from smoothiou.errors import DataError
@@ -38,8 +38,8 @@ def read_box_list(path: str | Path) -> BoxList:
     """Return all boxes of an annotation file or of the training split of a data set.
 
     Args:
-        path: a COCO file (`.json`, `.json.gz`), a label file of Udacity (`.csv`, `.csv.gz`), or what `load_dataset`
-            reads: a folder, or `shapes`.
+        path: a COCO file (`.json`, `.json.gz`), a label file of Udacity (`.csv`, `.tsv`, also `.gz`), or what
+            `load_dataset` reads: a folder, or `shapes`.
 
     Raises:
         DataError: the path does not exist, it cannot be read, or no box is left.
@@ -48,7 +48,7 @@ def read_box_list(path: str | Path) -> BoxList:
     endings = "".join(path.suffixes[-2:]).lower()
     if endings.endswith((".json", ".json.gz")):
         boxes = _coco_boxes(path)
-    elif endings.endswith((".csv", ".csv.gz")):
+    elif endings.endswith(ENDINGS):
         boxes = [box for boxes in read_labels(path).boxes.values() for box in boxes]
     else:
         data = load_dataset(str(path), split="train", allow_dropped=10**9)

@@ -27,7 +27,8 @@ SUFFIXES = frozenset(
         *("webp", "tif", "tiff", "pnm", "ppm", "pgm", "pbm", "avif", "avifs"),
     )
 )
-_NO_IMAGES = (".xml", ".json", ".csv", ".txt", ".yaml", ".yml", ".html", ".md", ".zip", ".gz", ".npy", ".mat")
+NO_IMAGES = (".xml", ".json", ".csv", ".tsv", ".txt", ".yaml", ".yml", ".html", ".md", ".zip", ".gz", ".npy", ".mat")
+"""Of files that lie beside images."""
 TYPES = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "AVIF")
 """Read by content. Pillow knows forty more, some of which start other programs (EPS) or are hardly ever tried."""
 _ORIENTATION = 0x0112
@@ -325,7 +326,7 @@ class ImageFinder:
         path = PurePosixPath(stem)
         named = check_file_name(file_name, where=where) if file_name else path
         stems = [same_form(path.name), *([same_form(named.stem)] if file_name else [])]
-        inner = dict.fromkeys((path.parent, PurePosixPath()))
+        inner = dict.fromkeys((path.parent, named.parent, PurePosixPath()))
         # Files of other endings only where no image is called so.
         for known, folder, below in itertools.product((True, False), self._folders, inner):
             index = self._index(folder / below, known=known)
@@ -372,7 +373,7 @@ class ImageFinder:
         if (folder, known) not in self._stems:
             index: dict[str, list[Path]] = {}
             for path in files_in(folder, *(SUFFIXES if known else [""])) if folder.is_dir() else ():
-                if known or path.suffix.lower() not in (*SUFFIXES, *_NO_IMAGES):
+                if known or path.suffix.lower() not in (*SUFFIXES, *NO_IMAGES):
                     index.setdefault(same_form(path.stem), []).append(path)
             self._stems[folder, known] = index
         return self._stems[folder, known]

@@ -20,6 +20,7 @@ from smoothiou.data.formats.shapes import Shapes
 from smoothiou.data.formats.udacity import Udacity
 from smoothiou.data.formats.voc import Voc, xml_root
 from smoothiou.data.formats.yolo import Yolo
+from smoothiou.data.images import list_images
 from smoothiou.data.listing import files_in, folders_in, is_companion
 from smoothiou.data.long_tail import tail_note
 from smoothiou.data.records import Dataset
@@ -218,6 +219,11 @@ def _no_known_data_set(path: Path) -> DataError:
     children = sorted(child for child in path.iterdir() if not is_companion(child.name))
     deeper = [child for child in children if child.is_dir() and _fitting(child)]
     content = [child.name + "/" * child.is_dir() for child in children]
+    without_images = [child.name for child in deeper if files_in(child, ".xml") and not list_images(child)]
+    if len(without_images) > 1:
+        names = first_names(without_images)
+        hint = "Put each with its images into a folder of its own, as train/annotations and train/images."
+        return DataError(f"{path}: no known data set: {names} hold XML without images.", hint=hint)
     several = f", or several joined by +, as {deeper[0]}+{deeper[1]}" if len(deeper) > 1 else ""
     layouts = "; ".join(f"{format.layout} ({name})" for name, format in FORMATS.items() if format.layout)
     return DataError(
@@ -258,5 +264,9 @@ def _fitting(path: Path) -> str:
 def _no_such_folder(path: Path) -> DataError:
     siblings = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
     guess = did_you_mean(path.name, [*siblings, "shapes"])
-    otherwise = "Name the folder of a data set, or `shapes` for the synthetic one."
-    return DataError(f"{path}: no such folder.", hint=guess if guess.startswith("Did") else otherwise)
+    otherwise = (
+        "Name the folder of a data set (of a finished run: --data), `shapes` for the synthetic one, or "
+        "package.module:object that can be imported from here."
+    )
+    there = "" if path.is_absolute() else f" in {os.getcwd()}"
+    return DataError(f"{path}: no such folder{there}.", hint=guess if guess.startswith("Did") else otherwise)

@@ -101,23 +101,31 @@ def seeded_cut(
 
 
 def read_list(path: Path, *, names_one: Callable[[str], bool] = lambda line: False) -> list[str]:
-    """Return the image names of a list file, without endings and without VOC's second column (-1, 0 or 1).
+    """Return the image names of a list file, without endings and second column: VOC's -1, 0 or 1, or the XML file.
 
     Args:
         path: of the list.
-        names_one: whether a whole line is the name of an image: then a number at its end is no second column.
+        names_one: whether a whole line is the name of an image, whatever it ends in.
     """
     names = []
     for number, line in enumerate(read_lines(path), 1):
         name = line.strip()
         if not name:
             continue
-        first, *second = name.rsplit(maxsplit=1)
-        if second and second[0] in ("-1", "0", "1") and not names_one(name):
-            name = first
-        name = check_file_name(name, where=f"{path}, line {number}").as_posix()
-        names.append(name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in SUFFIXES else name)
+        is_whole = names_one(name)
+        name = check_file_name(name if is_whole else _first_column(name), where=f"{path}, line {number}").as_posix()
+        bare = name.removesuffix(Path(name).suffix) if Path(name).suffix.lower() in (*SUFFIXES, ".xml") else name
+        names.append(name if is_whole and not names_one(bare) else bare)
     return names
+
+
+def _first_column(line: str) -> str:
+    """Return a line without VOC's second column, or without the XML file behind its image."""
+    first, *second = line.rsplit(maxsplit=1)
+    if second and second[0] in ("-1", "0", "1"):
+        return first
+    pair = re.fullmatch(r"(.+\.\w+)\s+\S.*\.xml", line, re.IGNORECASE)
+    return pair[1] if pair and Path(pair[1]).suffix.lower() in SUFFIXES else line
 
 
 def read_lines(path: Path) -> list[str]:

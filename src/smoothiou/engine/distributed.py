@@ -9,8 +9,8 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -44,7 +44,8 @@ def join_processes(placement: Placement, *, wait_seconds: float) -> None:
         torch.cuda.set_device(placement.device)
     timeout = timedelta(seconds=wait_seconds)
     try:
-        store, rank, world_size = next(iter(rendezvous("env://", timeout=timeout)))
+        with _signals_end_it():
+            store, rank, world_size = next(iter(rendezvous("env://", timeout=timeout)))
     except dist.DistNetworkError as error:
         address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         reason = str(error).splitlines()[0]
@@ -58,6 +59,20 @@ def join_processes(placement: Placement, *, wait_seconds: float) -> None:
     dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
     _store[:] = [store]
     atexit.register(_leave)
+
+
+@contextmanager
+def _signals_end_it() -> Iterator[None]:
+    """Let SIGINT and SIGTERM end the process: torch waits for the others without a look at Python's handlers."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    earlier = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
 
 
 def _leave() -> None:

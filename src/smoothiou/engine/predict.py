@@ -10,7 +10,8 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from smoothiou.data.images import SUFFIXES, list_images, read_header
+from smoothiou.data.faults import first_names
+from smoothiou.data.images import NO_IMAGES, SUFFIXES, list_images, read_header
 from smoothiou.data.listing import is_companion
 from smoothiou.engine.prediction_files import FORMATS, write_predictions
 from smoothiou.engine.predictor import Prediction, Score, load_run
@@ -56,7 +57,7 @@ def predict_images(
 
     Returns:
         {"images": [{"image", "name", "width", "height", "orientation", "picture", "boxes": [{"xyxy", "label",
-        "score"}]}], "unreadable": [{"image", "problem"}]}
+        "score"}]}], "unreadable": [{"image", "problem"}], "left_out": what in folders is not named like an image}
 
     Raises:
         CheckpointError: no run, or weights that do not fit.
@@ -95,7 +96,7 @@ def predict_images(
                 progress(number, len(paths))
     finally:
         write_predictions(out, predictions, predictor.classes, formats)
-    summary = {"images": predictions, "unreadable": unreadable}
+    summary = {"images": predictions, "unreadable": unreadable, "left_out": _left_out(images)}
     if unreadable:
         listed = "; ".join(entry["problem"].rstrip(".") for entry in unreadable[:10])
         more = f"; and {len(unreadable) - 10} more" if len(unreadable) > 10 else ""
@@ -125,8 +126,8 @@ def _save_picture(
     return str(target)
 
 
-def summary_line(predictions: Sequence[dict[str, Any]], score: Score) -> str:
-    """Return one line on all images: how many boxes of which class."""
+def summary_line(predictions: Sequence[dict[str, Any]], score: Score, *, left_out: Sequence[str] = ()) -> str:
+    """Return one line on all images: how many boxes of which class, and what was not looked at."""
     counts = Counter(box["label"] for image in predictions for box in image["boxes"])
     classes = ", ".join(f"{name} {count}" for name, count in counts.most_common(8)) + ", ..." * (len(counts) > 8)
     empty = sum(not image["boxes"] for image in predictions)
@@ -140,6 +141,8 @@ def summary_line(predictions: Sequence[dict[str, Any]], score: Score) -> str:
         parts.append(f"{empty} with nothing of {least} or more (see --score)")
     if turned:
         parts.append(f"{turned} turned as EXIF says")
+    if left_out:
+        parts.append(f"left out of folders, not named like images: {first_names(left_out)}")
     return "; ".join(parts)
 
 
@@ -168,6 +171,17 @@ def image_files(images: Sequence[str | Path]) -> list[Path]:
         else:
             raise DataError(f"{given}: no such file or folder.")
     return files
+
+
+def _left_out(images: Sequence[str | Path]) -> list[str]:
+    """Return the folders in given folders, and their files that are named neither like images nor like annotations."""
+    children = (child for given in map(Path, images) if given.is_dir() for child in sorted(given.iterdir()))
+    passed = (*SUFFIXES, *NO_IMAGES)
+    return [
+        f"{child}/" if child.is_dir() else str(child)
+        for child in children
+        if not is_companion(child.name) and (child.is_dir() or child.suffix.lower() not in passed)
+    ]
 
 
 def _hidden(path: Path, pattern: Path) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -220,12 +221,12 @@ class Run:
         if score == "best":
             score = _best_scores(self.folder, self.classes)
         if not isinstance(score, Mapping):
-            score = dict.fromkeys(self.classes, float(score))
+            score = dict.fromkeys(self.classes, score)
         if missing := [name for name in self.classes if name not in score]:
             raise ConfigError(f"score: expected one for each class, got none for {', '.join(missing)}.")
-        if wrong := [value for value in score.values() if not 0 <= value <= 1]:
-            raise ConfigError(f"score: expected 0 to 1, got {wrong[0]}.")
-        return dict(score)
+        if wrong := [value for value in score.values() if not (isinstance(value, Real) and 0 <= value <= 1)]:
+            raise ConfigError(f"score: expected 0 to 1, got {wrong[0]!r}.", hint='"best" takes the measured ones.')
+        return {name: float(value) for name, value in score.items()}
 
     def _detect(self, picture: Image.Image) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return boxes (N, 4), labels (N,) and scores (N,) of one image, best first."""

@@ -13,6 +13,7 @@ import os
 import re
 import reprlib
 import stat
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -270,7 +271,7 @@ def short(value: Any) -> str:
 
 
 def check_word(text: str, *, what: str, where: str) -> str:
-    """Return a name that an annotation gives to something, if it can be printed.
+    """Return a name that an annotation gives to something, in the form of Unicode NFC, if it can be printed.
 
     Args:
         text: the name.
@@ -290,4 +291,4 @@ def check_word(text: str, *, what: str, where: str) -> str:
             f"{where}: the name of the {what} has {len(text):,} characters, and at most {MAX_NAME} are read: "
             f"{short(text)}."
         )
-    return text
+    return unicodedata.normalize("NFC", text)

@@ -34,13 +34,24 @@ from smoothiou.data.listing import cached_by_file, files_in, folders_in
 from smoothiou.data.records import Box
 from smoothiou.data.splits import CUT_SHARES, USUAL, in_usual_order, photo, seeded_cut, usual_name
 from smoothiou.errors import DataError
-from smoothiou.files import check_word, read_bytes, read_flag, read_size, reason_of, refuse_links_out, short
+from smoothiou.files import (
+    check_word,
+    open_regular,
+    read_bytes,
+    read_flag,
+    read_size,
+    reason_of,
+    refuse_links_out,
+    short,
+)
 from smoothiou.words import counted
 
 MAX_BYTES = 2**31
 """Of a JSON file; COCO's own training file has 450 MB."""
 CUTS = {"cut-train": "train", "cut-val": "val"}
 _KEYS = ("images", "annotations", "categories")
+_OPTIONAL = ("width", "height", "ignore", "iscrowd")
+"""Keys that an entry may lack, so that another spelling of them would count as absent."""
 _NO_SPLIT = {"", "instances", "instance", "annotations", "annotation", "coco", "labels", "bbox", "default", "result"}
 
 
@@ -215,8 +226,17 @@ def _is_coco_file(file: Path) -> bool:
     try:
         return _has_coco_keys(file)
     except DataError:
-        # A broken file that is named like an annotation file is to be reported, not passed over.
-        return usual_name(file_split(file, file.parent)) in USUAL or file.name.endswith(".coco.json")
+        # A broken file that is named like an annotation file, or begins like one, is to be reported, not passed over.
+        is_named = usual_name(file_split(file, file.parent)) in USUAL or file.name.endswith(".coco.json")
+        return is_named or _begins_like_coco(file)
+
+
+def _begins_like_coco(file: Path) -> bool:
+    try:
+        with open_regular(file) as content:
+            return re.search(rb'"(file_name|category_id|supercategory)"', content.read(2**20)) is not None
+    except (DataError, OSError):
+        return False
 
 
 @cached_by_file(256)
@@ -494,6 +514,9 @@ def _values(entry: Any, keys: tuple[str, ...], where: str) -> list[Any]:
             raise DataError(f'{where}: "{key}" is missing.', hint=f"It needs {', '.join(keys)}.")
         if (key == "id" or key.endswith("_id")) and type(entry[key]) not in (int, str):
             raise DataError(f'{where}: "{key}" must be a whole number or a text, got {short(entry[key])}.')
+    for key in entry:
+        if key not in _OPTIONAL and (usual := key.replace("_", "").lower()) in _OPTIONAL:
+            raise DataError(f"{where}: {short(key)} is not understood.", hint=f'Write "{usual}".')
     return [entry[key] for key in keys]
 
 

@@ -44,7 +44,7 @@ from smoothiou.errors import DataError
 from smoothiou.files import check_word, open_regular, reason_of, refuse_links_out, short
 from smoothiou.words import counted
 
-ENDINGS = (".csv", ".csv.gz")
+ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 BLOCKS = (25, 5, 1)
 """Seconds in a block of the cut: the longest that gives ten blocks. 25 seconds are about 50 frames."""
 MAX_LINES = 1_000_000
@@ -69,7 +69,7 @@ class Udacity(Format):
     """The label files that a folder, or one of them, stands for."""
 
     format = "udacity"
-    layout = "*.csv and *.csv.gz with the columns of Udacity's labels"
+    layout = "*.csv, *.tsv, *.csv.gz and *.tsv.gz with the columns of Udacity's labels"
     usual_size = (1920, 1200)
 
     def __init__(self, path: Path, options: Options | None = None, problems: Problems | None = None) -> None:
@@ -201,7 +201,8 @@ def find_set(path: Path) -> LabelSet:
     root = path.absolute().parent if named else path
     sets = _sets_in(root, named)
     if not sets:
-        raise DataError(f"{path}: no label file found; looked for *.csv and *.csv.gz in Udacity's layouts.")
+        looked_for = ", ".join(f"*{ending}" for ending in ENDINGS)
+        raise DataError(f"{path}: no label file found; looked for {looked_for} in Udacity's layouts.")
     usual = [name for name in sets if name.lower() in _NO_NAME]
     notes: tuple[str, ...] = ()
     if named:
@@ -239,7 +240,7 @@ def _sets_in(root: Path, named: Path | None) -> dict[str, dict[str, Path]]:
 
 def set_and_split(file: Path) -> tuple[str, str]:
     """Return the set and the split in a file's name: `as_autti_train.csv` is `train` of `as_autti`."""
-    words = [word for word in re.split(r"[_.\-\s]+", re.sub(r"(\.csv)?(\.gz)?$", "", file.name)) if word]
+    words = [word for word in re.split(r"[_.\-\s]+", re.sub(r"(\.[ct]sv)?(\.gz)?$", "", file.name)) if word]
     splits = [word for word in words if usual_name(word) in USUAL]
     if len(splits) != 1:
         return "_".join(words), ""
@@ -369,8 +370,8 @@ def _read_rows(
             message = f"{where}: the class would be {short(label)}, and a field follows it: {short(fields)}."
             raise DataError(message, hint=f"A row is one of {_EXPECTED}.")
         if label not in known:
-            check_word(label, what="class", where=where)
-            known[label] = _SPELT.get(label.casefold(), label)
+            word = check_word(label, what="class", where=where)
+            known[label] = _SPELT.get(word.casefold(), word)
         frames.append((known.setdefault(frame, frame), known[label], number))
         distinct.add(hash(line))
     return numbers, frames, len(frames) - len(distinct)

@@ -21,7 +21,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from xml.etree.ElementTree import Element, ParseError
 
 import defusedxml
@@ -111,22 +111,29 @@ class Voc(Format):
     @classmethod
     def fits_loosely(cls, path: Path) -> bool:
         """Return whether a folder, in no other format, has a folder of XML files under any name."""
-        return path.is_dir() and bool(_flat(path, path))
+        return path.is_dir() and bool(_split_folders(path, anywhere=True) or _flat(path, path))
 
     def find_items(self) -> Items:
         if listed := _listed(self.path):
             items, notes = listed
             self.notes += notes
             return items
-        if items := _split_folders(self.path):
+        if items := _split_folders(self.path, anywhere=True):
             return items
         self.cut = True
-        by_name = {item.name: item for item in _flat(self.path, self.path) if os.path.isfile(item.xml)}
+        items = _flat(self.path, self.path)
+        by_name = {item.name: item for item in items if os.path.isfile(item.xml)}
+        for item in (item for item in items if item.name not in by_name):
+            error = DataError(f"{self._where(item)}: expected an XML file, and it is none.", hint="Remove it.")
+            self.problems.report("unreadable-annotation", error, where=self._where(item))
         if not self.problems.lenient:
             _refuse_voc_without_lists(list(by_name), data=self.name)
         self.notes.append(f"split {self.options.cut} by seed {self.options.split_seed}: none is shipped")
         annotated = {same_form(Path(name).name) for name in by_name}
         images = next(iter(by_name.values())).finder.stems() if by_name else set()
+        if images - annotated:  # an XML file may be called otherwise than the image that it names
+            named = (annotation.file_name for item in by_name.values() if (annotation := self.annotation(item)))
+            annotated |= {same_form(PurePosixPath(name.replace("\\", "/")).stem) for name in named}
         unannotated = sorted(images - annotated)
         self.note_left_out(unannotated, "without XML left out")
         return self.cut_items(by_name)
@@ -217,11 +224,20 @@ def _listed(root: Path) -> tuple[Items, list[str]] | None:
         return None
     finder = _finder(root, xml_folder, root)
 
-    def names_one(line: str) -> bool:
+    def is_name(line: str) -> bool:
         try:
             return _xml(xml_folder, line).is_file() or finder.by_stem(line, file_name="", where=line) is not None
         except DataError:  # its turn comes when the image is read
             return True
+
+    def without_folder(line: str) -> str:
+        """Return what follows the folder of images or XML that some lists repeat: `Annotations/a.xml`."""
+        first, *inner = PurePosixPath(line).parts or ("",)
+        repeats = inner and first.lower() in (xml_folder.name.lower(), "jpegimages", "images")
+        return str(PurePosixPath(*inner)) if repeats and not _xml(xml_folder, line).is_file() else line
+
+    def names_one(line: str) -> bool:
+        return is_name(without_folder(line))
 
     items: Items = {}
     notes = []
@@ -229,7 +245,7 @@ def _listed(root: Path) -> tuple[Items, list[str]] | None:
         if _is_class_list(path, lists, names_one):
             continue
         names = read_list(refuse_links_out(path, root=root, where=path.name), names_one=names_one)
-        unique = list(dict.fromkeys(names))
+        unique = list(dict.fromkeys(map(without_folder, names)))
         if len(unique) < len(names):
             notes.append(f"{path.name} names {counted(len(names) - len(unique), 'image')} twice; each was read once")
         items[name] = [Item(stem, _xml(xml_folder, stem), finder) for stem in unique]
@@ -237,7 +253,14 @@ def _listed(root: Path) -> tuple[Items, list[str]] | None:
 
 
 def _xml(folder: Path, stem: str) -> Path:
-    return find_file(folder, f"{stem}.xml") or find_file(folder, f"{stem}.XML") or folder / f"{stem}.xml"
+    files = list(filter(None, (find_file(folder, f"{stem}{ending}") for ending in (".xml", ".XML"))))
+    if len(files) > 1 and not os.path.samefile(*files):
+        _refuse_two(*files)
+    return files[0] if files else folder / f"{stem}.xml"
+
+
+def _refuse_two(file: Path, other: Path) -> None:
+    raise DataError(f"{file} and {other.name} are annotations of one image.", hint="Make one of them.")
 
 
 def _is_class_list(path: Path, lists: Mapping[str, Path], names_one: Callable[[str], bool]) -> bool:
@@ -250,10 +273,16 @@ def _is_class_list(path: Path, lists: Mapping[str, Path], names_one: Callable[[s
     return len(first.split()) > 1 and not names_one(first)
 
 
-def _split_folders(root: Path) -> Items:
-    """Return the splits of folders called train, valid, test, ... with XML in them, or of those in annotations/."""
+def _split_folders(root: Path, *, anywhere: bool = False) -> Items:
+    """Return the splits of folders called train, valid, test, ... with XML in them, or of those in annotations/.
+
+    Args:
+        root: the data folder.
+        anywhere: whether the folder above those of the XML may have any name.
+    """
     splits = {folder.name: _flat(folder, root) for folder in _named_like_splits(root)}
-    for parent in _usual_xml_folders(root):
+    others = [folder for folder in folders_in(root) if anywhere and folder.name not in splits]
+    for parent in dict.fromkeys((*_usual_xml_folders(root), *others)):
         for folder in _named_like_splits(parent):
             finder = _finder(root, folder, root, split=folder.name)
             files = _unless_foreign(_xml_below(folder))
@@ -289,13 +318,29 @@ def _unless_foreign(files: list[Path]) -> list[Path]:
 
     A project file beside COCO's or YOLO's data makes no VOC of it; one among annotations is named when it is read.
     """
-    return files if any(xml_root(file) in ("annotation", "") for file in files) else []
+    return files if any(map(_is_annotation, files)) else []
+
+
+def _is_annotation(file: Path) -> bool:
+    """Return whether a file is VOC's by its root, or where it is broken by its first words."""
+    if root := xml_root(file):
+        return root == "annotation"
+    try:
+        with open_regular(file) as content:
+            return re.search(rb"<([\w.-]+:)?annotation\b", content.read(2**12), re.IGNORECASE) is not None
+    except (DataError, OSError):  # its turn comes when it is read
+        return True
 
 
 def _items(xml_folder: Path, files: list[Path], finder: ImageFinder) -> list[Item]:
+    items: dict[str, Item] = {}
     for path in files:
         check_file_name(path.name, where=str(path.parent))
-    return [Item(path.relative_to(xml_folder).with_suffix("").as_posix(), path, finder) for path in files]
+        name = path.relative_to(xml_folder).with_suffix("").as_posix()
+        if name in items:
+            _refuse_two(items[name].xml, path)
+        items[name] = Item(name, path, finder)
+    return list(items.values())
 
 
 def _xml_folder(folder: Path, *, anywhere: bool = True) -> Path | None:
@@ -338,7 +383,10 @@ def _finder(root: Path, xml_folder: Path, folder: Path, *, split: str = "") -> I
     of_split += filter(None, [_folder(named, "jpegimages", "images") for named in of_split])
     candidates = [*of_split, images, xml_folder, folder]
     peers: list[Path] = []
-    if not images and not any(map(list_images, (*of_split, xml_folder, folder))):
+    if split and not of_split:  # in a folder of any name
+        named = [inner for parent in folders_in(folder) for inner in _called(split, parent)]
+        peers = _named_by_xml(xml_folder, named)
+    elif not images and not any(map(list_images, (*of_split, xml_folder, folder))):
         # Photos of another split may be called the same.
         others = [named for named in _named_like_splits(folder) if split and named not in of_split]
         peers = _named_by_xml(xml_folder, [inner for inner in folders_in(folder) if inner not in others])
@@ -413,8 +461,7 @@ def read_annotation(path: Path, *, root: Path) -> Annotation:
     if file_name:
         check_file_name(file_name, where=str(path))
     boxes = [_read_object(node, f"{where}: object {number}") for number, node in enumerate(tree.findall("object"), 1)]
-    width, height = ((tree.findtext(f"size/{side}") or "").strip() for side in ("width", "height"))
-    return Annotation(where, tuple(boxes), file_name, read_size(width, height, where=where))
+    return Annotation(where, tuple(boxes), file_name, _read_size(tree, where))
 
 
 def _refuse_other_shapes(tree: Element, where: str) -> None:
@@ -428,7 +475,9 @@ def _refuse_other_shapes(tree: Element, where: str) -> None:
     for node in tree.iter():
         node.tag = node.tag.rpartition("}")[2].lower()
     if tree.tag != "annotation":
-        hint = FOREIGN_ROOTS.get(tree.tag, "One file of PASCAL VOC holds the <annotation> of one image.")
+        hint = "One file of PASCAL VOC holds the <annotation> of one image."
+        if tree.find("object") is None:
+            hint = FOREIGN_ROOTS.get(tree.tag, hint)
         raise DataError(f"{where}: expected the root <annotation>, got {short(tree.tag)}.", hint=hint)
     objects = tree.findall("object")
     if not any(node.tag in _KNOWN for node in tree):
@@ -450,21 +499,60 @@ def _refuse_other_shapes(tree: Element, where: str) -> None:
 
 
 def _read_object(node: Element, where: str) -> Box:
-    label = (node.findtext("name") or "").strip()
+    label = _text(node, "name", where)
     if not label:
         raise DataError(f"{where} has no name.", hint="Write its class into <name>.")
-    check_word(label, what="class", where=where)
-    if len(node.findall("bndbox")) > 1:
-        raise DataError(f"{where} ({label}): it has several <bndbox>.", hint="Write one <object> for each.")
+    where_named = f"{where} ({label})"
+    label = check_word(label, what="class", where=where)
+    if len(list(node.iter("object"))) > 1:
+        raise DataError(f"{where_named}: another <object> stands in it.", hint="Write one behind the other.")
+    if read_flag(_text(node, "deleted", where_named) or "0", name="deleted", where=where_named):  # LabelMe's
+        raise DataError(f"{where_named}: it is marked as deleted.", hint="Remove it, or its mark.")
+    box = _only(node, "bndbox", where_named)
     corners = []
     for tag in ("xmin", "ymin", "xmax", "ymax"):  # by name, for their order differs between tools and years
-        text = node.findtext(f"bndbox/{tag}")
+        text = None if box is None else _text(box, tag, where_named)
         number = read_number(text)
         if number is None:
-            raise DataError(f"{where} ({label}): <{tag}> must be a number, got {short(text)}.", hint="Repair it.")
+            raise DataError(f"{where_named}: <{tag}> must be a number, got {short(text)}.", hint="Repair it.")
         corners.append(number)
     xmin, ymin, xmax, ymax = corners
-    flag = (node.findtext("difficult") or "").strip().lower() or "0"
+    flag = _text(node, "difficult", where_named).lower() or "0"
     flag = {"true": "1", "false": "0"}.get(flag, flag)  # XML's own words
-    difficult = read_flag(flag, name="difficult", where=f"{where} ({label})")
+    difficult = read_flag(flag, name="difficult", where=where_named)
     return Box(xyxy=(xmin - 1, ymin - 1, xmax, ymax), label=label, difficult=difficult, where=where)
+
+
+def _read_size(tree: Element, where: str) -> tuple[int, int] | None:
+    size = _only(tree, "size", where)
+    if size is None:
+        return None
+    width, height = (_text(size, side, where) for side in ("width", "height"))
+    if not (width or height) and (size.attrib or any(side.tag not in ("width", "height", "depth") for side in size)):
+        raise DataError(f"{where}: <size> is not understood.", hint="It holds <width>, <height> and <depth>.")
+    return read_size(width, height, where=where)
+
+
+def _only(node: Element, tag: str, where: str) -> Element | None:
+    """Return the child with a tag, or None.
+
+    Raises:
+        DataError: there are several, of which a reader would see one.
+    """
+    children = node.findall(tag)
+    if len(children) > 1:
+        raise DataError(f"{where}: it has several <{tag}>.", hint="Keep one of them.")
+    return children[0] if children else None
+
+
+def _text(node: Element, tag: str, where: str) -> str:
+    """Return the text of the child with a tag, or "".
+
+    Raises:
+        DataError: there are several, or its value stands in an attribute or in a tag of its own.
+    """
+    child = _only(node, tag, where)
+    text = "" if child is None else (child.text or "").strip()
+    if child is not None and not text and (len(child) or child.attrib):
+        raise DataError(f"{where}: <{tag}> must hold its value as text.", hint=f"Write <{tag}>...</{tag}>.")
+    return text

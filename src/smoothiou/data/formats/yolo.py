@@ -2,7 +2,8 @@
 
     data.yaml with train, val, test (each a folder, a list of images, or several of them) and names
     images/SPLIT/*.jpg with labels/SPLIT/*.txt, or SPLIT/images with SPLIT/labels; or labels beside their images
-    classes.txt with images/ and labels/ (LabelImg, Label Studio)                   cut by a seed (`Options.cut`)
+    classes.txt with images/ and labels/ (Label Studio), or with all files beside it (LabelImg)
+                                                   folders images/{train,val,test}, or cut by a seed (`Options.cut`)
 
 A row is `class x y width height`, centre and size relative to the image's; or `class x1 y1 x2 y2 x3 y3 ...`, a
 polygon, which becomes the box around it. An image without a label file has no objects, as Ultralytics reads it.
@@ -24,7 +25,7 @@ from typing import Literal
 from smoothiou.data.faults import first_names
 from smoothiou.data.formats.base import Entry, Format, Options, Problems, class_notes
 from smoothiou.data.formats.yolo_config import config_file, read_config
-from smoothiou.data.images import SUFFIXES, read_header
+from smoothiou.data.images import SUFFIXES, ImageFinder, read_header
 from smoothiou.data.listing import find_file, in_any_form, is_companion, same_form
 from smoothiou.data.records import Box
 from smoothiou.data.splits import in_usual_order, read_lines, usual_name
@@ -43,7 +44,7 @@ class Yolo(Format):
     """A folder of YOLO's labels, or its data.yaml."""
 
     format = "yolo"
-    layout = "data.yaml with images and labels/*.txt, or classes.txt with images/ and labels/"
+    layout = "data.yaml with images and labels/*.txt, or classes.txt with images/ and labels/, or with both beside it"
     images_in = "the folders that data.yaml names"
 
     def __init__(self, path: Path, options: Options | None = None, problems: Problems | None = None) -> None:
@@ -59,8 +60,9 @@ class Yolo(Format):
         if not self.config.splits:
             self.images = self._cut_images()
         self.splits = in_usual_order(self.images)
+        self._label_of = {image: self._label_file(image) for images in self.images.values() for image in images}
         self._unlabelled = {
-            split: [image for image in images if not self._label_file(image)] for split, images in self.images.items()
+            split: [image for image in images if not self._label_of[image]] for split, images in self.images.items()
         }
         self._check_labels()
 
@@ -109,7 +111,7 @@ class Yolo(Format):
         return Entry(
             name=self._relative(image),
             split=split,
-            where=self._relative(self._label_file(image) or image),
+            where=self._relative(self._label_of[image] or image),
             locate=functools.partial(_existing, image),
             boxes=boxes,
             annotation=annotation,
@@ -117,7 +119,16 @@ class Yolo(Format):
         )
 
     def _check_labels(self) -> None:
-        """Name images without a label file: all of a split is a fault, but for a test split, which may be withheld."""
+        """Name images that share a label file, and those without: a whole split is a fault, but for one to test on."""
+        images_of: dict[Path, list[Path]] = {}
+        for image, file in self._label_of.items():
+            if file:
+                images_of.setdefault(file, []).append(image)
+        for file, sharing in images_of.items():
+            if len(sharing) > 1:
+                where, names = self._relative(file), first_names([self._relative(image) for image in sharing])
+                text = f"{where}: {counted(len(sharing), 'image')} share this label file: {names}."
+                self.problems.report("unreadable-annotation", DataError(text, hint="Rename them."), where=where)
         for split, images in self._unlabelled.items():
             if images and len(images) < len(self.images[split]):
                 text = f"{counted(len(images), 'image')} of {split} without a label file, read as without objects"
@@ -175,8 +186,12 @@ class Yolo(Format):
             labels = self._as_stored(_label_paths(parent / "a.jpg", self.root)[0].parent)
             if labels != parent:  # beside images lie other texts, too
                 names = sorted(file.stem for file in labels.glob("*.txt") if file.name != "classes.txt")
-                names = [name for name in names if not name.startswith(".")]
-                images += [parent / f"{name}.jpg" for name in names if parent / same_form(name) not in known]
+                names = [name for name in names if not name.startswith(".") and parent / same_form(name) not in known]
+                finder = ImageFinder(self.root, [parent])  # of images with endings that are no image's
+                images += [
+                    finder.by_stem(name, file_name="", where=self._relative(labels)) or parent / f"{name}.jpg"
+                    for name in names
+                ]
         return [refuse_links_out(path, root=self.root, where=self._relative(path)) for path in images]
 
     def _in_list(self, file: Path) -> list[Path]:
@@ -210,7 +225,23 @@ class Yolo(Format):
     # ---- one label file
 
     def _label_file(self, image: Path) -> Path | None:
-        return next(filter(os.path.isfile, map(self._as_stored, _label_paths(image, self.root))), None)
+        """Return the label file of an image, or None; what is there and no file, or two that differ, is a fault."""
+        endings = (".txt", ".TXT")
+        files = []
+        for usual in _label_paths(image, self.root):
+            paths = (self._as_stored(usual.with_suffix(ending)) for ending in endings)
+            files += [path for path in paths if os.path.lexists(path)][:1]
+        for path in files:
+            if not os.path.isfile(path):
+                self._report_file(path, DataError(f"{path}: expected a label file, and it is none.", hint="Remove it."))
+        files = [path for path in files if os.path.isfile(path)]
+        if len(files) > 1 and read_bytes(files[0], most=MAX_LABELS) != read_bytes(files[1], most=MAX_LABELS):
+            text = f"{files[0]} and {files[1]} both are labels of {image.name}, and differ."
+            self._report_file(files[1], DataError(text, hint="Remove one of them."))
+        return files[0] if files else None
+
+    def _report_file(self, file: Path, error: DataError) -> None:
+        self.problems.report("unreadable-annotation", error, where=self._relative(file))
 
     def _as_stored(self, path: Path) -> Path:
         """Return a path in the form of Unicode in which its folders and its file are stored, if they are."""
@@ -220,7 +251,7 @@ class Yolo(Format):
     def _boxes(self, image: Path) -> tuple[Box, ...]:
         """Return the boxes of an image relative to its width and height, read once."""
         if image not in self._relative_boxes:
-            file = self._label_file(image)
+            file = self._label_of[image]
             self._relative_boxes[image] = tuple(self._rows(file)) if file else ()
         return self._relative_boxes[image]
 
@@ -231,8 +262,7 @@ class Yolo(Format):
         try:
             lines = read_bytes(file, most=MAX_LABELS).decode("utf-8-sig").splitlines()
         except (OSError, ValueError) as error:
-            text = f"{file}: cannot be read as text: {reason_of(error)}."
-            self.problems.report("unreadable-annotation", DataError(text), where=name)
+            self._report_file(file, DataError(f"{file}: cannot be read as text: {reason_of(error)}."))
             return []
         boxes = []
         for number, line in enumerate(lines, 1):

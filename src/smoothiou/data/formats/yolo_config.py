@@ -11,7 +11,9 @@ from typing import Any
 
 import yaml
 
-from smoothiou.data.listing import files_in
+from smoothiou.data.images import list_images
+from smoothiou.data.listing import files_in, folders_in
+from smoothiou.data.splits import usual_name
 from smoothiou.errors import DataError
 from smoothiou.files import check_word, is_inside, limits, read_bytes, real_folder, reason_of, short
 
@@ -53,7 +55,8 @@ def read_config(path: Path) -> YoloConfig:
     folder = file.parent if file == path else path
     if file.name == "classes.txt":
         lines = read_bytes(file, most=MAX_YAML).decode("utf-8-sig", errors="replace").splitlines()
-        return YoloConfig(file, folder, {}, _class_names([line.strip() for line in lines if line.strip()], {}, file))
+        names = _class_names([line.strip() for line in lines if line.strip()], {}, file)
+        return YoloConfig(file, folder, _split_folders(folder), names)
     content = read_yaml(file)
     if not isinstance(content, dict):
         raise DataError(f"{file}: expected keys train, val and names, got {type(content).__name__}.")
@@ -74,6 +77,24 @@ def read_config(path: Path) -> YoloConfig:
     return YoloConfig(file, _root(folder, content.get("path"), file), splits, names, values)
 
 
+def _split_folders(folder: Path) -> dict[str, tuple[str, ...]]:
+    """Return the folders of images/ that are called like splits, if one of them is to train on."""
+    inner = folders_in(folder / "images") if (folder / "images").is_dir() else []
+    names = [each.name for each in inner if usual_name(each.name) in ("train", "val", "test")]
+    splits = {name: (f"images/{name}",) for name in names}
+    return splits if "train" in map(usual_name, splits) else {}
+
+
+class _Loader(yaml.BaseLoader):
+    """Reads every scalar as text, and refuses a key that stands twice, of which a reader would see one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        content = super().construct_mapping(node, deep=deep)
+        if len(content) < len(node.value):
+            raise yaml.constructor.ConstructorError(problem="a key stands twice", problem_mark=node.start_mark)
+        return content
+
+
 def read_yaml(file: Path) -> Any:
     """Return the content of a YAML file, every scalar as text: a class called `no` is no boolean.
 
@@ -81,7 +102,7 @@ def read_yaml(file: Path) -> Any:
         DataError: it cannot be read, or is not YAML; with the line.
     """
     try:
-        return yaml.load(read_bytes(file, most=MAX_YAML).decode("utf-8-sig"), Loader=yaml.BaseLoader)
+        return yaml.load(read_bytes(file, most=MAX_YAML).decode("utf-8-sig"), Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise DataError(f"{file}{line}: not YAML: {error.problem}.", hint="Repair it.") from None
@@ -141,4 +162,5 @@ def config_file(folder: Path) -> Path | None:
             return file
     lists = (folder / "classes.txt", folder / "labels" / "classes.txt")
     labelled = any(path.name != "classes.txt" for path in (folder / "labels").rglob("*.txt"))
+    labelled |= bool({image.stem for image in list_images(folder)} & {file.stem for file in files_in(folder, ".txt")})
     return next((path for path in lists if labelled and path.is_file()), None)
