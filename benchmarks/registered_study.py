@@ -35,9 +35,10 @@ from smoothiou.api.compare import prepare_study
 from smoothiou.files import finite, write_json
 from smoothiou.report.figures import describe_dots, dots_figure
 from smoothiou.report.picture import drawing_alone, svg_file
-from smoothiou.report.series import Dots, dot_row
+from smoothiou.report.series import DotRow, Dots, dot_row
 from smoothiou.study import collect
 from smoothiou.study.across import mean_over_sets
+from smoothiou.study.cells import cell_folder
 from smoothiou.study.intervals import judged_difference
 from smoothiou.study.until import FIRST_SEEDS
 
@@ -76,6 +77,7 @@ ARMS = (
     Arm("wise-iou", "wise-iou", "wise-iou"),
     Arm("candidate", "huber/smooth-iou[lam=box,iou_weight={}]", "huber/smooth-iou[lam=box,iou_weight=1]", (1.0, 8.0)),
 )
+FIXED = [arm.name for arm in ARMS].index("fixed")
 
 
 def configurations(arm: Arm) -> list[dict[str, Any]]:
@@ -144,9 +146,8 @@ def compare(sets: Path, out: Path, *, data: str, losses: list[str], until: bool,
     )  # fmt: skip
 
 
-def begin_arms(sets: Path, out: Path, *, data: str, losses: list[str]) -> None:
-    """Plan the study of all arms on one set, with the cells of the primary pair, which are not trained twice."""
-    home = out / "arms" / data
+def begin(sets: Path, home: Path, *, data: str, losses: list[str], trained: Path) -> None:
+    """Plan a study of five seeds with the cells of another one, which are not trained twice."""
     if (home / "plan.json").is_file():
         return
     words = iter(SETS[data])
@@ -155,9 +156,10 @@ def begin_arms(sets: Path, out: Path, *, data: str, losses: list[str]) -> None:
         str(sets / data), losses=losses, seeds=range(FIRST_SEEDS), recipe="study", out=home,
         tuned=KEPT / "tuned.toml", margin=1, resplit=True, **settings,
     )  # fmt: skip
-    for cell in (out / data).glob("cells/*-seed[0-4]"):
-        if (cell / "done").is_file():
-            shutil.copytree(cell, home / "cells" / cell.name)
+    for cell in planned.plan["cells"]:
+        source = cell_folder(trained, cell)
+        if (source / "done").is_file():
+            shutil.copytree(source, cell_folder(home, cell))
     write_json(home / "plan.json", planned.plan)
 
 
@@ -220,7 +222,8 @@ ENDPOINTS = {
     "refined_mean_from_75": "refined IoU, probes from .75", "mean_iou_positive": "mean IoU of positives",
     "mean_iou": "localization (Table 2)",
 }  # fmt: skip
-"""The first is the primary endpoint; the others are corrected together, after Holm."""
+PRIMARY = ENDPOINTS["AP"]
+"""The other endpoints, and those of other arms, are corrected together, after Holm."""
 
 
 def differences(study: dict[str, Any], candidate: str, baseline: str) -> dict[str, dict[str, Any]]:
@@ -251,6 +254,11 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     return corrected
 
 
+def p_value(mean: Mapping[str, float]) -> float:
+    """Return the two-sided p of a mean over sets."""
+    return float(2 * stats.t.sf(abs(mean["mean"]) / mean["error"], mean["degrees"]))
+
+
 def summary() -> None:
     """Print the endpoints on each set and their mean over the sets; keep both, and the primary one's picture."""
     studies = {data: collect(KEPT / data) for data in SETS if (KEPT / data / "plan.json").is_file()}
@@ -261,36 +269,92 @@ def summary() -> None:
     }
     if waiting := SETS.keys() - by_set.keys():
         print(f"Without {', '.join(sorted(waiting))}: fewer than {FIRST_SEEDS} seeds are finished.\n")
-    means = {metric: mean_over_sets([rows[metric] for rows in by_set.values()]) for metric in ENDPOINTS}
-    p_values = {
-        metric: float(2 * stats.t.sf(abs(mean["mean"]) / mean["error"], mean["degrees"]))
-        for metric, mean in means.items()
-    }
-    corrected = holm({metric: p for metric, p in p_values.items() if metric != "AP"})
+    rows = {label: {data: by_set[data][metric] for data in by_set} for metric, label in ENDPOINTS.items()}
+    rows |= _of_other_arms()
+    means = {label: mean_over_sets(list(of_sets.values())) for label, of_sets in rows.items()}
+    p_values = {label: p_value(mean) for label, mean in means.items()}
+    corrected = holm({label: p for label, p in p_values.items() if label != PRIMARY})
     print("| endpoint |" + "".join(f" {data} |" for data in by_set) + " mean of the sets | p | p, Holm |")
     print("|:--|" + "--:|" * (len(by_set) + 3))
-    for metric, label in ENDPOINTS.items():
-        scale, digits = (100, 1) if metric.startswith("AP") else (1, 4)
-        cells = [
-            f"{scale * row['mean']:+.{digits}f} [{scale * row['low']:+.{digits}f}, {scale * row['high']:+.{digits}f}]"
-            for row in (*(rows[metric] for rows in by_set.values()), means[metric])
-        ]
-        p = p_values[metric]
-        print(f"| {label} | {' | '.join(cells)} | {p:.3g} | {corrected.get(metric, p):.3g} |")
-    content = {"sets": by_set, "mean": means, "p": p_values, "p_holm": corrected}
+    for label, of_sets in rows.items():
+        cells = [_interval(label, row) for row in (*(of_sets.get(data) for data in by_set), means[label])]
+        p = p_values[label]
+        print(f"| {label} | {' | '.join(cells)} | {p:.3g} | {corrected.get(label, p):.3g} |")
+    content = {"sets": rows, "mean": means, "p": p_values, "p_holm": corrected}
     (KEPT / "summary.json").write_text(json.dumps(finite(content), indent=1) + "\n")
-    dots = [dot_row(data, "AP", rows["AP"]["by_seed"], rows["AP"]) for data, rows in by_set.items()]
-    by_number = {number: rows["AP"]["mean"] for number, rows in enumerate(by_set.values())}
-    dots.append(dot_row("mean of the sets", "AP", by_number, means["AP"]))
-    reach = 1.1 * max(abs(end) for row in dots for end in (row.low or 0, row.high or 0, *row.seeds.values()))
-    label = "AP points, tuned Smooth IoU minus tuned Huber"
+    dots = [dot_row(data, PRIMARY, row["by_seed"], row) for data, row in rows[PRIMARY].items()]
+    by_number = {number: row["mean"] for number, row in enumerate(rows[PRIMARY].values())}
+    dots.append(dot_row("mean of the sets", PRIMARY, by_number, means[PRIMARY]))
+    _draw("forest", "AP by set", dots, "AP points, tuned Smooth IoU minus tuned Huber")
+    _arms_table()
+
+
+def _of_other_arms() -> dict[str, dict[str, dict[str, Any]]]:
+    """Return the secondary endpoints that need other arms, by label and set, as far as their cells are kept."""
+    endpoints: dict[str, dict[str, dict[str, Any]]] = {}
+    candidate = json.loads((KEPT / "tuning.json").read_text())["chosen"].get("candidate", {}).get("loss.name")
+    for label, folder, metric, loss in (
+        ("AP, Smooth IoU minus fixed lambda", "fixed", "AP", None),
+        ("AP75, candidate minus Huber", "arms", "AP75", candidate),
+    ):
+        for data in TUNED_ON:
+            home = KEPT / folder / data
+            for row in collect(home)["differences"] if (home / "plan.json").is_file() else ():
+                if (
+                    row["metric"] == metric
+                    and row["candidate"] == (loss or row["candidate"])
+                    and row["error"] is not None
+                ):
+                    endpoints.setdefault(label, {})[data] = row
+    return {label: of_sets for label, of_sets in endpoints.items() if len(of_sets) == len(TUNED_ON)}
+
+
+def _arms_table() -> None:
+    """Print and draw the differences of all arms to tuned Huber; the intervals are Dunnett's."""
+    studies = {
+        data: collect(KEPT / "arms" / data) for data in TUNED_ON if (KEPT / "arms" / data / "plan.json").is_file()
+    }
+    dots, lines = [], {}
+    for data, study in studies.items():
+        results = {(cell["loss"], cell["seed"]): cell["result"] for cell in study["cells"] if cell["result"]}
+        for row in study["differences"]:
+            if row["metric"] in ("AP", "AP75") and row["error"] is not None:
+                lines.setdefault(row["candidate"], {})[data, row["metric"]] = _interval("AP", row)
+            if row["metric"] == "AP" and row["error"] is not None:
+                by_seed = {
+                    seed: results[row["candidate"], seed]["metrics"]["AP"]
+                    - results[row["baseline"], seed]["metrics"]["AP"]
+                    for seed in row["seeds"]
+                }
+                dots.append(dot_row(f"{row['candidate']}, {data}", "AP", by_seed, row))
+    if not dots:
+        return
+    columns = [(data, metric) for data in studies for metric in ("AP", "AP75")]
+    print("\n| minus tuned Huber |" + "".join(f" {data}: {metric} |" for data, metric in columns))
+    print("|:--|" + "--:|" * len(columns))
+    for loss, of_sets in lines.items():
+        print(f"| `{loss}` |" + "".join(f" {of_sets.get(column, '')} |" for column in columns))
+    _draw("arms", "AP of every arm", dots, "AP points, minus tuned Huber")
+
+
+def _interval(label: str, row: Mapping[str, Any] | None) -> str:
+    """Return `+1.2 [+0.3, +2.1]`, in points for AP."""
+    if row is None:
+        return ""
+    scale, digits = (100, 1) if label.startswith("AP") else (1, 4)
+    mean, low, high = (f"{scale * row[key]:+.{digits}f}" for key in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]"
+
+
+def _draw(name: str, title: str, rows: list[DotRow], label: str) -> None:
+    reach = 1.1 * max(abs(end) for row in rows for end in (row.low or 0, row.high or 0, *row.seeds.values()))
     forest = Dots(
-        key="sets", title="AP by set", candidate="smooth-iou", rows=dots, limits=(-reach, reach), label=label, margin=1
+        key="sets", title=title, candidate="smooth-iou", rows=rows, limits=(-reach, reach), label=label, margin=1
     )
-    with drawing_alone("forest"):
+    with drawing_alone(name):
         figure = dots_figure(forest, ["huber", "smooth-iou"], width=560)
         text = describe_dots(forest, "huber")
-        (KEPT / "forest.svg").write_text(svg_file(figure, "forest", title=forest.title, description=text))
+        (KEPT / f"{name}.svg").write_text(svg_file(figure, name, title=forest.title, description=text))
 
 
 def _run(*words: object, threads: int | None = None) -> None:
@@ -323,8 +387,14 @@ def main() -> None:
         for data in TUNED_ON if options.part == "arms" else ():  # a study of their own: a rule adds seeds to the pair's
             untuned = [arm.default for arm in ARMS[:2] if chosen[arm.name] != {"loss.name": arm.default}]
             losses = [*pair, *untuned, *(chosen[arm.name]["loss.name"] for arm in ARMS[2 : options.arms])]
-            begin_arms(options.data, options.out, data=data, losses=losses)
-            compare(options.data, options.out / "arms", data=data, losses=losses, until=False, jobs=options.jobs)
+            arms = options.out / "arms"
+            begin(options.data, arms / data, data=data, losses=losses, trained=options.out / data)
+            compare(options.data, arms, data=data, losses=losses, until=False, jobs=options.jobs)
+            if options.arms > FIXED:  # the difference of two candidates needs a study whose baseline one of them is
+                pair = [chosen[ARMS[FIXED].name]["loss.name"], pair[1]]
+                home = options.out / "fixed" / data
+                begin(options.data, home, data=data, losses=pair, trained=arms / data)
+                compare(options.data, options.out / "fixed", data=data, losses=pair, until=False, jobs=options.jobs)
     keep(options.out, options.data)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -49,16 +50,22 @@ def test_the_primary_part_needs_the_tuning_of_its_pair_alone(tmp_path, monkeypat
     assert studies == [(data, ["huber-tuned", "smooth-iou-tuned"], True) for data in study.SETS]
 
 
-def test_the_kept_results_give_the_kept_summary_and_name_no_folder_of_a_machine():
+def test_the_kept_results_give_the_kept_summary_and_name_no_folder_of_a_machine(tmp_path, monkeypatch):
     study = importlib.import_module("registered_study")
-    summary = json.loads((study.KEPT / "summary.json").read_text())
-    for name, rows in summary["sets"].items():
-        collected = study.collect(study.KEPT / name)
-        again = study.differences(collected, collected["plan"]["losses"][1], collected["plan"]["baseline"])
-        assert {key: row["mean"] for key, row in again.items()} == {key: row["mean"] for key, row in rows.items()}
-        assert {key: row["low"] for key, row in again.items()} == {key: row["low"] for key, row in rows.items()}
-        assert collected["plan"]["settings"]["data.path"] == f"SETS/{name}"
-        assert not any(word.startswith("/") for word in collected["plan"]["command"])
+    kept = json.loads((study.KEPT / "summary.json").read_text())
+    shutil.copytree(study.KEPT, tmp_path / "study")
+    monkeypatch.setattr(study, "KEPT", tmp_path / "study")
+    study.summary()
+    again = json.loads((tmp_path / "study" / "summary.json").read_text())
+    assert again["p_holm"] == pytest.approx(kept["p_holm"])
+    for label, of_sets in kept["sets"].items():
+        for name, row in of_sets.items():
+            ends = ("mean", "low", "high")
+            assert [again["sets"][label][name][end] for end in ends] == pytest.approx([row[end] for end in ends])
+    for file in study.KEPT.rglob("plan.json"):
+        plan = json.loads(file.read_text())
+        assert plan["settings"]["data.path"].startswith("SETS/")
+        assert not any(word.startswith("/") for word in plan["command"])
 
 
 def test_p_values_are_corrected_after_holm():
