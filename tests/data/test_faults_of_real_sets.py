@@ -34,7 +34,7 @@ import pytest
 from PIL import Image
 
 from smoothiou.data import load_dataset
-from smoothiou.data.formats.udacity import read_labels
+from smoothiou.data.formats.udacity_table import read_labels
 from smoothiou.data.images import image_size
 from smoothiou.engine.config import DataConfig
 from smoothiou.engine.open_data import open_splits

@@ -16,10 +16,12 @@ from PIL import Image
 
 from smoothiou.data import load_dataset
 from smoothiou.data.box_list import read_box_list
-from smoothiou.data.formats.coco import Coco, read_json
-from smoothiou.data.formats.udacity import MAX_LINES, is_label_file, read_labels
-from smoothiou.data.formats.voc import read_annotation
-from smoothiou.data.images import ImageFinder, check_file_name, image_size, read_image
+from smoothiou.data.formats.coco import Coco
+from smoothiou.data.formats.coco_json import read_json
+from smoothiou.data.formats.udacity_table import MAX_LINES, is_label_file, read_labels
+from smoothiou.data.formats.voc_xml import read_annotation
+from smoothiou.data.image_finder import ImageFinder, check_file_name
+from smoothiou.data.images import image_size, read_image
 from smoothiou.data.records import Dataset, Record
 from smoothiou.data.registry import detect_format, list_splits
 from smoothiou.data.splits import read_list
@@ -353,7 +355,7 @@ def test_a_gzipped_bomb_is_refused(tmp_path):
 
 
 def test_a_csv_of_more_lines_than_are_read_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("smoothiou.data.formats.udacity.MAX_LINES", 1000)
+    monkeypatch.setattr("smoothiou.data.formats.udacity_table.MAX_LINES", 1000)
     row = "1,2,30,40,1478019952686311006.jpg,car,x\n"
     (tmp_path / "a.csv").write_text(row * 1000)
     assert sum(map(len, read_labels(tmp_path / "a.csv").boxes.values())) == 1000

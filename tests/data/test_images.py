@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from smoothiou.data.images import ImageFinder, check_file_name, image_size, read_image
+from smoothiou.data.image_finder import ImageFinder, check_file_name
+from smoothiou.data.images import image_size, read_image
 from smoothiou.errors import DataError
 from smoothiou.files import Limits, allowing
 

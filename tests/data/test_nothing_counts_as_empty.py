@@ -12,7 +12,7 @@ import pytest
 from smoothiou.data import load_dataset
 from smoothiou.data.doctor import examine
 from smoothiou.data.doctor.repair import repair
-from smoothiou.data.formats.voc import read_annotation
+from smoothiou.data.formats.voc_xml import read_annotation
 from smoothiou.engine.config import DataConfig
 from smoothiou.engine.open_data import open_split, open_splits
 from smoothiou.errors import DataError

@@ -12,7 +12,8 @@ import pytest
 from smoothiou.data import choose_splits, detect_format, list_splits, load_dataset
 from smoothiou.data.faults import fit_boxes
 from smoothiou.data.formats.pets import breed, tensorflow_cut
-from smoothiou.data.formats.udacity import group_by_time, read_labels, second
+from smoothiou.data.formats.udacity import group_by_time, second
+from smoothiou.data.formats.udacity_table import read_labels
 from smoothiou.data.formats.voc import CLASSES
 from smoothiou.data.images import image_size, read_image
 from smoothiou.data.leaks import same_photos

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from smoothiou.data.formats.udacity import is_label_file, read_labels
+from smoothiou.data.formats.udacity_table import is_label_file, read_labels
 from smoothiou.errors import DataError
 
 CROWDAI = """xmin,ymin,xmax,ymax,Frame,Label,Preview URL

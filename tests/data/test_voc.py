@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from smoothiou.data import load_dataset
-from smoothiou.data.formats.voc import CLASSES, read_annotation
+from smoothiou.data.formats.voc import CLASSES
+from smoothiou.data.formats.voc_xml import read_annotation
 from smoothiou.data.registry import detect_format, list_splits
 from smoothiou.errors import DataError
 

@@ -19,8 +19,8 @@ from PIL import Image
 from smoothiou.data import load_dataset
 from smoothiou.data.box_list import read_box_list
 from smoothiou.data.formats.coco import Coco
-from smoothiou.data.formats.udacity import read_labels
-from smoothiou.data.formats.voc import read_annotation
+from smoothiou.data.formats.udacity_table import read_labels
+from smoothiou.data.formats.voc_xml import read_annotation
 from smoothiou.data.formats.yolo_config import read_config
 from smoothiou.data.images import image_size, read_image
 from smoothiou.data.registry import detect_format, list_splits

@@ -8,9 +8,9 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from smoothiou.data.formats import coco
+from smoothiou.data.formats import coco_json
 from smoothiou.data.formats.base import Problems
-from smoothiou.data.formats.udacity import ENDINGS, read_labels
+from smoothiou.data.formats.udacity_table import ENDINGS, read_labels
 from smoothiou.data.records import Box
 from smoothiou.data.registry import load_dataset
 from smoothiou.errors import DataError
@@ -60,21 +60,23 @@ def read_box_list(path: str | Path) -> BoxList:
 
 
 def _coco_boxes(file: Path) -> list[Box]:
-    content = coco.require_lists(_packed_json(file) if file.suffix.lower() == ".gz" else coco.load_json(file), file)
-    ids = {key: key for key in coco.image_ids(content, file)}
-    categories = coco.read_categories(content, file)
-    boxes = coco.read_boxes(content, file, images=ids, categories=categories, problems=Problems())
+    content = coco_json.require_lists(
+        _packed_json(file) if file.suffix.lower() == ".gz" else coco_json.load_json(file), file
+    )
+    ids = {key: key for key in coco_json.image_ids(content, file)}
+    categories = coco_json.read_categories(content, file)
+    boxes = coco_json.read_boxes(content, file, images=ids, categories=categories, problems=Problems())
     return [box for image_boxes in boxes.values() for box in image_boxes]
 
 
 def _packed_json(file: Path) -> object:
     try:
-        unpacked = unpack(read_bytes(file, most=coco.MAX_BYTES), file, most=coco.MAX_BYTES)
+        unpacked = unpack(read_bytes(file, most=coco_json.MAX_BYTES), file, most=coco_json.MAX_BYTES)
     except FileNotFoundError:
         raise DataError(f"{file}: no such file.") from None
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{file}: cannot be read as gzipped JSON: {reason_of(error)}.") from None
-    return coco.parse_json(unpacked, file)
+    return coco_json.parse_json(unpacked, file)
 
 
 def _has_area(xyxy: Corners) -> bool:

@@ -11,16 +11,18 @@ from pathlib import Path
 from smoothiou.data import merge
 from smoothiou.data.faults import first_names, refuse_dropped
 from smoothiou.data.foreign import FOREIGN_ROOTS, foreign_json
-from smoothiou.data.formats import udacity
+from smoothiou.data.formats import udacity_table
 from smoothiou.data.formats.base import Format, Options, Problems
-from smoothiou.data.formats.coco import Coco, load_json
+from smoothiou.data.formats.coco import Coco
+from smoothiou.data.formats.coco_json import load_json
 from smoothiou.data.formats.own import Own
 from smoothiou.data.formats.pets import Pets
 from smoothiou.data.formats.shapes import Shapes
 from smoothiou.data.formats.udacity import Udacity
-from smoothiou.data.formats.voc import Voc, xml_root
+from smoothiou.data.formats.voc import Voc
+from smoothiou.data.formats.voc_xml import xml_root
 from smoothiou.data.formats.yolo import Yolo
-from smoothiou.data.images import list_images
+from smoothiou.data.image_finder import list_images
 from smoothiou.data.listing import files_in, folders_in, is_companion
 from smoothiou.data.long_tail import tail_note
 from smoothiou.data.records import Dataset
@@ -234,9 +236,9 @@ def _no_known_data_set(path: Path) -> DataError:
 
 def _why_not(path: Path) -> str:
     """Return why tables, JSON or XML of a folder are not read: a tool's own form, or what a header lacks."""
-    for file in files_in(path, *udacity.ENDINGS)[:1]:
+    for file in files_in(path, *udacity_table.ENDINGS)[:1]:
         try:
-            udacity.read_labels(file)
+            udacity_table.read_labels(file)
         except DataError as error:
             return f"{file.name}: {bare_message(error, str(file))}. {error.hint}"
     for file in (file for folder in (path, *folders_in(path)) for file in files_in(folder, ".json")[:3]):

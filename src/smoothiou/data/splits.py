@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from smoothiou.data.faults import first_names
-from smoothiou.data.images import SUFFIXES, check_file_name
+from smoothiou.data.image_finder import SUFFIXES, check_file_name
 from smoothiou.errors import DataError, did_you_mean
 from smoothiou.files import read_bytes, reason_of
 

@@ -11,7 +11,8 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from smoothiou.data.faults import first_names
-from smoothiou.data.images import NO_IMAGES, SUFFIXES, list_images, read_header
+from smoothiou.data.image_finder import NO_IMAGES, SUFFIXES, list_images
+from smoothiou.data.images import read_header
 from smoothiou.data.listing import is_companion
 from smoothiou.engine.prediction_files import FORMATS, write_predictions
 from smoothiou.engine.predictor import Prediction, Score, load_run

@@ -10,7 +10,8 @@ from PIL import Image
 from smoothiou.data.doctor.checks_files import ENDINGS
 from smoothiou.data.doctor.repair_boxes import Note
 from smoothiou.data.formats.base import Entry
-from smoothiou.data.images import SUFFIXES, read_image
+from smoothiou.data.image_finder import SUFFIXES
+from smoothiou.data.images import read_image
 
 PLAIN = ("RGB", "L")
 """Modes of images that are copied as they are."""

@@ -16,7 +16,8 @@ from smoothiou.data import merge
 from smoothiou.data.doctor.decode import Decoded
 from smoothiou.data.faults import SMALLEST
 from smoothiou.data.formats.base import Entry, Example, Options, Problems, record_entry
-from smoothiou.data.images import Photo, list_images, read_header
+from smoothiou.data.image_finder import list_images
+from smoothiou.data.images import Photo, read_header
 from smoothiou.data.records import Box, Dataset
 from smoothiou.data.registry import open_data
 from smoothiou.data.splits import in_usual_order, usual_name

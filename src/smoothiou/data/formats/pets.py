@@ -21,7 +21,7 @@ from pathlib import Path
 
 from smoothiou.data.formats.base import Entry, Options, Problems
 from smoothiou.data.formats.voc import Item, Items, Voc
-from smoothiou.data.images import ImageFinder
+from smoothiou.data.image_finder import ImageFinder
 from smoothiou.data.records import Box
 from smoothiou.data.splits import read_list
 from smoothiou.errors import ConfigError, DataError, did_you_mean

@@ -25,7 +25,8 @@ from typing import Literal
 from smoothiou.data.faults import first_names
 from smoothiou.data.formats.base import Entry, Format, Options, Problems, class_notes
 from smoothiou.data.formats.yolo_config import config_file, read_config
-from smoothiou.data.images import SUFFIXES, ImageFinder, read_header
+from smoothiou.data.image_finder import SUFFIXES, ImageFinder
+from smoothiou.data.images import read_header
 from smoothiou.data.listing import find_file, in_any_form, is_companion, same_form
 from smoothiou.data.records import Box
 from smoothiou.data.splits import in_usual_order, read_lines, usual_name

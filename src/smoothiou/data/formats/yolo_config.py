@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from smoothiou.data.images import list_images
+from smoothiou.data.image_finder import list_images
 from smoothiou.data.listing import files_in, folders_in
 from smoothiou.data.splits import usual_name
 from smoothiou.errors import DataError
