@@ -475,7 +475,7 @@ def test_a_name_with_an_ending_is_one_where_its_xml_has_it(make_voc):
 def test_two_xml_files_that_differ_in_their_ending_alone_are_refused(make_voc):
     root = make_voc({"train": {"a": ONE}, "val": {"b": ONE}})
     shutil.copy(root / "Annotations" / "a.xml", root / "Annotations" / "a.XML")
-    with pytest.raises(DataError, match=r"a\.xml and a\.XML"):
+    with pytest.raises(DataError, match=r"a\.XML and a\.xml"):
         load_dataset(root)
     shutil.rmtree(root / "ImageSets")
     with pytest.raises(DataError, match=r"a\.XML and a\.xml"):

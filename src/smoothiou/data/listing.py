@@ -7,10 +7,11 @@ import os
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from smoothiou.errors import DataError
 
+P = ParamSpec("P")
 T = TypeVar("T")
 _LEFTOVERS = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"})
 
@@ -55,25 +56,27 @@ def in_any_form(folder: Path, name: str | PurePosixPath) -> Path:
     return folder
 
 
-def cached_by_file(maxsize: int) -> Callable[[Callable[[Path], T]], Callable[[Path], T]]:
+def cached_by_file(
+    maxsize: int,
+) -> Callable[[Callable[Concatenate[Path, P], T]], Callable[Concatenate[Path, P], T]]:
     """Return a decorator: what a function returns of a file, its path made absolute, is cached until the file changes.
 
     Raises:
         DataError: when it is called, there is no such file.
     """
 
-    def decorate(function: Callable[[Path], T]) -> Callable[[Path], T]:
+    def decorate(function: Callable[Concatenate[Path, P], T]) -> Callable[Concatenate[Path, P], T]:
         @functools.lru_cache(maxsize)
-        def cached(path: Path, _modified: int, _size: int) -> T:
-            return function(path)
+        def cached(path: Path, _modified: int, _size: int, *args: P.args, **options: P.kwargs) -> T:
+            return function(path, *args, **options)
 
         @functools.wraps(function)
-        def wrapper(path: Path) -> T:
+        def wrapper(path: Path, *args: P.args, **options: P.kwargs) -> T:
             try:
                 stat = path.stat()
             except OSError as error:
                 raise DataError(f"{path}: cannot be read: {error.strerror}.") from None
-            return cached(path.absolute(), stat.st_mtime_ns, stat.st_size)
+            return cached(path.absolute(), stat.st_mtime_ns, stat.st_size, *args, **options)
 
         return wrapper
 

@@ -115,7 +115,7 @@ def read_list(path: Path, *, names_one: Callable[[str], bool] = lambda line: Fal
         is_whole = names_one(name)
         name = check_file_name(name if is_whole else _first_column(name), where=f"{path}, line {number}").as_posix()
         bare = name.removesuffix(Path(name).suffix) if Path(name).suffix.lower() in (*SUFFIXES, ".xml") else name
-        names.append(name if is_whole and not names_one(bare) else bare)
+        names.append(name if is_whole and bare != name and not names_one(bare) else bare)
     return names
 
 

@@ -191,9 +191,21 @@ def _listed(root: Path) -> tuple[Items, list[str]] | None:
         return None
     finder = _finder(root, xml_folder, root)
 
+    xml_files: dict[str, list[Path]] = {}
+    for path in _xml_below(xml_folder):
+        xml_files.setdefault(same_form(_name(path, xml_folder)), []).append(path)
+
+    def xml_of(name: str) -> Path:
+        files = xml_files.get(same_form(name), [xml_folder / f"{name}.xml"])
+        if len(files) > 1:
+            _refuse_two(*files)
+        return files[0]
+
     def is_name(line: str) -> bool:
+        if same_form(line) in xml_files:
+            return True
         try:
-            return _xml(xml_folder, line).is_file() or finder.by_stem(line, file_name="", where=line) is not None
+            return xml_of(line).is_file() or finder.by_stem(line, file_name="", where=line) is not None
         except DataError:  # its turn comes when the image is read
             return True
 
@@ -201,32 +213,30 @@ def _listed(root: Path) -> tuple[Items, list[str]] | None:
         """Return what follows the folder of images or XML that some lists repeat: `Annotations/a.xml`."""
         first, *inner = PurePosixPath(line).parts or ("",)
         repeats = inner and first.lower() in (xml_folder.name.lower(), "jpegimages", "images")
-        return str(PurePosixPath(*inner)) if repeats and not _xml(xml_folder, line).is_file() else line
+        return str(PurePosixPath(*inner)) if repeats and not xml_of(line).is_file() else line
 
     def names_one(line: str) -> bool:
         return is_name(without_folder(line))
 
     items: Items = {}
     notes = []
-    for name, path in lists.items():
+    for split, path in lists.items():
         if _is_class_list(path, lists, names_one):
             continue
         names = read_list(refuse_links_out(path, root=root, where=path.name), names_one=names_one)
         unique = list(dict.fromkeys(map(without_folder, names)))
         if len(unique) < len(names):
             notes.append(f"{path.name} names {counted(len(names) - len(unique), 'image')} twice; each was read once")
-        items[name] = [Item(stem, _xml(xml_folder, stem), finder) for stem in unique]
+        items[split] = [Item(name, xml_of(name), finder) for name in unique]
     return items, notes
 
 
-def _xml(folder: Path, stem: str) -> Path:
-    files = list(filter(None, (find_file(folder, f"{stem}{ending}") for ending in (".xml", ".XML"))))
-    if len(files) > 1 and not os.path.samefile(*files):
-        _refuse_two(*files)
-    return files[0] if files else folder / f"{stem}.xml"
+def _name(xml: Path, folder: Path) -> str:
+    """Return the name of an XML file's image: its own without the ending, below the folder of all."""
+    return xml.relative_to(folder).with_suffix("").as_posix()
 
 
-def _refuse_two(file: Path, other: Path) -> None:
+def _refuse_two(file: Path, other: Path, *_: Path) -> None:
     raise DataError(f"{file} and {other.name} are annotations of one image.", hint="Make one of them.")
 
 
@@ -303,7 +313,7 @@ def _items(xml_folder: Path, files: list[Path], finder: ImageFinder) -> list[Ite
     items: dict[str, Item] = {}
     for path in files:
         check_file_name(path.name, where=str(path.parent))
-        name = path.relative_to(xml_folder).with_suffix("").as_posix()
+        name = _name(path, xml_folder)
         if name in items:
             _refuse_two(items[name].xml, path)
         items[name] = Item(name, path, finder)

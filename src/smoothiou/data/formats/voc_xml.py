@@ -12,6 +12,7 @@ import defusedxml.ElementTree
 
 from smoothiou.data.foreign import FOREIGN_ROOTS
 from smoothiou.data.image_finder import check_file_name
+from smoothiou.data.listing import cached_by_file
 from smoothiou.data.records import Box
 from smoothiou.errors import DataError
 from smoothiou.files import (
@@ -67,7 +68,11 @@ def read_annotation(path: Path, *, root: Path) -> Annotation:
             without four numbers; with file and line or object.
     """
     where = path.relative_to(root).as_posix()
-    refuse_links_out(path, root=root, where=where)
+    return _read(refuse_links_out(path, root=root, where=where), where)
+
+
+@cached_by_file(2**15)  # every split is opened anew, and each wants the classes of all
+def _read(path: Path, where: str) -> Annotation:
     try:
         tree = defusedxml.ElementTree.fromstring(read_bytes(path, most=MAX_BYTES))
     except ParseError as error:
