@@ -286,6 +286,7 @@ def summary() -> None:
     by_number = {number: row["mean"] for number, row in enumerate(rows[PRIMARY].values())}
     dots.append(dot_row("mean of the sets", PRIMARY, by_number, means[PRIMARY]))
     _draw("forest", "AP by set", dots, "AP points, tuned Smooth IoU minus tuned Huber")
+    _means_table(studies)
     _arms_table()
 
 
@@ -307,6 +308,18 @@ def _of_other_arms() -> dict[str, dict[str, dict[str, Any]]]:
                 ):
                     endpoints.setdefault(label, {})[data] = row
     return {label: of_sets for label, of_sets in endpoints.items() if len(of_sets) == len(TUNED_ON)}
+
+
+def _means_table(studies: Mapping[str, dict[str, Any]]) -> None:
+    """Print the mean over seeds of every loss on every set, in AP points."""
+    print("\n| set | loss | seeds | AP | AP50 | AP75 | AP90 |\n|:--|:--|--:|--:|--:|--:|--:|")
+    for data, study in studies.items():
+        for loss in study["plan"]["losses"]:
+            results = [cell["result"] for cell in study["cells"] if cell["loss"] == loss and cell["result"]]
+            means = [fmean(result["metrics"][name] for result in results) for name in ("AP", "AP50", "AP75")]
+            means.append(fmean(result["ap_by_iou"]["0.90"] for result in results))
+            numbers = " | ".join(f"{100 * mean:.1f}" for mean in means)
+            print(f"| {data} | `{loss}` | {len(results)} | {numbers} |")
 
 
 def _arms_table() -> None:
