@@ -143,6 +143,7 @@ def compare(sets: Path, out: Path, *, data: str, losses: list[str], until: bool,
     _run(
         "compare", sets / data, *SETS[data], "--recipe", "study", "--losses", ",".join(losses), "--resplit", *rule,
         "--tuned", KEPT / "tuned.toml", "--margin", "1", "--jobs", jobs, "--out", out / data,
+        threads=1 if jobs == 1 else None,
     )  # fmt: skip
 
 
@@ -161,6 +162,20 @@ def begin(sets: Path, home: Path, *, data: str, losses: list[str], trained: Path
         if (source / "done").is_file():
             shutil.copytree(source, cell_folder(home, cell))
     write_json(home / "plan.json", planned.plan)
+
+
+def run_arms(options: argparse.Namespace, chosen: Mapping[str, Any], *, data: str, pair: list[str]) -> None:
+    """Run the other arms on one set, in a study of their own: the pair's gets more seeds by its rule."""
+    sets, arms, fixed = options.data, options.out / "arms", options.out / "fixed"
+    jobs = max(1, options.jobs // len(TUNED_ON))
+    untuned = [arm.default for arm in ARMS[:2] if chosen[arm.name] != {"loss.name": arm.default}]
+    losses = [*pair, *untuned, *(chosen[arm.name]["loss.name"] for arm in ARMS[2 : options.arms])]
+    begin(sets, arms / data, data=data, losses=losses, trained=options.out / data)
+    compare(sets, arms, data=data, losses=losses, until=False, jobs=jobs)
+    if options.arms > FIXED:  # the difference of two candidates needs a study whose baseline one of them is
+        losses = [chosen[ARMS[FIXED].name]["loss.name"], pair[1]]
+        begin(sets, fixed / data, data=data, losses=losses, trained=arms / data)
+        compare(sets, fixed, data=data, losses=losses, until=False, jobs=jobs)
 
 
 def keep(out: Path, sets: Path) -> None:
@@ -397,17 +412,9 @@ def main() -> None:
         pair = [chosen[name]["loss.name"] for name in ("huber", "smooth-iou")]
         for data in SETS if options.part == "primary" else ():
             compare(options.data, options.out, data=data, losses=pair, until=True, jobs=options.jobs)
-        for data in TUNED_ON if options.part == "arms" else ():  # a study of their own: a rule adds seeds to the pair's
-            untuned = [arm.default for arm in ARMS[:2] if chosen[arm.name] != {"loss.name": arm.default}]
-            losses = [*pair, *untuned, *(chosen[arm.name]["loss.name"] for arm in ARMS[2 : options.arms])]
-            arms = options.out / "arms"
-            begin(options.data, arms / data, data=data, losses=losses, trained=options.out / data)
-            compare(options.data, arms, data=data, losses=losses, until=False, jobs=options.jobs)
-            if options.arms > FIXED:  # the difference of two candidates needs a study whose baseline one of them is
-                pair = [chosen[ARMS[FIXED].name]["loss.name"], pair[1]]
-                home = options.out / "fixed" / data
-                begin(options.data, home, data=data, losses=pair, trained=arms / data)
-                compare(options.data, options.out / "fixed", data=data, losses=pair, until=False, jobs=options.jobs)
+        if options.part == "arms":
+            with ThreadPoolExecutor(min(options.jobs, len(TUNED_ON))) as pool:  # both sets end together
+                list(pool.map(lambda data: run_arms(options, chosen, data=data, pair=pair), TUNED_ON))
     keep(options.out, options.data)
 
 
