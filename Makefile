@@ -1,5 +1,5 @@
 # make demo   trains Huber and Smooth IoU on synthetic shapes and writes an HTML report (a few minutes)
-# make test   runs the tests but for the slow ones (at most 6 minutes on 2 cores); make test-all runs all
+# make test   runs the tests but for the slow ones (about 6 minutes on 2 cores); make test-all runs all
 # Both set up .venv by themselves, once; nothing but Python 3.11+ with pip is needed.
 
 PYTHON ?= python3

@@ -307,20 +307,17 @@ def summary() -> None:
 
 def _of_other_arms() -> dict[str, dict[str, dict[str, Any]]]:
     """Return the secondary endpoints that need other arms, by label and set, as far as their cells are kept."""
+    chosen = json.loads((KEPT / "tuning.json").read_text())["chosen"]
     endpoints: dict[str, dict[str, dict[str, Any]]] = {}
-    candidate = json.loads((KEPT / "tuning.json").read_text())["chosen"].get("candidate", {}).get("loss.name")
-    for label, folder, metric, loss in (
-        ("AP, Smooth IoU minus fixed lambda", "fixed", "AP", None),
-        ("AP75, candidate minus Huber", "arms", "AP75", candidate),
+    for label, folder, metric, arm in (
+        ("AP, Smooth IoU minus fixed lambda", "fixed", "AP", "smooth-iou"),
+        ("AP75, candidate minus Huber", "arms", "AP75", "candidate"),
     ):
+        loss = chosen.get(arm, {}).get("loss.name")
         for data in TUNED_ON:
             home = KEPT / folder / data
             for row in collect(home)["differences"] if (home / "plan.json").is_file() else ():
-                if (
-                    row["metric"] == metric
-                    and row["candidate"] == (loss or row["candidate"])
-                    and row["error"] is not None
-                ):
+                if (row["metric"], row["candidate"]) == (metric, loss) and row["error"] is not None:
                     endpoints.setdefault(label, {})[data] = row
     return {label: of_sets for label, of_sets in endpoints.items() if len(of_sets) == len(TUNED_ON)}
 
