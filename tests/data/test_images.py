@@ -123,6 +123,7 @@ def test_of_two_endings_the_one_that_the_annotation_names_is_taken(tmp_path, ima
     (tmp_path / "a.xml").write_text("no image")
     finder = ImageFinder(tmp_path, [tmp_path])
     assert finder.by_stem("a", file_name="a.png", where="") == tmp_path / "a.png"
-    assert finder.by_stem("a", file_name="", where="") == tmp_path / "a.jpg"
+    with pytest.raises(DataError, match=r"a\.jpg or a\.png"):
+        finder.by_stem("a", file_name="", where="")
     assert finder.by_stem("b", file_name="", where="") is None
     assert finder.stems() == {"a"}

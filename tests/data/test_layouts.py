@@ -68,6 +68,127 @@ def test_two_folders_of_any_names_are_a_data_set(tmp_path, xml_file, image_file,
     assert len(names(root, "val")) == 1
 
 
+def photos_of(root, split="train"):
+    return sorted(record.source.path.relative_to(root).as_posix() for record in load_dataset(root, split=split).records)
+
+
+def split_of(root, xml_file, image_file, folder, *, xml="", images="", count=2, name=""):
+    """Write some photos with their XML into two folders, by default the same."""
+    for number in range(count):
+        image_file(root / folder / images / f"{name}{number}.jpg")
+        xml_file(root / folder / xml / f"{name}{number}.xml", ONE, file_name=f"{name}{number}.jpg")
+
+
+def test_another_data_set_in_a_folder_is_not_read_in_place_of_ones_own(tmp_path, xml_file, image_file):
+    root = two_folders(tmp_path / "set", xml_file, image_file, xml="annotations", images="images", count=10)
+    split_of(root, xml_file, image_file, "old/train", name="x")
+    data = load_dataset(root)
+    assert len(data.records) == 8
+    assert any("old/train/x0.xml" in note for note in data.notes)
+
+
+def test_splits_in_a_folder_of_predictions_are_none(tmp_path, xml_file, image_file):
+    for split in ("train", "val"):
+        split_of(tmp_path / "set", xml_file, image_file, "", xml=f"annotations/{split}", images=f"images/{split}")
+    split_of(tmp_path / "set", xml_file, image_file, "predictions/test")
+    assert list_splits(tmp_path / "set") == ("train", "val")
+
+
+def test_of_two_data_sets_in_one_folder_neither_is_taken(tmp_path, xml_file, image_file):
+    for kit in ("day", "night"):
+        for split in ("train", "test"):
+            split_of(tmp_path / "kit", xml_file, image_file, f"{kit}/{split}")
+    with pytest.raises(DataError, match="no known data set"):
+        load_dataset(tmp_path / "kit")
+
+
+def test_masks_of_a_split_never_stand_in_for_a_missing_photo(tmp_path, xml_file, image_file):
+    root = tmp_path / "set"
+    split_of(root, xml_file, image_file, "", xml="annotations/train", images="images", count=3)
+    for number in range(3):
+        image_file(root / "masks/train" / f"{number}.png")
+    (root / "images/0.jpg").unlink()
+    with pytest.raises(DataError, match="missing: 0"):
+        load_dataset(root)
+
+
+def test_splits_of_xml_may_share_one_folder_of_photos(tmp_path, xml_file, image_file):
+    for split in ("train", "test"):
+        split_of(tmp_path / "set", xml_file, image_file, "", xml=f"annotations/{split}", images="photos", name=split)
+    assert photos_of(tmp_path / "set") == ["photos/train0.jpg", "photos/train1.jpg"]
+
+
+def test_a_photo_of_the_named_ending_goes_before_others(tmp_path, xml_file, image_file):
+    root = tmp_path / "set"
+    split_of(root, xml_file, image_file, "", count=5)
+    for number in range(5):
+        image_file(root / "images" / f"{number}.png")
+    assert all("/" not in photo for photo in photos_of(root))
+
+
+def test_a_photo_in_the_named_folder_goes_before_others(tmp_path, xml_file, image_file):
+    root = tmp_path / "set"
+    for number in range(5):
+        xml_file(root / "annotations" / f"{number}.xml", ONE, file_name=f"s/{number}.jpg")
+        for folder in ("images", "images/s"):
+            image_file(root / folder / f"{number}.jpg")
+    assert all(photo.startswith("images/s/") for photo in photos_of(root))
+
+
+def test_a_photo_outside_its_folder_never_stands_in(make_voc, image_file):
+    root = make_voc({"train": {"t/a": ONE, "t/b": ONE}, "val": {"v": ONE}})
+    (root / "JPEGImages/t/a.jpg").rename(root / "JPEGImages/a.jpg")
+    with pytest.raises(DataError, match="missing"):
+        load_dataset(root)
+
+
+def test_xml_in_no_split_is_noted(tmp_path, xml_file, image_file):
+    root = tmp_path / "set"
+    for split in ("train", "test"):
+        split_of(root, xml_file, image_file, split)
+    split_of(root, xml_file, image_file, "train/night", name="n")
+    assert any("train/night/n0.xml" in note for note in load_dataset(root).notes)
+
+
+def test_a_split_of_broken_xml_alone_is_named(tmp_path, xml_file, image_file):
+    root = tmp_path / "set"
+    for split in ("train", "val", "test"):
+        split_of(root, xml_file, image_file, split)
+    for file in (root / "test").glob("*.xml"):
+        file.write_text("")
+    with pytest.raises(DataError, match=r"test/0\.xml"):
+        load_dataset(root, split="test")
+
+
+def test_copies_stay_on_one_side_of_a_cut_whatever_their_xml_is_called(tmp_path, xml_file, image_file):
+    root = tmp_path / "set"
+    for number in range(10):
+        xml_file(root / "annots" / f"x{number}.xml", ONE, file_name=f"{number}.jpg")
+        image_file(root / "images/0.jpg")
+        (root / "images" / f"{number}.jpg").write_bytes((root / "images/0.jpg").read_bytes())
+    with pytest.raises(DataError):  # all in one part: none is left to test on
+        load_dataset(root, split="val")
+
+
+@pytest.mark.parametrize("lists", ["ImageSets/Main", "ImageSets/main", "ImageSets"])
+def test_lists_may_lie_in_imagesets_itself(make_voc, lists):
+    root = make_voc({"train": {"a": ONE}, "test": {"b": ONE}})
+    moved = root / "moved"
+    (root / "ImageSets/Main").rename(moved)
+    shutil.rmtree(root / "ImageSets")
+    (root / lists).parent.mkdir(parents=True, exist_ok=True)
+    moved.rename(root / lists)
+    assert photos_of(root, "test") == ["JPEGImages/b.jpg"]
+
+
+def test_links_to_folders_of_xml_are_followed_inside_the_data_folder(tmp_path, xml_file, image_file):
+    root = tmp_path / "set"
+    two_folders(root, xml_file, image_file, xml="store/c", images="images")
+    (root / "annotations").mkdir()
+    (root / "annotations/c").symlink_to("../store/c")
+    assert len(names(root)) == 4
+
+
 def test_the_name_of_a_photo_may_have_its_folder(tmp_path, xml_file, image_file):
     for number in range(5):
         image_file(tmp_path / "set/images/s" / f"{number}.jpg")

@@ -13,6 +13,7 @@ from smoothiou.data import load_dataset
 from smoothiou.data.doctor import examine
 from smoothiou.data.doctor.repair import repair
 from smoothiou.data.formats.voc_xml import read_annotation
+from smoothiou.data.registry import list_splits
 from smoothiou.engine.config import DataConfig
 from smoothiou.engine.open_data import open_split, open_splits
 from smoothiou.errors import DataError
@@ -392,7 +393,9 @@ def test_a_class_in_two_forms_of_unicode_is_one(tmp_path):
 # ---- other spellings of what is optional, and what stands twice
 
 
-@pytest.mark.parametrize("key", ["isCrowd", "is_crowd", "IsCrowd", "Ignore"])
+@pytest.mark.parametrize(
+    "key", ["isCrowd", "is_crowd", "IsCrowd", "Ignore", "iscrowd ", "is-crowd", "difficult", "crowd"]
+)
 def test_another_spelling_of_a_flag_of_coco_is_named(make_coco, coco_dict, key):
     content = coco_dict({"a.jpg": [("cat", BOX)]}, ["cat"])
     content["annotations"][0][key] = 1
@@ -419,6 +422,13 @@ CORNERS = "<xmin>1</xmin><ymin>2</ymin><xmax>9</xmax><ymax>8</ymax>"
         ("<name>dog</name><difficult>0</difficult><difficult>1</difficult>", "difficult"),
         ("<name>dog</name><name>cat</name>", "name"),
         ("<name>dog</name><deleted>1</deleted>", "deleted"),
+        ("<name>dog</name><is_difficult>1</is_difficult>", "difficult"),
+        ("<name>dog</name><iscrowd>true</iscrowd>", "iscrowd"),
+        ('<name>dog</name><difficult value="1">0</difficult>', "difficult"),
+        (
+            "<name>dog</name><attributes><attribute><name>difficult</name><value>true</value></attribute></attributes>",
+            "difficult",
+        ),
         (f"<name>dog</name><object><name>cat</name><bndbox>{CORNERS}</bndbox></object>", "object"),
     ],
 )
@@ -426,6 +436,26 @@ def test_what_an_object_says_twice_or_elsewhere_is_named(tmp_path, xml_file, ins
     extra = f"<object>{inside}<bndbox>{CORNERS}</bndbox></object>"
     with pytest.raises(DataError, match=rf"object 1.*{named}"):
         read_annotation(xml_file(tmp_path / "a.xml", extra=extra), root=tmp_path)
+
+
+def test_flags_of_other_tools_that_are_not_set_do_not_matter(tmp_path, xml_file):
+    flags = "<deleted>0</deleted><ignore>0</ignore>"
+    flags += "<attributes><attribute><name>ignore</name><value>false</value></attribute></attributes>"
+    extra = f"<object><name>dog</name>{flags}<bndbox>{CORNERS}</bndbox></object>"
+    assert len(read_annotation(xml_file(tmp_path / "a.xml", extra=extra), root=tmp_path).boxes) == 1
+
+
+def test_a_box_under_another_tag_beside_objects_is_named(tmp_path, xml_file):
+    extra = "<item><name>cat</name><x>1</x><y>2</y><w>9</w><h>8</h></item>"
+    with pytest.raises(DataError, match="item"):
+        read_annotation(xml_file(tmp_path / "a.xml", ONE, extra=extra), root=tmp_path)
+
+
+def test_two_file_names_are_named(tmp_path, xml_file):
+    with pytest.raises(DataError, match="filename"):
+        read_annotation(
+            xml_file(tmp_path / "a.xml", ONE, file_name="a.jpg", extra="<filename>b.jpg</filename>"), root=tmp_path
+        )
 
 
 def test_a_corner_that_stands_twice_is_named(tmp_path, xml_file):
@@ -490,6 +520,38 @@ def test_a_coco_file_that_is_cut_off_is_named_whatever_it_is_called(make_coco, c
     (root / "annotations" / "my_labels.json").write_text(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r"my_labels\.json, line 1: not JSON"):
         load_dataset(root)
+
+
+@pytest.mark.parametrize("name", ["val.json", "test.json"])
+def test_files_beside_instances_are_splits_too(make_coco, coco_dict, name):
+    root = make_coco(coco_dict({"a.jpg": [("cat", BOX)]}, ["cat"]))
+    (root / "annotations" / name).write_text((root / "annotations/instances_train.json").read_text())
+    assert name.partition(".")[0] in list_splits(root)
+
+
+@pytest.mark.parametrize("content", ["[]", '{"Images": [], "Annotations": [], "Categories": []}'])
+def test_a_split_of_coco_in_another_shape_is_named(make_coco, coco_dict, content):
+    root = make_coco(coco_dict({"a.jpg": [("cat", BOX)]}, ["cat"]))
+    (root / "annotations" / "test.json").write_text(content)
+    with pytest.raises(DataError, match=r"test\.json"):
+        load_dataset(root, split="test")
+
+
+def test_the_frames_of_a_split_are_in_its_own_folder(tmp_path, image_file):
+    for split in ("train", "test"):
+        image_file(tmp_path / split / "0.jpg")
+        (tmp_path / f"labels_{split}.csv").write_text("0.jpg,1,30,2,40,1\n")
+    for split in ("train", "test"):
+        (record,) = load_dataset(tmp_path, split=split).records
+        assert record.source.path.parent.name == split
+
+
+def test_a_frame_that_could_be_either_of_two_is_refused(tmp_path, image_file):
+    for folder in ("depth", "frames"):
+        image_file(tmp_path / folder / "0.jpg")
+    (tmp_path / "labels_train.csv").write_text("0.jpg,1,30,2,40,1\n")
+    with pytest.raises(DataError, match=r"depth/0\.jpg or frames/0\.jpg"):
+        load_dataset(tmp_path)
 
 
 def test_a_table_may_end_in_tsv(tmp_path, image_file):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 
 import pytest
+from PIL import Image
 
 from smoothiou.data import load_dataset
 from smoothiou.data.doctor import examine
+from smoothiou.data.doctor.repair import repair
 from smoothiou.data.registry import detect_format, list_splits
 from smoothiou.errors import ConfigError, DataError
 from tests.data.conftest import save_image
+from tests.data.doctor_sets import TRAINING
 
 CODE = """
 import dataclasses
@@ -67,6 +70,42 @@ def no_name():
 
 def three_sides():
     return of(xyxy=(1, 2, 3))
+
+
+def no_sides():
+    return of(xyxy=None)
+
+
+def no_records():
+    return {"train": None}
+
+
+def breaks_off():
+    def records():
+        yield photos()["train"][0]
+        raise KeyError("halfway")
+
+    return {"train": records()}
+
+
+def number_as_name():
+    return {"train": [dataclasses.replace(photos()["train"][0], name=5)]}
+
+
+def no_boxes():
+    return {"train": [dataclasses.replace(photos()["train"][0], boxes=None)]}
+
+
+def named(name):
+    return {"train": [photo_record(HERE / "train.png", [Box(xyxy=(1, 2, 30, 40), label="cat")], name=name)]}
+
+
+def names_outside():
+    return named(str(HERE / "train.png"))
+
+
+def climbs():
+    return named("../../../escaped")
 
 
 def text_sides():
@@ -145,7 +184,8 @@ def test_a_class_reads_a_folder_as_a_format(own):
         ("outside", "area"), ("twice", "two images"), ("fails", "KeyError"), ("other", "list"),
         ("one_photo_twice", "several annotations"), ("text_flag", "difficult"), ("nan_flag", "crowd"),
         ("number_for_a_name", "label"), ("no_name", "label"), ("three_sides", "xyxy"), ("text_sides", "xyxy"),
-        ("other_size", "100 x 80"),
+        ("other_size", "100 x 80"), ("no_sides", "xyxy"), ("no_records", "train"), ("breaks_off", "halfway"),
+        ("number_as_name", "name"), ("no_boxes", "boxes"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_it_is_named(own, name, what):
@@ -158,3 +198,13 @@ def test_what_is_no_format_and_what_is_no_code(own):
         load_dataset(own, format="own_photos:photos")
     with pytest.raises(DataError, match="no such folder"):
         load_dataset("no_such_folder_or_module:train")
+
+
+@pytest.mark.parametrize("name", ["names_outside", "climbs"])
+def test_a_repaired_copy_is_written_into_its_folder_alone(own, name, tmp_path):
+    photo = tmp_path / "train.png"
+    Image.new("RGBA", (100, 80), (200, 30, 40, 90)).save(photo)
+    before = photo.read_bytes()
+    repair(examine(f"own_photos:{name}", training=TRAINING), tmp_path / "deep/er/out")
+    assert photo.read_bytes() == before
+    assert len(list((tmp_path / "deep/er/out/images/train").iterdir())) == 1

@@ -201,6 +201,53 @@ def test_an_image_of_a_rare_ending_is_not_missing(roboflow, ending):
     assert [r.name for r in load_dataset(roboflow).records if r.boxes] == [f"train/images/b{ending}"]
 
 
+def test_a_split_that_does_not_exist_is_never_the_folder_above_it(make_yolo):
+    config = "train: images/train\nval: images/val\ntest: ../test/images\nnames: [cat, dog]\n"
+    root = make_yolo({"images/train/a.jpg": ROW, "images/val/b.jpg": ROW}, config)
+    assert list_splits(root) == ("train", "val")
+    (root / "data.yaml").write_text(config.replace("val: images/val", "val: valid/images"))
+    with pytest.raises(DataError, match="valid/images"):
+        load_dataset(root)
+
+
+@pytest.mark.parametrize("labels", ["train/labels/night/b.txt", "train/labels/b.TXT"])
+def test_labels_without_an_image_are_missed_wherever_they_are(roboflow, labels):
+    (roboflow / labels).parent.mkdir(exist_ok=True)
+    (roboflow / labels).write_text(ROW)
+    with pytest.raises(DataError, match="missing"):
+        load_dataset(roboflow)
+
+
+def test_images_behind_a_link_are_read(roboflow):
+    save_image(roboflow / "store/b.jpg")
+    (roboflow / "train/images/night").symlink_to("../../store")
+    assert "train/images/night/b.jpg" in [record.name for record in load_dataset(roboflow).records]
+
+
+@pytest.mark.parametrize("names", [b"cat\n\ndog\n", "\u8f66\n".encode("gbk")])
+def test_a_classes_txt_that_is_not_understood(make_yolo, names):
+    root = make_yolo({f"images/{n}.jpg": ROW for n in range(5)}, config="")
+    (root / "classes.txt").write_bytes(names)
+    with pytest.raises(DataError, match=r"classes\.txt"):
+        load_dataset(root)
+
+
+def test_of_two_files_that_could_be_the_data_neither_is_taken(make_yolo):
+    root = make_yolo({"images/a.jpg": ROW}, config="")
+    for name in ("fold1", "fold2"):
+        (root / f"{name}.yaml").write_text("train: images\nval: images\nnames: [cat]\n")
+    with pytest.raises(DataError, match=r"fold1\.yaml, fold2\.yaml"):
+        load_dataset(root)
+    assert load_dataset(root / "fold1.yaml").records
+
+
+def test_images_beside_folders_of_splits_are_not_dropped(make_yolo):
+    images = [f"images/{split}/{n}.jpg" for split in ("train", "val") for n in range(3)]
+    root = make_yolo(dict.fromkeys((*images, "images/c.jpg"), ROW), config="")
+    (root / "classes.txt").write_text("cat\n")
+    assert sum(len(load_dataset(root, split=split).records) for split in ("train", "val")) == 7
+
+
 def test_a_label_file_may_end_in_capitals(roboflow):
     (roboflow / "train/labels/a.rf.1.txt").rename(roboflow / "train/labels/a.rf.1.TXT")
     assert len(boxes(load_dataset(roboflow))) == 1
@@ -220,11 +267,15 @@ def another(labels: Path) -> None:
     (labels.parents[1] / "images" / labels.name).write_text("0 0.5 0.5 0.9 0.9\n")
 
 
+def in_capitals(labels: Path) -> None:
+    labels.with_suffix(".TXT").write_text("0 0.5 0.5 0.9 0.9\n")
+
+
 def another_image(labels: Path) -> None:
     save_image(labels.parents[1] / "images" / f"{labels.stem}.png")
 
 
-@pytest.mark.parametrize("change", [no_file, no_target, another, another_image])
+@pytest.mark.parametrize("change", [no_file, no_target, another, in_capitals, another_image])
 def test_labels_that_are_no_file_or_of_two_minds_are_named(roboflow, change):
     change(roboflow / "train/labels/a.rf.1.txt")
     with pytest.raises(DataError, match=r"a\.rf\.1"):
@@ -232,8 +283,9 @@ def test_labels_that_are_no_file_or_of_two_minds_are_named(roboflow, change):
     assert examine(roboflow, training=TRAINING).finding("unreadable-annotation")
 
 
-def test_the_same_labels_in_two_places_are_one(roboflow):
-    (roboflow / "train/images/a.rf.1.txt").write_text(ROW)
+@pytest.mark.parametrize("beside", [ROW, ROW.replace("\n", "\r\n"), "a photo of a cat\n"])
+def test_a_text_beside_a_photo_that_is_its_labels_or_none_does_not_matter(roboflow, beside):
+    (roboflow / "train/images/a.rf.1.txt").write_bytes(beside.encode())
     assert len(boxes(load_dataset(roboflow))) == 1
 
 
@@ -251,6 +303,12 @@ def test_the_same_labels_in_two_places_are_one(roboflow):
         ("train: train/images\nval: /x/images\nnames: [cat]\n", "/x/images"),
         ("train: train/images\nval: ../set/train/images\nnames: [cat]\n", "both"),
         ("train: train/images\nnames: [cat]\nnames: [dog]\n", "twice"),
+        ("train: train/images\nVal: valid/images\nnames: [cat]\n", "Val"),
+        ("train: train/images\nnames: [cat]\nnc: \u00b2\n", "nc"),
+        ("train: train/images\nnames: [cat]\nnc: three\n", "nc"),
+        ("train: train/images\nnames: {0: cat, \u00b2: dog}\n", "ids"),
+        ("train: train/images\nnames: [cat]\nkpt_shape: '4, 2'\n", "kpt_shape"),
+        ("train: train/images\ntest: [valid/images, nowhere]\nnames: [cat]\n", "nowhere"),
     ],
 )
 def test_a_data_yaml_that_is_not_understood(make_yolo, config, what):

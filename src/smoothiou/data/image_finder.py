@@ -50,16 +50,23 @@ class ImageFinder:
         path = PurePosixPath(stem)
         named = check_file_name(file_name, where=where) if file_name else path
         stems = [same_form(path.name), *([same_form(named.stem)] if file_name else [])]
-        inner = dict.fromkeys((path.parent, named.parent, PurePosixPath()))
-        # Files of other endings only where no image is called so.
-        for known, folder, below in itertools.product((True, False), self._folders, inner):
+        inner = dict.fromkeys((named.parent, path.parent, PurePosixPath()))
+        # First the very file that is named, if it has this stem; files of other endings where no image is called so.
+        exactly = [(True, True)] if file_name and same_form(named.stem) == stems[0] else []
+        for (exact, known), folder, below in itertools.product(
+            (*exactly, (False, True), (False, False)), self._folders, inner
+        ):
+            if not below.parts and path.parent.parts and self._index(folder / path.parent):
+                continue  # the folder of the stem has images: one elsewhere is another photo
             index = self._index(folder / below, known=known)
-            if candidates := next(filter(None, map(index.get, stems)), None):
-                exact = (image for image in candidates if same_form(image.name) == same_form(named.name))
-                image = refuse_links_out(next(exact, candidates[0]), root=self._root, where=where)
+            candidates = next(filter(None, map(index.get, stems)), [])
+            named_so = [image for image in candidates if same_form(image.name) == same_form(named.name)]
+            if image := next(iter(named_so or ([] if exact else candidates)), None):
+                if not named_so and len(candidates) > 1:
+                    self._refuse(*candidates, where=where)
                 if folder in self._peers:
                     self._refuse_ambiguous(image, below, stems, known=known, where=where)
-                return image
+                return refuse_links_out(image, root=self._root, where=where)
         return None
 
     def _refuse_ambiguous(
@@ -70,11 +77,14 @@ class ImageFinder:
             index = self._index(folder / below, known=known)
             for other in next(filter(None, map(index.get, stems)), []):
                 if same_form(other.name) == same_form(image.name) and real_path(other) != real_path(image):
-                    names = (path.relative_to(self._root).as_posix() for path in (image, other))
-                    raise DataError(
-                        f"{where}: its image could be {' or '.join(names)}.",
-                        hint="Put the XML beside its image, or both into folders called like the split.",
-                    )
+                    self._refuse(image, other, where=where)
+
+    def _refuse(self, *images: Path, where: str) -> None:
+        names = (path.relative_to(self._root).as_posix() for path in images)
+        raise DataError(
+            f"{where}: its image could be {' or '.join(names)}.",
+            hint="Name its file in the annotation, or put both into folders called like the split.",
+        )
 
     def by_path(self, file_name: str, *, where: str) -> Path | None:
         """Return the image at `file_name` below one of the folders, or None.
@@ -85,6 +95,11 @@ class ImageFinder:
         relative = check_file_name(file_name, where=where)
         for folder in self._folders:
             if path := find_file(folder, relative):
+                if folder in self._peers:
+                    others = (find_file(peer, relative) for peer in self._folders if peer in self._peers)
+                    different = [other for other in others if other and real_path(other) != real_path(path)]
+                    if different:
+                        self._refuse(path, *different, where=where)
                 return refuse_links_out(path, root=self._root, where=where)
         return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -32,6 +32,24 @@ def folders_in(folder: Path) -> list[Path]:
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if not is_companion(entry.name) and entry.is_dir())
     return [folder / name for name in names]
+
+
+def folders_below(folder: Path) -> Iterator[Path]:
+    """Yield a folder and all below it, sorted by name; links are followed, and no folder comes twice.
+
+    Raises:
+        OSError: a folder cannot be listed.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    known = {os.path.realpath(folder)}
+    for parent, inner, _ in os.walk(folder, followlinks=True, onerror=refuse):
+        below = {name: os.path.realpath(os.path.join(parent, name)) for name in inner if not is_companion(name)}
+        inner[:] = sorted(name for name, real in below.items() if real not in known)
+        known.update(below.values())
+        yield Path(parent)
 
 
 def same_form(name: str) -> str:

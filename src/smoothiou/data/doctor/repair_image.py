@@ -31,6 +31,8 @@ def copy_image(entry: Entry, folder: Path, *, turn: bool, taken: set[str], note:
     assert photo is not None
     assert photo.path is not None
     stem = PurePosixPath(entry.name.replace("\\", "/"))
+    if stem.is_absolute() or ".." in stem.parts:  # records of one's own have any names, and the copy is in `folder`
+        stem = PurePosixPath(stem.name)
     if stem.suffix.lower() in SUFFIXES:
         stem = stem.with_suffix("")
     marked = turn or photo.orientation != 1

@@ -45,6 +45,7 @@ from smoothiou.files import (
 )
 from smoothiou.words import counted
 
+_OTHER_TASKS = ("captions_", "person_keypoints_", "stuff_", "panoptic_", "image_info_")
 CUTS = {"cut-train": "train", "cut-val": "val"}
 _NO_SPLIT = {"", "instances", "instance", "annotations", "annotation", "coco", "labels", "bbox", "default", "result"}
 
@@ -199,13 +200,27 @@ def _candidates(path: Path) -> tuple[Path, list[Path]]:
         inner = parent.name == "annotations" or usual_name(parent.name) in USUAL
         return (parent.parent if inner else parent), [path]
     files: list[Path] = []
+    others: list[Path] = []
     children = folders_in(path)
     for folder in sorted({*children, path}, key=lambda each: (each.name != "annotations", each != path, each)):
         candidates = files_in(folder, ".json")
         # Beside instances_*.json, the official archive has captions and key points of the same images.
         instances = [file for file in candidates if file.name.startswith("instances_")]
-        files += instances or [file for file in candidates if _is_coco_file(file)]
-    return path, files
+        rest = (file for file in candidates if not (instances and file.name.startswith(("instances_", *_OTHER_TASKS))))
+        of_coco = {file: _is_coco_file(file) for file in rest}
+        files += [*instances, *(file for file, fits in of_coco.items() if fits)]
+        others += [file for file, fits in of_coco.items() if not fits and _is_nearly_coco(file)]
+    return path, [*files, *others] if files else []
+
+
+def _is_nearly_coco(file: Path) -> bool:
+    """Return whether a file beside COCO's is called like a split and holds objects, or COCO's keys in other letters."""
+    if usual_name(file_split(file, file.parent)) not in USUAL:
+        return False
+    content = load_json(file)
+    if isinstance(content, list):
+        return all(isinstance(entry, dict) for entry in content)
+    return isinstance(content, dict) and any(key.lower() in ("images", "annotations") for key in content)
 
 
 def _is_coco_file(file: Path) -> bool:
@@ -220,7 +235,8 @@ def _is_coco_file(file: Path) -> bool:
 def _begins_like_coco(file: Path) -> bool:
     try:
         with open_regular(file) as content:
-            return re.search(rb'"(file_name|category_id|supercategory)"', content.read(2**20)) is not None
+            text = content.read(2**20)
+        return b'"images"' in text and re.search(rb'"(file_name|category_id|supercategory)"', text) is not None
     except (DataError, OSError):
         return False
 

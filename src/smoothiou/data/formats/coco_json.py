@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ MAX_BYTES = 2**31
 _KEYS = ("images", "annotations", "categories")
 _OPTIONAL = ("width", "height", "ignore", "iscrowd")
 """Keys that an entry may lack, so that another spelling of them would count as absent."""
+_OTHER_FLAGS = ("difficult", "isdifficult", "crowd", "ignored")
 
 
 class Image(NamedTuple):
@@ -258,10 +260,20 @@ def _values(entry: Any, keys: tuple[str, ...], where: str) -> list[Any]:
             raise DataError(f'{where}: "{key}" is missing.', hint=f"It needs {', '.join(keys)}.")
         if (key == "id" or key.endswith("_id")) and type(entry[key]) not in (int, str):
             raise DataError(f'{where}: "{key}" must be a whole number or a text, got {short(entry[key])}.')
-    for key in entry:
-        if key not in _OPTIONAL and (usual := key.replace("_", "").lower()) in _OPTIONAL:
+    for key in entry.keys() - set(_OPTIONAL):
+        if (usual := _usual(key)) in _OPTIONAL:
             raise DataError(f"{where}: {short(key)} is not understood.", hint=f'Write "{usual}".')
+        if usual in _OTHER_FLAGS and read_flag(entry[key], name=key, where=where):
+            raise DataError(
+                f"{where}: {short(key)} is set, and is not read.", hint='Write "ignore": 1 or "iscrowd": 1.'
+            )
     return [entry[key] for key in keys]
+
+
+@functools.lru_cache(1024)
+def _usual(key: str) -> str:
+    """Return a key in small letters, without signs."""
+    return re.sub(r"[\W_]", "", key).lower()
 
 
 def _four_numbers(bbox: Any, where: str) -> Iterable[float]:

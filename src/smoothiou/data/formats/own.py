@@ -14,8 +14,8 @@ import dataclasses
 import importlib.util
 import os
 import re
-from collections.abc import Iterable, Mapping
-from numbers import Real
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
 from pathlib import Path
 
 import numpy as np
@@ -129,13 +129,20 @@ def _records(name: str) -> dict[str, tuple[Record, ...]]:
             hint='Return {"train": [photo_record(...), ...], "test": [...]}.',
         )
     checked: dict[str, tuple[Record, ...]] = {}
-    for split, records in splits.items():
-        records = tuple(records)
+    for split, given in splits.items():
+        try:
+            records = tuple(given)
+        except Exception as error:  # code of anyone
+            raise DataError(f"{name}: {split}: {type(error).__name__}: {error}.", hint=_HINT) from error
+        if str(split) in checked:
+            raise DataError(f"{name}: two splits are called {split}.", hint="Names must differ.")
         names = set[str]()
         photos: dict[str, list[str]] = {}
         for number, record in enumerate(records):
             if not isinstance(record, Record):
                 raise DataError(f"{name}: {split}[{number}]: expected a Record, got {type(record).__name__}.")
+            if not isinstance(record.name, str) or not record.name:
+                raise DataError(f"{name}: {split}[{number}]: expected a name, got {record.name!r}.", hint=_HINT)
             if record.name in names:
                 raise DataError(f"{name}: {split} has two images called {record.name}.", hint="Names must differ.")
             names.add(record.name)
@@ -158,6 +165,11 @@ def _checked(record: Record, where: str) -> Record:
             got = f"{given[0]!r} x {given[1]!r}"
             raise DataError(f"{where}: expected the size of its file, {size[0]} x {size[1]}, got {got}.", hint=_HINT)
         record = dataclasses.replace(record, width=size[0], height=size[1])  # where they were 100.0 x 80.0
+    elif not all(isinstance(side, Integral) and side > 0 for side in (record.width, record.height)):
+        got = f"{record.width!r} x {record.height!r}"
+        raise DataError(f"{where}: expected its width and height in pixels, got {got}.", hint=_HINT)
+    if not isinstance(record.boxes, Sequence):
+        raise DataError(f"{where}: expected boxes, got {type(record.boxes).__name__}.", hint=_HINT)
     boxes = []
     for number, box in enumerate(record.boxes):
         of_box = f"{where}: box {number}"
@@ -168,7 +180,7 @@ def _checked(record: Record, where: str) -> Record:
         for flag in ("difficult", "crowd"):
             if not isinstance(getattr(box, flag), (bool, np.bool_)):
                 raise DataError(f"{of_box}: {flag}: expected True or False, got {getattr(box, flag)!r}.")
-        sides = tuple(box.xyxy)
+        sides = tuple(box.xyxy) if isinstance(box.xyxy, Iterable) else ()
         if len(sides) != 4 or not all(isinstance(side, Real) for side in sides):
             raise DataError(f"{of_box}: xyxy: expected four numbers, got {box.xyxy!r}.")
         left, top, right, bottom = map(float, sides)

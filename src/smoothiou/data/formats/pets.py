@@ -68,7 +68,9 @@ class Pets(Voc):
         if trainval:
             cut = tensorflow_cut(list(trainval))
             items |= {split: [trainval[stem] for stem in stems] for split, stems in cut.items()}
-        if "train" in items and "val" in items:
+        if ("train" in items) != ("val" in items):
+            raise DataError(f"{self.name}: one of our_train.txt and our_val.txt is missing.", hint="Add it.")
+        if "train" in items:
             self.notes.append("train and val are the lists our_train.txt and our_val.txt")
             return items
         boxed = {name: item for name, item in trainval.items() if os.path.isfile(item.xml)}

@@ -56,7 +56,7 @@ class Udacity(Format):
             self.name = self.sets[0].name
         root, files = self.sets[0].root, self.sets[0].files
         self.splits = tuple(CUT_SHARES[self.options.cut]) if "" in files else in_usual_order(files)
-        self._finder = ImageFinder(root, [root / "images", root, *folders_in(root)])
+        self._root, self._is_cut = root, "" in files
         self.images_in = f"{root}, its images/ and its other folders"
 
     def _find_sets(self) -> list[LabelSet]:
@@ -110,17 +110,30 @@ class Udacity(Format):
         frames = splits[""]
         block_of, how = group_by_time(frames)
         self.notes.append(f"split {self.options.cut} by seed {self.options.split_seed} {how}: none is shipped")
-        files = {frame: functools.partial(self._finder.by_path, frame, where=frame) for frame in frames}
+        finder = self._finder("")
+        files = {frame: functools.partial(finder.by_path, frame, where=frame) for frame in frames}
         cut = self.cut_by_seed(files, together=block_of)
         return {part: {name: frames[name] for name in names} for part, names in cut.items()}
 
+    def _finder(self, split: str) -> ImageFinder:
+        """Return the finder of a split's frames: those of another split may be called the same."""
+        images = self._root / "images"
+        folders = [folder for folder in folders_in(self._root) if folder != images]
+        part = usual_name(split.rpartition("-")[2])
+        of_split = [folder for folder in folders if not self._is_cut and usual_name(folder.name) == part]
+        others = [folder for folder in folders if folder not in of_split]
+        if of_split:
+            others = [folder for folder in others if usual_name(folder.name) not in USUAL]
+        return ImageFinder(self._root, [*of_split, images, self._root, *others], peers=others)
+
     def entries(self, split: str) -> list[Entry]:
+        finder = self._finder(split)
         return [
             Entry(
                 name=frame,
                 split=split,
                 where=boxes[0].where,
-                locate=functools.partial(self._finder.by_path, frame, where=boxes[0].where),
+                locate=functools.partial(finder.by_path, frame, where=boxes[0].where),
                 boxes=boxes,
             )
             for frame, boxes in self._frames[split].items()
@@ -195,7 +208,8 @@ def find_set(path: Path) -> LabelSet:
         notes = (f"of {len(sets)} sets of labels in the folder, that called {chosen} was read",)
     else:
         chosen, files = next(iter(sets.items()))
-    if len(files) > 1:
+    if len(files) > 1 and "" in files:
+        notes += (f"{files[''].name}, which names no split, was left out",)
         files = {split: file for split, file in files.items() if split}
     is_only = chosen.lower() in _NO_NAME or (len(sets) == 1 and not named)
     return LabelSet(root.resolve().name if is_only else chosen, root, files, notes)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from smoothiou.data.listing import cached_by_file
 from smoothiou.data.records import Box
 from smoothiou.errors import DataError
-from smoothiou.files import check_word, open_regular, reason_of, short
+from smoothiou.files import check_word, open_regular, read_number, reason_of, short
 from smoothiou.words import counted
 
 ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
@@ -212,7 +212,7 @@ def _columns(first: Sequence[str], delimiter: str, file: Path) -> _Columns:
     if kinds.startswith(",nnnnt") and len(first) >= 6:
         return _Columns("crowdai", 4, 5, (0, 1, 2, 3), _CORNERS, 6)
     # A spreadsheet saves autti's rows with tabs, semicolons or commas: a flag, 0 or 1, stands before the label.
-    if (kinds.startswith(" tnnnn") and len(first) >= 7) or (kinds.startswith(",tnnnnnt") and first[5] in ("0", "1")):
+    if kinds.startswith((" tnnnnnt", ",tnnnnnt")) and first[5] in ("0", "1"):
         return _Columns("autti", 0, 6, (1, 2, 3, 4), _CORNERS, 7)
     if kinds == ",tnnnnn" or kinds.startswith(",tnnnnt"):
         return _Columns("ids", 0, 5, (1, 2, 3, 4), _ORDERS[1], 6)
@@ -223,15 +223,14 @@ def _columns(first: Sequence[str], delimiter: str, file: Path) -> _Columns:
 
 def _number(text: str, delimiter: str) -> float:
     """Return a number; where columns are parted by something else, it may have a comma as its point."""
-    return float(text if delimiter == "," else text.replace(",", "."))
+    number = read_number(text if delimiter == "," else text.replace(",", "."))
+    if number is None:
+        raise ValueError(text)
+    return number
 
 
 def _is_number(text: str, delimiter: str) -> bool:
-    try:
-        _number(text, delimiter)
-    except ValueError:
-        return False
-    return True
+    return read_number(text if delimiter == "," else text.replace(",", ".")) is not None
 
 
 def _order(numbers: Sequence[array[float]], columns: _Columns, file: Path) -> tuple[tuple[str, ...], str]:

@@ -27,11 +27,12 @@ from smoothiou.data.faults import first_names, refuse_missing_images
 from smoothiou.data.formats.base import Entry, Format, Options, Problems
 from smoothiou.data.formats.voc_xml import Annotation, read_annotation, xml_root
 from smoothiou.data.image_finder import ImageFinder, check_file_name, list_images
-from smoothiou.data.listing import files_in, find_file, folders_in, is_companion, same_form
+from smoothiou.data.listing import files_in, find_file, folders_below, folders_in, same_form
 from smoothiou.data.splits import in_usual_order, read_list, usual_name
 from smoothiou.errors import DataError
 from smoothiou.files import (
     open_regular,
+    real_path,
     refuse_links_out,
 )
 from smoothiou.words import counted
@@ -85,18 +86,20 @@ class Voc(Format):
             items, notes = listed
             self.notes += notes
             return items
-        if items := _split_folders(self.path, anywhere=True):
-            return items
+        usual = bool(_flat(self.path, self.path, anywhere=False))
+        if splits := _split_folders(self.path) or ({} if usual else _split_folders(self.path, anywhere=True)):
+            self._note_unused([item for items in splits.values() for item in items])
+            return splits
         self.cut = True
         items = _flat(self.path, self.path)
         by_name = {item.name: item for item in items if os.path.isfile(item.xml)}
         for item in (item for item in items if item.name not in by_name):
-            error = DataError(f"{self._where(item)}: expected an XML file, and it is none.", hint="Remove it.")
-            self.problems.report("unreadable-annotation", error, where=self._where(item))
+            self.annotation(item)  # which names it
         if not self.problems.lenient:
             _refuse_voc_without_lists(list(by_name), data=self.name)
         self.notes.append(f"split {self.options.cut} by seed {self.options.split_seed}: none is shipped")
-        annotated = {same_form(Path(name).name) for name in by_name}
+        unused = self._note_unused(items)
+        annotated = {same_form(Path(name).name) for name in (*by_name, *(path.stem for path in unused))}
         images = next(iter(by_name.values())).finder.stems() if by_name else set()
         if images - annotated:  # an XML file may be called otherwise than the image that it names
             named = (annotation.file_name for item in by_name.values() if (annotation := self.annotation(item)))
@@ -105,10 +108,24 @@ class Voc(Format):
         self.note_left_out(unannotated, "without XML left out")
         return self.cut_items(by_name)
 
+    def _note_unused(self, items: list[Item]) -> list[Path]:
+        """Note, and return, the XML files of PASCAL VOC in the data folder that no split has."""
+        used = {real_path(item.xml) for item in items}
+        unused = [path for path in _xml_below(self.path) if real_path(path) not in used and _is_annotation(path)]
+        if unused:
+            names = first_names([path.relative_to(self.path).as_posix() for path in unused])
+            self.notes.append(f"{counted(len(unused), 'XML file')} in no split left out: {names}")
+        return unused
+
     def cut_items(self, items: Mapping[str, Item]) -> Items:
         """Return these images cut by the seed."""
-        files = {stem: functools.partial(i.finder.by_stem, stem, file_name="", where=stem) for stem, i in items.items()}
-        return {part: [items[stem] for stem in stems] for part, stems in self.cut_by_seed(files).items()}
+        files = {name: functools.partial(self._locate, item) for name, item in items.items()}
+        return {part: [items[name] for name in names] for part, names in self.cut_by_seed(files).items()}
+
+    def _locate(self, item: Item) -> Path | None:
+        annotation = self.annotation(item)
+        file_name = annotation.file_name if annotation else ""
+        return item.finder.by_stem(item.name, file_name=file_name, where=self._where(item))
 
     def files_splits(self) -> tuple[str, ...]:
         return tuple(self.items)
@@ -153,12 +170,16 @@ class Voc(Format):
     def annotation(self, item: Item) -> Annotation | None:
         """Return the content of an image's XML file; None if it is missing or broken."""
         if item.xml not in self._annotations:
-            self._annotations[item.xml] = None
-            if os.path.isfile(item.xml):
-                try:
-                    self._annotations[item.xml] = read_annotation(item.xml, root=self.path)
-                except DataError as error:
-                    self.problems.report("unreadable-annotation", error, where=self._where(item))
+            annotation = None
+            try:
+                if os.path.isfile(item.xml):
+                    annotation = read_annotation(item.xml, root=self.path)
+                elif os.path.lexists(item.xml):
+                    where = self._where(item)
+                    raise DataError(f"{where}: expected an XML file, and it is none.", hint="Remove it.")
+            except DataError as error:
+                self.problems.report("unreadable-annotation", error, where=self._where(item))
+            self._annotations[item.xml] = annotation
         return self._annotations[item.xml]
 
     def _where(self, item: Item) -> str:
@@ -166,13 +187,12 @@ class Voc(Format):
 
     def _entry(self, item: Item, split: str) -> Entry:
         annotation, where = self.annotation(item), self._where(item)
-        file_name = annotation.file_name if annotation else ""
         state = "read" if annotation else "broken" if os.path.isfile(item.xml) else "missing"
         return Entry(
             name=item.name,
             split=split,
             where=where,
-            locate=functools.partial(item.finder.by_stem, item.name, file_name=file_name, where=where),
+            locate=functools.partial(self._locate, item),
             boxes=annotation.boxes if annotation else (),
             annotated=annotation.size if annotation else None,
             annotation=state,
@@ -184,8 +204,12 @@ class Voc(Format):
 
 def _listed(root: Path) -> tuple[Items, list[str]] | None:
     """Return the splits of ImageSets/Main and notes, if there are any."""
-    folder = root / "ImageSets" / "Main"
-    lists = {path.stem: path for path in files_in(folder, ".txt")} if folder.is_dir() else {}
+    folder = root / "ImageSets"
+    folder = (_folder(folder, "main") or folder) if folder.is_dir() else folder
+    files = files_in(folder, ".txt") if folder.is_dir() else []
+    lists = {path.stem: path for path in files}
+    if len(lists) < len(files):
+        raise DataError(f"{folder}: two lists of one split.", hint="Remove one of them.")
     xml_folder = (_folder(root, "annotations") or _xml_folder(root)) if lists else None
     if xml_folder is None:
         return None
@@ -259,11 +283,19 @@ def _split_folders(root: Path, *, anywhere: bool = False) -> Items:
     """
     splits = {folder.name: _flat(folder, root) for folder in _named_like_splits(root)}
     others = [folder for folder in folders_in(root) if anywhere and folder.name not in splits]
-    for parent in dict.fromkeys((*_usual_xml_folders(root), *others)):
-        for folder in _named_like_splits(parent):
-            finder = _finder(root, folder, root, split=folder.name)
-            files = _unless_foreign(_xml_below(folder))
-            splits[folder.name] = splits.get(folder.name) or _items(folder, files, finder)
+    others = [folder for folder in others if any(map(_xml_below, _named_like_splits(folder)))]
+    if len(others) > 1:  # two data sets, of which neither is meant
+        others = []
+    parents = list(dict.fromkeys((*_usual_xml_folders(root), *others)))
+    for folder in (folder for parent in parents for folder in _named_like_splits(parent)):
+        finder = _finder(root, folder, root, split=folder.name)
+        files = _unless_foreign(_xml_below(folder))
+        splits[folder.name] = splits.get(folder.name) or _items(folder, files, finder)
+    if any(splits.values()):  # a split of broken files alone is still one, and its files are named when they are read
+        for folder in (folder for parent in (root, *parents) for folder in _named_like_splits(parent)):
+            broken = [path for path in _xml_below(folder) if not xml_root(path)]
+            if broken and not splits[folder.name]:
+                splits[folder.name] = _items(folder, broken, _finder(root, folder, root, split=folder.name))
     return {split: items for split, items in splits.items() if items}
 
 
@@ -333,17 +365,14 @@ def _deepest_with_all_xml(folder: Path) -> Path | None:
     """Return the folder itself if it or several folders in it hold XML files, or the only one in it that does."""
     if files_in(folder, ".xml"):
         return folder
-    inner = [each for each in folders_in(folder) if not each.is_symlink() and _xml_below(each)]
+    real = folder.resolve()
+    inner = [each for each in folders_in(folder) if not real.is_relative_to(each.resolve()) and _xml_below(each)]
     return _deepest_with_all_xml(inner[0]) if len(inner) == 1 else folder if inner else None
 
 
 def _xml_below(folder: Path) -> list[Path]:
-    """Return the XML files in a folder and in all folders below it; links to folders are not followed."""
-    files: list[Path] = []
-    for parent, inner, _ in os.walk(folder):
-        inner[:] = sorted(name for name in inner if not is_companion(name))
-        files += files_in(Path(parent), ".xml")
-    return files
+    """Return the XML files in a folder and in all folders below it, each folder once, however links lead to it."""
+    return [file for inner in folders_below(folder) for file in files_in(inner, ".xml")]
 
 
 def _finder(root: Path, xml_folder: Path, folder: Path, *, split: str = "") -> ImageFinder:
@@ -360,13 +389,13 @@ def _finder(root: Path, xml_folder: Path, folder: Path, *, split: str = "") -> I
     of_split += filter(None, [_folder(named, "jpegimages", "images") for named in of_split])
     candidates = [*of_split, images, xml_folder, folder]
     peers: list[Path] = []
-    if split and not of_split:  # in a folder of any name
-        named = [inner for parent in folders_in(folder) for inner in _called(split, parent)]
-        peers = _named_by_xml(xml_folder, named)
-    elif not images and not any(map(list_images, (*of_split, xml_folder, folder))):
-        # Photos of another split may be called the same.
+    names = {same_form(path.stem) for path in _xml_below(xml_folder)}
+    beside = (image for inner in (*of_split, xml_folder, folder) for image in list_images(inner))
+    if not images and not any(same_form(image.stem) in names for image in beside):
+        # In folders of any names; but photos of another split may be called the same.
         others = [named for named in _named_like_splits(folder) if split and named not in of_split]
-        peers = _named_by_xml(xml_folder, [inner for inner in folders_in(folder) if inner not in others])
+        inside = [inner for parent in folders_in(folder) if split for inner in _called(split, parent)]
+        peers = _named_by_xml(xml_folder, [*inside, *(inner for inner in folders_in(folder) if inner not in others)])
     return ImageFinder(root, [*filter(None, candidates), *peers], peers=peers)
 
 

@@ -35,6 +35,8 @@ _NAMES = {"folder", "filename", "path"}
 """Those of them that may hold any numbers."""
 _BOXES = {"object", "bndbox", "robndbox", "box", "bbox", "polygon", "xmin", "xtl"}
 """What holds boxes, and is read only as `object/bndbox`."""
+_FLAGS = {"difficult", "isdifficult", "ignore", "iscrowd", "crowd", "deleted"}
+"""In small letters, without signs."""
 _NUMBER = r"(?:[a-z]\w*\s*[=:]\s*)?-?\d+(?:\.\d+)?"
 _BOX_AS_TEXT = re.compile(rf"(?<![\w.:/-]){_NUMBER}(?:[\s,;]+{_NUMBER}){{3}}(?![\w:/-])", re.IGNORECASE)
 """Four numbers in a row, as `10 10 50 50` and `xmin=10, ymin=10, xmax=50, ymax=50`, but no date with a time."""
@@ -82,7 +84,7 @@ def _read(path: Path, where: str) -> Annotation:
     except (OSError, ValueError, LookupError) as error:
         raise DataError(f"{path}: cannot be read as XML: {reason_of(error)}.") from None
     _refuse_other_shapes(tree, where)
-    file_name = (tree.findtext("filename") or "").strip()
+    file_name = _text(tree, "filename", where)
     if file_name:
         check_file_name(file_name, where=str(path))
     boxes = [_read_object(node, f"{where}: object {number}") for number, node in enumerate(tree.findall("object"), 1)]
@@ -116,7 +118,9 @@ def _refuse_other_shapes(tree: Element, where: str) -> None:
             raise DataError(f"{where}: {place} is not understood, and may hold boxes.", hint=hint)
         is_unknown = node.tag not in _KNOWN and (len(node) or node.attrib)
         is_text = node.tag not in _NAMES and any(map(_BOX_AS_TEXT.search, node.itertext()))
-        if not objects and (is_unknown or is_text):
+        named = any(each.tag in ("name", "label", "class", "category") for each in node.iter())
+        is_box = is_unknown and named and sum(read_number(text) is not None for text in node.itertext()) >= 4
+        if is_box or (not objects and (is_unknown or is_text)):
             raise DataError(f"{where}: <{node.tag}> is not understood, and may hold boxes.", hint=hint)
     loose = " ".join(text for text in (tree.text, *(node.tail for node in tree)) if text and text.strip())
     if loose and not objects:
@@ -131,8 +135,7 @@ def _read_object(node: Element, where: str) -> Box:
     label = check_word(label, what="class", where=where)
     if len(list(node.iter("object"))) > 1:
         raise DataError(f"{where_named}: another <object> stands in it.", hint="Write one behind the other.")
-    if read_flag(_text(node, "deleted", where_named) or "0", name="deleted", where=where_named):  # LabelMe's
-        raise DataError(f"{where_named}: it is marked as deleted.", hint="Remove it, or its mark.")
+    _refuse_other_flags(node, where_named)
     box = _only(node, "bndbox", where_named)
     corners = []
     for tag in ("xmin", "ymin", "xmax", "ymax"):  # by name, for their order differs between tools and years
@@ -142,10 +145,28 @@ def _read_object(node: Element, where: str) -> Box:
             raise DataError(f"{where_named}: <{tag}> must be a number, got {short(text)}.", hint="Repair it.")
         corners.append(number)
     xmin, ymin, xmax, ymax = corners
-    flag = _text(node, "difficult", where_named).lower() or "0"
-    flag = {"true": "1", "false": "0"}.get(flag, flag)  # XML's own words
-    difficult = read_flag(flag, name="difficult", where=where_named)
+    difficult = _flag(_text(node, "difficult", where_named), "difficult", where_named)
     return Box(xyxy=(xmin - 1, ymin - 1, xmax, ymax), label=label, difficult=difficult, where=where)
+
+
+def _refuse_other_flags(node: Element, where: str) -> None:
+    """Stop at flags of other tools, or in other places, that are set; only <difficult> is read."""
+    flags = [(child.tag, child.text) for child in node if child.tag != "difficult"]
+    flags += [
+        *node.items(),
+        *(("difficult", value) for child in node.findall("difficult") for _, value in child.items()),
+    ]
+    flags += [(each.findtext("name"), each.findtext("value")) for each in node.iter("attribute")]  # CVAT's
+    for name, value in flags:
+        if re.sub(r"[\W_]", "", name or "").lower() in _FLAGS and _flag(value, name or "", where):
+            raise DataError(
+                f"{where}: {name} is set, and only <difficult> is read.", hint="Write <difficult>1</difficult>."
+            )
+
+
+def _flag(text: str | None, name: str, where: str) -> bool:
+    word = (text or "").strip().lower() or "0"
+    return read_flag({"true": "1", "false": "0"}.get(word, word), name=name, where=where)  # XML's own words
 
 
 def _read_size(tree: Element, where: str) -> tuple[int, int] | None:

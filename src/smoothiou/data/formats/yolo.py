@@ -18,20 +18,20 @@ import dataclasses
 import functools
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Literal
 
 from smoothiou.data.faults import first_names
 from smoothiou.data.formats.base import Entry, Format, Options, Problems, class_notes
 from smoothiou.data.formats.yolo_config import config_file, read_config
-from smoothiou.data.image_finder import SUFFIXES, ImageFinder
+from smoothiou.data.image_finder import SUFFIXES, ImageFinder, list_images
 from smoothiou.data.images import read_header
-from smoothiou.data.listing import find_file, in_any_form, is_companion, same_form
+from smoothiou.data.listing import files_in, find_file, folders_below, in_any_form, same_form
 from smoothiou.data.records import Box
-from smoothiou.data.splits import in_usual_order, read_lines, usual_name
+from smoothiou.data.splits import USUAL, in_usual_order, read_lines, usual_name
 from smoothiou.errors import DataError
-from smoothiou.files import is_inside, read_bytes, real_folder, reason_of, refuse_links_out, short
+from smoothiou.files import is_inside, read_bytes, read_number, real_folder, reason_of, refuse_links_out, short
 from smoothiou.words import counted
 
 MAX_LABELS = 2**24
@@ -144,16 +144,17 @@ class Yolo(Format):
     def _images(self, split: str, sources: Sequence[str]) -> list[Path] | None:
         """Return the images of a split, each once; None for a test split that does not exist."""
         images: list[Path] = []
-        for source in sources:
-            path = self._resolve(source)
+        paths = {source: self._resolve(source) for source in sources}
+        if usual_name(split) == "test" and not any(paths.values()):
+            # Exporters write the line whether or not there is such a split.
+            self.notes.append(f"the test split was left out: {', '.join(sources)} does not exist")
+            return None
+        for source, path in paths.items():
             if path is None:
                 error = DataError(
                     f"{self.config.file}: {split}: {source} does not exist in {self.root}.",
                     hint="Write it relative to the folder of the data.",
                 )
-                if usual_name(split) == "test":  # exporters write the line whether or not there is such a split
-                    self.notes.append(f"the test split was left out: {source} does not exist")
-                    return None
                 self.problems.report("unreadable-annotation", error, where=str(self.config.file))
                 continue
             if self._source_of.setdefault(path, source) != source:
@@ -169,30 +170,32 @@ class Yolo(Format):
         """Return the file or folder that a path in data.yaml means, or None.
 
         Exporters write `../train/images` for what lies in train/images, and absolute paths of other machines: the
-        longest end of the path that exists in the data folder is taken.
+        longest end of the path that exists in the data folder is taken, but none that has lost the name of a split: of
+        `test/images` that does not exist, `images` is no test split.
         """
         parts = [p for p in PurePosixPath(text.replace("\\", "/")).parts if p not in ("/", ".", "..")]
         parts = parts[1:] if parts and PureWindowsPath(text).drive == parts[0] else parts
         for start in range(len(parts)):
             path = in_any_form(self.root, PurePosixPath(*parts[start:]))
-            if os.path.exists(path):
+            has_split = [any(usual_name(part) in USUAL for part in some) for some in (parts[:start], parts[start:])]
+            if os.path.exists(path) and has_split != [True, False]:
                 return refuse_links_out(path, root=self.root, where=str(self.config.file))
         return self.root if not parts and text.strip() else None
 
     def _in_folder(self, folder: Path) -> list[Path]:
         """Return every image below a folder, and for a label file without an image the image that is missing."""
-        images = [path for path in _walk(folder) if path.suffix.lower() in SUFFIXES]
-        known = {path.parent / same_form(path.stem) for path in images}
-        for parent in sorted({path.parent for path in images}):
+        images = [path for inner in folders_below(folder) for path in list_images(inner)]
+        known = {same_form(str(path.with_suffix(""))) for path in images}
+        for parent in dict.fromkeys(_top_of_images(path.parent, folder) for path in images):
             labels = self._as_stored(_label_paths(parent / "a.jpg", self.root)[0].parent)
-            if labels != parent:  # beside images lie other texts, too
-                names = sorted(file.stem for file in labels.glob("*.txt") if file.name != "classes.txt")
-                names = [name for name in names if not name.startswith(".") and parent / same_form(name) not in known]
-                finder = ImageFinder(self.root, [parent])  # of images with endings that are no image's
-                images += [
-                    finder.by_stem(name, file_name="", where=self._relative(labels)) or parent / f"{name}.jpg"
-                    for name in names
-                ]
+            # Beside images lie other texts, too.
+            inner = folders_below(labels) if labels != parent and labels.is_dir() else ()
+            for file in (file for each in inner for file in files_in(each, ".txt") if file.name != "classes.txt"):
+                image = parent / file.relative_to(labels).with_suffix("")
+                if same_form(str(image)) not in known:  # or its ending is no image's
+                    finder = ImageFinder(self.root, [image.parent])
+                    named = finder.by_stem(image.name, file_name="", where=self._relative(file))
+                    images.append(named or image.with_name(f"{image.name}.jpg"))
         return [refuse_links_out(path, root=self.root, where=self._relative(path)) for path in images]
 
     def _in_list(self, file: Path) -> list[Path]:
@@ -215,7 +218,8 @@ class Yolo(Format):
     def _cut_images(self) -> dict[str, list[Path]]:
         """Return all images, cut by the seed."""
         folder = self.root / "images"
-        images = {self._relative(image): image for image in self._in_folder(folder if folder.is_dir() else self.root)}
+        listed = self._in_folder(folder) if folder.is_dir() else list_images(self.root)
+        images = {self._relative(image): image for image in listed}
         self.notes.append(f"split {self.options.cut} by seed {self.options.split_seed}: none is shipped")
         cut = self.cut_by_seed({name: functools.partial(_existing, image) for name, image in images.items()})
         return {split: [images[name] for name in names] for split, names in cut.items()}
@@ -231,14 +235,16 @@ class Yolo(Format):
         files = []
         for usual in _label_paths(image, self.root):
             paths = (self._as_stored(usual.with_suffix(ending)) for ending in endings)
-            files += [path for path in paths if os.path.lexists(path)][:1]
+            files += [path for path in paths if os.path.lexists(path)]
         for path in files:
             if not os.path.isfile(path):
                 self._report_file(path, DataError(f"{path}: expected a label file, and it is none.", hint="Remove it."))
         files = [path for path in files if os.path.isfile(path)]
-        if len(files) > 1 and read_bytes(files[0], most=MAX_LABELS) != read_bytes(files[1], most=MAX_LABELS):
-            text = f"{files[0]} and {files[1]} both are labels of {image.name}, and differ."
-            self._report_file(files[1], DataError(text, hint="Remove one of them."))
+        contents = [read_bytes(path, most=MAX_LABELS) for path in files] if len(files) > 1 else []
+        for other, content in zip(files[1:], contents[1:], strict=True):
+            if content.split() != contents[0].split() and _are_rows(content):  # a text beside a photo may be anything
+                text = f"{files[0]} and {other} both are labels of {image.name}, and differ."
+                self._report_file(other, DataError(text, hint="Remove one of them."))
         return files[0] if files else None
 
     def _report_file(self, file: Path, error: DataError) -> None:
@@ -278,10 +284,10 @@ class Yolo(Format):
         return boxes
 
     def _row(self, fields: Sequence[str], where: str) -> Box:
-        try:
-            key, *values = (float(field) for field in fields)
-        except ValueError:
-            raise DataError(f"{where}: expected numbers only, got {short(' '.join(fields))}.") from None
+        numbers = [number for field in fields if (number := read_number(field)) is not None]
+        if len(numbers) < len(fields):
+            raise DataError(f"{where}: expected numbers only, got {short(' '.join(fields))}.")
+        key, *values = numbers
         names = self.config.names
         if not key.is_integer() or key < 0:
             raise DataError(f"{where}: the class must be a whole number from 0, got {short(fields[0])}.")
@@ -320,11 +326,18 @@ class _UnknownClassError(DataError):
     """A class id that has no name."""
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Yield every file below a folder, by name; hidden ones are companions of other systems."""
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not is_companion(name))
-        yield from (Path(parent) / name for name in sorted(files) if not is_companion(name))
+def _top_of_images(parent: Path, folder: Path) -> Path:
+    """Return the folder itself, or of one below it the part up to the last `images`, whose labels mirror it."""
+    parts = parent.relative_to(folder).parts
+    if "images" not in parts:
+        return folder
+    return folder.joinpath(*parts[: len(parts) - parts[::-1].index("images")])
+
+
+def _are_rows(content: bytes) -> bool:
+    """Return whether a text could be labels: a number begins each line, and four and more words follow."""
+    lines = [line.split() for line in content.decode("utf-8-sig", "replace").splitlines() if line.strip()]
+    return bool(lines) and all(len(words) >= 5 and read_number(words[0]) is not None for words in lines)
 
 
 def _label_paths(image: Path, root: Path) -> list[Path]:
