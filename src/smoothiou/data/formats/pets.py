@@ -20,7 +20,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from smoothiou.data.formats.base import Entry, Options, Problems
-from smoothiou.data.formats.voc import Item, Items, Voc
+from smoothiou.data.formats.voc import Voc
+from smoothiou.data.formats.voc_layout import Item, Items
 from smoothiou.data.image_finder import ImageFinder
 from smoothiou.data.records import Box
 from smoothiou.data.splits import read_list
