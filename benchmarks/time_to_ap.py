@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from measuring import Report, arguments
 from reference import adamw, photo_batches, reference_step, stock_nano
@@ -31,7 +30,7 @@ from smoothiou.detectors import set_box_loss, torchvision_smooth_l1
 from smoothiou.engine.config import RunConfig, build_config
 from smoothiou.engine.detector import build
 from smoothiou.engine.devices import Placement, choose_placement
-from smoothiou.engine.inference import coco_results, run_detector
+from smoothiou.engine.inference import coco_rows, run_detector
 from smoothiou.engine.loading import draw_batches, training_images
 from smoothiou.engine.open_data import open_splits
 from smoothiou.engine.optim import learning_rate
@@ -46,12 +45,14 @@ def ap(model: Any, data: Dataset, device: Any, precision: str) -> float:
     """Return COCO's AP of a detector on a split."""
     images = DetectionDataset(data, cache_mb=0)
     model.eval()
-    found = run_detector(
-        model, [images[k][0] for k in range(len(images))],
-        probes=[(np.zeros((0, 4)), np.zeros(0, dtype=np.int64))] * len(images), batch_size=8,
-        placement=Placement(device, precision, ""),
-    )  # fmt: skip
-    rows = [row for number, output in enumerate(found, 1) for row in coco_results(output, image_id=number)]
+    outputs = run_detector(
+        model, [images[k][0] for k in range(len(images))], batch_size=8, placement=Placement(device, precision, "")
+    )
+    rows = [
+        row
+        for number, output in enumerate(outputs, 1)
+        for row in coco_rows(output.boxes, output.scores, output.labels, image_id=number)
+    ]
     model.train()
     return evaluate_detections(to_coco(data), rows)["AP"]
 

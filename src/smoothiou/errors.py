@@ -82,6 +82,14 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     return f"Known: {', '.join(choices)}." if choices else ""
 
 
+LESS_MEMORY = "Lower train.batch_size, eval.batch_size, or model.min_size and model.max_size."
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory is short, of a device or of the machine."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in ("out of memory", "allocate memory"))
+
+
 def bare_message(error: SmoothIoUError, where: str) -> str:
     """Return an error's message without the place that stands before it."""
     before, separator, after = error.message.partition(where)

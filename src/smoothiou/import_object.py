@@ -10,6 +10,7 @@ import inspect
 import re
 import secrets
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,8 @@ IN_PROCESS = "in-process:"
 """Begins the name of an object that no other process can import; no module is called so."""
 
 _objects: dict[str, Callable[..., Any]] = {}
+_modules: set[str] = set()
+"""Names of the modules that were imported for an object in them."""
 
 
 def name_of(value: str | Callable[..., Any]) -> str:
@@ -68,6 +71,13 @@ def _source(value: Any) -> str:
         return repr(value)
 
 
+def own_module(error: BaseException) -> str:
+    """Return the innermost module of one's own that an error came through, or ""."""
+    frames = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
+    outside = [name for name in frames if name in _modules and name.partition(".")[0] != "smoothiou"]
+    return outside[-1] if outside else ""
+
+
 def import_object(name: str) -> Callable[..., Any]:
     """Import the class or function of `package.module:object`, or return that which `name_of` has named.
 
@@ -96,6 +106,7 @@ def import_object(name: str) -> Callable[..., Any]:
     except (Exception, SystemExit) as error:  # code of anyone
         reason = f"{type(error).__name__}: {error}"
         raise ConfigError(f"{name}: {module_name} cannot be imported: {reason}.") from error
+    _modules.add(module_name)
     if not hasattr(module, attribute):
         public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise ConfigError(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from smoothiou.errors import ConfigError
+from smoothiou.files import read_json
 
 SCHEMA_VERSION = 1
 
@@ -73,6 +74,13 @@ def manifest(**facts: Any) -> dict[str, Any]:
         **environment(),
         **facts,
     }
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return manifest.json of a run; {} where there is none, or no mapping."""
+    path = folder / "manifest.json"
+    content = read_json(path) if path.is_file() else {}
+    return content if isinstance(content, dict) else {}
 
 
 def refuse_other_plan(path: Path, stored: Mapping[str, Any], requested: Mapping[str, Any], *, what: str) -> None:

@@ -75,6 +75,8 @@ def test_help_and_settings_name_every_detector_and_every_kind_of_weights(smoothi
         (["compare", "shapes", "--seeds", "0,0"], "once"),
         (["compare", "shapes", "--jobs", "0"], "--jobs"),
         (["losses", "smooth_iou"], '"smooth-iou"'),
+        (["train", "shapes", "--steps", "1", "--train.steps", "2"], "train.steps"),
+        (["train", "shapes", "--optim.lr", "1", "--optim.lr", "2"], "optim.lr"),
         (["config", "check", "nowhere.toml"], "nowhere.toml"),
     ],
 )
@@ -147,7 +149,8 @@ def test_seeds_are_lists_and_ranges():
             parse_seeds(wrong)
 
 
-def test_an_interrupt_outside_training_says_how_to_go_on(monkeypatch, capsys):
+@pytest.mark.parametrize("words", [["env"], ["env", "--overwrite"]])
+def test_an_interrupt_outside_training_says_how_to_go_on(monkeypatch, capsys, words):
     from smoothiou import cli
     from smoothiou.cli import env
 
@@ -156,10 +159,31 @@ def test_an_interrupt_outside_training_says_how_to_go_on(monkeypatch, capsys):
 
     monkeypatch.setattr(env, "env", interrupted)
     monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(cli, "dotted_options", lambda arguments: arguments[:1])
     with pytest.raises(SystemExit) as ended:
-        cli.main(["env"])
+        cli.main(words)
     assert ended.value.code == 130
-    assert "same command again" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "same command again" in message
+    assert ("without --overwrite" in message) == ("--overwrite" in words), "it would delete what is there"
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ...")]
+)
+def test_short_memory_is_no_fault_of_ours(error):
+    from smoothiou.cli import user_error
+
+    explained = user_error(error, ["predict"])
+    assert "emory" in explained.message
+    assert "min_size" in explained.hint
+
+
+def test_a_fault_in_code_of_one_s_own_names_its_module(smoothiou, tmp_path):
+    (tmp_path / "own_net.py").write_text("def build(**settings):\n    return undefined\n")
+    result = smoothiou("train", "shapes", "--model", "own_net:build", "--steps", "1", "--out", "RUN")
+    assert "own_net" in result.stderr
+    assert "fault of smoothiou" not in result.stderr
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -58,9 +58,9 @@ def test_every_detector_has_a_stem(name):
 
 def test_left_alone_a_detector_freezes_what_it_always_did():
     assert not frozen(build_detector("resnet18-fpn", num_classes=2))
-    from smoothiou.detectors.fpn import build_resnet18_fpn
+    from smoothiou.detectors.fpn import build_resnet_fpn
 
-    pretrained = frozen(build_resnet18_fpn(num_classes=3, pretrained=True))
+    pretrained = frozen(build_resnet_fpn(backbone_name="resnet18", num_classes=3, pretrained=True))
     assert {key.split(".")[2] for key in pretrained} == {"conv1", "layer1"}
 
 

@@ -34,6 +34,15 @@ def pictures(*sizes: tuple[int, int]) -> list[Image.Image]:
     return [Image.fromarray(random.integers(0, 256, (height, width, 3), dtype=np.uint8)) for width, height in sizes]
 
 
+def test_boxes_that_are_no_numbers_do_not_agree(run):  # noqa: F811
+    predictor, (picture,) = load_run(run, device="cpu"), pictures((90, 60))
+    boxes, scores, names = predictor.predict(picture, score=0.1)
+    labels = np.array([1 + predictor.classes.index(name) for name in names])
+    assert len(boxes)
+    assert compare_exported(predictor, lambda _: (boxes, scores, labels), [picture]).holds
+    assert not compare_exported(predictor, lambda _: (np.full_like(boxes, np.nan), scores, labels), [picture]).holds
+
+
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
 @pytest.mark.parametrize("to", FORMS)
 @pytest.mark.slow

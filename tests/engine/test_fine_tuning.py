@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from smoothiou.engine.config import RunConfig
-from smoothiou.engine.detector import check, try_build
+from smoothiou.engine.detector import build, check
 from smoothiou.engine.evaluate import open_run
 from smoothiou.engine.train import run
 from smoothiou.errors import CheckpointError, ConfigError
@@ -47,8 +47,8 @@ def test_before_a_study_is_planned_its_weights_are_tried(tmp_path):
     (tmp_path / "cut.ckpt").write_bytes(b"PK\x03\x04 half a file")
     config = RunConfig().replace({"model.weights": str(tmp_path / "cut.ckpt")})
     with pytest.raises(CheckpointError, match="cut.ckpt"):
-        try_build(config, classes=("cat",))
-    try_build(RunConfig(), classes=("cat",))
+        build(config, classes=("cat",))
+    build(RunConfig(), classes=("cat",))
 
 
 def test_before_anything_is_written_the_word_for_frozen_layers_is_checked():

@@ -28,6 +28,18 @@ class Mine:
 
 def useless(**_):
     return 3
+
+
+def no_arguments():
+    return 3
+
+
+class Down:
+    def __init__(self, **_):
+        pass
+
+    def log(self, step, row):
+        raise ConnectionError("no server")
 """
 
 
@@ -69,9 +81,16 @@ def test_an_unknown_logger_is_refused_before_the_training(own, name):
         check_logger(name)
 
 
-def test_an_object_that_cannot_log(own, tmp_path):
+@pytest.mark.parametrize("name", ["useless", "no_arguments"])
+def test_an_object_that_cannot_log(own, tmp_path, name):
     with pytest.raises(ConfigError, match="log"):
-        open_logger(f"{own}:useless", tmp_path, {}, step=0)
+        open_logger(f"{own}:{name}", tmp_path, {}, step=0)
+
+
+def test_a_logger_that_fails_does_not_end_a_training_and_is_named_once(own, smoothiou):  # noqa: F811
+    result = smoothiou("train", "shapes", "--loss", "huber", "--out", "RUN", "--train.log", f"{own}:Down", *TINY)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count("no server") == 1
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch):

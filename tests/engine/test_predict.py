@@ -170,6 +170,17 @@ def test_what_cannot_be_read_is_listed_at_the_end_and_the_rest_is_done(run, tmp_
     }  # fmt: skip
 
 
+def test_files_that_are_of_no_earlier_prediction_are_left_alone(run, tmp_path):
+    images = [photo(tmp_path / "DATA/images/a.jpg")]
+    with pytest.raises(ConfigError, match="run"):
+        predict_images(run, images, out=run)
+    (tmp_path / "DATA/labels").mkdir()
+    with pytest.raises(ConfigError, match="labels"):
+        predict_images(run, images, out=tmp_path / "DATA", formats=["yolo"])
+    for _ in range(2):  # its own may be written again
+        predict_images(run, images, out=tmp_path / "out", formats=["yolo"], pictures=False)
+
+
 def test_what_a_folder_holds_beside_images_is_said(run, tmp_path):
     photo(tmp_path / "photos/a.jpg")
     for name in ("IMG.HEIC", "b.jpg_", "a.xml", ".DS_Store", "Thumbs.db"):

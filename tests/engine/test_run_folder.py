@@ -45,6 +45,29 @@ def test_overwrite_deletes_the_run_and_leaves_what_the_user_put_there(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"notes.txt", "config.toml"}
 
 
+def test_overwrite_begins_a_new_run_of_the_logger(tmp_path):
+    prepare_folder(tmp_path, CONFIG, {"optim.lr": 1}, overwrite=False)
+    (tmp_path / "manifest.json").write_text(json.dumps({"identity": {"optim.lr": 1}}))
+    (tmp_path / "tensorboard").mkdir()
+    for name in ("wandb.txt", "mlflow.txt", "tensorboard/events"):
+        (tmp_path / name).write_text("old")
+    prepare_folder(tmp_path, CONFIG, {"optim.lr": 1}, overwrite=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"config.toml"}
+
+
+@pytest.mark.parametrize(("taken", "noun"), [(None, "not finished"), (3, "patience")])
+def test_a_run_that_is_not_at_its_end_is_not_trained_longer(tmp_path, taken, noun):
+    longer = CONFIG.replace({"train.steps": 20})
+    manifest = json.dumps({"identity": {"train.steps": 10}})
+    (tmp_path / "manifest.json").write_text(manifest)
+    if taken:
+        (tmp_path / "done").write_text("")
+        (tmp_path / "result.json").write_text(json.dumps({"cost": {"steps": taken}}))
+    with pytest.raises(ConfigError, match=noun):
+        prepare_folder(tmp_path, longer, {"train.steps": 20}, overwrite=False, longer=True)
+    assert (tmp_path / "manifest.json").read_text() == manifest
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("name", ["photo.jpg", "manifest.json"])
 def test_a_folder_of_other_things_is_refused_also_where_a_file_is_called_like_ours(tmp_path, name, overwrite):
@@ -54,7 +77,7 @@ def test_a_folder_of_other_things_is_refused_also_where_a_file_is_called_like_ou
     assert (tmp_path / name).read_text() == "{}"
 
 
-@pytest.mark.parametrize("kept", range(11))
+@pytest.mark.parametrize("kept", range(13))
 def test_an_overwrite_that_is_killed_in_the_middle_can_be_given_again(tmp_path, monkeypatch, kept):
     prepare_folder(tmp_path, CONFIG, {"optim.lr": 1}, overwrite=False)
     for name in (*WRITTEN, "last.ckpt.damaged", "last.ckpt.damaged-2"):

@@ -98,6 +98,7 @@ def test_stands_in_for_the_loss():
     assert wrapped.stateful
     assert wrapped.info is SmoothIoU.info
     assert compile_loss(SmoothIoU(lam="image")).needs_images  # type: ignore[attr-defined]
+    assert compile_loss(load_loss("mpdiou")).needs_image_sizes  # type: ignore[attr-defined]
     rows = deltas(1)
     value = wrapped(rows["pred"], rows["target"])  # one box: eager
     assert torch.equal(wrapped.last_lambda, loss.last_lambda)

@@ -15,7 +15,10 @@ from smoothiou.import_object import IN_PROCESS, name_of
 
 if TYPE_CHECKING:
     from smoothiou.api.prepare import PreparedStudy
+    from smoothiou.api.settings import Configured
     from smoothiou.api.study import Study
+    from smoothiou.engine.config import RunConfig
+    from smoothiou.engine.open_data import Splits
     from smoothiou.study import RayOptions
     from smoothiou.study.stage_weights import StageWeights
 
@@ -133,25 +136,14 @@ def prepare_study(
         "tuned": tuned, "margin": margin, "until": until, "most_seeds": most_seeds, "resplit": resplit, **settings,
     })  # fmt: skip
 
-    from smoothiou.engine.detector import check, try_build
-
-    # Before the plan is written: a plan with a wrong loss could never be done. On a cluster, the device is there.
-    check(config.replace({"train.device": "auto"}) if ray else config, losses=chosen)
     from smoothiou.api.prepare import PreparedStudy, describe_plan
-    from smoothiou.data.faults import refuse_long
-    from smoothiou.engine.open_data import describe_data, open_splits, pool
+    from smoothiou.engine.open_data import describe_data, pool
     from smoothiou.lab.calibration import Calibration
     from smoothiou.report.doctor import quick_line
     from smoothiou.study import facts_of_cuts, make_plan
     from smoothiou.study.tuned import read_tuned
 
-    began = time.monotonic()
-    splits = open_splits(config.data)
-    opening = time.monotonic() - began
-    refuse_long(splits.train, splits.val, splits.test, max_size=config.model.max_size)
-    config, fitted = configured.fitted(len(splits.train.records))
-    if not ray:
-        try_build(config, classes=splits.train.classes)
+    config, splits, opening, fitted = _open(configured, losses=chosen, on_cluster=ray is not None)
     images = pool(config.data, splits) if resplit else None
     facts, by_loss = describe_data(splits), read_tuned(Path(tuned), losses=chosen) if tuned else None
     margins = None if margin is None else {"AP": margin / 100}
@@ -175,6 +167,29 @@ def prepare_study(
         folder=folder, config=config, splits=splits, opening=opening, plan=plan, planned=planned,
         calibration=calibration, jobs=jobs, ray=ray, baseline=baseline, overwrite=overwrite, quiet=quiet, say=say,
     )  # fmt: skip
+
+
+def _open(configured: Configured, *, losses: Sequence[str], on_cluster: bool) -> tuple[RunConfig, Splits, float, str]:
+    """Check losses and detector, read the data in so many seconds, and fit the length to it, as it says in a line.
+
+    Before the plan is written: one with a wrong loss or detector could never be done.
+    """
+    from smoothiou.data.faults import refuse_long
+    from smoothiou.engine.detector import build, check
+    from smoothiou.engine.open_data import open_splits
+
+    config = configured.config
+    check(
+        config.replace({"train.device": "auto"}) if on_cluster else config, losses=losses
+    )  # the cluster has the device
+    began = time.monotonic()
+    splits = open_splits(config.data)
+    opening = time.monotonic() - began
+    refuse_long(splits.train, splits.val, splits.test, max_size=config.model.max_size)
+    config, fitted = configured.fitted(len(splits.train.records))
+    if not on_cluster:
+        build(config, classes=splits.train.classes)
+    return config, splits, opening, fitted
 
 
 def _refuse_per_cell(settings: Mapping[str, Any], *, resplit: bool) -> None:

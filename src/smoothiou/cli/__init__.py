@@ -16,8 +16,9 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from smoothiou.cli.streams import give_up_stdout, prepare_streams
-from smoothiou.errors import ConfigError, InterruptedRun, SmoothIoUError
-from smoothiou.files import visible
+from smoothiou.errors import LESS_MEMORY, ConfigError, InterruptedRun, SmoothIoUError, is_out_of_memory
+from smoothiou.files import first_line, visible
+from smoothiou.import_object import own_module
 from smoothiou.launch import rank
 
 if TYPE_CHECKING:
@@ -103,7 +104,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         if "--debug" in arguments:
             traceback.print_exc()
-        sys.exit(print_error(user_error(error, arguments), as_json="--json" in arguments))
+        problem = user_error(error, arguments)
+        if any(argument.partition("=")[0] == "--overwrite" for argument in arguments):  # which would delete the work
+            problem.hint = re.sub("same command( again)?", r"\g<0>, without --overwrite,", problem.hint)
+        sys.exit(print_error(problem, as_json="--json" in arguments))
 
 
 def examples_of(command: str) -> str:
@@ -158,6 +162,11 @@ def user_error(error: BaseException, arguments: Sequence[str]) -> SmoothIoUError
         return ConfigError(usage_message(error, arguments), hint="See --help.")
     if isinstance(error, RuntimeError) and "operator torchvision::" in str(error):
         return _mismatched_torch()
+    if is_out_of_memory(error):
+        return SmoothIoUError(f"Memory is short: {first_line(error)}", hint=LESS_MEMORY)
+    if module := own_module(error):
+        hint = "This is code of one's own; --debug shows the line."
+        return SmoothIoUError(f"{module}: {type(error).__name__}: {error}.", hint=hint)
     hint = "This is a fault of smoothiou: please report it, with the traceback that --debug shows."
     return SmoothIoUError(f"{type(error).__name__}: {error}", hint=hint)
 

@@ -73,7 +73,7 @@ def calibrate(
         smoothiou train DATA --loss iou --loss.rpn_weight 0.2 --loss.roi_weight 5.4
 
     Args:
-        data: folder of a data set (PASCAL VOC, COCO, Oxford Pets), or `shapes`; may stand in the recipe or the run.
+        data: folder of a data set, several joined by `+`, or `shapes`; may stand in the recipe or the run.
     """
     from smoothiou.losses import LOSSES
 

@@ -19,7 +19,9 @@ def evaluate(
     split: Annotated[str | None, Parameter(help="Another split than the run's test split.")] = None,
     checkpoint: Annotated[Literal["last", "best"], Parameter(help="Which weights.")] = "last",
     device: Device = None,
-    out: Annotated[Path | None, Parameter(help="Write predictions.json and result.json into this folder.")] = None,
+    out: Annotated[
+        Path | None, Parameter(help="Write truth.json, predictions.json and result.json into this folder.")
+    ] = None,
     nms: Annotated[
         str, Parameter(help="Other ways to select detections, beside the run's NMS: soft, diou, wbf, or several.")
     ] = "",

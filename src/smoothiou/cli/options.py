@@ -61,6 +61,8 @@ def parse_settings(settings: Sequence[str] | None) -> dict[str, str]:
             raise ConfigError(f"--set {text}: expected KEY=VALUE.")
         if key not in KEYS:
             raise ConfigError(f"--{key}: no such setting.", hint=suggest_key(key, KEYS))
+        if key in read:
+            raise ConfigError(f"--{key}: given twice, as {read[key]} and {value}.", hint="Leave one out.")
         read[key] = value
     return read
 
@@ -69,7 +71,10 @@ def run_config(recipe: str | None, settings: Sequence[str] | None, flags: Mappin
     """Return the settings of a run from a recipe, dotted options and named flags, of which those given win."""
     from smoothiou.engine.config import build_config
 
-    return build_config(recipe, {**parse_settings(settings), **given(flags)})
+    named, dotted = given(flags), parse_settings(settings)
+    for key in named.keys() & dotted.keys():
+        raise ConfigError(f"--{key}: given twice, as {named[key]} and {dotted[key]}.", hint="Leave one out.")
+    return build_config(recipe, {**dotted, **named})
 
 
 def given(flags: Mapping[str, Any]) -> dict[str, Any]:

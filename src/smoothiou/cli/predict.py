@@ -47,12 +47,14 @@ def predict(
     threshold = _score(score)
     if not images:
         raise ConfigError("predict: IMAGES is missing.", hint="Name at least one image or folder after RUN.")
-    if tile and (tile < 32 or not 0 <= overlap <= 0.9):
-        raise ConfigError(f"--tile {tile} --overlap {overlap}: expected at least 32 pixels, and 0 to 0.9.")
     chosen, why = run_of(run)
     if why and not quiet:
         print(why, file=sys.stderr)
     from smoothiou.engine.predict import predict_images, summary_line
+    from smoothiou.engine.tiles import check_tiles
+
+    if tile:
+        check_tiles(tile, overlap)
 
     out = out or run / "predictions"
     with Progress("images", quiet=quiet, transient=True) as bar:

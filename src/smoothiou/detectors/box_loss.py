@@ -22,8 +22,7 @@ from smoothiou.detectors.stage_loss import BoxLoss, BoxLossStage, StageLoss
 from smoothiou.detectors.targets import prepare_targets
 from smoothiou.detectors.torchvision_losses import torchvision_smooth_l1
 from smoothiou.errors import ConfigError
-from smoothiou.loss_spec import parse_loss
-from smoothiou.losses import compile_loss, load_loss
+from smoothiou.losses import compile_loss, from_spec
 from smoothiou.losses.compiled import CompiledLoss
 
 __all__ = [
@@ -155,37 +154,29 @@ def load_box_loss_state(model: nn.Module, state: Mapping[str, Mapping[str, Tenso
 
 
 def try_loss(loss: BoxLoss, *, name: str) -> None:
-    """Call a loss once with two boxes, so that a fault is met before a training.
+    """Call a loss once with two boxes and once with none, so that a fault is met before a training.
 
     Raises:
         ConfigError: it fails, or is not one number per box.
     """
-    deltas, anchors = torch.zeros(2, 4), torch.tensor([[0.0, 0.0, 16.0, 16.0]]).repeat(2, 1)
-    image, sizes = torch.ones(1, 2, dtype=torch.bool), torch.full((2, 2), 64.0)
     stage_loss = StageLoss(loss=loss, name=name)
-    try:
-        stage_loss(
-            deltas + 0.5,
-            deltas,
-            weights=DELTA_WEIGHTS,
-            anchors=anchors,
-            sampled=2,
-            images=image,
-            image_sizes=sizes,
-        )
-    except ConfigError:
-        raise
-    except Exception as error:
-        raise ConfigError(
-            f"box loss {name} fails on two boxes: {type(error).__name__}: {error}.",
-            hint="It is called as loss(pred_deltas, target_deltas, weights=..., anchors=...) -> (K,).",
-        ) from error
+    for count in (2, 0):
+        target, anchors = torch.zeros(count, 4), torch.tensor([[0.0, 0.0, 16.0, 16.0]]).repeat(count, 1)
+        context = {"images": torch.ones(1, count, dtype=torch.bool), "image_sizes": torch.full((count, 2), 64.0)}
+        try:
+            stage_loss(target + 0.5, target, weights=DELTA_WEIGHTS, anchors=anchors, sampled=2, **context)
+        except ConfigError:
+            raise
+        except Exception as error:
+            raise ConfigError(
+                f"box loss {name} fails on {count} boxes: {type(error).__name__}: {error}.",
+                hint="It is called as loss(pred_deltas, target_deltas, weights=..., anchors=...) -> (K,), K from 0.",
+            ) from error
 
 
 def _stage_loss(loss: str | BoxLoss, *, weight: float, compile: bool) -> StageLoss:
     if isinstance(loss, str):
-        name, options = parse_loss(loss)
-        name, loss = loss, load_loss(name, **options)
+        name, loss = loss, from_spec(loss)
     else:
         name = getattr(loss, "__name__", type(loss).__name__)
     if not callable(loss):

@@ -62,7 +62,7 @@ def refine(model: nn.Module, images: list[Tensor], probes: Sequence[tuple[Tensor
     """Return `probe_boxes` of `detect` alone, faster.
 
     Args:
-        model: a two-stage detector in evaluation mode.
+        model: a two-stage detector; it is left in the mode in which it was.
         images: as for `detect`.
         probes: as for `detect`.
 

@@ -15,16 +15,6 @@ from smoothiou.detectors.pyramid_roi_align import PyramidRoIAlign
 from smoothiou.detectors.registry import DETECTORS
 
 
-def build_resnet18_fpn(*, num_classes: int, pretrained: bool, **settings: Any) -> FasterRCNN:
-    """Return the detector with random weights; arguments as in `DetectorInfo.build`."""
-    return _resnet_fpn("resnet18", num_classes=num_classes, pretrained=pretrained, **settings)
-
-
-def build_resnet50_fpn(*, num_classes: int, pretrained: bool, **settings: Any) -> FasterRCNN:
-    """Return the detector with random weights; arguments as in `DetectorInfo.build`."""
-    return _resnet_fpn("resnet50", num_classes=num_classes, pretrained=pretrained, **settings)
-
-
 def build_mobilenet_v3_fpn(*, num_classes: int, pretrained: bool, **settings: Any) -> FasterRCNN:
     """Return the detector with random weights; arguments as in `DetectorInfo.build`.
 
@@ -40,7 +30,8 @@ def build_mobilenet_v3_fpn(*, num_classes: int, pretrained: bool, **settings: An
     return _faster_rcnn(backbone, "mobilenet-v3-fpn", num_classes=num_classes, **settings)
 
 
-def _resnet_fpn(backbone_name: str, *, num_classes: int, pretrained: bool, **settings: Any) -> FasterRCNN:
+def build_resnet_fpn(*, backbone_name: str, num_classes: int, pretrained: bool, **settings: Any) -> FasterRCNN:
+    """Return the detector with random weights; arguments as in `DetectorInfo.build`, and torchvision's ResNet."""
     backbone = resnet_fpn_backbone(
         backbone_name=backbone_name,
         weights=None,

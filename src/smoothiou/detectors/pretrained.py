@@ -19,7 +19,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from smoothiou.detectors.weights_file import weights_file
 from smoothiou.errors import CheckpointError
-from smoothiou.files import file_digest, printable, refuse_bomb
+from smoothiou.files import file_digest, first_line, printable, refuse_bomb
 
 HEAD = "roi_heads.box_predictor."
 
@@ -215,11 +215,6 @@ def fetch(weights: WeightsEnum) -> Mapping[str, Tensor]:
             f"{weights}: not in {file}, and {weights.url} cannot be reached ({first_line(error)}).",
             hint='Put the file there from a machine with network, or choose weights "none".',
         ) from None
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or its type."""
-    return (str(getattr(error, "strerror", None) or error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def first_names(names: list[str], *, most: int = 3) -> str:

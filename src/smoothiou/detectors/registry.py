@@ -118,7 +118,8 @@ DETECTORS: Mapping[str, DetectorInfo] = MappingProxyType(
             cascade=3,
         ),
         "resnet18-fpn": DetectorInfo(
-            build="smoothiou.detectors.fpn:build_resnet18_fpn",
+            build="smoothiou.detectors.fpn:build_resnet_fpn",
+            options={"backbone_name": "resnet18"},
             summary="28 million parameters",
             anchors=_FPN,
             parameters_m=28.3,
@@ -126,7 +127,8 @@ DETECTORS: Mapping[str, DetectorInfo] = MappingProxyType(
             stem="bn1",
         ),
         "resnet50-fpn": DetectorInfo(
-            build="smoothiou.detectors.fpn:build_resnet50_fpn",
+            build="smoothiou.detectors.fpn:build_resnet_fpn",
+            options={"backbone_name": "resnet50"},
             summary="41 million parameters, torchvision's standard",
             anchors=_FPN,
             parameters_m=41.5,

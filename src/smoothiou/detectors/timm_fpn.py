@@ -16,10 +16,10 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from smoothiou.detectors.anchors import torchvision_anchors
 from smoothiou.detectors.features import eval_mode
-from smoothiou.detectors.pretrained import first_line
 from smoothiou.detectors.pyramid_roi_align import PyramidRoIAlign
 from smoothiou.detectors.registry import TIMM, detector_info
 from smoothiou.errors import CheckpointError, ConfigError
+from smoothiou.files import first_line
 
 STRIDES = (4, 8, 16, 32)
 CHANNELS = 256

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from smoothiou.errors import CheckpointError
-from smoothiou.files import refuse_bomb, short, write_bytes
+from smoothiou.files import first_line, refuse_bomb, short, write_bytes
 
 FORMAT = 1
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
@@ -63,8 +63,7 @@ def load_checkpoint(path: str | Path, *, needed: Sequence[str] = ("model",)) -> 
     except PermissionError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}.", hint="Change its permissions.") from error
     except Exception as error:  # pickles and zip files of strangers make their readers raise anything
-        text = str(getattr(error, "strerror", None) or error).strip()
-        reason = text.splitlines()[0] if text else type(error).__name__
+        reason = first_line(error)
         kind = DamagedCheckpoint
         if "weights_only" in reason or "Weights only" in reason:
             reason = "it holds Python objects, which may run code when read; only tensors and plain values are accepted"

@@ -19,7 +19,8 @@ from pydantic import ValidationError
 from smoothiou.detectors.registry import detector_info
 from smoothiou.engine.sections import DataConfig, EvalConfig, LossConfig, ModelConfig, OptimConfig, Section, TrainConfig
 from smoothiou.errors import ConfigError, did_you_mean
-from smoothiou.files import read_bytes, read_json, short
+from smoothiou.files import read_bytes, reason_of, short
+from smoothiou.manifest import read_manifest
 
 MAX_RECIPE, MAX_LINE = 2**16, 2000
 """Bytes of a recipe and characters of one of its lines: long dotted keys take the TOML reader hours."""
@@ -208,8 +209,7 @@ def _read_toml(path: Path, name: str) -> dict[str, Any]:
     except ConfigError:
         raise
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{path}: not readable as TOML: {reason}.") from None
+        raise ConfigError(f"{path}: not readable as TOML: {reason_of(error)}.") from None
     for section, values in content.items():
         if section not in RunConfig.model_fields or not isinstance(values, dict):
             hint = did_you_mean(section, RunConfig.model_fields)
@@ -232,8 +232,7 @@ def read_run_config(folder: Path, flags: Mapping[str, Any] | None = None) -> Run
 
     path = folder / "config.toml"
     settings = dict(upgrade(_read_toml(path, str(path))))
-    manifest = read_json(folder / "manifest.json") if (folder / "manifest.json").is_file() else {}
-    home = manifest.get("data_path") if isinstance(manifest, dict) else None
+    home = read_manifest(folder).get("data_path")
     if isinstance(home, str) and merge.is_there(home):
         settings["data.path"] = home
     return RunConfig().replace({**settings, **(flags or {})})

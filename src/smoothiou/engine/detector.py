@@ -15,8 +15,8 @@ from smoothiou.detectors.registry import detector_info
 from smoothiou.engine.config import RunConfig
 from smoothiou.engine.devices import Placement, choose_placement
 from smoothiou.engine.loggers import check_logger
-from smoothiou.loss_spec import parse_loss, split_stages, stage_losses
-from smoothiou.losses import load_loss
+from smoothiou.loss_spec import split_stages, stage_losses
+from smoothiou.losses import from_spec
 
 
 def build(config: RunConfig, *, classes: int | Sequence[str], compile_loss: bool = False) -> nn.Module:
@@ -76,15 +76,4 @@ def check(config: RunConfig, *, losses: Sequence[str]) -> None:
     for spec in losses:
         stage_losses(spec, detector_info(config.model.name).stages)
     for loss in dict.fromkeys(part for spec in losses for part in split_stages(spec)):
-        name, options = parse_loss(loss)
-        try_loss(load_loss(name, **options), name=loss)
-
-
-def try_build(config: RunConfig, *, classes: Sequence[str]) -> None:
-    """Build the detector once, before a study is planned that could never be done.
-
-    Raises:
-        ConfigError: no such backbone, or a builder of one's own that cannot be called or returns no detector.
-        CheckpointError: weights that cannot be read, or do not fit.
-    """
-    build(config, classes=classes)
+        try_loss(from_spec(loss), name=loss)

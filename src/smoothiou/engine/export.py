@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import logging
+import math
 import traceback
 import warnings
 import zipfile
@@ -23,7 +25,7 @@ from smoothiou.detectors.exportable import OneImage, OneImageScript, exportable
 from smoothiou.engine.evaluate import open_images
 from smoothiou.engine.predictor import Run
 from smoothiou.errors import ConfigError, SmoothIoUError
-from smoothiou.files import unwritable
+from smoothiou.files import first_line, unwritable, write_bytes
 from smoothiou.manifest import version
 
 OPSET = 17
@@ -91,6 +93,8 @@ def export_and_compare(
     """
     if images < 0:
         raise ConfigError(f"--images: expected 0 or more, got {images}.")
+    if not (pixels >= 0 and score >= 0):  # NaN is neither
+        raise ConfigError(f"--pixels {pixels} --score {score}: expected 0 or more.")
     if to == "onnx":
         require("onnx")
         if images:
@@ -102,7 +106,7 @@ def export_and_compare(
         return result
     exported, runtime = open_exported(path)
     parity = compare_exported(run, exported, pictures, pixels=pixels, score=score)
-    result["parity"] = {"runtime": runtime, **parity_numbers(parity)}
+    result["parity"] = {"runtime": runtime, **asdict(parity), "holds": parity.holds}
     line = parity.line(runtime)
     if not parity.holds:
         raise SmoothIoUError(
@@ -141,10 +145,12 @@ def export_run(run: Run, path: str | Path, *, to: str) -> dict[str, str]:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _quiet(), torch.no_grad():
             _to_onnx(model, path, metadata) if to == "onnx" else _to_torchscript(model, path, metadata)
+    except SmoothIoUError:  # the file cannot be written
+        raise
     except Exception as error:  # exporters raise what the code of a part happens to raise
         if isinstance(error, OSError) and error.errno is not None:  # not TorchScript's, which finds no source code
             raise unwritable(path, error) from error
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+        reason = first_line(error)[:300]
         raise SmoothIoUError(
             f"{run.opened.config.model.name} cannot be exported to {to}: {_failed_part(model, error)}{reason}"
         ) from error
@@ -200,7 +206,8 @@ def compare_exported(
         free = [index for index, value in enumerate(their_scores) if value >= COUNTED - score]
         for box, value, name in zip(*ours, strict=True):
             same = [index for index in free if names[index] == name]
-            apart = {index: float(np.abs(their_boxes[index] - box).max()) for index in same}
+            distances = {index: float(np.abs(their_boxes[index] - box).max()) for index in same}
+            apart = {index: distance for index, distance in distances.items() if math.isfinite(distance)}
             nearest = min(apart, key=apart.__getitem__, default=None)
             if nearest is None or apart[nearest] > pixels or abs(their_scores[nearest] - value) > score:
                 continue
@@ -222,11 +229,6 @@ def with_odd_images(images: Sequence[Image.Image]) -> list[Image.Image]:
     first = images[0]
     odd = first.transpose(Image.Transpose.ROTATE_90).resize((max(32, first.height // 2), max(32, first.width * 2 // 3)))
     return [*images, odd, Image.new("RGB", (96, 64))]
-
-
-def parity_numbers(parity: Parity) -> dict[str, Any]:
-    """Return the numbers for a program."""
-    return {**asdict(parity), "holds": parity.holds}
 
 
 def require(package: str) -> None:
@@ -263,16 +265,17 @@ def _to_onnx(model: nn.Module, path: Path, metadata: dict[str, str]) -> None:
     # An example in which something is found keeps every branch; sizes stay free.
     example = torch.rand(3, 180, 240, generator=torch.Generator().manual_seed(0))
     free = {"image": {1: "height", 2: "width"}, "boxes": {0: "n"}, "scores": {0: "n"}, "labels": {0: "n"}}
+    buffer = io.BytesIO()
     torch.onnx.export(
-        OneImage(model).eval(), (example,), str(path), opset_version=OPSET, dynamo=False,
+        OneImage(model).eval(), (example,), buffer, opset_version=OPSET, dynamo=False,
         input_names=["image"], output_names=["boxes", "scores", "labels"], dynamic_axes=free,
     )  # fmt: skip
-    written = onnx.load(str(path))
+    written = onnx.load_from_string(buffer.getvalue())
     onnx.checker.check_model(written)
     for key, value in metadata.items():
         entry = written.metadata_props.add()
         entry.key, entry.value = key, value
-    onnx.save(written, str(path))
+    write_bytes(path, written.SerializeToString())
 
 
 def _to_torchscript(model: Any, path: Path, metadata: dict[str, str]) -> None:
@@ -281,7 +284,9 @@ def _to_torchscript(model: Any, path: Path, metadata: dict[str, str]) -> None:
     except Exception:  # a backbone of Python that TorchScript does not read is traced; sizes stay free
         model.backbone = torch.jit.trace(model.backbone, torch.rand(1, 3, 192, 256), strict=False, check_trace=False)
     script = torch.jit.script(OneImageScript(model).eval())
-    torch.jit.save(script, str(path), _extra_files={"metadata.json": json.dumps(metadata)})
+    buffer = io.BytesIO()  # torch ends the process where it cannot write to a file
+    torch.jit.save(script, buffer, _extra_files={"metadata.json": json.dumps(metadata)})
+    write_bytes(path, buffer.getvalue())
 
 
 @contextlib.contextmanager

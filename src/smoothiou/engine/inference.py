@@ -22,7 +22,7 @@ class ImageOutput:
 
     Args:
         boxes, scores, labels: detections as a user gets them, (D, 4), (D,), (D,).
-        raw_boxes: every second-stage box, no score threshold and no NMS, (at most 300, 4).
+        raw_boxes: every second-stage box, no score threshold and no NMS, (at most `model.proposals`, 4).
         proposals: the first stage's boxes that these were refined from, as many.
         refined: the probes after the second stage, (P, 4).
         candidates: boxes, scores and labels of what is above the score threshold before NMS, where they were asked for.
@@ -41,7 +41,7 @@ def run_detector(
     model: nn.Module,
     images: Sequence[Tensor],
     *,
-    probes: Sequence[Probe],
+    probes: Sequence[Probe] | None = None,
     batch_size: int,
     placement: Placement,
     candidates: bool = False,
@@ -59,7 +59,7 @@ def run_detector(
     device = placement.device
     for batch in _batches(len(images), batch_size=batch_size, placement=placement):
         pixels = [images[i].to(device).float().div_(255) for i in batch]
-        tensors = [_to_device(probes[i], device) for i in batch]
+        tensors = None if probes is None else [_to_device(probes[i], device) for i in batch]
         with torch.inference_mode(), placement.autocast():
             outputs = detect(model, pixels, probes=tensors, candidates=candidates)
         for output in outputs:
@@ -70,7 +70,7 @@ def run_detector(
                 labels=arrays["labels"].astype(np.int64),
                 raw_boxes=arrays["raw_boxes"],
                 proposals=arrays["proposals"],
-                refined=arrays["probe_boxes"],
+                refined=arrays.get("probe_boxes", np.zeros((0, 4), np.float32)),
                 candidates=_candidates(arrays) if candidates else None,
             )
 
@@ -104,13 +104,8 @@ def _to_device(probe: Probe, device: torch.device) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(boxes).float().to(device), torch.from_numpy(labels).long().to(device)
 
 
-def coco_results(output: ImageOutput, *, image_id: int) -> list[dict[str, Any]]:
-    """Return the detections of an image in COCO's results format; image and category ids count from 1."""
-    return coco_rows(output.boxes, output.scores, output.labels, image_id=image_id)
-
-
 def coco_rows(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, *, image_id: int) -> list[dict[str, Any]]:
-    """Return detections as `coco_results` does: boxes (D, 4) xyxy, scores (D,), labels (D,)."""
+    """Return boxes (D, 4) xyxy, scores (D,) and labels (D,) in COCO's results format; image and category ids from 1."""
     return [
         {
             "image_id": image_id,

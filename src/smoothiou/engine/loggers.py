@@ -12,6 +12,9 @@ from smoothiou.errors import ConfigError, SmoothIoUError, did_you_mean
 from smoothiou.files import write_text
 from smoothiou.import_object import import_object
 
+INSTALL = {"tensorboard": "'smoothiou[tensorboard]'"}
+"""What pip is given, where it is not the logger's own name."""
+
 
 class Logger(Protocol):
     """What is called with every row of metrics.csv."""
@@ -35,10 +38,10 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path, config: Mapping[str, Any], step: int) -> None:
-        _require("tensorboard", "pip install 'smoothiou[tensorboard]'")
+        _require("tensorboard")
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
+        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
         self._writer.add_text("config", "\n".join(f"    {key} = {value!r}" for key, value in config.items()), step)
 
     def log(self, step: int, row: Mapping[str, float]) -> None:
@@ -60,7 +63,7 @@ class WandB:
     """
 
     def __init__(self, folder: Path, config: Mapping[str, Any], step: int) -> None:
-        wandb: Any = _require("wandb", "pip install wandb")
+        wandb: Any = _require("wandb")
         known = _kept(folder / "wandb.txt")
         self._run = wandb.init(
             dir=str(folder), name=folder.name, config=dict(config), id=known or None, resume="allow" if known else None
@@ -83,7 +86,7 @@ class MLflow:
     """
 
     def __init__(self, folder: Path, config: Mapping[str, Any], step: int) -> None:
-        self._mlflow: Any = _require("mlflow", "pip install mlflow")
+        self._mlflow: Any = _require("mlflow")
         known = _kept(folder / "mlflow.txt")
         run = self._mlflow.start_run(run_id=known or None, run_name=None if known else folder.name)
         write_text(folder / "mlflow.txt", run.info.run_id)
@@ -129,7 +132,15 @@ def open_logger(name: str, folder: Path, config: Mapping[str, Any], *, step: int
             raise ConfigError(
                 f"train.log: {name} does not start: {reason}", hint="Set it up, or leave it out."
             ) from error
-    logger = import_object(name)(folder=folder, config=dict(config), step=step)
+    try:
+        logger = import_object(name)(folder=folder, config=dict(config), step=step)
+    except SmoothIoUError:
+        raise
+    except Exception as error:  # code of anyone
+        raise ConfigError(
+            f"train.log: {name} does not start: {type(error).__name__}: {error}.",
+            hint="It is called as object(folder=..., config=..., step=...).",
+        ) from error
     if not callable(getattr(logger, "log", None)):
         raise ConfigError(f"train.log: {name} returns {type(logger).__name__}, which has no log(step, row).")
     return logger
@@ -143,7 +154,7 @@ def check_logger(name: str) -> None:
     """
     if name in ("none", *LOGGERS):
         if name != "none":
-            _require(name, f"pip install {name}")
+            _require(name)
     elif ":" in name:
         import_object(name)
     else:
@@ -155,11 +166,13 @@ def finite_row(row: Mapping[str, float]) -> dict[str, float]:
     return {key: float(value) for key, value in row.items() if key != "step" and math.isfinite(value)}
 
 
-def _require(package: str, install: str) -> Any:
+def _require(package: str) -> Any:
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise ConfigError(f"train.log: {package} cannot be imported: {error}.", hint=install) from None
+        raise ConfigError(
+            f"train.log: {package} cannot be imported: {error}.", hint=f"pip install {INSTALL.get(package, package)}"
+        ) from None
 
 
 def _kept(path: Path) -> str:

@@ -15,7 +15,7 @@ from smoothiou.data.records import Dataset, Record
 from smoothiou.engine.config import RunConfig
 from smoothiou.engine.devices import Placement
 from smoothiou.engine.distributed import broadcast_buffers, gather
-from smoothiou.engine.inference import ImageOutput, coco_results, run_detector, shard
+from smoothiou.engine.inference import ImageOutput, coco_rows, run_detector, shard
 from smoothiou.manifest import version
 from smoothiou.metrics import (
     ImageLocalization,
@@ -110,7 +110,7 @@ def measure(
     ):
         boxes, _, origins = probes[index]
         image = _localize(index + 1, data.records[index], data.classes, output, boxes, origins)
-        shard_results.append((index, image, coco_results(output, image_id=index + 1)))
+        shard_results.append((index, image, coco_rows(output.boxes, output.scores, output.labels, image_id=index + 1)))
     results = gather(shard_results, placement)
     if results is None:
         return None

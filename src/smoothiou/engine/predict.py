@@ -70,6 +70,7 @@ def predict_images(
         if format not in FORMATS:
             raise ConfigError(f"--format: {format!r} is no format of label files.", hint=did_you_mean(format, FORMATS))
     paths, out = image_files(images), Path(out)
+    _refuse_taken(out, formats)
     predictor = load_run(folder, checkpoint=checkpoint, device=device)
     least = predictor.least_scores(score)
     predictions: list[dict[str, Any]] = []
@@ -107,6 +108,15 @@ def predict_images(
             details=summary,
         )
     return summary
+
+
+def _refuse_taken(out: Path, formats: Sequence[str]) -> None:
+    """Refuse a folder whose files are not of an earlier prediction."""
+    if any((out / name).exists() for name in ("manifest.json", "plan.json", "config.toml")):
+        raise ConfigError(f"{out} is a run or a study, whose own results must stay.", hint="Choose another --out.")
+    for form, folder in (("yolo", "labels"), ("voc", "Annotations")):
+        if form in formats and (out / folder).is_dir() and not (out / "predictions.csv").is_file():
+            raise ConfigError(f"{out / folder} is not of an earlier prediction.", hint="Choose another --out.")
 
 
 def _rows(prediction: Prediction) -> list[dict[str, Any]]:

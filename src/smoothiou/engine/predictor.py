@@ -163,7 +163,7 @@ class Run:
 
         Args:
             image: a path, a PIL image (both are turned as their EXIF orientation says), or RGB pixels (H, W, 3) uint8.
-            score: least score of a box, one for all or by class; "best" as measured (`smoothiou eval --best-scores`).
+            score: least score of a box, one for all or by class; "best" as measured at the end of training.
             tile: side in pixels of the square tiles in which a large image is looked at beside the whole; 0: none.
             overlap: share of a tile that it has in common with its neighbour.
 
@@ -218,6 +218,8 @@ class Run:
             ConfigError: out of range, or a class without one.
             CheckpointError: "best" where none was measured.
         """
+        if score == "best" and self.checkpoint != "last":
+            raise ConfigError("score: the best scores are those of the last weights.", hint="Name a score, as 0.5.")
         if score == "best":
             score = _best_scores(self.folder, self.classes)
         if not isinstance(score, Mapping):
@@ -233,7 +235,6 @@ class Run:
         outputs = run_detector(
             self.opened.model,
             [torch.from_numpy(np.array(picture)).permute(2, 0, 1)],
-            probes=[(np.zeros((0, 4)), np.zeros(0, dtype=np.int64))],
             batch_size=1,
             placement=self.opened.placement,
         )
@@ -292,7 +293,7 @@ def _best_scores(folder: Path, classes: tuple[str, ...]) -> dict[str, float]:
     if not best:
         raise CheckpointError(
             f"{folder}: its result.json has no best scores.",
-            hint="Measure again (`smoothiou eval RUN`), or name a score.",
+            hint="They are measured when a training ends; name a score, as --score 0.5.",
         )
     chosen = {name: entry["score"] for name, entry in best["per_class"].items()}
     # A class of which nothing was found has none; then the usual one.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -13,14 +14,14 @@ from smoothiou.engine.config import RunConfig, upgrade
 from smoothiou.engine.identity import LATER_DEFAULTS
 from smoothiou.errors import ConfigError
 from smoothiou.files import LOCK, PART, lock_folder, read_json, write_json, write_text
-from smoothiou.manifest import refuse_other_plan
+from smoothiou.manifest import read_manifest, refuse_other_plan
 
 # A cell's folder may hold these before its run begins.
 BEFORE = {"config.toml", "log.txt", "error.txt", LOCK}
 # Files of a run in the order in which they are deleted: first it is no longer finished, last it is no longer a run.
 WRITTEN = (
     "done", "result.json", "predictions.json", "localization.json", "metrics.csv", "last.ckpt", "previous.ckpt",
-    "best.ckpt", "error.txt", "manifest.json",
+    "best.ckpt", "error.txt", "wandb.txt", "mlflow.txt", "manifest.json",
 )  # fmt: skip
 
 
@@ -44,16 +45,18 @@ def prepare_folder(
     Raises:
         ConfigError: the folder holds another run, with the differing settings named, or other files.
     """
-    manifest = read_json(folder / "manifest.json") if (folder / "manifest.json").is_file() else {}
-    if isinstance(manifest, dict) and "identity" in manifest:
+    manifest = read_manifest(folder)
+    if "identity" in manifest:
         if overwrite:
             for name in [*(path.name for path in folder.glob("*.ckpt.damaged*")), *WRITTEN]:
                 (folder / name).unlink(missing_ok=True)
+            shutil.rmtree(folder / "tensorboard", ignore_errors=True)
         else:
             stored = {**LATER_DEFAULTS, **upgrade(manifest["identity"])}
             before, steps = stored.get("train.steps"), config.train.steps
             if longer and isinstance(before, int) and before < steps:
                 refuse_other_plan(folder, {**stored, "train.steps": steps}, {**LATER_DEFAULTS, **identity}, what="run")
+                _refuse_unfinished(folder, manifest, before)
                 _reopen(folder, manifest, before)
                 stored["train.steps"] = steps
             refuse_other_plan(folder, stored, {**LATER_DEFAULTS, **identity}, what="run")
@@ -67,6 +70,21 @@ def prepare_folder(
     return None
 
 
+def _refuse_unfinished(folder: Path, manifest: Mapping[str, Any], steps: int) -> None:
+    """Refuse to train a run longer that is not at its end, or that has ended before it."""
+    if not (folder / "done").is_file():
+        if steps not in manifest.get("continued_from", []):
+            hint = f"Give it to its end first: --steps {steps}."
+            raise ConfigError(f"{folder} is not finished, and --continue trains a finished run longer.", hint=hint)
+        return
+    taken = read_json(folder / "result.json").get("cost", {}).get("steps", steps)
+    if taken < steps:
+        raise ConfigError(
+            f"{folder} was ended by train.patience after step {taken} of {steps}: more steps would not be taken.",
+            hint=f"Begin another run with its weights: --weights {folder}.",
+        )
+
+
 def _reopen(folder: Path, manifest: dict[str, Any], before: int) -> None:
     """Take back that a run is finished, and note at which step it was; its checkpoint stays."""
     earlier = [*manifest.get("continued_from", []), before]
@@ -78,6 +96,5 @@ def _reopen(folder: Path, manifest: dict[str, Any], before: int) -> None:
 
 def continued_from(folder: Path, config: RunConfig) -> list[int]:
     """Return the steps at which a run was finished before it was continued with more; none for most."""
-    manifest = read_json(folder / "manifest.json") if (folder / "manifest.json").is_file() else {}
-    steps = manifest.get("continued_from", []) if isinstance(manifest, dict) else []
+    steps = read_manifest(folder).get("continued_from", [])
     return [step for step in dict.fromkeys(steps) if isinstance(step, int) and step < config.train.steps]

@@ -68,7 +68,7 @@ class Batches:
         batch_size: images per step in all processes together.
         seed: of the run.
         flip: probability of a horizontal flip.
-        start, steps: first step and number of steps of the whole run.
+        start, steps: first step, and the step before which the batches end.
         rank, world_size: each process takes every `world_size`-th example of a batch.
     """
 

@@ -86,11 +86,9 @@ def compare_selections(
 def _detect(
     model: nn.Module, test: Dataset, *, settings: EvalConfig, placement: Placement, quiet: bool
 ) -> list[Candidates]:
-    nothing = (np.zeros((0, 4)), np.zeros(0, dtype=np.int64))
     outputs = run_detector(
         model,
         Images(DetectionDataset(test, cache_mb=0)),
-        probes=[nothing] * len(test.records),
         batch_size=settings.batch_size,
         placement=placement,
         candidates=True,

@@ -22,13 +22,18 @@ def windows(size: tuple[int, int], *, tile: int, overlap: float) -> list[Window]
     Raises:
         ConfigError: a side below 32, or an overlap that is not from 0 to 0.9.
     """
-    if tile < 32 or not 0 <= overlap <= 0.9:
-        raise ConfigError(f"--tile {tile} --overlap {overlap}: expected at least 32 pixels, and 0 to 0.9.")
+    check_tiles(tile, overlap)
     width, height = size
     if width <= tile and height <= tile:
         return []
     lefts, tops = (_starts(side, tile, overlap) for side in size)
     return [(left, top, min(left + tile, width), min(top + tile, height)) for top in tops for left in lefts]
+
+
+def check_tiles(tile: int, overlap: float) -> None:
+    """Raise ConfigError for a side below 32, or an overlap that is not from 0 to 0.9."""
+    if tile < 32 or not 0 <= overlap <= 0.9:
+        raise ConfigError(f"--tile {tile} --overlap {overlap}: expected at least 32 pixels, and 0 to 0.9.")
 
 
 def touches_cut(boxes: np.ndarray, window: Window, size: tuple[int, int]) -> np.ndarray:

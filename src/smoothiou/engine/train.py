@@ -11,7 +11,6 @@ from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from smoothiou.data.export import to_coco
@@ -42,8 +41,8 @@ from smoothiou.engine.optim import learning_rate
 from smoothiou.engine.run_folder import continued_from, lock_run_folder, prepare_folder
 from smoothiou.engine.seeding import seed_weights
 from smoothiou.engine.training_state import Spent, TrainingState
-from smoothiou.errors import ConfigError, InterruptedRun, SmoothIoUError
-from smoothiou.files import finite, write_json, write_text
+from smoothiou.errors import LESS_MEMORY, ConfigError, InterruptedRun, SmoothIoUError, is_out_of_memory
+from smoothiou.files import finite, first_line, write_json, write_text
 from smoothiou.import_object import sources_of
 from smoothiou.manifest import SCHEMA_VERSION, manifest
 from smoothiou.metrics.best_scores import best_scores
@@ -127,11 +126,11 @@ def _explain(error: Exception, config: RunConfig, placement: Placement) -> Excep
     if lost is not None:
         return lost
     explained = loader_fault(error) or determinism_fault(error) or error
-    if isinstance(error, torch.OutOfMemoryError):
+    if is_out_of_memory(error):
         explained = SmoothIoUError(
-            f"The device ran out of memory with {config.train.batch_size} images a step, short side "
-            f"{config.model.min_size} pixels.",
-            hint="Lower train.batch_size or model.min_size and model.max_size.",
+            f"Memory is short with {config.train.batch_size} images a step, short side {config.model.min_size} pixels: "
+            f"{first_line(error)}",
+            hint=LESS_MEMORY,
         )
     report_failure(explained, placement)
     return explained
@@ -261,7 +260,7 @@ def train_detector(
         until: stop after so many steps of the same training, rates and all; None: at the end.
     """
     training = TrainingState(model, config, folder, splits, placement)
-    start = training.resume()
+    start = training.resume(quiet=quiet)
     require_same_step(start, placement)
     is_main = placement.rank == 0
     if start and is_main and not quiet:

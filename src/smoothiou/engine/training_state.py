@@ -54,9 +54,10 @@ class TrainingState:
         self.best, self.best_step, self.spent = -1.0, 0, Spent()
         self.metrics: MetricsCsv | None = None
         self.logger: Logger | None = None
+        self._log_failed = False
         self._clock = time.monotonic()
 
-    def resume(self) -> int:
+    def resume(self, *, quiet: bool = False) -> int:
         """Restore the newest whole checkpoint, if there is one, and return the step it was saved after."""
         is_main = self.placement.rank == 0
         checkpoint, warning = load_newest(self.folder, needed=RESUME_KEYS, set_aside=is_main)
@@ -72,7 +73,7 @@ class TrainingState:
             step, self.best = checkpoint["step"], checkpoint["best"]
             self.best_step = checkpoint.get("best_step", 0)
             self.spent = Spent(checkpoint["seconds"], checkpoint["watching"], step)
-            if is_main and (note := _rounding_note(checkpoint.get("rounding") or _rounding())):
+            if is_main and not quiet and (note := _rounding_note(checkpoint.get("rounding") or _rounding())):
                 print(note, file=sys.stderr)
         if is_main and step < self.config.train.steps:
             later = [stage for stage in box_losses(self.model) if stage not in STAGES]  # of a cascade
@@ -105,12 +106,23 @@ class TrainingState:
         self.update_clock()
         row = {**row, "seconds": self.spent.seconds}
         self.metrics.write(row)
-        if self.logger is not None:
-            self.logger.log(int(row["step"]), finite_row(row))
+        self._log_elsewhere(int(row["step"]), row)
         text = f"loss {row['loss']:.3f}  lr {row['lr']:.1e}"
         if (iou := row.get("roi_mean_iou", float("nan"))) == iou:
             text += f"  IoU {iou:.2f}"
         self.progress.update(int(row["step"]), text=text, force=row["step"] == self.progress.total)
+
+    def _log_elsewhere(self, step: int, row: Row) -> None:
+        """Give a row to the logger; one that fails, as where its server is down, does not end a training."""
+        if self.logger is None:
+            return
+        try:
+            self.logger.log(step, finite_row(row))
+        except Exception as error:  # of a service, or of anyone's code
+            if not self._log_failed:
+                reason = f"{type(error).__name__}: {error}"
+                print(f"train.log: step {step} was not taken: {reason}. metrics.csv has every row.", file=sys.stderr)
+            self._log_failed = True
 
     def evaluate(self, step: int) -> Row:
         """Measure the weights on the val split, save the best, and return columns for the row."""

@@ -265,6 +265,11 @@ def reason_of(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error)
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of why something fails, or the error's type where it says nothing."""
+    return (reason_of(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def short(value: Any) -> str:
     """Return a value as Python writes it, cut to what a message can hold, however large or deep it is."""
     return _SHORT.repr(value)

@@ -40,9 +40,10 @@ from smoothiou.engine.open_data import Splits, describe_split, open_splits
 from smoothiou.engine.seeding import seed_weights
 from smoothiou.engine.train import train_detector
 from smoothiou.errors import ConfigError, DataError, InterruptedRun
-from smoothiou.lab.pairs import info_of, load
+from smoothiou.lab.pairs import info_of
 from smoothiou.lab.stage_gradients import Positives, capture_positives, pulls
 from smoothiou.loss_spec import parse_loss, stage_losses
+from smoothiou.losses import from_spec
 from smoothiou.manifest import SCHEMA_VERSION, manifest
 from smoothiou.words import counted
 
@@ -96,7 +97,9 @@ def propose_weights(
         raise ConfigError(f"--steps: expected 0 to {config.train.steps}, the steps of a whole training, got {steps}.")
     began = time.monotonic()
     names = list(dict.fromkeys([reference, *losses]))
-    config = config.replace({"loss.name": reference, "train.seed": seed, "train.eval_every": 0, "train.patience": 0})
+    config = config.replace({
+        "loss.name": reference, "train.seed": seed, "train.eval_every": 0, "train.patience": 0, "train.log": "none",
+    })  # fmt: skip
     splits = splits or open_splits(config.data)
     refuse_long(splits.train, max_size=config.model.max_size)
     placement = choose_placement(config.train.device, config.train.precision)
@@ -213,7 +216,7 @@ def _pulls_of(loss: str, batches: Sequence[Positives], placement: Placement, whe
     Raises:
         ConfigError: their mean is 0 or not finite.
     """
-    module = load(loss)
+    module = from_spec(loss)
     if isinstance(module, nn.Module):
         module.to(placement.device)
     stage_loss = StageLoss(loss=module, name=loss)

@@ -12,7 +12,8 @@ from torch import Tensor
 from smoothiou.boxes import DELTA_WEIGHTS
 from smoothiou.detectors.box_loss import try_loss
 from smoothiou.detectors.stage_loss import StageLoss
-from smoothiou.lab.pairs import load, value_and_gradient
+from smoothiou.lab.pairs import value_and_gradient
+from smoothiou.losses import from_spec
 
 TARGET = (0.2, -0.1, 0.3, 0.1)
 """Deltas of the box that is to be learnt, relative to an anchor of 32 x 32 pixels."""
@@ -54,7 +55,7 @@ def try_own_loss(spec: str) -> list[Trial]:
     Raises:
         ConfigError: it cannot be imported, made or called, or is not one number per box.
     """
-    loss = load(spec)
+    loss = from_spec(spec)
     try_loss(loss, name=spec)
     stage_loss = StageLoss(loss=loss, name=spec)
 

@@ -16,20 +16,9 @@ PROBED_ROWS = 7
 """Rows that are also computed alone, to see whether the other rows change them."""
 
 
-def load(spec: str) -> Any:
-    """Return the loss of a specification such as `huber[delta=0.5]`.
-
-    Raises:
-        ConfigError: no such loss or option.
-    """
-    name, options = parse_loss(spec)
-    return load_loss(name, **options)
-
-
 def info_of(spec: str) -> Any:
     """Return the `LossInfo` of a built-in loss; None for a loss of one's own."""
-    loss = LOSSES.get(parse_loss(spec)[0])
-    return getattr(loss, "info", None) or getattr(loss, "card", None)
+    return getattr(LOSSES.get(parse_loss(spec)[0]), "info", None)
 
 
 def function_of_boxes(spec: str, loss: Any) -> Callable[..., Tensor]:

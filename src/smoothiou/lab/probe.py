@@ -15,7 +15,7 @@ from smoothiou.data.dataset import DetectionDataset
 from smoothiou.data.faults import refuse_long
 from smoothiou.data.records import Dataset
 from smoothiou.detectors import refine
-from smoothiou.engine.config import RunConfig, build_config
+from smoothiou.engine.config import RunConfig, read_run_config
 from smoothiou.engine.devices import Placement
 from smoothiou.engine.evaluate import OpenedRun, open_run
 from smoothiou.engine.measure import facts_of, probes_of
@@ -138,7 +138,7 @@ def _probe_run(
             f"{folder}: no run and no study (no config.toml, no plan.json there).",
             hint="Name a folder that `smoothiou train` or `smoothiou compare` has written.",
         )
-    config = build_config(str(folder / "config.toml"), {})
+    config = read_run_config(folder)
     images = None if fresh or data or split or checkpoint != "last" else read_probes(folder)
     if images is not None:
         facts = read_json(folder / "result.json")["data"]["test"]

@@ -23,7 +23,8 @@ from smoothiou.boxes import DELTA_WEIGHTS, deltas_iou, encode_boxes
 from smoothiou.errors import DataError, DivergedError, SmoothIoUError
 from smoothiou.files import digest
 from smoothiou.lab.descent import STEPS, Trace, descend
-from smoothiou.lab.pairs import info_of, load, value_and_gradient
+from smoothiou.lab.pairs import info_of, value_and_gradient
+from smoothiou.losses import from_spec
 from smoothiou.manifest import version
 
 IOU_RANGE = (0.1, 0.9)
@@ -132,7 +133,9 @@ def matching_factor(loss: DeltaLoss, proposals: Proposals, *, name: str) -> floa
         SmoothIoUError: the loss has no gradient there.
     """
     start = torch.zeros_like(proposals.anchors)
-    norm, huber = (delta_gradient(each, start, proposals).norm(dim=1).mean().item() for each in (loss, load("huber")))
+    norm, huber = (
+        delta_gradient(each, start, proposals).norm(dim=1).mean().item() for each in (loss, from_spec("huber"))
+    )
     if not 0 < norm < float("inf"):
         raise SmoothIoUError(
             f"{name}: the mean norm of its first gradient is {norm:g}, which cannot be matched.",
@@ -164,11 +167,11 @@ def simulate_boxes(
     """
     began, proposals = time.monotonic(), draw_proposals(gt_boxes, cases=cases, seed=seed)
     weight = getattr(info_of(loss), "weight", 1.0)
-    factor = matching_factor(load(loss), proposals, name=loss) if match_gradient else weight
+    factor = matching_factor(from_spec(loss), proposals, name=loss) if match_gradient else weight
     speeds: dict[str, Any] = {}
     for speed in SPEEDS:
         try:  # loaded anew each time: a loss may be stateful
-            speeds[f"{speed:g}"] = asdict(descend_deltas(load(loss), proposals, factor=factor * speed))
+            speeds[f"{speed:g}"] = asdict(descend_deltas(from_spec(loss), proposals, factor=factor * speed))
         except DivergedError:
             if speed == 1:
                 raise

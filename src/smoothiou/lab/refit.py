@@ -30,9 +30,9 @@ from smoothiou.engine.run_folder import lock_folder
 from smoothiou.errors import ConfigError, DivergedError, InterruptedRun
 from smoothiou.files import file_digest, finite, read_json, write_json
 from smoothiou.lab.crops import Crops, probe_crops, training_crops
-from smoothiou.lab.pairs import load
 from smoothiou.lab.probe import image_entry, require_boxes, require_classes
 from smoothiou.lab.regressor import Refit, Regressor, hidden_crops, refined_boxes, train_regressor
+from smoothiou.losses import from_spec
 from smoothiou.manifest import SCHEMA_VERSION, manifest, refuse_other_plan
 from smoothiou.metrics.refinement import DEFINITION
 from smoothiou.progress import Progress, duration
@@ -117,7 +117,7 @@ def refit(
 def _try_losses(losses: tuple[str, ...]) -> None:
     """Refuse a loss that fails, or that needs whole images."""
     for loss in losses:
-        module = load(loss)
+        module = from_spec(loss)
         if getattr(module, "needs_images", False):
             raise ConfigError(
                 f"--losses: {loss}: batches are drawn from the crops of all images, and no image is whole.",
@@ -209,7 +209,7 @@ def _train_cell(
     """Train with one loss and seed, and return the curve and the IoU of every probe before and after."""
     began, placement = time.monotonic(), opened.placement
     content = {"schema_version": SCHEMA_VERSION, "loss": loss, "seed": seed}
-    stage = StageLoss(loss=load(loss), name=loss)
+    stage = StageLoss(loss=from_spec(loss), name=loss)
     if isinstance(stage.loss, nn.Module):
         stage.loss.to(placement.device)
     try:

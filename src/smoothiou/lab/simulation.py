@@ -20,10 +20,10 @@ from smoothiou.data.box_list import read_box_list
 from smoothiou.errors import ConfigError, did_you_mean
 from smoothiou.lab.cases import centres_for, make_cases
 from smoothiou.lab.descent import STEPS, descend
-from smoothiou.lab.pairs import function_of_boxes, load, value_and_gradient
+from smoothiou.lab.pairs import function_of_boxes, value_and_gradient
 from smoothiou.lab.published import PUBLISHED, similarity
 from smoothiou.lab.real_boxes import simulate_boxes
-from smoothiou.losses import LOSSES
+from smoothiou.losses import LOSSES, from_spec
 from smoothiou.manifest import version
 from smoothiou.progress import Progress
 
@@ -40,7 +40,7 @@ def exact_gradient(spec: str) -> Gradient:
     Raises:
         ConfigError: no such loss or option, or it cannot be called on boxes.
     """
-    on_boxes = function_of_boxes(spec, load(spec))
+    on_boxes = function_of_boxes(spec, from_spec(spec))
 
     def gradient(boxes: Tensor, targets: Tensor) -> Tensor:
         return value_and_gradient(lambda leaf: on_boxes(leaf, targets, box_format="cxcywh"), boxes)[1]
@@ -128,7 +128,7 @@ def simulate_all(
     for loss in exact:
         exact_gradient(loss)
     for loss in names if boxes is not None else ():
-        load(loss)
+        from_spec(loss)
     box_list = read_box_list(boxes) if boxes is not None else None
 
     def run() -> Iterator[Result]:

@@ -254,15 +254,25 @@ def sum_of_deltas(terms: Tensor, pred: Tensor) -> Tensor:
     return (terms.clamp(max=LARGEST_TERM) + 0 * pred.detach()).sum(-1)
 
 
-def require_positive(name: str, value: float) -> float:
-    """Check a setting that must be a number above 0.
+def require_number(name: str, value: float, fits: Callable[[float], bool], expected: str) -> float:
+    """Check a setting that must be a number within bounds, which `expected` says in words.
 
     Raises:
         ConfigError: it is not.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise ConfigError(f"{name}: expected a number above 0, got {value!r}.")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not fits(value):
+        raise ConfigError(f"{name}: expected {expected}, got {value!r}.")
     return float(value)
+
+
+def require_positive(name: str, value: float) -> float:
+    """Check a setting that must be a finite number above 0."""
+    return require_number(name, value, lambda number: 0 < number < math.inf, "a number above 0")
+
+
+def require_not_negative(name: str, value: float) -> float:
+    """Check a setting that must be a finite number of at least 0."""
+    return require_number(name, value, lambda number: 0 <= number < math.inf, "a number of at least 0")
 
 
 def require_one_of(name: str, value: str, choices: tuple[str, ...]) -> str:

@@ -40,6 +40,7 @@ class CompiledLoss(nn.Module):
         self.loss = loss
         self.info = getattr(loss, "info", None)
         self.needs_images = getattr(loss, "needs_images", False)
+        self.needs_image_sizes = getattr(loss, "needs_image_sizes", False)
         self.stateful = getattr(loss, "stateful", False)
         self._graphs: dict[int, BoxLoss] = {}
 

@@ -7,8 +7,7 @@ from functools import partial
 from torch import Tensor
 
 from smoothiou.boxes import Box, enclosing, iou_of
-from smoothiou.errors import ConfigError
-from smoothiou.losses.base import FramedLoss, LossInfo, of_boxes
+from smoothiou.losses.base import FramedLoss, LossInfo, of_boxes, require_not_negative
 from smoothiou.losses.diou import centre_distance
 
 
@@ -44,7 +43,7 @@ def efficient_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", 
     Reference:
         Y. Zhang et al., Focal and Efficient IOU Loss, 2021, https://arxiv.org/abs/2101.08158.
     """
-    formula = partial(focal_efficient_iou, gamma=_require_gamma(gamma))
+    formula = partial(focal_efficient_iou, gamma=require_not_negative("gamma", gamma))
     return of_boxes(formula, boxes1, boxes2, reduction, per_axis=False)
 
 
@@ -81,7 +80,7 @@ class EfficientIoU(FramedLoss):
 
     def __init__(self, gamma: float = 0.0, frame: str = "pixels") -> None:
         super().__init__(frame)
-        self.gamma = _require_gamma(gamma)
+        self.gamma = require_not_negative("gamma", gamma)
 
     def formula(self, pred: Box, target: Box) -> Tensor:
         """Loss (K,) of boxes in one frame."""
@@ -90,9 +89,3 @@ class EfficientIoU(FramedLoss):
     def extra_repr(self) -> str:
         """Options, for `print`."""
         return f"gamma={self.gamma:g}, {super().extra_repr()}"
-
-
-def _require_gamma(gamma: float) -> float:
-    if isinstance(gamma, bool) or not isinstance(gamma, int | float) or not 0 <= gamma < float("inf"):
-        raise ConfigError(f"gamma: expected a number of at least 0, got {gamma!r}.")
-    return float(gamma)

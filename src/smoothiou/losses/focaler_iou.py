@@ -6,7 +6,7 @@ from torch import Tensor
 
 from smoothiou.boxes import Box, iou_of
 from smoothiou.errors import ConfigError
-from smoothiou.losses.base import LossInfo, reduce
+from smoothiou.losses.base import LossInfo, reduce, require_number
 from smoothiou.losses.modifier import ModifiedIoU
 
 
@@ -65,7 +65,10 @@ class FocalerIoU(ModifiedIoU):
 
     def __init__(self, of: str = "iou", low: float = 0.0, high: float = 0.95) -> None:
         super().__init__(of)
-        self.low, self.high = _share("low", low), _share("high", high)
+        self.low, self.high = (
+            require_number(name, value, lambda number: 0 <= number <= 1, "a number from 0 to 1")
+            for name, value in (("low", low), ("high", high))
+        )
         if self.low >= self.high:
             raise ConfigError(f"high: expected a number above low ({low:g}), got {high!r}.")
 
@@ -76,9 +79,3 @@ class FocalerIoU(ModifiedIoU):
     def extra_repr(self) -> str:
         """Options, for `print`."""
         return f"of={self.of!r}, low={self.low:g}, high={self.high:g}"
-
-
-def _share(name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ConfigError(f"{name}: expected a number from 0 to 1, got {value!r}.")
-    return float(value)

@@ -20,7 +20,7 @@ def huber_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, delta
         boxes1: predicted boxes (K, 4) xyxy, in pixels or any one unit, floating point.
         boxes2: their targets (K, 4), row by row.
         reduction: `none`, `mean` or `sum`; the mean of no boxes is 0.
-        delta: where the parabola ends, above 0, in units of a delta.
+        delta: where the parabola ends, above 0, in the boxes' unit.
 
     Returns:
         (K,) for `none`, else a scalar; the loss of a box lies in [0, inf).
@@ -60,7 +60,7 @@ class Huber(DeltaLoss):
     Deltas are multiplied by `weights` before: delta = 1 is a shift of a tenth of the anchor's side.
 
     Args:
-        delta: where the parabola ends, above 0, in units of a delta.
+        delta: where the parabola ends, above 0, in units of an encoded delta.
 
     Reference:
         P. J. Huber: Robust Estimation of a Location Parameter, 1964.

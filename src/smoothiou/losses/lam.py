@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from smoothiou.errors import ConfigError
+from smoothiou.losses.base import require_number
 
 Lambda = Literal["batch", "box", "image", "ema"] | float
 
@@ -100,9 +101,8 @@ class LambdaRule(nn.Module):
         self.lam: Lambda = require_lambda(lam)
         self.sync = sync
         self.detach = detach
-        if isinstance(memory, bool) or not isinstance(memory, int | float) or not 0 <= memory < 1:
-            raise ConfigError(f"memory: expected a number of at least 0 and below 1, got {memory!r}.")
-        self.memory = float(memory)
+        expected = "a number of at least 0 and below 1"
+        self.memory = require_number("memory", memory, lambda number: 0 <= number < 1, expected)
         if lam == "ema" and not detach:
             raise ConfigError(
                 'lam="ema" averages earlier batches, through which no gradient can flow.', hint="Keep detach=True."

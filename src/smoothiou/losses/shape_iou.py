@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from smoothiou.boxes import Box, enclosing, iou_of
-from smoothiou.errors import ConfigError
-from smoothiou.losses.base import FramedLoss, LossInfo, of_boxes
+from smoothiou.losses.base import FramedLoss, LossInfo, of_boxes, require_not_negative
 
 
 def one_minus_shape_iou(pred: Box, target: Box, *, scale: float) -> Tensor:
@@ -45,7 +43,7 @@ def shape_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, s
     Reference:
         H. Zhang, S. Zhang, Shape-IoU, 2023, https://arxiv.org/abs/2312.17663.
     """
-    formula = partial(one_minus_shape_iou, scale=_require_scale(scale))
+    formula = partial(one_minus_shape_iou, scale=require_not_negative("scale", scale))
     return of_boxes(formula, boxes1, boxes2, reduction, per_axis=False)
 
 
@@ -83,7 +81,7 @@ class ShapeIoU(FramedLoss):
 
     def __init__(self, scale: float = 0.0, frame: str = "pixels") -> None:
         super().__init__(frame)
-        self.scale = _require_scale(scale)
+        self.scale = require_not_negative("scale", scale)
 
     def formula(self, pred: Box, target: Box) -> Tensor:
         """Loss (K,) of boxes in one frame."""
@@ -92,9 +90,3 @@ class ShapeIoU(FramedLoss):
     def extra_repr(self) -> str:
         """Options, for `print`."""
         return f"scale={self.scale:g}, {super().extra_repr()}"
-
-
-def _require_scale(scale: float) -> float:
-    if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 <= scale < math.inf:
-        raise ConfigError(f"scale: expected a number of at least 0, got {scale!r}.")
-    return float(scale)

@@ -20,7 +20,7 @@ def smooth_l1_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, b
         boxes1: predicted boxes (K, 4) xyxy, in pixels or any one unit, floating point.
         boxes2: their targets (K, 4), row by row.
         reduction: `none`, `mean` or `sum`; the mean of no boxes is 0.
-        beta: where the parabola ends, above 0, in units of a delta. For beta = 0 use `l1`.
+        beta: where the parabola ends, above 0, in the boxes' unit. For beta = 0 use `l1`.
 
     Returns:
         (K,) for `none`, else a scalar; the loss of a box lies in [0, inf).
@@ -43,7 +43,7 @@ class SmoothL1(DeltaLoss):
     beta = 1/9 in both stages, and weighs boxes nine times as much as `huber` at 1/9 would.
 
     Args:
-        beta: where the parabola ends, above 0, in units of a delta. For beta = 0 use `l1`.
+        beta: where the parabola ends, above 0, in units of an encoded delta. For beta = 0 use `l1`.
 
     Reference:
         R. Girshick: Fast R-CNN, https://arxiv.org/abs/1504.08083, Eq. 3.

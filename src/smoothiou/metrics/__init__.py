@@ -1,7 +1,6 @@
 """Numbers and their meaning: COCO's metrics, and how tightly boxes fit. No torch, no drawing."""
 
 from smoothiou.metrics.bootstrap import (
-    bootstrap_difference,
     covariance_of_draws,
     draw_images,
     drawn_means,
@@ -25,7 +24,6 @@ __all__ = [
     "evaluate_in_full",
     "ap_by_iou",
     "per_class_ap",
-    "bootstrap_difference",
     "error_gains",
     "engine",
     "box_iou",

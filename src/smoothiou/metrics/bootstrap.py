@@ -8,13 +8,12 @@ seeds can be taken.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from smoothiou.errors import ConfigError
-from smoothiou.metrics.coco import Detections, GroundTruth, Predictions, defined_mean, prepare
+from smoothiou.metrics.coco import GroundTruth, Predictions, defined_mean, prepare
 from smoothiou.metrics.matching import AREAS, THRESHOLDS, Matches, match
 
 Array = NDArray[np.float64]
@@ -63,15 +62,12 @@ def drawn_metrics(
     Raises:
         DataError: as in `evaluate_detections`.
     """
-    return _drawn(*prepare(gt, predictions), counts, by_size=by_size)
-
-
-def _drawn(gt: dict[str, Any], detections: Detections, counts: Counts, *, by_size: bool = True) -> dict[str, Array]:
-    everything = match(gt, detections)
+    checked, detections = prepare(gt, predictions)
+    everything = match(checked, detections)
     ap, ap50, ap75 = _average_precision(everything, counts, (slice(None), 0, 5))
     values = {"AP": ap, "AP50": ap50, "AP75": ap75}
     for area in list(AREAS)[1:] if by_size else ():
-        (values[f"AP_{area}"],) = _average_precision(match(gt, detections, area=area), counts, (slice(None),))
+        (values[f"AP_{area}"],) = _average_precision(match(checked, detections, area=area), counts, (slice(None),))
     for most in (1, 10, 100):
         values[f"AR{most}"] = _average_recall(everything, counts, most)
     return values
@@ -120,41 +116,6 @@ def covariance_of_draws(differences: Array) -> tuple[float, float] | None:
     variance = float(np.trace(covariance)) / seeds
     pairs = seeds * (seeds - 1)
     return variance, (float(covariance.sum()) - seeds * variance) / pairs if pairs else 0.0
-
-
-def bootstrap_difference(
-    gt: GroundTruth, predictions_a: Predictions, predictions_b: Predictions, *, resamples: int = 1000, seed: int = 0
-) -> dict[str, dict[str, float]]:
-    """Return how far two detectors differ, with the uncertainty that comes from the choice of test images.
-
-    The uncertainty of training (other seeds) is not in here.
-
-    Args:
-        gt: as in `evaluate_detections`.
-        predictions_a: of the baseline.
-        predictions_b: of the candidate.
-        resamples: how many times the images are drawn, 1 or more.
-        seed: decides the draws, 0 or more.
-
-    Returns:
-        For each of COCO's metrics {"difference": b - a, "low", "high": the 95 % percentile interval, "resamples"}; NaN
-        where the metric is undefined.
-
-    Raises:
-        DataError: as in `evaluate_detections`.
-        ConfigError: `resamples` or `seed` is out of range.
-    """
-    checked, a = prepare(gt, predictions_a, name="predictions_a")
-    _, b = prepare(gt, predictions_b, name="predictions_b")
-    images = len(checked["images"])
-    counts = np.concatenate([np.ones((1, images), np.int32), draw_images(images, resamples=resamples, seed=seed)])
-    below, above = (_drawn(checked, detections, counts) for detections in (a, b))
-    rows = {}
-    for metric, values in above.items():
-        difference = values - below[metric]
-        low, high = percentile_interval(difference[1:])
-        rows[metric] = {"difference": float(difference[0]), "low": low, "high": high, "resamples": resamples}
-    return rows
 
 
 def _average_precision(classes: Sequence[Matches], counts: Counts, which: Sequence[int | slice]) -> list[Array]:

@@ -186,12 +186,10 @@ def defined_mean(values: np.ndarray) -> float:
     return float(np.mean(defined)) if len(defined) else math.nan
 
 
-def prepare(
-    truth: GroundTruth, predictions: Predictions, *, name: str = "predictions"
-) -> tuple[dict[str, Any], Detections]:
-    """Return checked copies of both that hold just what an evaluation needs; `name` stands in messages."""
+def prepare(truth: GroundTruth, predictions: Predictions) -> tuple[dict[str, Any], Detections]:
+    """Return checked copies of both that hold just what an evaluation needs."""
     gt = _prepare_gt(truth)
-    return gt, _prepare_predictions(predictions, gt, name)
+    return gt, _prepare_predictions(predictions, gt)
 
 
 def _prepare_gt(truth: GroundTruth) -> dict[str, Any]:
@@ -219,7 +217,8 @@ def _prepare_gt(truth: GroundTruth) -> dict[str, Any]:
     }
 
 
-def _prepare_predictions(predictions: Predictions, gt: dict[str, Any], name: str) -> Detections:
+def _prepare_predictions(predictions: Predictions, gt: dict[str, Any]) -> Detections:
+    name = "predictions"
     if isinstance(predictions, (str, Path)):
         name, predictions = str(predictions), read_json(predictions)
     if isinstance(predictions, Mapping) or not isinstance(predictions, Sequence):

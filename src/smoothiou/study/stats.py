@@ -96,8 +96,8 @@ def paired_difference(
 
 
 def undecided(entry: Mapping[str, Any], reason: str) -> dict[str, Any]:
-    """Return a difference with its verdict taken back, and why; as it is where the reason is empty."""
-    return {**entry, "verdict": UNDECIDED, "conclusion": "unknown", "reason": reason} if reason else dict(entry)
+    """Return a difference with its verdict taken back, and why."""
+    return {**entry, "verdict": UNDECIDED, "conclusion": "unknown", "reason": reason}
 
 
 def verdict_in_words(entry: Mapping[str, Any]) -> str:

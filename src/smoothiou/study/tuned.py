@@ -9,6 +9,7 @@ from typing import Any
 
 from smoothiou.engine.config import RunConfig
 from smoothiou.errors import ConfigError, did_you_mean
+from smoothiou.files import reason_of
 from smoothiou.files.untrusted import read_bytes
 
 MAX_BYTES = 2**20
@@ -30,7 +31,7 @@ def read_tuned(path: Path, *, losses: Sequence[str]) -> dict[str, dict[str, Any]
     try:
         content = tomllib.loads(read_bytes(path, most=MAX_BYTES).decode())
     except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
-        text = f"--tuned {path}: {getattr(error, 'strerror', None) or error}."
+        text = f"--tuned {path}: {reason_of(error)}."
         raise ConfigError(text, hint="Name a TOML file with a table for each tuned loss: docs/compare.md.") from None
     for loss, settings in content.items():
         if loss not in losses:

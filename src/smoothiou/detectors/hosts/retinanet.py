@@ -21,7 +21,7 @@ class BoxLossRetinaNetHead(BoxLossStage, RetinaNetRegressionHead):
         """Return the box loss; arguments as in torchvision."""
         rows = [torch.where(matched >= 0)[0] for matched in matched_idxs]
         sizes = [len(boxes) for boxes in anchors]
-        positives = torch.cat([row + sum(sizes[:image]) for image, row in enumerate(rows)])
+        positives = torch.where(torch.cat(matched_idxs) >= 0)[0]
         pred = torch.cat([deltas[row] for deltas, row in zip(head_outputs["bbox_regression"], rows, strict=True)])
         on = torch.cat([boxes[row] for boxes, row in zip(anchors, rows, strict=True)])
         matched_boxes = [t["boxes"][m[row]] for t, m, row in zip(targets, matched_idxs, rows, strict=True)]

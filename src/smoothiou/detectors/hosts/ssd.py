@@ -21,7 +21,7 @@ class BoxLossSSD(BoxLossStage, SSD):
         losses = super().compute_loss(targets, head_outputs, anchors, matched_idxs)
         rows = [torch.where(matched >= 0)[0] for matched in matched_idxs]
         sizes = [len(boxes) for boxes in anchors]
-        positives = torch.cat([row + sum(sizes[:image]) for image, row in enumerate(rows)])
+        positives = torch.where(torch.cat(matched_idxs) >= 0)[0]
         pred = head_outputs["bbox_regression"].flatten(0, 1)[positives]
         on = torch.cat(anchors)[positives]
         matched_boxes = [t["boxes"][m[row]] for t, m, row in zip(targets, matched_idxs, rows, strict=True)]
