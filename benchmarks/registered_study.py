@@ -339,6 +339,8 @@ def _arms_table() -> None:
     studies = {
         data: collect(KEPT / "arms" / data) for data in TUNED_ON if (KEPT / "arms" / data / "plan.json").is_file()
     }
+    chosen = json.loads((KEPT / "tuning.json").read_text())["chosen"]
+    arm_of = {settings["loss.name"]: name for name, settings in chosen.items()}
     dots, lines = [], {}
     for data, study in studies.items():
         results = {(cell["loss"], cell["seed"]): cell["result"] for cell in study["cells"] if cell["result"]}
@@ -351,14 +353,17 @@ def _arms_table() -> None:
                     - results[row["baseline"], seed]["metrics"]["AP"]
                     for seed in row["seeds"]
                 }
-                dots.append(dot_row(f"{row['candidate']}, {data}", "AP", by_seed, row))
+                dots.append(dot_row(f"{data}: {arm_of.get(row['candidate'], 'untuned')}", "AP", by_seed, row))
     if not dots:
         return
     columns = [(data, metric) for data in studies for metric in ("AP", "AP75")]
     print("\n| minus tuned Huber |" + "".join(f" {data}: {metric} |" for data, metric in columns))
     print("|:--|" + "--:|" * len(columns))
     for loss, of_sets in lines.items():
-        print(f"| `{loss}` |" + "".join(f" {of_sets.get(column, '')} |" for column in columns))
+        print(
+            f"| {arm_of.get(loss, 'untuned')}: `{loss}` |"
+            + "".join(f" {of_sets.get(column, '')} |" for column in columns)
+        )
     _draw("arms", "AP of every arm", dots, "AP points, minus tuned Huber")
 
 
