@@ -21,6 +21,7 @@ import random
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ import tomli_w
 from scipy import stats
 
 from smoothiou.api.compare import prepare_study
-from smoothiou.files import finite, write_json
+from smoothiou.files import finite, write_json, write_text
 from smoothiou.report.figures import describe_dots, dots_figure
 from smoothiou.report.picture import drawing_alone, svg_file
 from smoothiou.report.series import DotRow, Dots, dot_row
@@ -142,9 +143,18 @@ def compare(sets: Path, out: Path, *, data: str, losses: list[str], until: bool,
     rule = ("--until", "1", "--most-seeds", "12") if until else ("--seeds", "0-4")
     _run(
         "compare", sets / data, *SETS[data], "--recipe", "study", "--losses", ",".join(losses), "--resplit", *rule,
-        "--tuned", KEPT / "tuned.toml", "--margin", "1", "--jobs", jobs, "--out", out / data,
+        "--tuned", tuned_of(losses, out), "--margin", "1", "--jobs", jobs, "--out", out / data,
         threads=1 if jobs == 1 else None,
     )  # fmt: skip
+
+
+def tuned_of(losses: list[str], folder: Path) -> Path:
+    """Write the tuned settings of these losses alone, which are all that a study of them takes, and return the file."""
+    tables = tomllib.loads((KEPT / "tuned.toml").read_text())
+    file = folder / "tuned.toml"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(file, tomli_w.dumps({loss: tables[loss] for loss in losses if loss in tables}))
+    return file
 
 
 def begin(sets: Path, home: Path, *, data: str, losses: list[str], trained: Path) -> None:
@@ -155,7 +165,7 @@ def begin(sets: Path, home: Path, *, data: str, losses: list[str], trained: Path
     settings = {key.removeprefix("--").replace(".", "__"): value for key, value in zip(words, words, strict=True)}
     planned = prepare_study(
         str(sets / data), losses=losses, seeds=range(FIRST_SEEDS), recipe="study", out=home,
-        tuned=KEPT / "tuned.toml", margin=1, resplit=True, **settings,
+        tuned=tuned_of(losses, home.parent), margin=1, resplit=True, **settings,
     )  # fmt: skip
     for cell in planned.plan["cells"]:
         source = cell_folder(trained, cell)
