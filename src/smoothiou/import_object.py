@@ -104,7 +104,7 @@ def import_object(name: str) -> Callable[..., Any]:
             raise ConfigError(f"{name}: there is no module {error.name!r}.", hint=hint) from error
         raise ConfigError(f"{name}: {module_name} imports {error.name!r}, which is not installed.") from error
     except (Exception, SystemExit) as error:  # code of anyone
-        reason = f"{type(error).__name__}: {error}"
+        reason = str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
         raise ConfigError(f"{name}: {module_name} cannot be imported: {reason}.") from error
     _modules.add(module_name)
     if not hasattr(module, attribute):

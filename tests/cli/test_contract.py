@@ -76,7 +76,6 @@ def test_help_and_settings_name_every_detector_and_every_kind_of_weights(smoothi
         (["compare", "shapes", "--jobs", "0"], "--jobs"),
         (["losses", "smooth_iou"], '"smooth-iou"'),
         (["train", "shapes", "--steps", "1", "--train.steps", "2"], "train.steps"),
-        (["train", "shapes", "--optim.lr", "1", "--optim.lr", "2"], "optim.lr"),
         (["config", "check", "nowhere.toml"], "nowhere.toml"),
     ],
 )

@@ -78,8 +78,9 @@ def test_another_version_of_torch_is_named(tmp_path, capsys):
     run(config, tmp_path, quiet=True)
     last = load_checkpoint(tmp_path / "last.ckpt")
     save_checkpoint(tmp_path / "last.ckpt", {**last, "rounding": {"torch": "1.0", "threads": torch.get_num_threads()}})
-    (tmp_path / "done").unlink()
-    run(config, tmp_path, quiet=True)
-    note = capsys.readouterr().err
-    assert "torch was 1.0" in note
-    assert "threads" not in note
+    for quiet in (True, False):
+        (tmp_path / "done").unlink()
+        run(config, tmp_path, quiet=quiet)
+        note = capsys.readouterr().err
+        assert ("torch was 1.0" in note) is not quiet
+        assert "threads" not in note

@@ -61,8 +61,6 @@ def parse_settings(settings: Sequence[str] | None) -> dict[str, str]:
             raise ConfigError(f"--set {text}: expected KEY=VALUE.")
         if key not in KEYS:
             raise ConfigError(f"--{key}: no such setting.", hint=suggest_key(key, KEYS))
-        if key in read:
-            raise ConfigError(f"--{key}: given twice, as {read[key]} and {value}.", hint="Leave one out.")
         read[key] = value
     return read
 
