@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import math
+import tempfile
 import traceback
 import warnings
 import zipfile
@@ -265,12 +266,13 @@ def _to_onnx(model: nn.Module, path: Path, metadata: dict[str, str]) -> None:
     # An example in which something is found keeps every branch; sizes stay free.
     example = torch.rand(3, 180, 240, generator=torch.Generator().manual_seed(0))
     free = {"image": {1: "height", 2: "width"}, "boxes": {0: "n"}, "scores": {0: "n"}, "labels": {0: "n"}}
-    buffer = io.BytesIO()
-    torch.onnx.export(
-        OneImage(model).eval(), (example,), buffer, opset_version=OPSET, dynamo=False,
-        input_names=["image"], output_names=["boxes", "scores", "labels"], dynamic_axes=free,
-    )  # fmt: skip
-    written = onnx.load_from_string(buffer.getvalue())
+    with tempfile.TemporaryDirectory() as folder:  # a file that is there stays until the new one is whole
+        file = str(Path(folder) / "model.onnx")
+        torch.onnx.export(
+            OneImage(model).eval(), (example,), file, opset_version=OPSET, dynamo=False,
+            input_names=["image"], output_names=["boxes", "scores", "labels"], dynamic_axes=free,
+        )  # fmt: skip
+        written = onnx.load(file)
     onnx.checker.check_model(written)
     for key, value in metadata.items():
         entry = written.metadata_props.add()

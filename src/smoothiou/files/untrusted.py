@@ -260,12 +260,12 @@ def visible(text: str, *, keep: str = "") -> str:
     return _HIDDEN.sub(lambda match: match[0] if match[0] in keep else match[0].encode("unicode_escape").decode(), text)
 
 
-def reason_of(error: Exception) -> str:
+def reason_of(error: BaseException) -> str:
     """Return why a file cannot be read: what the system says, or the error's own message."""
     return str(getattr(error, "strerror", None) or error)
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return the first line of why something fails, or the error's type where it says nothing."""
     return (reason_of(error).strip().splitlines() or [type(error).__name__])[0]
 
