@@ -30,17 +30,11 @@ from statistics import fmean
 from typing import Any
 
 import tomli_w
-from scipy import stats
+from registered_summary import summary
 
 from smoothiou.api.compare import prepare_study
-from smoothiou.files import finite, write_json, write_text
-from smoothiou.report.figures import describe_dots, dots_figure
-from smoothiou.report.picture import drawing_alone, svg_file
-from smoothiou.report.series import DotRow, Dots, dot_row
-from smoothiou.study import collect
-from smoothiou.study.across import mean_over_sets
+from smoothiou.files import write_json, write_text
 from smoothiou.study.cells import cell_folder
-from smoothiou.study.intervals import judged_difference
 from smoothiou.study.until import FIRST_SEEDS
 
 KEPT = Path(__file__).parents[1] / "docs" / "results" / "study"
@@ -242,161 +236,6 @@ def _by_image(cell: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-ENDPOINTS = {
-    "AP": "AP", "AP75": "AP75", "AP90": "AP90", "refined_mean_below_75": "refined IoU, probes below .75",
-    "refined_mean_from_75": "refined IoU, probes from .75", "mean_iou_positive": "mean IoU of positives",
-    "mean_iou": "localization (Table 2)",
-}  # fmt: skip
-PRIMARY = ENDPOINTS["AP"]
-"""The other endpoints, and those of other arms, are corrected together, after Holm."""
-
-
-def differences(study: dict[str, Any], candidate: str, baseline: str) -> dict[str, dict[str, Any]]:
-    """Return the difference of two losses in every endpoint, with what it was for each seed.
-
-    AP90 has no values by image: its interval is over seeds alone.
-    """
-    rows = {
-        row["metric"]: row
-        for row in (*study["differences"], *study["probe"].get("differences", ()))
-        if (row["candidate"], row["baseline"]) == (candidate, baseline) and row["metric"] in ENDPOINTS
-    }
-    results = {(cell["loss"], cell["seed"]): cell["result"] for cell in study["cells"]}
-    seeds = rows["AP"]["seeds"]
-    ap90 = [[results[loss, seed]["ap_by_iou"]["0.90"] for seed in seeds] for loss in (baseline, candidate)]
-    rows["AP90"] = judged_difference(*ap90, margin=0.01)
-    pairs = (results[candidate, seed]["metrics"]["AP"] - results[baseline, seed]["metrics"]["AP"] for seed in seeds)
-    rows["AP"]["by_seed"] = dict(zip(seeds, pairs, strict=True))
-    return rows
-
-
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Return p-values corrected for there being several: the smallest times n, the next times n - 1, never falling."""
-    corrected, largest = {}, 0.0
-    for rank, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[name]))
-        corrected[name] = largest
-    return corrected
-
-
-def p_value(mean: Mapping[str, float]) -> float:
-    """Return the two-sided p of a mean over sets."""
-    return float(2 * stats.t.sf(abs(mean["mean"]) / mean["error"], mean["degrees"]))
-
-
-def summary() -> None:
-    """Print the endpoints on each set and their mean over the sets; keep both, and the primary one's picture."""
-    studies = {data: collect(KEPT / data) for data in SETS if (KEPT / data / "plan.json").is_file()}
-    by_set = {
-        data: differences(study, study["plan"]["losses"][1], study["plan"]["baseline"])
-        for data, study in studies.items()
-        if sum(bool(cell["result"]) for cell in study["cells"]) >= 2 * FIRST_SEEDS
-    }
-    if waiting := SETS.keys() - by_set.keys():
-        print(f"Without {', '.join(sorted(waiting))}: fewer than {FIRST_SEEDS} seeds are finished.\n")
-    rows = {label: {data: by_set[data][metric] for data in by_set} for metric, label in ENDPOINTS.items()}
-    rows |= _of_other_arms()
-    means = {label: mean_over_sets(list(of_sets.values())) for label, of_sets in rows.items()}
-    p_values = {label: p_value(mean) for label, mean in means.items()}
-    corrected = holm({label: p for label, p in p_values.items() if label != PRIMARY})
-    print("| endpoint |" + "".join(f" {data} |" for data in by_set) + " mean of the sets | p | p, Holm |")
-    print("|:--|" + "--:|" * (len(by_set) + 3))
-    for label, of_sets in rows.items():
-        cells = [_interval(label, row) for row in (*(of_sets.get(data) for data in by_set), means[label])]
-        p = p_values[label]
-        print(f"| {label} | {' | '.join(cells)} | {p:.3g} | {corrected.get(label, p):.3g} |")
-    content = {"sets": rows, "mean": means, "p": p_values, "p_holm": corrected}
-    (KEPT / "summary.json").write_text(json.dumps(finite(content), indent=1) + "\n")
-    dots = [dot_row(data, PRIMARY, row["by_seed"], row) for data, row in rows[PRIMARY].items()]
-    by_number = {number: row["mean"] for number, row in enumerate(rows[PRIMARY].values())}
-    dots.append(dot_row("mean of the sets", PRIMARY, by_number, means[PRIMARY]))
-    _draw("forest", "AP by set", dots, "AP points, tuned Smooth IoU minus tuned Huber")
-    _means_table(studies)
-    _arms_table()
-
-
-def _of_other_arms() -> dict[str, dict[str, dict[str, Any]]]:
-    """Return the secondary endpoints that need other arms, by label and set, as far as their cells are kept."""
-    chosen = json.loads((KEPT / "tuning.json").read_text())["chosen"]
-    endpoints: dict[str, dict[str, dict[str, Any]]] = {}
-    for label, folder, metric, arm in (
-        ("AP, Smooth IoU minus fixed lambda", "fixed", "AP", "smooth-iou"),
-        ("AP75, candidate minus Huber", "arms", "AP75", "candidate"),
-    ):
-        loss = chosen.get(arm, {}).get("loss.name")
-        for data in TUNED_ON:
-            home = KEPT / folder / data
-            for row in collect(home)["differences"] if (home / "plan.json").is_file() else ():
-                if (row["metric"], row["candidate"]) == (metric, loss) and row["error"] is not None:
-                    endpoints.setdefault(label, {})[data] = row
-    return {label: of_sets for label, of_sets in endpoints.items() if len(of_sets) == len(TUNED_ON)}
-
-
-def _means_table(studies: Mapping[str, dict[str, Any]]) -> None:
-    """Print the mean over seeds of every loss on every set, in AP points."""
-    print("\n| set | loss | seeds | AP | AP50 | AP75 | AP90 |\n|:--|:--|--:|--:|--:|--:|--:|")
-    for data, study in studies.items():
-        for loss in study["plan"]["losses"]:
-            results = [cell["result"] for cell in study["cells"] if cell["loss"] == loss and cell["result"]]
-            means = [fmean(result["metrics"][name] for result in results) for name in ("AP", "AP50", "AP75")]
-            means.append(fmean(result["ap_by_iou"]["0.90"] for result in results))
-            numbers = " | ".join(f"{100 * mean:.1f}" for mean in means)
-            print(f"| {data} | `{loss}` | {len(results)} | {numbers} |")
-
-
-def _arms_table() -> None:
-    """Print and draw the differences of all arms to tuned Huber; the intervals are Dunnett's."""
-    studies = {
-        data: collect(KEPT / "arms" / data) for data in TUNED_ON if (KEPT / "arms" / data / "plan.json").is_file()
-    }
-    chosen = json.loads((KEPT / "tuning.json").read_text())["chosen"]
-    arm_of = {settings["loss.name"]: name for name, settings in chosen.items()}
-    dots, lines = [], {}
-    for data, study in studies.items():
-        results = {(cell["loss"], cell["seed"]): cell["result"] for cell in study["cells"] if cell["result"]}
-        for row in study["differences"]:
-            if row["metric"] in ("AP", "AP75") and row["error"] is not None:
-                lines.setdefault(row["candidate"], {})[data, row["metric"]] = _interval("AP", row)
-            if row["metric"] == "AP" and row["error"] is not None:
-                by_seed = {
-                    seed: results[row["candidate"], seed]["metrics"]["AP"]
-                    - results[row["baseline"], seed]["metrics"]["AP"]
-                    for seed in row["seeds"]
-                }
-                dots.append(dot_row(f"{data}: {arm_of.get(row['candidate'], 'untuned')}", "AP", by_seed, row))
-    if not dots:
-        return
-    columns = [(data, metric) for data in studies for metric in ("AP", "AP75")]
-    print("\n| minus tuned Huber |" + "".join(f" {data}: {metric} |" for data, metric in columns))
-    print("|:--|" + "--:|" * len(columns))
-    for loss, of_sets in lines.items():
-        print(
-            f"| {arm_of.get(loss, 'untuned')}: `{loss}` |"
-            + "".join(f" {of_sets.get(column, '')} |" for column in columns)
-        )
-    _draw("arms", "AP of every arm", dots, "AP points, minus tuned Huber")
-
-
-def _interval(label: str, row: Mapping[str, Any] | None) -> str:
-    """Return `+1.2 [+0.3, +2.1]`, in points for AP."""
-    if row is None:
-        return ""
-    scale, digits = (100, 1) if label.startswith("AP") else (1, 4)
-    mean, low, high = (f"{scale * row[key]:+.{digits}f}" for key in ("mean", "low", "high"))
-    return f"{mean} [{low}, {high}]"
-
-
-def _draw(name: str, title: str, rows: list[DotRow], label: str) -> None:
-    reach = 1.1 * max(abs(end) for row in rows for end in (row.low or 0, row.high or 0, *row.seeds.values()))
-    forest = Dots(
-        key="sets", title=title, candidate="smooth-iou", rows=rows, limits=(-reach, reach), label=label, margin=1
-    )
-    with drawing_alone(name):
-        figure = dots_figure(forest, ["huber", "smooth-iou"], width=560)
-        text = describe_dots(forest, "huber")
-        (KEPT / f"{name}.svg").write_text(svg_file(figure, name, title=forest.title, description=text))
-
-
 def _run(*words: object, threads: int | None = None) -> None:
     environment = {**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
     subprocess.run([sys.executable, "-m", "smoothiou", *map(str, words)], check=True, env=environment)
@@ -412,7 +251,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
     if options.part == "summary":
-        summary()
+        summary(KEPT, sets=SETS, tuned_on=TUNED_ON)
         return
     if options.data is None or options.out is None:
         parser.error("--data or --out is missing")

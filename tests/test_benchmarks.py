@@ -50,12 +50,11 @@ def test_the_primary_part_needs_the_tuning_of_its_pair_alone(tmp_path, monkeypat
     assert studies == [(data, ["huber-tuned", "smooth-iou-tuned"], True) for data in study.SETS]
 
 
-def test_the_kept_results_give_the_kept_summary_and_name_no_folder_of_a_machine(tmp_path, monkeypatch):
+def test_the_kept_results_give_the_kept_summary_and_name_no_folder_of_a_machine(tmp_path):
     study = importlib.import_module("registered_study")
     kept = json.loads((study.KEPT / "summary.json").read_text())
     shutil.copytree(study.KEPT, tmp_path / "study")
-    monkeypatch.setattr(study, "KEPT", tmp_path / "study")
-    study.summary()
+    study.summary(tmp_path / "study", sets=study.SETS, tuned_on=study.TUNED_ON)
     again = json.loads((tmp_path / "study" / "summary.json").read_text())
     assert again["p_holm"] == pytest.approx(kept["p_holm"])
     for label, of_sets in kept["sets"].items():
@@ -70,7 +69,7 @@ def test_the_kept_results_give_the_kept_summary_and_name_no_folder_of_a_machine(
 
 def test_p_values_are_corrected_after_holm():
     # Three: the smallest times 3, the next times 2, and the largest is not below the one before it.
-    study = importlib.import_module("registered_study")
+    study = importlib.import_module("registered_summary")
     corrected = study.holm({"a": 0.04, "b": 0.01, "c": 0.03})
     assert corrected == pytest.approx({"b": 0.03, "c": 0.06, "a": 0.06})
     assert study.holm({"a": 0.9, "b": 0.8}) == {"b": 1.0, "a": 1.0}

@@ -75,7 +75,7 @@ def configure(
         recipe = "photos"
     given = {key: value for key, value in flags.items() if value is not None}
     for key in given.keys() & settings.keys() - others.keys():
-        raise ConfigError(f"{key}: given twice, as {given[key]!r} and {settings[key]!r}.", hint="Leave one out.")
+        raise ConfigError(f"{key}: given twice, as {given[key]} and {settings[key]}.", hint="Leave one out.")
     config = build_config(None if recipe is None else str(recipe), {**settings, **given})
     if not config.data.path:
         raise ConfigError(f"{command}: DATA is missing.", hint="Name a folder, or `shapes` for the synthetic data set.")

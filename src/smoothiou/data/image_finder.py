@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -50,23 +49,34 @@ class ImageFinder:
         path = PurePosixPath(stem)
         named = check_file_name(file_name, where=where) if file_name else path
         stems = [same_form(path.name), *([same_form(named.stem)] if file_name else [])]
-        inner = dict.fromkeys((named.parent, path.parent, PurePosixPath()))
-        # First the very file that is named, if it has this stem; files of other endings where no image is called so.
-        exactly = [(True, True)] if file_name and same_form(named.stem) == stems[0] else []
-        for (exact, known), folder, below in itertools.product(
-            (*exactly, (False, True), (False, False)), self._folders, inner
-        ):
-            if not below.parts and path.parent.parts and self._index(folder / path.parent):
-                continue  # the folder of the stem has images: one elsewhere is another photo
-            index = self._index(folder / below, known=known)
-            candidates = next(filter(None, map(index.get, stems)), [])
-            named_so = [image for image in candidates if same_form(image.name) == same_form(named.name)]
-            if image := next(iter(named_so or ([] if exact else candidates)), None):
-                if not named_so and len(candidates) > 1:
+        # Where the folder of the stem has images, one elsewhere is another photo.
+        below_all = [
+            (folder, below)
+            for folder in self._folders
+            for below in dict.fromkeys((named.parent, path.parent, PurePosixPath()))
+            if below.parts or not path.parent.parts or not self._index(folder / path.parent)
+        ]
+
+        def is_named(image: Path) -> bool:
+            return same_form(image.name) == same_form(named.name)
+
+        def checked(image: Path, folder: Path, below: PurePosixPath, *, known: bool) -> Path:
+            if folder in self._peers:
+                self._refuse_ambiguous(image, below, stems, known=known, where=where)
+            return refuse_links_out(image, root=self._root, where=where)
+
+        if file_name and same_form(named.stem) == stems[0]:  # the very file that is named goes before all others
+            for folder, below in below_all:
+                if image := next(filter(is_named, self._index(folder / below).get(stems[0], [])), None):
+                    return checked(image, folder, below, known=True)
+        for known in (True, False):  # files of other endings only where no image is called so
+            for folder, below in below_all:
+                candidates = next(filter(None, map(self._index(folder / below, known=known).get, stems)), [])
+                if len(candidates) > 1 and not any(map(is_named, candidates)):
                     self._refuse(*candidates, where=where)
-                if folder in self._peers:
-                    self._refuse_ambiguous(image, below, stems, known=known, where=where)
-                return refuse_links_out(image, root=self._root, where=where)
+                if candidates:
+                    image = next(filter(is_named, candidates), candidates[0])
+                    return checked(image, folder, below, known=known)
         return None
 
     def _refuse_ambiguous(

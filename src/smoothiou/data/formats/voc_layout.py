@@ -121,15 +121,16 @@ def items_of_split_folders(root: Path, *, anywhere: bool = False) -> Items:
     if len(others) > 1:  # two data sets, of which neither is meant
         others = []
     parents = list(dict.fromkeys((*_usual_xml_folders(root), *others)))
+
+    def add(folder: Path, files: list[Path]) -> None:
+        if files and not splits.get(folder.name):
+            splits[folder.name] = _items(folder, files, _finder(root, folder, root, split=folder.name))
+
     for folder in (folder for parent in parents for folder in _named_like_splits(parent)):
-        finder = _finder(root, folder, root, split=folder.name)
-        files = _unless_foreign(xml_below(folder))
-        splits[folder.name] = splits.get(folder.name) or _items(folder, files, finder)
+        add(folder, _unless_foreign(xml_below(folder)))
     if any(splits.values()):  # a split of broken files alone is still one, and its files are named when they are read
         for folder in (folder for parent in (root, *parents) for folder in _named_like_splits(parent)):
-            broken = [path for path in xml_below(folder) if not xml_root(path)]
-            if broken and not splits[folder.name]:
-                splits[folder.name] = _items(folder, broken, _finder(root, folder, root, split=folder.name))
+            add(folder, [path for path in xml_below(folder) if not xml_root(path)])
     return {split: items for split, items in splits.items() if items}
 
 

@@ -160,7 +160,8 @@ def _refuse_other_flags(node: Element, where: str) -> None:
     for name, value in flags:
         if re.sub(r"[\W_]", "", name or "").lower() in _FLAGS and _flag(value, name or "", where):
             raise DataError(
-                f"{where}: {name} is set, and only <difficult> is read.", hint="Write <difficult>1</difficult>."
+                f"{where}: {name} is set, and only the text of <difficult> is read.",
+                hint="Write <difficult>1</difficult>.",
             )
 
 
