@@ -1,13 +1,16 @@
 """The registered study of docs/study.md: tune each arm on val, then compare on test.
 
-    python benchmarks/registered_study.py tune|primary|arms|keep --data SETS --out STUDIES [--arms N] [--jobs 2]
+    python benchmarks/registered_study.py tune|primary|arms|keep --data SETS --out STUDIES
+        [--first N] [--arms N] [--jobs 2]
     python benchmarks/registered_study.py summary
 
 SETS is a folder with the sets' folders. Every command continues where it was stopped. `tune` writes the configurations
-with their AP on val to docs/results/study/tuning.json and the best of each arm to tuned.toml; `primary` and `arms`
-write one study for each set into STUDIES; `keep`, which they end with, copies the results of finished cells to
-docs/results/study, without weights, photos and boxes. From these files alone `summary` prints the differences of each
-set and of all together, and draws the primary one, and `smoothiou report docs/results/study/SET` redraws a page.
+with their AP on val to docs/results/study/tuning.json, from which it continues on another machine too, and the best of
+each arm to tuned.toml. `primary` and `arms` write one study for each set into STUDIES; `arms --first N` compares arm N
+and those behind it with the baseline in a study of its own, where the cells of the arms before it are on another
+machine. `keep`, which they end with, copies the results of finished cells to docs/results/study, without weights,
+photos and boxes. From these files alone `summary` prints the differences of each set and of all together, and draws
+the primary one, and `smoothiou report docs/results/study/SET` redraws a page.
 """
 
 from __future__ import annotations
@@ -93,20 +96,33 @@ def _drawn(draw: random.Random, low: float, high: float, *, uniform: bool = Fals
 
 def tune(sets: Path, out: Path, *, arms: int, jobs: int) -> None:
     """Train every configuration once on each set that tunes, and keep the best of each arm by its mean AP on val."""
-    runs = [
-        (data, arm, number, settings)
-        for arm in ARMS[:arms]
-        for number, settings in enumerate(configurations(arm))
-        for data in TUNED_ON
-    ]
+    kept = json.loads((KEPT / "tuning.json").read_text())["trials"] if (KEPT / "tuning.json").is_file() else {}
+    trials: dict[str, list[dict[str, Any]]] = dict(kept)
     with ThreadPoolExecutor(jobs) as pool:
-        aps = list(pool.map(lambda run: _val_ap(sets, out / "tuning", *run), runs))
-    trials: dict[str, list[dict[str, Any]]] = {}
-    for (data, arm, number, settings), ap in zip(runs, aps, strict=True):
-        of_arm = trials.setdefault(arm.name, [])
-        if number == len(of_arm):
-            of_arm.append({"settings": settings, "val_AP": {}})
-        of_arm[number]["val_AP"][data] = ap
+        for arm in ARMS[:arms]:
+            known = {json.dumps(trial["settings"]): trial["val_AP"] for trial in kept.get(arm.name, ())}
+            settings = configurations(arm)
+            aps = {
+                (number, data): pool.submit(_val_ap, sets, out / "tuning", data, arm, number, each)
+                for number, each in enumerate(settings)
+                for data in TUNED_ON
+                if json.dumps(each) not in known
+            }
+            trials[arm.name] = [
+                {
+                    "settings": each,
+                    "val_AP": known.get(json.dumps(each)) or {data: aps[number, data].result() for data in TUNED_ON},
+                }
+                for number, each in enumerate(settings)
+            ]
+            _keep_tuning(trials)
+    for name, of_arm in trials.items():
+        for trial in of_arm:
+            print(name, trial["settings"], trial["val_AP"])
+
+
+def _keep_tuning(trials: Mapping[str, list[dict[str, Any]]]) -> None:
+    """Write all trials with the best of each arm, and the settings of the best ones for `compare --tuned`."""
     best = {name: max(of_arm, key=lambda trial: sum(trial["val_AP"].values())) for name, of_arm in trials.items()}
     KEPT.mkdir(parents=True, exist_ok=True)
     chosen = {name: trial["settings"] for name, trial in best.items()}
@@ -114,8 +130,6 @@ def tune(sets: Path, out: Path, *, arms: int, jobs: int) -> None:
     (KEPT / "tuning.json").write_text(json.dumps(content, indent=1) + "\n")
     tables = {s["loss.name"]: {key: value for key, value in s.items() if key != "loss.name"} for s in chosen.values()}
     (KEPT / "tuned.toml").write_text(tomli_w.dumps({loss: settings for loss, settings in tables.items() if settings}))
-    for name, trial in best.items():
-        print(name, trial["settings"], trial["val_AP"])
 
 
 def _val_ap(sets: Path, out: Path, data: str, arm: Arm, number: int, settings: dict[str, Any]) -> float:
@@ -172,6 +186,10 @@ def run_arms(options: argparse.Namespace, chosen: Mapping[str, Any], *, data: st
     """Run the other arms on one set, in a study of their own: the pair's gets more seeds by its rule."""
     sets, arms, fixed = options.data, options.out / "arms", options.out / "fixed"
     jobs = max(1, options.jobs // len(TUNED_ON))
+    if options.first > 0:
+        losses = [pair[0], *(chosen[arm.name]["loss.name"] for arm in ARMS[options.first - 1 : options.arms])]
+        compare(sets, options.out / f"arms{options.first}", data=data, losses=losses, until=False, jobs=jobs)
+        return
     untuned = [arm.default for arm in ARMS[:2] if chosen[arm.name] != {"loss.name": arm.default}]
     losses = [*pair, *untuned, *(chosen[arm.name]["loss.name"] for arm in ARMS[2 : options.arms])]
     begin(sets, arms / data, data=data, losses=losses, trained=options.out / data)
@@ -248,6 +266,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, metavar="SETS")
     parser.add_argument("--out", type=Path, metavar="STUDIES")
     parser.add_argument("--arms", type=int, default=len(ARMS), help="how many of the arms, first to last")
+    parser.add_argument("--first", type=int, default=0, help="of `arms`: the first, counted from 1, of those run")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
     if options.part == "summary":

@@ -108,11 +108,15 @@ def _of_other_arms(kept: Path, tuned_on: Sequence[str]) -> dict[str, dict[str, d
     ):
         loss = chosen.get(arm, {}).get("loss.name")
         for data in tuned_on:
-            home = kept / folder / data
-            for row in collect(home)["differences"] if (home / "plan.json").is_file() else ():
+            for row in (row for study in _studies(kept, f"{folder}*/{data}") for row in study["differences"]):
                 if (row["metric"], row["candidate"]) == (metric, loss) and row["error"] is not None:
                     endpoints.setdefault(label, {})[data] = row
     return {label: of_sets for label, of_sets in endpoints.items() if len(of_sets) == len(tuned_on)}
+
+
+def _studies(kept: Path, pattern: str) -> list[dict[str, Any]]:
+    """Return the kept studies whose folders have such names."""
+    return [collect(plan.parent) for plan in sorted(kept.glob(f"{pattern}/plan.json"))]
 
 
 def _means_table(studies: Mapping[str, dict[str, Any]]) -> None:
@@ -128,14 +132,12 @@ def _means_table(studies: Mapping[str, dict[str, Any]]) -> None:
 
 
 def _arms_table(kept: Path, tuned_on: Sequence[str]) -> None:
-    """Print and draw the differences of all arms to tuned Huber; the intervals are Dunnett's."""
-    studies = {
-        data: collect(kept / "arms" / data) for data in tuned_on if (kept / "arms" / data / "plan.json").is_file()
-    }
+    """Print and draw the differences of all arms to tuned Huber; the intervals are Dunnett's, over those of a study."""
+    studies = [(data, study) for data in tuned_on for study in _studies(kept, f"arms*/{data}")]
     chosen = json.loads((kept / "tuning.json").read_text())["chosen"]
     arm_of = {settings["loss.name"]: name for name, settings in chosen.items()}
     dots, lines = [], {}
-    for data, study in studies.items():
+    for data, study in studies:
         results = {(cell["loss"], cell["seed"]): cell["result"] for cell in study["cells"] if cell["result"]}
         for row in study["differences"]:
             if row["metric"] in ("AP", "AP75") and row["error"] is not None:
@@ -149,7 +151,7 @@ def _arms_table(kept: Path, tuned_on: Sequence[str]) -> None:
                 dots.append(dot_row(f"{data}: {arm_of.get(row['candidate'], 'untuned')}", "AP", by_seed, row))
     if not dots:
         return
-    columns = [(data, metric) for data in studies for metric in ("AP", "AP75")]
+    columns = [(data, metric) for data in dict(studies) for metric in ("AP", "AP75")]
     print("\n| minus tuned Huber |" + "".join(f" {data}: {metric} |" for data, metric in columns))
     print("|:--|" + "--:|" * len(columns))
     for loss, of_sets in lines.items():

@@ -50,6 +50,43 @@ def test_the_primary_part_needs_the_tuning_of_its_pair_alone(tmp_path, monkeypat
     assert studies == [(data, ["huber-tuned", "smooth-iou-tuned"], True) for data in study.SETS]
 
 
+def test_what_was_tuned_on_another_machine_is_not_tuned_again(tmp_path, monkeypatch):
+    study = importlib.import_module("registered_study")
+    trained = []
+
+    def val_ap(_sets, _out, data, arm, number, _settings):
+        trained.append((arm.name, number, data))
+        return 0.5 + 0.01 * number
+
+    monkeypatch.setattr(study, "KEPT", tmp_path / "kept")
+    monkeypatch.setattr(study, "_val_ap", val_ap)
+    study.tune(tmp_path, tmp_path, arms=1, jobs=1)
+    assert len(trained) == len(study.TUNED_ON) * (study.TRIALS + 1)
+    trained.clear()
+    study.tune(tmp_path, tmp_path, arms=2, jobs=1)
+    assert {name for name, _, _ in trained} == {"smooth-iou"}
+    tuning = json.loads((tmp_path / "kept" / "tuning.json").read_text())
+    assert tuning["chosen"]["huber"] == study.configurations(study.ARMS[0])[-1]  # the last has the highest AP
+    assert all(set(trial["val_AP"]) == set(study.TUNED_ON) for trial in tuning["trials"]["huber"])
+
+
+def test_arms_from_one_on_are_compared_with_the_baseline_in_a_study_of_their_own(tmp_path, monkeypatch):
+    study = importlib.import_module("registered_study")
+    chosen = {arm.name: {"loss.name": f"{arm.name}-tuned"} for arm in study.ARMS}
+    (tmp_path / "tuning.json").write_text(json.dumps({"chosen": chosen}))
+    studies = []
+    monkeypatch.setattr(study, "KEPT", tmp_path)
+
+    def compare(_sets, out, *, data, losses, **_):
+        studies.append((out.name, data, losses))
+
+    monkeypatch.setattr(study, "compare", compare)
+    folders = ["--data", str(tmp_path), "--out", str(tmp_path / "studies")]
+    monkeypatch.setattr("sys.argv", ["", "arms", *folders, "--first", "6", "--arms", "7", "--jobs", "1"])
+    study.main()
+    assert studies == [("arms6", data, ["huber-tuned", "iou-tuned", "giou-tuned"]) for data in study.TUNED_ON]
+
+
 def test_the_kept_results_give_the_kept_summary_and_name_no_folder_of_a_machine(tmp_path):
     study = importlib.import_module("registered_study")
     kept = json.loads((study.KEPT / "summary.json").read_text())
