@@ -96,25 +96,19 @@ def _drawn(draw: random.Random, low: float, high: float, *, uniform: bool = Fals
 
 def tune(sets: Path, out: Path, *, arms: int, jobs: int) -> None:
     """Train every configuration once on each set that tunes, and keep the best of each arm by its mean AP on val."""
-    kept = json.loads((KEPT / "tuning.json").read_text())["trials"] if (KEPT / "tuning.json").is_file() else {}
-    trials: dict[str, list[dict[str, Any]]] = dict(kept)
+    file = KEPT / "tuning.json"
+    trials: dict[str, list[dict[str, Any]]] = json.loads(file.read_text())["trials"] if file.is_file() else {}
     with ThreadPoolExecutor(jobs) as pool:
-        for arm in ARMS[:arms]:
-            known = {json.dumps(trial["settings"]): trial["val_AP"] for trial in kept.get(arm.name, ())}
-            settings = configurations(arm)
+        for arm in (arm for arm in ARMS[:arms] if arm.name not in trials):
+            of_arm = [{"settings": settings, "val_AP": {}} for settings in configurations(arm)]
             aps = {
-                (number, data): pool.submit(_val_ap, sets, out / "tuning", data, arm, number, each)
-                for number, each in enumerate(settings)
+                (number, data): pool.submit(_val_ap, sets, out / "tuning", data, arm, number, trial["settings"])
+                for number, trial in enumerate(of_arm)
                 for data in TUNED_ON
-                if json.dumps(each) not in known
             }
-            trials[arm.name] = [
-                {
-                    "settings": each,
-                    "val_AP": known.get(json.dumps(each)) or {data: aps[number, data].result() for data in TUNED_ON},
-                }
-                for number, each in enumerate(settings)
-            ]
+            for (number, data), ap in aps.items():
+                of_arm[number]["val_AP"][data] = ap.result()
+            trials[arm.name] = of_arm
             _keep_tuning(trials)
     for name, of_arm in trials.items():
         for trial in of_arm:
