@@ -36,6 +36,7 @@ import tomli_w
 from registered_summary import summary
 
 from smoothiou.api.compare import prepare_study
+from smoothiou.errors import SmoothIoUError
 from smoothiou.files import write_json, write_text
 from smoothiou.study.cells import cell_folder
 from smoothiou.study.until import FIRST_SEEDS
@@ -180,7 +181,7 @@ def run_arms(options: argparse.Namespace, chosen: Mapping[str, Any], *, data: st
     """Run the other arms on one set, in a study of their own: the pair's gets more seeds by its rule."""
     sets, arms, fixed = options.data, options.out / "arms", options.out / "fixed"
     jobs = max(1, options.jobs // len(TUNED_ON))
-    if options.first > 0:
+    if options.first is not None:
         losses = [pair[0], *(chosen[arm.name]["loss.name"] for arm in ARMS[options.first - 1 : options.arms])]
         compare(sets, options.out / f"arms{options.first}", data=data, losses=losses, until=False, jobs=jobs)
         return
@@ -250,7 +251,11 @@ def _by_image(cell: Path) -> str:
 
 def _run(*words: object, threads: int | None = None) -> None:
     environment = {**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
-    subprocess.run([sys.executable, "-m", "smoothiou", *map(str, words)], check=True, env=environment)
+    code = subprocess.run(
+        [sys.executable, "-m", "smoothiou", *map(str, words)], check=False, env=environment
+    ).returncode
+    if code:  # it has said why
+        raise SystemExit(code)
 
 
 def main() -> None:
@@ -260,7 +265,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, metavar="SETS")
     parser.add_argument("--out", type=Path, metavar="STUDIES")
     parser.add_argument("--arms", type=int, default=len(ARMS), help="how many of the arms, first to last")
-    parser.add_argument("--first", type=int, default=0, help="of `arms`: the first, counted from 1, of those run")
+    parser.add_argument(
+        "--first",
+        type=int,
+        choices=range(1, len(ARMS) + 1),
+        metavar="N",
+        help="of `arms`: the first of those run, from 1",
+    )
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
     if options.part == "summary":
@@ -277,10 +288,17 @@ def main() -> None:
         for data in SETS if options.part == "primary" else ():
             compare(options.data, options.out, data=data, losses=pair, until=True, jobs=options.jobs)
         if options.part == "arms":
+            if untuned := [arm.name for arm in ARMS[: options.arms] if arm.name not in chosen]:
+                parser.error(
+                    f"not tuned: {', '.join(untuned)}. Run `tune --arms {options.arms}` first, or give fewer --arms"
+                )
             with ThreadPoolExecutor(min(options.jobs, len(TUNED_ON))) as pool:  # both sets end together
                 list(pool.map(lambda data: run_arms(options, chosen, data=data, pair=pair), TUNED_ON))
     keep(options.out, options.data)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except SmoothIoUError as error:
+        sys.exit(str(error))

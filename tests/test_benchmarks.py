@@ -87,6 +87,17 @@ def test_arms_from_one_on_are_compared_with_the_baseline_in_a_study_of_their_own
     assert studies == [("arms6", data, ["huber-tuned", "iou-tuned", "giou-tuned"]) for data in study.TUNED_ON]
 
 
+def test_arms_that_are_not_tuned_are_named(tmp_path, monkeypatch, capsys):
+    study = importlib.import_module("registered_study")
+    chosen = {name: {"loss.name": name} for name in ("huber", "smooth-iou")}
+    (tmp_path / "tuning.json").write_text(json.dumps({"chosen": chosen}))
+    monkeypatch.setattr(study, "KEPT", tmp_path)
+    monkeypatch.setattr("sys.argv", ["", "arms", "--data", str(tmp_path), "--out", str(tmp_path), "--arms", "3"])
+    with pytest.raises(SystemExit):
+        study.main()
+    assert "literal" in capsys.readouterr().err
+
+
 def test_the_kept_results_give_the_kept_summary_and_name_no_folder_of_a_machine(tmp_path):
     study = importlib.import_module("registered_study")
     kept = json.loads((study.KEPT / "summary.json").read_text())
