@@ -141,9 +141,9 @@ def _image_uncertainty(plan: Mapping[str, Any], drawn: Mapping[tuple[str, int], 
                     row = {"difference": float(values[0]), "low": low, "high": high, "resamples": len(values) - 1}
                     bootstrap.append({"candidate": candidate, "seed": seed, "metric": metric, **row})
             defined = [values[1:] for values in differences.values() if np.isfinite(values[0])]
-            moments = covariance_of_draws(np.array(defined)) if defined else None
-            if moments:
-                row = {"variance": moments[0], "covariance": moments[1], "seeds": len(defined)}
+            spread = covariance_of_draws(np.array(defined)) if defined else None
+            if spread:
+                row = {**spread._asdict(), "seeds": len(defined)}
                 covariances.append({"candidate": candidate, "metric": metric, **row})
     bootstrap.sort(key=lambda row: plan["seeds"].index(row["seed"]))
     return {"bootstrap": bootstrap, "covariances": covariances}
