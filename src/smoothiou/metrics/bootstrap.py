@@ -22,6 +22,8 @@ Counts = NDArray[np.int32]
 
 _RECALLS = np.linspace(0, 1, 101)
 _EVERY_IOU = slice(None)
+_TAIL = 50 * (1 - 0.95)
+"""Per cent of the draws below an interval, and above it."""
 _CHUNK = 1_000_000
 """Most numbers of one intermediate array: draws are taken in parts, so that memory does not grow with them."""
 
@@ -97,16 +99,14 @@ def drawn_means(sums: Array, numbers: Array, counts: Counts) -> Array:
     return np.divide(total, number, out=np.full_like(total, np.nan), where=number > 0)
 
 
-def percentile_interval(values: Array, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the percentile interval over the draws that are defined; NaN without any.
+def percentile_interval(values: Array) -> tuple[float, float]:
+    """Return the 95 % percentile interval over the draws that are defined; NaN without any.
 
     Args:
         values: of the draws; NaN where one is not defined.
-        confidence: 0 to 1.
     """
     defined = values[np.isfinite(values)]
-    tail = 50 * (1 - confidence)
-    low, high = np.percentile(defined, [tail, 100 - tail]) if len(defined) else (np.nan, np.nan)
+    low, high = np.percentile(defined, [_TAIL, 100 - _TAIL]) if len(defined) else (np.nan, np.nan)
     return float(low), float(high)
 
 
