@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from smoothiou.errors import ConfigError
 from smoothiou.metrics.coco import GroundTruth, Predictions, defined_mean, prepare
 from smoothiou.metrics.matching import AREAS, IOU_50, IOU_75, THRESHOLDS, Matches, match
+from smoothiou.metrics.overlap import Array
 
-Array = NDArray[np.float64]
 Counts = NDArray[np.int32]
 
 _RECALLS = np.linspace(0, 1, 101)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from smoothiou.data.export import to_coco
@@ -28,6 +27,7 @@ from smoothiou.metrics import (
     percentile_interval,
 )
 from smoothiou.metrics.diagnostics import confusion, mean_curve
+from smoothiou.metrics.overlap import Array
 from smoothiou.metrics.refinement import DEFINITION
 from smoothiou.metrics.signature import METRICS, PARTS
 from smoothiou.study.cells import cell_folder, cell_state
@@ -38,7 +38,6 @@ DRAWS, DRAWS_LARGE, LARGE = 1000, 200, 1000
 PAIR_METRICS = ("AP", "AP50", "AP75", "mean_iou", "refined_mean_iou")
 """Metrics whose interval over images is shown for each pair of runs."""
 
-Array = NDArray[np.float64]
 COMPARISON = 4
 """Raised when what comparison.json holds changes, so that an older one is computed anew."""
 PICTURES = 8
