@@ -18,7 +18,7 @@ from smoothiou.data.splits import usual_name
 from smoothiou.engine.sections import DataConfig
 from smoothiou.errors import ConfigError
 from smoothiou.files import Limits, allowing
-from smoothiou.import_object import is_known_here, name_of
+from smoothiou.import_object import is_registered, name_of
 
 Data = str | Path | Callable[[], Mapping[str, Sequence[Record]]] | Mapping[str, Sequence[Record]]
 """A folder, `shapes`, `package.module:object`; or records by split, or a function that returns them."""
@@ -135,7 +135,7 @@ def other_data(config: DataConfig, path: str | None) -> DataConfig:
         ConfigError: the run's own data is code, and a stranger's folder runs none unasked.
     """
     if not path:
-        if ":" in config.format or (is_code(config.path) and not is_known_here(config.path)):
+        if ":" in config.format or (is_code(config.path) and not is_registered(config.path)):
             raise ConfigError(f"The run's data is code: {config.path}.", hint=f"Name it: --data {config.path}.")
         return config
     return config.model_copy(
