@@ -87,7 +87,7 @@ LESS_MEMORY = "Lower train.batch_size, eval.batch_size, or model.min_size and mo
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error says that memory is short, of a device or of the machine."""
-    return isinstance(error, MemoryError) or any(words in str(error) for words in ("out of memory", "allocate memory"))
+    return isinstance(error, MemoryError) or any(text in str(error) for text in ("out of memory", "allocate memory"))
 
 
 def bare_message(error: SmoothIoUError, where: str) -> str:

@@ -53,7 +53,7 @@ def name_of(value: str | Callable[..., Any]) -> str:
     return known
 
 
-def is_known_here(name: str) -> bool:
+def is_registered(name: str) -> bool:
     """Return whether `name_of` has named an object of this process so."""
     return name in _objects
 
@@ -71,7 +71,7 @@ def _source(value: Any) -> str:
         return repr(value)
 
 
-def own_module(error: BaseException) -> str:
+def user_module(error: BaseException) -> str:
     """Return the innermost module of one's own that an error came through, or ""."""
     frames = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
     outside = [name for name in frames if name in _modules and name.partition(".")[0] != "smoothiou"]

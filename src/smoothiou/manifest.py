@@ -23,6 +23,11 @@ def version() -> str:
     return metadata.version("smoothiou")
 
 
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def environment() -> dict[str, Any]:
     """Return the versions and the machine that a result depends on, without importing torch."""
     packages = ("smoothiou", "torch", "torchvision", "numpy", "pillow", "hotcoco", "matplotlib")
@@ -36,7 +41,7 @@ def environment() -> dict[str, Any]:
         "versions": versions,
         "platform": platform.platform(terse=True),
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_cores(),
     }
 
 

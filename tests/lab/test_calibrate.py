@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from smoothiou.data.dataset import DetectionDataset
-from smoothiou.detectors.box_loss import StageLoss
+from smoothiou.detectors.stage_loss import StageLoss
 from smoothiou.engine.config import RunConfig
 from smoothiou.engine.detector import build
 from smoothiou.engine.devices import choose_placement

@@ -13,7 +13,7 @@ import torch
 from smoothiou.boxes import aligned_iou, encode_boxes
 from smoothiou.data.dataset import DetectionDataset
 from smoothiou.detectors import detect
-from smoothiou.detectors.box_loss import StageLoss
+from smoothiou.detectors.stage_loss import StageLoss
 from smoothiou.engine.checkpoint import load_checkpoint, save_checkpoint
 from smoothiou.engine.config import RunConfig
 from smoothiou.engine.evaluate import OpenedRun, open_run

@@ -173,14 +173,14 @@ def describe_plan(plan: Mapping[str, Any], say: Say) -> None:
 
 
 def _time_run(config: RunConfig, splits: Splits, *, opening: float, jobs: int) -> tuple[float, str]:
-    """Return the seconds of a run, data and all, and how they were found."""
+    """Return the seconds of a run, data and all, and how they were estimated."""
     from smoothiou.engine.timing import IMAGES, STEPS, time_run
     from smoothiou.study.local import threads_of_each
 
     threads = threads_of_each(jobs) if jobs > 1 else None
-    measured = time_run(config, splits, threads=threads)
+    timing = time_run(config, splits, threads=threads)
     shared = f" on {counted(threads, 'thread')}, as each of {jobs} jobs has" if threads else ""
     images = min(IMAGES, len(splits.test.records))
     steps = counted(min(STEPS, config.train.steps), "step")
     how = f"{steps} and an evaluation of {counted(images, 'image')}, timed here{shared}"
-    return opening + measured.seconds, how
+    return opening + timing.seconds, how

@@ -124,11 +124,11 @@ def command_line(command: str, data: str, options: Mapping[str, Any]) -> list[st
         data: DATA.
         options: by name or dotted key; what is None or False is left out, True is a flag.
     """
-    words = ["smoothiou", command, *([data] if data else [])]
+    arguments = ["smoothiou", command, *([data] if data else [])]
     for name, value in options.items():
         if value is None or value is False:
             continue
         option = f"--{name}" if "." in name else f"--{name.replace('_', '-')}"
         text = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-        words += [option] if value is True and "." not in name else [option, text]
-    return words
+        arguments += [option] if value is True and "." not in name else [option, text]
+    return arguments

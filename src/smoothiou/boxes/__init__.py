@@ -17,7 +17,7 @@ from smoothiou.boxes.deltas import (
     deltas_iou,
     encode_boxes,
 )
-from smoothiou.boxes.formats import BOX_FORMATS, to_xyxy
+from smoothiou.boxes.formats import BOX_FORMATS, require_box_format, to_xyxy
 from smoothiou.boxes.overlap import (
     Box,
     aligned_iou,
@@ -50,5 +50,6 @@ __all__ = [
     "in_one_type",
     "intersection_and_union",
     "iou_of",
+    "require_box_format",
     "to_xyxy",
 ]

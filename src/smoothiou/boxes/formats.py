@@ -10,6 +10,20 @@ from smoothiou.errors import ConfigError, did_you_mean
 BOX_FORMATS = ("xyxy", "yxhw", "cxcywh", "xywh")
 
 
+def require_box_format(box_format: str) -> None:
+    """Check the name of a format.
+
+    Args:
+        box_format: one of `BOX_FORMATS`.
+
+    Raises:
+        ConfigError: no such format.
+    """
+    if box_format not in BOX_FORMATS:
+        hint = did_you_mean(box_format, BOX_FORMATS)
+        raise ConfigError(f"box_format: no format is called {box_format!r}.", hint=hint)
+
+
 def to_xyxy(boxes: Tensor, *, box_format: str) -> Tensor:
     """Convert boxes of another format to corners (x1, y1, x2, y2).
 
@@ -21,6 +35,7 @@ def to_xyxy(boxes: Tensor, *, box_format: str) -> Tensor:
     Raises:
         ConfigError: no such format.
     """
+    require_box_format(box_format)
     if box_format == "xyxy":
         return boxes
     a, b, c, d = boxes.unbind(-1)
@@ -28,7 +43,4 @@ def to_xyxy(boxes: Tensor, *, box_format: str) -> Tensor:
         return torch.stack((b, a, b + d, a + c), -1)
     if box_format == "xywh":
         return torch.stack((a, b, a + c, b + d), -1)
-    if box_format == "cxcywh":
-        return torch.stack((a - 0.5 * c, b - 0.5 * d, a + 0.5 * c, b + 0.5 * d), -1)
-    hint = did_you_mean(box_format, BOX_FORMATS)
-    raise ConfigError(f"box_format: no format is called {box_format!r}.", hint=hint)
+    return torch.stack((a - 0.5 * c, b - 0.5 * d, a + 0.5 * c, b + 0.5 * d), -1)  # cxcywh

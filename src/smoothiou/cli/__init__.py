@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from smoothiou.cli.streams import give_up_stdout, prepare_streams
 from smoothiou.errors import LESS_MEMORY, ConfigError, InterruptedRun, SmoothIoUError, is_out_of_memory
 from smoothiou.files import first_line, visible
-from smoothiou.import_object import own_module
+from smoothiou.import_object import user_module
 from smoothiou.launch import rank
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def user_error(error: BaseException, arguments: Sequence[str]) -> SmoothIoUError
         return _mismatched_torch()
     if is_out_of_memory(error):
         return SmoothIoUError(f"Memory is short: {first_line(error)}", hint=LESS_MEMORY)
-    if module := own_module(error):
+    if module := user_module(error):
         hint = "This is code of one's own; --debug shows the line."
         return SmoothIoUError(f"{module}: {type(error).__name__}: {error}.", hint=hint)
     hint = "This is a fault of smoothiou: please report it, with the traceback that --debug shows."

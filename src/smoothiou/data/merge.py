@@ -195,7 +195,7 @@ def resolved(path: str) -> str:
     return "+".join(map(full, folders(path)))
 
 
-def is_there(path: str) -> bool:
+def all_exist(path: str) -> bool:
     """Return whether every folder of DATA exists."""
     return all(_exists(part.folder) for part in folders(path))
 

@@ -270,5 +270,5 @@ def _no_such_folder(path: Path) -> DataError:
         "Name the folder of a data set (of a finished run: --data), `shapes` for the synthetic one, or "
         "package.module:object that can be imported from here."
     )
-    there = "" if path.is_absolute() else f" in {os.getcwd()}"
-    return DataError(f"{path}: no such folder{there}.", hint=guess if guess.startswith("Did") else otherwise)
+    location = "" if path.is_absolute() else f" in {os.getcwd()}"
+    return DataError(f"{path}: no such folder{location}.", hint=guess if guess.startswith("Did") else otherwise)

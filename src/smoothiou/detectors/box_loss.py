@@ -18,23 +18,11 @@ from torch import Tensor, nn
 
 from smoothiou.boxes import DELTA_WEIGHTS
 from smoothiou.detectors.hosts import HOSTS, Stage, check_stages, stages_of
-from smoothiou.detectors.stage_loss import BoxLoss, BoxLossStage, StageLoss
+from smoothiou.detectors.stage_loss import BoxLossStage, StageLoss
 from smoothiou.detectors.targets import prepare_targets
-from smoothiou.detectors.torchvision_losses import torchvision_smooth_l1
 from smoothiou.errors import ConfigError
-from smoothiou.losses import compile_loss, from_spec
+from smoothiou.losses import BoxLoss, compile_loss, from_spec
 from smoothiou.losses.compiled import CompiledLoss
-
-__all__ = [
-    "BoxLoss",
-    "StageLoss",
-    "box_loss_state",
-    "box_losses",
-    "load_box_loss_state",
-    "set_box_loss",
-    "torchvision_smooth_l1",
-    "try_loss",
-]
 
 Model = TypeVar("Model", bound=nn.Module)
 

@@ -13,7 +13,7 @@ from torchvision.models import get_weight
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.roi_heads import RoIHeads
 
-from smoothiou.detectors.box_loss import BoxLoss, set_box_loss, torchvision_smooth_l1
+from smoothiou.detectors.box_loss import set_box_loss
 from smoothiou.detectors.cascade import make_cascade
 from smoothiou.detectors.dropout import set_roi_dropout
 from smoothiou.detectors.freeze import freeze_layers
@@ -31,8 +31,10 @@ from smoothiou.detectors.registry import TENSORFLOW, DetectorInfo, detector_info
 from smoothiou.detectors.take_over import is_backbone_alone, take_over
 from smoothiou.detectors.tf_compat import train_as_tensorflow
 from smoothiou.detectors.tf_import import load_tf_checkpoint
+from smoothiou.detectors.torchvision_losses import torchvision_smooth_l1
 from smoothiou.errors import ConfigError, did_you_mean
 from smoothiou.import_object import import_object
+from smoothiou.losses import BoxLoss
 
 
 def build_detector(

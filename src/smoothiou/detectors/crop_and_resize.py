@@ -106,9 +106,9 @@ class CropAndResizeByRoIAlign(CropAndResize):
         """
         feature = x["0"]
         height, width = max([sides[0] for sides in image_shapes]), max([sides[1] for sides in image_shapes])
-        shares = _relative(torch.cat(boxes), height, width)
-        rows, row_inside = _samples(shares[:, 1], shares[:, 3], cells=self.cells, size=feature.shape[2])
-        columns, column_inside = _samples(shares[:, 0], shares[:, 2], cells=self.cells, size=feature.shape[3])
+        relative = _relative(torch.cat(boxes), height, width)
+        rows, row_inside = _samples(relative[:, 1], relative[:, 3], cells=self.cells, size=feature.shape[2])
+        columns, column_inside = _samples(relative[:, 0], relative[:, 2], cells=self.cells, size=feature.shape[3])
         first, last = torch.stack((columns[:, 0], rows[:, 0]), 1), torch.stack((columns[:, -1], rows[:, -1]), 1)
         half = (last - first) / (2 * (self.cells - 1))
         # RoIAlign counts from the border of the first cell, half a cell before its middle.

@@ -51,7 +51,7 @@ def exportable(model: nn.Module) -> nn.Module:
     model = copy.deepcopy(model).eval().float().cpu()
     transform: Any = model.transform
     if type(transform) is GeneralizedRCNNTransform and transform.fixed_size is None:
-        _become(transform, ExactResize)
+        transform.__class__ = ExactResize
     if box_losses(model):
         set_box_loss(model, None)
     _restore_methods(model.rpn, model.roi_heads)
@@ -59,9 +59,9 @@ def exportable(model: nn.Module) -> nn.Module:
     for module in modules:
         if isinstance(module, FrozenBody):
             module.feature_cache = None
-            _become(module, type(module).__bases__[1])
+            _, module.__class__ = type(module).__bases__  # see `freeze_body`
         elif type(module) in PLAIN:
-            _become(module, PLAIN[type(module)])
+            module.__class__ = PLAIN[type(module)]
         for key in [key for key, hook in module._forward_hooks.items() if hook is widen_output]:
             del module._forward_hooks[key]  # of use under autocast only
         for name, child in module.named_children():
@@ -96,20 +96,16 @@ class OneImageScript(OneImage):
         return detections[0]["boxes"], detections[0]["scores"], detections[0]["labels"]
 
 
-def _become(module: Any, kind: type[nn.Module]) -> None:
-    module.__class__ = kind
-
-
 def _restore_methods(rpn: Any, heads: Any) -> None:
     """Remove what replaces methods of the two stages; what inference needs of it comes back as a method of a class."""
     vars(rpn).pop("assign_targets_to_anchors", None)
     vars(heads).pop("add_gt_proposals", None)
     if isinstance(vars(rpn).get("filter_proposals"), ProposalsClippedAfterNMS):
         del rpn.filter_proposals
-        _become(rpn, _with(RPNClippedAfterNMS, type(rpn)))
+        rpn.__class__ = _with(RPNClippedAfterNMS, type(rpn))
     if isinstance(vars(heads).get("postprocess_detections"), DetectionsClippedAfterNMS):
         del heads.postprocess_detections
-        _become(heads, _with(RoIHeadsClippedAfterNMS, type(heads)))
+        heads.__class__ = _with(RoIHeadsClippedAfterNMS, type(heads))
 
 
 @functools.cache

@@ -137,7 +137,7 @@ def _in_words(field: Mapping[str, Any]) -> str:
         return field["const"]
     kinds = {"integer": "a whole number", "number": "a finite number", "boolean": "true or false", "string": "a text"}
     bounds = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
-    limits = " and ".join(f"{words} {field[bound]:,}" for bound, words in bounds.items() if bound in field)
+    limits = " and ".join(f"{phrase} {field[bound]:,}" for bound, phrase in bounds.items() if bound in field)
     return f"{kinds[field['type']]} {limits}".rstrip()
 
 
@@ -233,6 +233,6 @@ def read_run_config(folder: Path, flags: Mapping[str, Any] | None = None) -> Run
     path = folder / "config.toml"
     settings = dict(upgrade(_read_toml(path, str(path))))
     home = read_manifest(folder).get("data_path")
-    if isinstance(home, str) and merge.is_there(home):
+    if isinstance(home, str) and merge.all_exist(home):
         settings["data.path"] = home
     return RunConfig().replace({**settings, **(flags or {})})

@@ -19,15 +19,15 @@ IMAGES = 8
 """Worst images, and as many with doubtful labels, of which pictures are kept."""
 
 
-def diagnose_run(measured: MeasuredRun, *, folder: Path) -> dict[str, Any]:
+def diagnose_run(run: MeasuredRun, *, folder: Path) -> dict[str, Any]:
     """Return `metrics.diagnostics.diagnose` of a run, with the pictures that its page shows.
 
     Args:
-        measured: the run, on the split.
+        run: evaluated on the split.
         folder: of the run, whose best scores are taken where this split is the one that they were judged on.
     """
-    data, predictions = measured.measurement.data, measured.measurement.predictions
-    diagnostics = diagnose(to_coco(data), predictions, scores=_recorded_scores(folder, measured.result))
+    data, predictions = run.measurement.data, run.measurement.predictions
+    diagnostics = diagnose(to_coco(data), predictions, scores=_recorded_scores(folder, run.result))
     least = {name: entry["score"] for name, entry in diagnostics["best_scores"]["per_class"].items()}
     by_image: dict[int, list[Mapping[str, Any]]] = {}
     for row in predictions:

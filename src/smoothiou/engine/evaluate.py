@@ -135,8 +135,8 @@ def measure_run(
             hint="Name data with the same classes.",
         )
     label = f"{folder.name} {checkpoint}"
-    measured = measure(opened.model, test, config, opened.placement, label=label, quiet=quiet)
-    assert measured is not None  # one process
+    measurement = measure(opened.model, test, config, opened.placement, label=label, quiet=quiet)
+    assert measurement is not None  # one process
     ended = checkpoint == "last" and (folder / "done").is_file()  # perhaps early, by train.patience
     result = {
         "schema_version": SCHEMA_VERSION,
@@ -146,7 +146,7 @@ def measure_run(
         "steps": opened.step if ended else config.train.steps,
         "loss": config.loss.name,
         "seed": config.train.seed,
-        **measured.numbers(seed=config.train.seed),
+        **measurement.numbers(seed=config.train.seed),
     }
     if selections:
         result["selection"] = compare_selections(
@@ -154,7 +154,7 @@ def measure_run(
             placement=opened.placement, quiet=quiet,
         )  # fmt: skip
     if out:
-        files = {"truth": to_coco(test), "predictions": measured.predictions, "result": result}
+        files = {"truth": to_coco(test), "predictions": measurement.predictions, "result": result}
         for name, content in files.items():
             write_json(Path(out) / f"{name}.json", content)
-    return MeasuredRun(finite(result), measured)
+    return MeasuredRun(finite(result), measurement)

@@ -1,4 +1,4 @@
-"""How long to train on a data set, where nobody has said so."""
+"""How long to train on a data set, where no number of steps is set."""
 
 from __future__ import annotations
 

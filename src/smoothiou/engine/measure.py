@@ -135,8 +135,8 @@ def measure_val(
     """Return what the best scores are chosen on: name, truth and detections of the val split; None without one."""
     if val is None:
         return None
-    measured = measure(model, val, config, placement, label=f"{label}  val", quiet=quiet, refine=False)
-    return ("val", to_coco(val), measured.predictions) if measured else None
+    measurement = measure(model, val, config, placement, label=f"{label}  val", quiet=quiet, refine=False)
+    return ("val", to_coco(val), measurement.predictions) if measurement else None
 
 
 def probes_of(

@@ -18,7 +18,7 @@ from smoothiou.data.splits import usual_name
 from smoothiou.engine.sections import DataConfig
 from smoothiou.errors import ConfigError
 from smoothiou.files import Limits, allowing
-from smoothiou.import_object import is_known_here, name_of
+from smoothiou.import_object import is_registered, name_of
 
 Data = str | Path | Callable[[], Mapping[str, Sequence[Record]]] | Mapping[str, Sequence[Record]]
 """A folder, `shapes`, `package.module:object`; or records by split, or a function that returns them."""
@@ -46,10 +46,9 @@ def open_splits(config: DataConfig) -> Splits:
     """
     if not config.path:
         raise ConfigError("data.path is empty.", hint="Name a folder, or `shapes` for the synthetic data set.")
-    format_ = None if config.format == "auto" else config.format
     named = {"train": config.train, "val": config.val, "test": config.test}
     with allowing(file_limits(config)):
-        train, val, test = choose_splits(config.path, format=format_, cut=config.cut, **named)
+        train, val, test = choose_splits(config.path, format=config.format, cut=config.cut, **named)
     train_data, *others = (open_split(config, split) for split in (train, test, val) if split)
     for other in others:
         check_classes(train_data.classes, other.classes, f"{train} and {other.split}")
@@ -67,7 +66,7 @@ def pool(config: DataConfig, splits: Splits) -> Pool:
     Raises:
         ConfigError: there is nothing to cut, or boxes of train are drawn more loosely than those of val.
     """
-    if config.loose and (config.path == "shapes" or config.format == "shapes"):
+    if config.loose and _is_drawn(config):
         raise ConfigError(
             f"data.resplit: expected data.loose 0, got {config.loose:g}: boxes of val are exact and would join train.",
             hint="Leave one of them out.",
@@ -77,13 +76,12 @@ def pool(config: DataConfig, splits: Splits) -> Pool:
 
 def open_test(config: DataConfig) -> Dataset:
     """Read the test split, or the only split of a data set."""
-    format_ = None if config.format == "auto" else config.format
     with allowing(file_limits(config)):
-        known = list_splits(config.path, format=format_, cut=config.cut)
+        known = list_splits(config.path, format=config.format, cut=config.cut)
         chosen = known[0] if known else ""
         if config.test or len(known) != 1:
             named = {"train": config.train, "test": config.test}
-            chosen = choose_splits(config.path, format=format_, cut=config.cut, **named)[2]
+            chosen = choose_splits(config.path, format=config.format, cut=config.cut, **named)[2]
     return open_split(config, chosen)
 
 
@@ -108,11 +106,11 @@ def open_split(config: DataConfig, split: str) -> Dataset:
         DataError: see `load_dataset`; or it has boxes, none of which is a target.
     """
     shapes: dict[str, Any] = {}
-    if config.path == "shapes" or config.format == "shapes":
+    if _is_drawn(config):
         shapes = {"images": config.images, "size": config.size, "loose": config.loose, "long_tail": config.long_tail}
     dataset = load_dataset(
         config.path,
-        format=None if config.format == "auto" else config.format,
+        format=config.format,
         split=split,
         labels=config.labels,
         split_seed=config.split_seed,
@@ -126,6 +124,10 @@ def open_split(config: DataConfig, split: str) -> Dataset:
     return dataset
 
 
+def _is_drawn(config: DataConfig) -> bool:
+    return "shapes" in (config.path, config.format)
+
+
 def other_data(config: DataConfig, path: str | None) -> DataConfig:
     """Return the settings of other data in place of a run's, in its usual splits; without a path, the run's own.
 
@@ -133,7 +135,7 @@ def other_data(config: DataConfig, path: str | None) -> DataConfig:
         ConfigError: the run's own data is code, and a stranger's folder runs none unasked.
     """
     if not path:
-        if ":" in config.format or (is_code(config.path) and not is_known_here(config.path)):
+        if ":" in config.format or (is_code(config.path) and not is_registered(config.path)):
             raise ConfigError(f"The run's data is code: {config.path}.", hint=f"Name it: --data {config.path}.")
         return config
     return config.model_copy(

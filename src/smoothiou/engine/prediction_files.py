@@ -72,8 +72,8 @@ def _as_yolo(image: Mapping[str, Any], classes: Sequence[str]) -> str:
     for box in image["boxes"]:
         x1, y1, x2, y2 = box["xyxy"]
         width, height = image["width"], image["height"]
-        shares = ((x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height)
-        rows.append(f"{list(classes).index(box['label'])} " + " ".join(f"{share:.6f}" for share in shares) + "\n")
+        normalized = ((x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height)
+        rows.append(f"{list(classes).index(box['label'])} " + " ".join(f"{number:.6f}" for number in normalized) + "\n")
     return "".join(rows)
 
 

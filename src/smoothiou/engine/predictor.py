@@ -171,7 +171,7 @@ class Run:
             (boxes, scores, names), best first; see `Prediction`.
 
         Raises:
-            DataError: the file is no image, too long a one, without pixels, or grey of a range that is not told.
+            DataError: the file is no image, too long a one, without pixels, or grey of an unknown range.
             ConfigError: a score, tile or overlap out of range.
         """
         least = self.least_scores(score)

@@ -160,11 +160,11 @@ def _train_and_measure(
         keep_features(backbone_body(model), cache)
     spent = train_detector(model, config, folder, splits, placement, quiet=quiet)
     began = time.monotonic()
-    measured = measure(model, splits.test, config, placement, label=f"{_label(config)}  test", quiet=quiet)
+    measurement = measure(model, splits.test, config, placement, label=f"{_label(config)}  test", quiet=quiet)
     shutil.rmtree(features, ignore_errors=True)
     eval_seconds = time.monotonic() - began
     chosen_on = measure_val(model, splits.val, config, placement, label=_label(config), quiet=quiet)
-    if measured is None:  # rank 0 has the numbers
+    if measurement is None:  # rank 0 has the numbers
         return {}
     earlier = continued_from(folder, config)  # it is not the run of as many steps at once
     settings = {**config.flat(), **({"train.continued_from": earlier} if earlier else {})}
@@ -172,12 +172,12 @@ def _train_and_measure(
         "schema_version": SCHEMA_VERSION,
         "loss": config.loss.name,
         "seed": config.train.seed,
-        **measured.numbers(seed=config.train.seed),
+        **measurement.numbers(seed=config.train.seed),
         "optim": {"lr": config.optim.lr},
-        "data": {"test": facts_of(measured.data)},
+        "data": {"test": facts_of(measurement.data)},
         "versions": manifest()["versions"],
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "best_scores": best_scores(to_coco(measured.data), measured.predictions, chosen_on=chosen_on),
+        "best_scores": best_scores(to_coco(measurement.data), measurement.predictions, chosen_on=chosen_on),
         "cost": {
             "train_seconds": spent.seconds,
             "seconds_per_step": (spent.seconds - spent.evaluating) / spent.steps,
@@ -189,8 +189,8 @@ def _train_and_measure(
         "hash": cell_hash(settings, data),
         **({"continued_from": earlier} if earlier else {}),
     }
-    write_json(folder / "predictions.json", measured.predictions)
-    write_json(folder / "localization.json", {"images": measured.images})
+    write_json(folder / "predictions.json", measurement.predictions)
+    write_json(folder / "localization.json", {"images": measurement.images})
     write_json(folder / "result.json", result)
     (folder / PREVIOUS).unlink(missing_ok=True)  # nothing is left to go back for
     write_text(folder / "done", result["finished"] + "\n")

@@ -128,13 +128,13 @@ class TrainingState:
         """Measure the weights on the val split, save the best, and return columns for the row."""
         began = time.monotonic()
         assert self.splits.val is not None
-        measured = measure(
+        measurement = measure(
             self.model, self.splits.val, self.config, self.placement, label="val", quiet=True, refine=False
         )
         row = validation_losses(self.model, self.splits.val, self.config, self.placement)
-        if measured is not None:
-            ap, ap50 = measured.metrics["AP"], measured.metrics["AP50"]
-            row |= {"val_AP": ap, "val_AP50": ap50, "val_mean_iou": measured.localization["mean_iou"]}
+        if measurement is not None:
+            ap, ap50 = measurement.metrics["AP"], measurement.metrics["AP50"]
+            row |= {"val_AP": ap, "val_AP50": ap50, "val_mean_iou": measurement.localization["mean_iou"]}
             if ap > self.best:
                 self.best, self.best_step = ap, step
                 save_checkpoint(self.folder / "best.ckpt", {**self._weights(step), "val_AP": ap})

@@ -53,8 +53,8 @@ def _batches(images: int, batch_size: int, placement: Placement) -> list[list[in
     starts = range(0, images, batch_size)
     if placement.world_size == 1:
         return [list(range(start, min(start + batch_size, images))) for start in starts]
-    shares = (range(start + placement.rank, start + batch_size, placement.world_size) for start in starts)
-    return [[index % images for index in share] for share in shares]
+    shards = (range(start + placement.rank, start + batch_size, placement.world_size) for start in starts)
+    return [[index % images for index in shard] for shard in shards]
 
 
 @contextmanager

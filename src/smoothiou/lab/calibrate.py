@@ -30,7 +30,7 @@ from torch import nn
 
 from smoothiou.data.dataset import DetectionDataset
 from smoothiou.data.faults import refuse_long
-from smoothiou.detectors.box_loss import StageLoss
+from smoothiou.detectors.stage_loss import StageLoss
 from smoothiou.engine.config import RunConfig
 from smoothiou.engine.detector import build
 from smoothiou.engine.devices import Placement, choose_placement

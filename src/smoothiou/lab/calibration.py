@@ -48,7 +48,7 @@ class Calibration:
         known: Mapping[str, StageWeights] = self.stored["weights"] if self.stored else {}
         self.new = [loss for loss in losses if loss not in known]
         self.weights = {loss: known.get(loss, dict.fromkeys(config.loss.stages, 1.0)) for loss in losses}
-        self.measured: dict[str, Any] | None = None
+        self.calibration: dict[str, Any] | None = None
 
     def measure(
         self, plan: Mapping[str, Any], splits: Splits, *, quiet: bool, say: Callable[[str], object]
@@ -74,7 +74,7 @@ class Calibration:
         options = calibration_options(self.earlier, baseline=baseline)
         say(f"Calibrating {', '.join(self.new)} against {options['reference']}.")
         proposed = propose_weights(self.config, losses=self.new, **options, splits=splits, quiet=quiet)
-        self.measured = merge_calibrations(self.earlier, proposed, new=self.new)
+        self.calibration = merge_calibrations(self.earlier, proposed, new=self.new)
         for loss in self.new:
             self.weights[loss] = proposed["weights"][loss]
             say(f"  {loss}: " + ", ".join(f"{stage} x {weight:g}" for stage, weight in self.weights[loss].items()))
@@ -82,5 +82,5 @@ class Calibration:
 
     def write(self) -> None:
         """Write calibration.json into the study's folder, if anything was measured."""
-        if self.measured is not None:
-            write_json(self.folder / FILE, self.measured)
+        if self.calibration is not None:
+            write_json(self.folder / FILE, self.calibration)

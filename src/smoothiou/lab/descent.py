@@ -63,6 +63,6 @@ def descend(
         trace.error.append(error)
         trace.mean_iou.append(overlap.double().mean().item())
         trace.inverted.append(int((boxes[:, 2:] < 0).any(1).sum()))
-        for threshold, shares in zip(THRESHOLDS, trace.above.values(), strict=True):
-            shares.append((overlap > threshold).double().mean().item())
+        for threshold, fractions in zip(THRESHOLDS, trace.above.values(), strict=True):
+            fractions.append((overlap > threshold).double().mean().item())
     return trace

@@ -22,7 +22,8 @@ import torch
 from torch import nn
 
 from smoothiou.data.faults import refuse_long
-from smoothiou.detectors.box_loss import StageLoss, try_loss
+from smoothiou.detectors.box_loss import try_loss
+from smoothiou.detectors.stage_loss import StageLoss
 from smoothiou.engine.evaluate import OpenedRun, open_run
 from smoothiou.engine.measure import facts_of
 from smoothiou.engine.open_data import Splits, open_splits, other_data

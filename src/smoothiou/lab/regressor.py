@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from smoothiou.boxes import aligned_iou, deltas_iou, encode_boxes
-from smoothiou.detectors.box_loss import StageLoss
+from smoothiou.detectors.stage_loss import StageLoss
 from smoothiou.engine.devices import Placement
 from smoothiou.engine.optim import build_optimizer, learning_rate, set_learning_rate
 from smoothiou.engine.sections import OptimConfig

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from smoothiou.boxes import Weights, in_float
-from smoothiou.detectors.box_loss import StageLoss
 from smoothiou.detectors.hosts import stages_of
+from smoothiou.detectors.stage_loss import StageLoss
 from smoothiou.engine.devices import Placement
 from smoothiou.engine.loop import Batch, to_device
 from smoothiou.engine.seeding import seed_step

@@ -15,7 +15,6 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from smoothiou.boxes import (
-    BOX_FORMATS,
     DELTA_WEIGHTS,
     Box,
     Weights,
@@ -24,9 +23,10 @@ from smoothiou.boxes import (
     delta_pair,
     delta_pair_in_pixels,
     in_one_type,
+    require_box_format,
     to_xyxy,
 )
-from smoothiou.errors import ConfigError, did_you_mean
+from smoothiou.errors import ConfigError
 
 BoxLoss = Callable[..., Tensor]
 """loss(pred_deltas, target_deltas, *, weights, anchors) -> (K,), or (K, 4) where it is elementwise."""
@@ -98,9 +98,7 @@ class DeltaLoss(RegisteredLoss, ABC):
 
     def on_boxes(self, pred: Tensor, target: Tensor, *, box_format: str = "xyxy") -> Tensor:
         """Loss (K,) of the four numbers of boxes (K, 4) as they are, in the boxes' own unit."""
-        if box_format not in BOX_FORMATS:
-            hint = did_you_mean(box_format, BOX_FORMATS)
-            raise ConfigError(f"box_format: no format is called {box_format!r}.", hint=hint)
+        require_box_format(box_format)
         return self.formula(*float_pair(pred, target))
 
 

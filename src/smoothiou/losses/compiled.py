@@ -64,7 +64,7 @@ class CompiledLoss(nn.Module):
         world = world_size()
         if world in self._graphs:
             return self._graphs[world](pred_deltas, target_deltas, **arguments)
-        compiled = torch.compile(_own_code(self.loss), dynamic=True)
+        compiled = torch.compile(_with_new_code(self.loss), dynamic=True)
         try:
             with warnings.catch_warnings():
                 # A detector's deltas are no leaves, and torch warns of its own look at their .grad while it traces.
@@ -104,7 +104,7 @@ def _refuse_double_backward(grad: Tensor) -> None:
         )
 
 
-def _own_code(loss: BoxLoss) -> Callable[..., Tensor]:
+def _with_new_code(loss: BoxLoss) -> Callable[..., Tensor]:
     """A function that calls the loss and has a code object of its own, since torch keeps at most 8 graphs for each."""
 
     def call(pred_deltas: Tensor, target_deltas: Tensor, **arguments: Any) -> Tensor:

@@ -18,8 +18,8 @@ def interp_iou(pred: Box, target: Box, *, alpha: float | str) -> Tensor:
     iou = iou_of(pred, target)
     # Written as a step away from the target, so that it is the target itself where both are equal.
     away = 1 - (1 - iou.detach()).clamp(0.6, 0.99) if isinstance(alpha, str) else 1 - alpha
-    between = Box(*(t + away * (p - t) for p, t in zip(pred, target, strict=True)))
-    return 1 - iou + 1 - iou_of(between, target)
+    interpolated = Box(*(t + away * (p - t) for p, t in zip(pred, target, strict=True)))
+    return 1 - iou + 1 - iou_of(interpolated, target)
 
 
 def interp_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *, alpha: float | str = 0.98) -> Tensor:

@@ -123,8 +123,8 @@ class LambdaRule(nn.Module):
         if self.training and torch.is_grad_enabled():
             latest = torch.stack((mean, torch.ones_like(mean))).to(self.average.dtype)
             # A batch without boxes changes nothing.
-            share = (1 - self.memory) * count.clamp(max=1).to(self.average.dtype)
-            self.average.lerp_(torch.where(mean.isfinite(), latest, self.average), share)
+            rate = (1 - self.memory) * count.clamp(max=1).to(self.average.dtype)
+            self.average.lerp_(torch.where(mean.isfinite(), latest, self.average), rate)
         total, weight = self.average.to(iou.dtype).unbind(0)
         return total / weight.clamp(min=1e-12) + mean * 0  # a NaN must be seen now, but not stay in the average
 

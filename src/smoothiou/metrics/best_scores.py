@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothiou.metrics.coco import GroundTruth, Predictions, class_names, prepare
-from smoothiou.metrics.matching import Matches, match
+from smoothiou.metrics.matching import IOU_50, Matches, match
 
 PARTS = 5
 """Of the images, for cross-fitting."""
@@ -67,10 +67,10 @@ def score_curve(matches: Matches, images: NDArray[np.bool_] | None = None) -> Sc
         matches: of the class.
         images: (I,) which images count; None for all.
     """
-    counted = ~matches.ignored[0]
+    counted = ~matches.ignored[IOU_50]
     if images is not None:
         counted &= images[matches.image]
-    scores, right = matches.score[counted], matches.true[0][counted]
+    scores, right = matches.score[counted], matches.true[IOU_50, counted]
     last = np.flatnonzero(np.diff(scores, append=-np.inf))  # of equal scores all or none are kept
     positives = matches.positives if images is None else matches.positives[images]
     return ScoreCurve(scores[last], np.cumsum(right)[last], np.cumsum(~right)[last], int(positives.sum()))

@@ -8,20 +8,33 @@ seeds can be taken.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from smoothiou.errors import ConfigError
 from smoothiou.metrics.coco import GroundTruth, Predictions, defined_mean, prepare
-from smoothiou.metrics.matching import AREAS, THRESHOLDS, Matches, match
+from smoothiou.metrics.matching import AREAS, IOU_50, IOU_75, THRESHOLDS, Matches, match
+from smoothiou.metrics.overlap import Array
 
-Array = NDArray[np.float64]
 Counts = NDArray[np.int32]
 
 _RECALLS = np.linspace(0, 1, 101)
+_EVERY_IOU = slice(None)
+_TAIL = 50 * (1 - 0.95)
+"""Per cent of the draws below an interval, and above it."""
 _CHUNK = 1_000_000
 """Most numbers of one intermediate array: draws are taken in parts, so that memory does not grow with them."""
+
+
+class Spread(NamedTuple):
+    """How far the choice of test images moves the difference of two losses."""
+
+    variance: float
+    """Of a seed's difference."""
+    covariance: float
+    """Of two seeds' differences; 0 where there is only one seed."""
 
 
 def draw_images(images: int, *, resamples: int, seed: int = 0) -> Counts:
@@ -64,10 +77,11 @@ def drawn_metrics(
     """
     checked, detections = prepare(gt, predictions)
     everything = match(checked, detections)
-    ap, ap50, ap75 = _average_precision(everything, counts, (slice(None), 0, 5))
+    ap, ap50, ap75 = _average_precision(everything, counts, (_EVERY_IOU, IOU_50, IOU_75))
     values = {"AP": ap, "AP50": ap50, "AP75": ap75}
-    for area in list(AREAS)[1:] if by_size else ():
-        (values[f"AP_{area}"],) = _average_precision(match(checked, detections, area=area), counts, (slice(None),))
+    _, *sizes = AREAS
+    for area in sizes if by_size else ():
+        (values[f"AP_{area}"],) = _average_precision(match(checked, detections, area=area), counts, (_EVERY_IOU,))
     for most in (1, 10, 100):
         values[f"AR{most}"] = _average_recall(everything, counts, most)
     return values
@@ -85,28 +99,25 @@ def drawn_means(sums: Array, numbers: Array, counts: Counts) -> Array:
     return np.divide(total, number, out=np.full_like(total, np.nan), where=number > 0)
 
 
-def percentile_interval(values: Array, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the percentile interval over the draws that are defined; NaN without any.
+def percentile_interval(values: Array) -> tuple[float, float]:
+    """Return the 95 % percentile interval over the draws that are defined; NaN without any.
 
     Args:
         values: of the draws; NaN where one is not defined.
-        confidence: 0 to 1.
     """
     defined = values[np.isfinite(values)]
-    tail = 50 * (1 - confidence)
-    low, high = np.percentile(defined, [tail, 100 - tail]) if len(defined) else (np.nan, np.nan)
+    low, high = np.percentile(defined, [_TAIL, 100 - _TAIL]) if len(defined) else (np.nan, np.nan)
     return float(low), float(high)
 
 
-def covariance_of_draws(differences: Array) -> tuple[float, float] | None:
+def covariance_of_draws(differences: Array) -> Spread | None:
     """Return how far the choice of test images moves the difference of two losses.
 
     Args:
         differences: (S, B) candidate - baseline of each seed on the same draws of images.
 
     Returns:
-        The mean variance of a seed's difference, and the mean covariance of two seeds' (0 where there is only one
-        seed); None where fewer than 2 draws are defined for all seeds.
+        The mean over the seeds; None where fewer than 2 draws are defined for all of them.
     """
     defined = differences[:, np.isfinite(differences).all(axis=0)]
     seeds, draws = defined.shape
@@ -115,7 +126,7 @@ def covariance_of_draws(differences: Array) -> tuple[float, float] | None:
     covariance = np.atleast_2d(np.cov(defined))
     variance = float(np.trace(covariance)) / seeds
     pairs = seeds * (seeds - 1)
-    return variance, (float(covariance.sum()) - seeds * variance) / pairs if pairs else 0.0
+    return Spread(variance, (float(covariance.sum()) - seeds * variance) / pairs if pairs else 0.0)
 
 
 def _average_precision(classes: Sequence[Matches], counts: Counts, which: Sequence[int | slice]) -> list[Array]:

@@ -17,15 +17,15 @@ import numpy as np
 from smoothiou.errors import DataError
 from smoothiou.files import read_flag, read_json, short
 from smoothiou.metrics.coco_rows import as_annotations, as_rows
+from smoothiou.metrics.matching import IOU_50, IOU_75, THRESHOLDS
 
 GroundTruth = Mapping[str, Any] | str | Path
 Predictions = Sequence[Mapping[str, Any]] | str | Path
 Detections = list[dict[str, Any]] | np.ndarray
 
 # Indices along the axes of the engine's arrays, see `accumulated`.
-_ALL_AREAS, _SMALL, _MEDIUM, _LARGE = range(4)
-_MAXDET_1, _MAXDET_10, _MAXDET_100 = range(3)
-_IOU_50, _IOU_75 = 0, 5
+ALL_AREAS, _SMALL, _MEDIUM, _LARGE = range(4)
+_MAXDET_1, _MAXDET_10, MAXDET_100 = range(3)
 _TIDE = {
     "localization": "Loc",
     "classification": "Cls",
@@ -85,7 +85,7 @@ def evaluate_in_full(
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(f"truth: two categories are named {repeated[0]!r}.", hint="Give each class its own name.")
     arrays = accumulated(gt, detections)
-    precision = arrays["precision"][..., _ALL_AREAS, _MAXDET_100]
+    precision = arrays["precision"][..., ALL_AREAS, MAXDET_100]
     by_class = {name: defined_mean(precision[:, :, k]) for k, name in enumerate(names)}
     return _metrics(arrays), _by_iou(arrays), by_class
 
@@ -158,21 +158,21 @@ def accumulated(gt: dict[str, Any], detections: Detections) -> dict[str, Any]:
 def _metrics(arrays: Mapping[str, Any]) -> dict[str, float]:
     precision, recall = arrays["precision"], arrays["recall"]
     return {
-        "AP": defined_mean(precision[..., _ALL_AREAS, _MAXDET_100]),
-        "AP50": defined_mean(precision[_IOU_50, ..., _ALL_AREAS, _MAXDET_100]),
-        "AP75": defined_mean(precision[_IOU_75, ..., _ALL_AREAS, _MAXDET_100]),
-        "AP_small": defined_mean(precision[..., _SMALL, _MAXDET_100]),
-        "AP_medium": defined_mean(precision[..., _MEDIUM, _MAXDET_100]),
-        "AP_large": defined_mean(precision[..., _LARGE, _MAXDET_100]),
-        "AR1": defined_mean(recall[..., _ALL_AREAS, _MAXDET_1]),
-        "AR10": defined_mean(recall[..., _ALL_AREAS, _MAXDET_10]),
-        "AR100": defined_mean(recall[..., _ALL_AREAS, _MAXDET_100]),
+        "AP": defined_mean(precision[..., ALL_AREAS, MAXDET_100]),
+        "AP50": defined_mean(precision[IOU_50, ..., ALL_AREAS, MAXDET_100]),
+        "AP75": defined_mean(precision[IOU_75, ..., ALL_AREAS, MAXDET_100]),
+        "AP_small": defined_mean(precision[..., _SMALL, MAXDET_100]),
+        "AP_medium": defined_mean(precision[..., _MEDIUM, MAXDET_100]),
+        "AP_large": defined_mean(precision[..., _LARGE, MAXDET_100]),
+        "AR1": defined_mean(recall[..., ALL_AREAS, _MAXDET_1]),
+        "AR10": defined_mean(recall[..., ALL_AREAS, _MAXDET_10]),
+        "AR100": defined_mean(recall[..., ALL_AREAS, MAXDET_100]),
     }
 
 
 def _by_iou(arrays: Mapping[str, Any]) -> dict[str, float]:
-    precision = arrays["precision"][..., _ALL_AREAS, _MAXDET_100]
-    return {f"{0.5 + 0.05 * t:.2f}": defined_mean(precision[t]) for t in range(10)}
+    precision = arrays["precision"][..., ALL_AREAS, MAXDET_100]
+    return {f"{threshold:.2f}": defined_mean(precision[t]) for t, threshold in enumerate(THRESHOLDS)}
 
 
 def class_names(gt: Mapping[str, Any]) -> list[str]:

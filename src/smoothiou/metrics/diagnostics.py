@@ -12,8 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothiou.metrics.best_scores import best_scores, score_curve
-from smoothiou.metrics.coco import GroundTruth, Predictions, accumulated, class_names, evaluation, prepare
-from smoothiou.metrics.matching import Matches, detection_rows, match
+from smoothiou.metrics.coco import (
+    ALL_AREAS,
+    MAXDET_100,
+    GroundTruth,
+    Predictions,
+    accumulated,
+    class_names,
+    evaluation,
+    prepare,
+)
+from smoothiou.metrics.matching import BOX, CATEGORY, IOU_50, SCORE, Matches, detection_rows, match
 
 POINTS = 200
 """Of a curve."""
@@ -71,7 +80,7 @@ def diagnose(
 
 def mean_curve(truth: GroundTruth, predictions: Predictions) -> dict[str, list[float]]:
     """Return precision at 101 recalls (IoU 0.5), the mean over classes, as COCO interpolates it."""
-    precision = accumulated(*prepare(truth, predictions))["precision"][0, :, :, 0, 2]
+    precision = accumulated(*prepare(truth, predictions))["precision"][IOU_50, :, :, ALL_AREAS, MAXDET_100]
     defined = precision[:, (precision > -1).all(axis=0)]
     means = defined.mean(axis=1) if defined.shape[1] else np.zeros(len(precision))
     return {"recall": np.linspace(0, 1, len(means)).round(2).tolist(), "precision": means.round(4).tolist()}
@@ -89,7 +98,7 @@ def _kept(rows: NDArray[np.float64], gt: Mapping[str, Any], scores: Mapping[str,
     best = [scores["per_class"].get(name, {}).get("score") for name in class_names(gt)]
     thresholds = np.array([0.5 if score is None else score for score in best])
     ids = sorted(category["id"] for category in gt["categories"])
-    return rows[rows[:, 5] >= thresholds[np.searchsorted(ids, rows[:, 6])]]
+    return rows[rows[:, SCORE] >= thresholds[np.searchsorted(ids, rows[:, CATEGORY])]]
 
 
 def _curve(matches: Matches) -> dict[str, list[float]]:
@@ -117,7 +126,7 @@ def _doubtful(
         {
             "image": error["image_id"],
             "kind": "missing" if error["gt_id"] is None else "wrong",
-            "bbox": rows[error["dt_id"] - 1, 1:5].tolist(),
+            "bbox": rows[error["dt_id"] - 1, BOX].tolist(),
             "detected": error["dt_category"],
             "score": error["dt_score"],
             "label": error["gt_category"],

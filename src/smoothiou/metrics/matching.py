@@ -14,8 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
+IOU_50, IOU_75 = 0, 5
+"""Indices of these two in `THRESHOLDS`."""
 MAX_DETECTIONS = 100
 AREAS = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
+IMAGE, BOX, SIZE, SCORE, CATEGORY = 0, slice(1, 5), slice(3, 5), 5, 6
+"""Columns of `detection_rows`; `SIZE` is width and height."""
 _CHUNK = 1_000_000
 """Most pairs of a detection and a ground-truth box that are held at a time."""
 
@@ -64,24 +68,24 @@ def match(gt: Mapping[str, Any], detections: Any, *, area: str = "all") -> list[
     low, high = AREAS[area]
     gt_boxes = _gt_boxes(gt, images, classes, low=low, high=high)
     rows = detection_rows(detections)
-    group = np.searchsorted(images, rows[:, 0]) * len(classes) + np.searchsorted(classes, rows[:, 6])
-    order = np.lexsort((-rows[:, 5], group))
+    group = np.searchsorted(images, rows[:, IMAGE]) * len(classes) + np.searchsorted(classes, rows[:, CATEGORY])
+    order = np.lexsort((-rows[:, SCORE], group))
     rows, group, rank = rows[order], group[order], _ranks(group[order])
     kept = rank < MAX_DETECTIONS
     rows, group, rank = rows[kept], group[kept], rank[kept]
-    true, ignored = _match_groups(rows[:, 1:5], group, gt_boxes)
-    area_of = np.prod(rows[:, 3:5], axis=1)
+    true, ignored = _match_groups(rows[:, BOX], group, gt_boxes)
+    area_of = np.prod(rows[:, SIZE], axis=1)
     ignored |= ~true & ((area_of < low) | (area_of > high))
     positives = np.bincount(gt_boxes.group[~gt_boxes.ignored], minlength=len(images) * len(classes))
     positives = positives.reshape(len(images), len(classes))
     image, label = np.divmod(group, len(classes))
-    by_score = np.lexsort((rank, image, -rows[:, 5], label))
+    by_score = np.lexsort((rank, image, -rows[:, SCORE], label))
     by_class = np.split(by_score, np.searchsorted(label[by_score], np.arange(1, len(classes))))
     return [
         Matches(
             image=image[chosen],
             rank=rank[chosen],
-            score=rows[chosen, 5],
+            score=rows[chosen, SCORE],
             true=true[:, chosen],
             ignored=ignored[:, chosen],
             positives=positives[:, k],
@@ -101,12 +105,13 @@ def _gt_boxes(
     gt: Mapping[str, Any], images: NDArray[Any], classes: NDArray[Any], *, low: float, high: float
 ) -> _GtBoxes:
     columns = [(g["image_id"], g["category_id"], *g["bbox"], g["area"], g["iscrowd"]) for g in gt["annotations"]]
-    table = np.array(columns, dtype=np.float64).reshape(-1, 8)
-    group = np.searchsorted(images, table[:, 0]) * len(classes) + np.searchsorted(classes, table[:, 1])
-    crowd = table[:, 7] > 0
-    ignored = crowd | (table[:, 6] < low) | (table[:, 6] > high)
+    image, category, *box, area, iscrowd = np.array(columns, dtype=np.float64).reshape(-1, 8).T
+    group = np.searchsorted(images, image) * len(classes) + np.searchsorted(classes, category)
+    crowd = iscrowd > 0
+    ignored = crowd | (area < low) | (area > high)
     order = np.lexsort((ignored, group))
-    return _GtBoxes(group=group[order], box=table[order, 2:6], crowd=crowd[order], ignored=ignored[order])
+    box = np.stack(box, axis=1)
+    return _GtBoxes(group=group[order], box=box[order], crowd=crowd[order], ignored=ignored[order])
 
 
 def _ranks(group: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -40,6 +40,7 @@ curve."""
 # At distance 1 a probe is shifted by a whole side, or larger or smaller by a factor of exp(2): IoU below 0.5.
 _FARTHEST_SHIFT, _FARTHEST_SCALE = 1.0, 2.0
 _BISECTIONS = 40
+_DIRECTIONS = 8
 
 
 def jittered_probes(
@@ -49,13 +50,12 @@ def jittered_probes(
     image_size: tuple[int, int],
     seed: int = 0,
     per_box: int = PROBES_PER_BOX,
-    candidates: int = 8,
 ) -> Array:
     """Return slightly wrong boxes around each ground-truth box, their IoU with it spread evenly over 0.5 to 1.
 
     The range of IoU is cut into `per_box` equal strata; in each one value is drawn for every box. A direction
     (shift in x and y, logarithm of the scale in x and y) is drawn too, and the probe goes so far along it, clipped
-    to the image, that its IoU is that value. Of `candidates` directions the first is taken along which it can be
+    to the image, that its IoU is that value. Of eight directions the first is taken along which it can be
     (a box at the border cannot grow outwards). The draws depend on `seed` and `image_id` alone, so every loss and
     every training seed gets the same probes.
 
@@ -65,7 +65,6 @@ def jittered_probes(
         image_size: width and height in pixels.
         seed: of the probe, not of the training, 0 or more.
         per_box: probes per box; with 10, the default, each box stands once in each bin of the curve.
-        candidates: directions per probe.
 
     Returns:
         (T * per_box, 4); probe i belongs to box i // per_box (`numpy.repeat(gt_boxes, per_box,
@@ -81,7 +80,7 @@ def jittered_probes(
     low, high = PROBE_IOU
     stratum = (np.arange(per_box) + generator.random((len(gts), per_box))) / per_box
     target = low + (high - low) * stratum
-    directions = 2 * generator.random((len(gts), per_box, candidates, 4)) - 1
+    directions = 2 * generator.random((len(gts), per_box, _DIRECTIONS, 4)) - 1
     directions /= np.abs(directions).max(axis=-1, keepdims=True)
     limit = np.array([*image_size, *image_size], dtype=np.float64)
 
@@ -132,7 +131,6 @@ def paired_probes(
     candidate: Sequence[Sequence[Mapping[str, Any]]],
     *,
     resamples: int = 1000,
-    seed: int = 0,
 ) -> dict[str, dict[str, Any]]:
     """Return what the candidate's runs gain over the baseline's, box by box, in every one of `COLUMNS`.
 
@@ -143,7 +141,6 @@ def paired_probes(
         baseline: for each pair the baseline's entries of localization.json.
         candidate: for each pair the candidate's; the same images, and the same IoU before.
         resamples: how many times the images are drawn, 1 or more.
-        seed: decides the draws, 0 or more.
 
     Returns:
         For each column {"difference": candidate - baseline, "low", "high": the 95 % percentile interval over
@@ -152,7 +149,7 @@ def paired_probes(
 
     Raises:
         DataError: two runs do not have the same probes, or an entry lacks a key.
-        ConfigError: `resamples` or `seed` is out of range.
+        ConfigError: `resamples` is below 1.
     """
     _require_same_probes([*baseline, *candidate])
     gains, numbers = [], np.zeros((0, len(COLUMNS)))
@@ -160,7 +157,7 @@ def paired_probes(
         first, second = (sorted(images, key=lambda entry: entry["image_id"]) for images in (first, second))
         base, numbers = _sums(first, "baseline")
         gains.append(_sums(second, "candidate")[0] - base)
-    counts = draw_images(len(numbers), resamples=resamples, seed=seed)
+    counts = draw_images(len(numbers), resamples=resamples)
     drawn = np.stack([drawn_means(gain, numbers, counts) for gain in gains])
     pairs = np.stack([_ratio(gain.sum(axis=0), numbers.sum(axis=0)) for gain in gains])
     differences = _ratio(np.mean(gains, axis=0).sum(axis=0), numbers.sum(axis=0))

@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from smoothiou.metrics.overlap import box_iou
+from smoothiou.metrics.overlap import Array, box_iou
 
-Array = NDArray[np.float64]
 Kept = tuple[Array, Array]
 """Boxes (D, 4) and scores (D,)."""
 

@@ -20,12 +20,12 @@ RISE = 0.01
 def next_steps(study: LoadedStudy) -> list[str]:
     """Return sentences on what to do next, the most urgent first."""
     until, advice = study.summary["until"].get("sentence"), study.summary["headline"]["advice"]
-    signs = list(_undertrained(study))
-    if signs:  # which say more than the general advice
+    reasons = list(_undertrained(study))
+    if reasons:  # which say more than the general advice
         advice = [line for line in advice if line != TRAIN_LONGER]
     elif study.finished:
         advice = [*advice, _long_enough(study)]
-    return list(dict.fromkeys([*([until] if until else []), *signs, *advice]))  # seeds of short trainings tell little
+    return list(dict.fromkeys([*([until] if until else []), *reasons, *advice]))  # seeds of short trainings tell little
 
 
 def best_run(study: LoadedStudy) -> dict[str, str] | None:

@@ -32,8 +32,9 @@ LEGEND: dict[str, Any] = {
 }  # fmt: skip
 
 
-def figure_1(slides: Sequence[Slide], name: str = "figure1") -> Picture:
+def figure_1(slides: Sequence[Slide]) -> Picture:
     """Return Figure 1: the boxes on the left; on the right each loss on its own scale."""
+    name = "figure1"
     with drawing_alone(name):
         figure = new_figure(760, 400)
         grid = figure.add_gridspec(len(slides), 2, width_ratios=(1.2, 1), wspace=0.06)
@@ -69,8 +70,9 @@ def overlaid(slides: Sequence[Slide], name: str, *, title: str, scaled: bool = F
         return picture(figure, name, title=title, description=_describe(slides, scaled=scaled))
 
 
-def figure_2_left(slides: Sequence[Slide], name: str = "figure2-left") -> Picture:
+def figure_2_left(slides: Sequence[Slide]) -> Picture:
     """Return Figure 2 (left): Huber and Smooth IoU for several thresholds delta, the same outside the overlap."""
+    name = "figure2-left"
     styles: dict[str, dict[str, Any]] = {
         "smooth-iou": {"color": light("loss-1"), "linewidth": 2.1},
         "huber": {"color": light("loss-0"), "linewidth": 1.3, "linestyle": DELTA},
@@ -103,7 +105,7 @@ def value_panels(slides: Sequence[Slide], name: str, *, title: str) -> Picture:
     return _panels(slides, name, draw, title=title, description=_describe(slides), y_label="loss")
 
 
-def gradient_panels(slides: Sequence[Slide], name: str = "gradients") -> Picture:
+def gradient_panels(slides: Sequence[Slide]) -> Picture:
     """Return the gradient of each loss in a small panel; dashed, the slope of its curve where that is another."""
 
     def draw(axes: Axes, slide: Slide) -> None:
@@ -116,8 +118,8 @@ def gradient_panels(slides: Sequence[Slide], name: str = "gradients") -> Picture
         parts.append(f"{slide.loss}: from {min(slide.gradient):.3g} to {max(slide.gradient):.3g}{slope}")
     title = "Gradient of each loss along the slide"
     return _panels(
-        slides, name, draw, title=title, description=f"{title}: {'; '.join(parts)}.", y_label="dL/dx, per pixel",
-        key=any(map(differs, slides)),
+        slides, "gradients", draw, title=title, description=f"{title}: {'; '.join(parts)}.",
+        y_label="dL/dx, per pixel", key=any(map(differs, slides)),
     )  # fmt: skip
 
 

@@ -32,7 +32,7 @@ HALVES = (
 """Mean IoU after, of the boxes that were loose before and of those that were tight: a loss may gain in one alone."""
 COLUMNS = (MEAN, *HALVES, *REFINED[1:])
 BEFORE = "before refinement"
-CURVE, SHARES = "refined_from_", "refined_above_"
+FROM, ABOVE = "refined_from_", "refined_above_"
 BAND = 0.05
 """Width in IoU of a stratum of probes."""
 ONE_SEED = "one seed proves nothing"
@@ -168,13 +168,13 @@ def refinement_panels(comparison: Comparison) -> list[Panel]:
     """Return IoU after against IoU before, the same as paired differences, and the gain at each threshold."""
     names, minus = in_order(comparison), f"minus {comparison['baseline']}"
     before, after, middle = "IoU before", "IoU after", BAND / 2
-    curves = [_absolute(comparison, name, CURVE, shift=middle) for name in names]
-    gains = [_relative(comparison, name, CURVE, shift=middle) for name in names[1:]]
-    shares = [_relative(comparison, name, SHARES, shift=0.0) for name in names[1:]]
+    curves = [_absolute(comparison, name, FROM, shift=middle) for name in names]
+    gains = [_relative(comparison, name, FROM, shift=middle) for name in names[1:]]
+    above = [_relative(comparison, name, ABOVE, shift=0.0) for name in names[1:]]
     return [
         *_panel("refined_curve", "IoU after, against IoU before", before, after, curves),
         *_panel("refined_curve_difference", f"The same, {minus}", before, "hundredths of IoU", gains, zero_line=True),
-        *_panel("refined_shares_difference", f"Share above an IoU, {minus}", after, "points", shares, zero_line=True),
+        *_panel("refined_shares_difference", f"Share above an IoU, {minus}", after, "points", above, zero_line=True),
     ]
 
 

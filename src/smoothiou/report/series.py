@@ -188,14 +188,14 @@ def histogram_panels(material: LoadedStudy) -> list[Panel]:
         edges: list[float] = []
         lines = []
         for loss in material.losses:
-            shares = []
+            runs = []
             for result in material.results(loss).values():
                 histogram = (result.get("localization") or {}).get("histogram") or {}
                 counts = histogram.get(kind) or []
                 if sum(counts):
                     edges = histogram["edges"]
-                    shares.append({edge: 100 * count / sum(counts) for edge, count in zip(edges, counts, strict=False)})
-            lines.append(line_of(loss, shares))
+                    runs.append({edge: 100 * count / sum(counts) for edge, count in zip(edges, counts, strict=False)})
+            lines.append(line_of(loss, runs))
         panels += _panel(
             f"histogram_{kind}", title, lines, x_label="IoU with the gt box", y_label="% of boxes", edges=edges
         )

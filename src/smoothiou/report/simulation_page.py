@@ -128,7 +128,7 @@ def regression_table(results: Sequence[Result]) -> Table:
             picture = PICTURE.get((result["loss"], step), "") if published else ""
             cells.append(Cell(_short(error[step]), f"picture {picture}" if picture else "", value=error[step]))
         cells += [Cell(f"{total:.0f}", value=total), _number(result["mean_iou"][-1])]
-        cells += [_percent(shares[-1]) for shares in result["above"].values()]
+        cells += [_percent(fractions[-1]) for fractions in result["above"].values()]
         cells.append(_percent(result["inverted"][-1] / result["cases"]))
         name = f"{result['loss']}, {'published code' if published else 'exact'}"
         rows.append(Row(name, cells, result["loss"], "difference" if published else ""))
@@ -150,7 +150,7 @@ def boxes_table(results: Sequence[Result]) -> Table:
         trace = result["speeds"]["1"]
         cells = [Cell(f"{result['factor']:.3g}", value=result["factor"])]
         cells += [_number(trace["mean_iou"][step]) for step in EARLY_STEPS]
-        cells += [_percent(shares[-1]) for shares in trace["above"].values()]
+        cells += [_percent(fractions[-1]) for fractions in trace["above"].values()]
         cells.append(_number(trace["error"][-1]))
         for speed in ("0.25", "4"):
             other = result["speeds"].get(speed)
@@ -228,8 +228,8 @@ def _number(value: float) -> Cell:
     return Cell(f"{value:.3f}", value=value)
 
 
-def _percent(share: float) -> Cell:
-    return Cell(f"{100 * share:.1f}", value=share)
+def _percent(fraction: float) -> Cell:
+    return Cell(f"{100 * fraction:.1f}", value=fraction)
 
 
 def _short(value: float) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from smoothiou.data.export import to_coco
@@ -28,6 +27,7 @@ from smoothiou.metrics import (
     percentile_interval,
 )
 from smoothiou.metrics.diagnostics import confusion, mean_curve
+from smoothiou.metrics.overlap import Array
 from smoothiou.metrics.refinement import DEFINITION
 from smoothiou.metrics.signature import METRICS, PARTS
 from smoothiou.study.cells import cell_folder, cell_state
@@ -38,7 +38,6 @@ DRAWS, DRAWS_LARGE, LARGE = 1000, 200, 1000
 PAIR_METRICS = ("AP", "AP50", "AP75", "mean_iou", "refined_mean_iou")
 """Metrics whose interval over images is shown for each pair of runs."""
 
-Array = NDArray[np.float64]
 COMPARISON = 4
 """Raised when what comparison.json holds changes, so that an older one is computed anew."""
 PICTURES = 8
@@ -141,9 +140,9 @@ def _image_uncertainty(plan: Mapping[str, Any], drawn: Mapping[tuple[str, int], 
                     row = {"difference": float(values[0]), "low": low, "high": high, "resamples": len(values) - 1}
                     bootstrap.append({"candidate": candidate, "seed": seed, "metric": metric, **row})
             defined = [values[1:] for values in differences.values() if np.isfinite(values[0])]
-            moments = covariance_of_draws(np.array(defined)) if defined else None
-            if moments:
-                row = {"variance": moments[0], "covariance": moments[1], "seeds": len(defined)}
+            spread = covariance_of_draws(np.array(defined)) if defined else None
+            if spread:
+                row = {**spread._asdict(), "seeds": len(defined)}
                 covariances.append({"candidate": candidate, "metric": metric, **row})
     bootstrap.sort(key=lambda row: plan["seeds"].index(row["seed"]))
     return {"bootstrap": bootstrap, "covariances": covariances}

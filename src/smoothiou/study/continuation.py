@@ -14,7 +14,7 @@ from smoothiou.engine.config import RunConfig
 from smoothiou.engine.identity import LATER_DEFAULTS, identity
 from smoothiou.errors import ConfigError
 from smoothiou.files import LockedError
-from smoothiou.import_object import IN_PROCESS, is_known_here
+from smoothiou.import_object import IN_PROCESS, is_registered
 from smoothiou.loss_spec import STAGES
 from smoothiou.study.cells import cell_state, lock_cell
 from smoothiou.study.intervals import MARGIN
@@ -110,7 +110,7 @@ def _refuse_lost_objects(folder: Path, stored: Mapping[str, Any]) -> None:
     """Raise where a study compares losses that were objects of another process: nothing shows what they were."""
     named = [*stored["losses"], str(stored["settings"].get("model.name"))]
     names = re.findall(rf"{IN_PROCESS}[\w.-]+", " ".join(named))
-    if lost := [name for name in names if not is_known_here(name)]:
+    if lost := [name for name in names if not is_registered(name)]:
         raise ConfigError(
             f"{folder}: its study was begun with {', '.join(lost)}, known to the process that began it alone.",
             hint="Choose another folder, or --overwrite it. What is in a module and named package.module:object can be "

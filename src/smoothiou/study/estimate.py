@@ -28,7 +28,7 @@ def estimate(
         plan: from `make_plan` or `write_or_continue`.
         folder: of the study, whose finished cells give seconds and disk space; None where there is none yet.
         jobs: cells that run at once.
-        time_run: gives the seconds of a run and how they were found; asked only where no cell has told.
+        time_run: gives the seconds of a run and how they were estimated; called only where no cell is finished.
 
     Returns:
         cells, done, to_run, steps (still to take), disk_mb (of all cells), disk_free_mb (None without a

@@ -29,7 +29,7 @@ LEAST_AP50 = 0.05
 """AP50 of the baseline below which a comparison says nothing, whatever its intervals say."""
 LEARNT_NOTHING = "has learnt next to nothing"
 
-WORDS = {
+PHRASES = {
     BETTER: "better",
     WORSE: "worse",
     EQUIVALENT: "equal within {margin}",
@@ -41,7 +41,7 @@ WORDS = {
 
 def conclusion_in_words(entry: Mapping[str, Any]) -> str:
     """Return what a difference allows to conclude, as it may stand beside a number; with the reason if there is one."""
-    text = WORDS[entry["conclusion"]].format(margin=margin_in_words(entry))
+    text = PHRASES[entry["conclusion"]].format(margin=margin_in_words(entry))
     return f"{text} ({entry['reason']})" if entry["conclusion"] == UNKNOWN and entry["reason"] else text
 
 

@@ -19,6 +19,7 @@ import tomli_w
 from smoothiou.engine.config import RunConfig
 from smoothiou.errors import ConfigError, InterruptedRun
 from smoothiou.files import LockedError, write_text
+from smoothiou.manifest import usable_cores
 from smoothiou.study.cells import (
     Cell,
     CellEvent,
@@ -101,8 +102,7 @@ def run_parallel(
 
 def threads_of_each(jobs: int) -> int:
     """Return how many threads each of so many cells gets at once, at least 1."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // jobs)
+    return max(1, usable_cores() // jobs)
 
 
 @contextmanager

@@ -87,7 +87,7 @@ def _differences(
             [0.0] * len(result["pairs"]),
             result["pairs"],
             margin=MARGIN["IoU" if metric.startswith(("refined_mean", "refined_from", "mean_")) else "AP"],
-            covariance=result["spread"][1] if result["spread"] else None,
+            covariance=result["spread"].covariance if result["spread"] else None,
             images=test_images,
             pooled=pooled_variance(
                 {name: {seed: of[metric] for seed, of in runs.items()} for name, runs in numbers.items()}

@@ -253,10 +253,10 @@ def check_machines(
     shared, unfit = 0, []
     for answer in answers:
         try:
-            shares, reason = ray.get(answer, timeout=ANSWER_SECONDS)
+            has_folder, reason = ray.get(answer, timeout=ANSWER_SECONDS)
         except ray.exceptions.RayError as error:  # it lacks smoothiou, or is lost
-            shares, reason = False, f"{last_line(error)}."
-        shared += shares
+            has_folder, reason = False, f"{last_line(error)}."
+        shared += has_folder
         unfit += [reason] if reason else []
     if unfit:
         raise ConfigError(

@@ -15,7 +15,7 @@ from smoothiou.words import counted
 
 LEAST = 8.0
 """Boxes in a batch, on average, below which the mean IoU of its positives says little about the detector."""
-COVERED, SHARE = 0.5, 0.8
+COVERED_IOU, LEAST_COVERAGE = 0.5, 0.8
 """The share of boxes that should have an anchor of so much IoU."""
 STRICT = 0.7
 """IoU at which the first stage calls an anchor positive whether or not it is a box's best."""
@@ -45,9 +45,9 @@ def anchor_coverage(data: Survey) -> list[Example]:
     Fix: Change the resolution (--model.min_size, --model.max_size) or the detector (--model).
     """
     indices, ious = _best_anchors(data)
-    if not len(ious) or (ious >= COVERED).mean() >= SHARE:
+    if not len(ious) or (ious >= COVERED_IOU).mean() >= LEAST_COVERAGE:
         return []
-    worst = [index for index in np.argsort(ious, kind="stable") if ious[index] < COVERED]
+    worst = [index for index in np.argsort(ious, kind="stable") if ious[index] < COVERED_IOU]
     owners = [(*data.boxes.owners[indices[index]], ious[index]) for index in worst]
     return [
         Example(
@@ -89,7 +89,7 @@ def training_facts(data: Survey) -> dict[str, Any]:
     """Return the numbers behind these checks, whether or not they are bad."""
     training = data.training
     _, ious = _best_anchors(data)
-    coverage = {f"{least:.1f}": float((ious >= least).mean()) for least in (COVERED, STRICT)} if len(ious) else {}
+    coverage = {f"{least:.1f}": float((ious >= least).mean()) for least in (COVERED_IOU, STRICT)} if len(ious) else {}
     return {
         **_boxes_in_batch(data),
         "batch_size": training.batch_size,

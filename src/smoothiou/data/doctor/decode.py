@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from PIL import Image
 from smoothiou.data.images import Photo, named_errors, open_header, read_image
 from smoothiou.errors import DataError, bare_message
 from smoothiou.files import allowing, limits
+from smoothiou.manifest import usable_cores
 
 SIDE = 480
 """Pixels: longest side of a picture for the page."""
@@ -76,16 +76,12 @@ def decode_all(
             return decode(path, kind=kinds[path], picture=path in pictures)
 
     decoded: dict[Path, Decoded] = {}
-    with ThreadPoolExecutor(max_workers=_cores()) as pool:  # Pillow decodes without Python's lock
+    with ThreadPoolExecutor(max_workers=usable_cores()) as pool:  # Pillow decodes without Python's lock
         for path, result in zip(kinds, pool.map(one, kinds), strict=True):
             decoded[path] = result
             if progress:
                 progress(len(decoded), len(kinds))
     return decoded
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def small_jpeg(pixels: Image.Image) -> bytes:

@@ -186,9 +186,9 @@ def file_split(file: Path, root: Path) -> str:
 
     A name that gives none (`_annotations.coco.json`) leaves it to its folder; if that gives none either, it is "".
     """
-    words = [word for word in re.split(r"[_.\-\s]+", file.stem) if word.lower() not in _NO_SPLIT]
-    if words:
-        return "_".join(words)
+    parts = [part for part in re.split(r"[_.\-\s]+", file.stem) if part.lower() not in _NO_SPLIT]
+    if parts:
+        return "_".join(parts)
     folder = file.parent.name if file.parent.resolve() != root.resolve() else ""
     return "" if folder.lower() in _NO_SPLIT else folder
 

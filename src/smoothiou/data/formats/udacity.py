@@ -230,11 +230,11 @@ def _sets_in(root: Path, named: Path | None) -> dict[str, dict[str, Path]]:
 
 def set_and_split(file: Path) -> tuple[str, str]:
     """Return the set and the split in a file's name: `as_autti_train.csv` is `train` of `as_autti`."""
-    words = [word for word in re.split(r"[_.\-\s]+", re.sub(r"(\.[ct]sv)?(\.gz)?$", "", file.name)) if word]
-    splits = [word for word in words if usual_name(word) in USUAL]
+    parts = [part for part in re.split(r"[_.\-\s]+", re.sub(r"(\.[ct]sv)?(\.gz)?$", "", file.name)) if part]
+    splits = [part for part in parts if usual_name(part) in USUAL]
     if len(splits) != 1:
-        return "_".join(words), ""
-    return "_".join(word for word in words if word != splits[0]), splits[0]
+        return "_".join(parts), ""
+    return "_".join(part for part in parts if part != splits[0]), splits[0]
 
 
 def _candidates(root: Path) -> list[Path]:

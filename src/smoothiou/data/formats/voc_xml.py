@@ -114,8 +114,8 @@ def _refuse_other_shapes(tree: Element, where: str) -> None:
     hint = "Boxes stand in <annotation><object><bndbox>."
     for node in (node for node in tree if node.tag != "object"):
         if inner := next((each.tag for each in node.iter() if each.tag in _BOXES), ""):
-            place = f"<{inner}> in <{node.tag}>" if inner != node.tag else f"<{inner}>"
-            raise DataError(f"{where}: {place} is not understood, and may hold boxes.", hint=hint)
+            element = f"<{inner}> in <{node.tag}>" if inner != node.tag else f"<{inner}>"
+            raise DataError(f"{where}: {element} is not understood, and may hold boxes.", hint=hint)
         is_unknown = node.tag not in _KNOWN and (len(node) or node.attrib)
         is_text = node.tag not in _NAMES and any(map(_BOX_AS_TEXT.search, node.itertext()))
         named = any(each.tag in ("name", "label", "class", "category") for each in node.iter())

@@ -337,7 +337,7 @@ def _top_of_images(parent: Path, folder: Path) -> Path:
 def _are_rows(content: bytes) -> bool:
     """Return whether a text could be labels: a number begins each line, and four and more words follow."""
     lines = [line.split() for line in content.decode("utf-8-sig", "replace").splitlines() if line.strip()]
-    return bool(lines) and all(len(words) >= 5 and read_number(words[0]) is not None for words in lines)
+    return bool(lines) and all(len(fields) >= 5 and read_number(fields[0]) is not None for fields in lines)
 
 
 def _label_paths(image: Path, root: Path) -> list[Path]:

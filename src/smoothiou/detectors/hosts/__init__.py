@@ -87,11 +87,11 @@ def check_stages(model: nn.Module, stages: Sequence[str] | None) -> dict[str, St
             hint = did_you_mean(str(name), known)
             raise ConfigError(f"stages: {name!r} is no stage of {type(model).__name__}.", hint=hint)
     for name in named:
-        _check_own_code(model, known[name])
+        _check_training_code(model, known[name])
     return {name: known[name] for name in named}
 
 
-def _check_own_code(model: nn.Module, stage: Stage) -> None:
+def _check_training_code(model: nn.Module, stage: Stage) -> None:
     path, original = stage.path, stage.trains.replaces
     try:
         kind = type(model.get_submodule(path))
