@@ -266,6 +266,7 @@ def test_every_figure_has_its_numbers_in_the_csv(study):
 
 def test_csv_numbers_carry_their_signature(study):
     found = [row for row in rows(study) if row["part"] == "metrics" and row["metric"] == "AP"]
+    assert {row["seed"] for row in found} == {"", "0", "1", "2"}
     # a mean is over three seeds, a single value is one seed's
     for row in found:
         assert row["signature"].split("|")[-2] == (f"seed:{row['seed']}" if row["seed"] else "seeds:3")
