@@ -95,7 +95,7 @@ def test_a_split_whose_boxes_are_all_crowds_or_ignored_stops(make_coco, coco_dic
     contents = {part: coco_dict({f"{part}.jpg": [("cat", BOX)]}, ["cat"]) for part in ("train", "val")}
     contents[split]["annotations"][0][flag] = 1
     root = make_coco(contents["train"], contents["val"])
-    with pytest.raises(DataError, match=f'"{split}" has no box'):
+    with pytest.raises(DataError, match=f'"{split}".*no box'):
         open_splits(DataConfig(path=str(root)))
     finding = examine(root, training=TRAINING).finding("empty-split")
     assert [example.where for example in finding.examples] == [split]
@@ -104,7 +104,7 @@ def test_a_split_whose_boxes_are_all_crowds_or_ignored_stops(make_coco, coco_dic
 def test_a_split_whose_boxes_are_all_difficult_or_dropped_stops(make_voc, xml_file):
     root = make_voc({"train": {"a": [], "b": [("dog", (40, 1, 10, 9))]}})
     xml_file(root / "Annotations" / "a.xml", extra=difficult("1"))
-    with pytest.raises(DataError, match='"train" has no box'):
+    with pytest.raises(DataError, match='"train".*no box'):
         open_split(DataConfig(path=str(root), allow_dropped=1), "train")
 
 
@@ -255,7 +255,7 @@ def test_one_file_under_two_spellings_of_its_path_is_refused_and_joined_by_the_d
         content["annotations"].append({"id": 99, "image_id": 99, "category_id": 10, "bbox": [60, 5, 32, 32]})
 
     root = coco(tmp_path / "coco", twice)
-    with pytest.raises(DataError, match="1 photo has several annotations"):
+    with pytest.raises(DataError, match="several annotations"):
         load_dataset(root)
     report = examine(root, training=TRAINING)
     assert report.finding("duplicate-name").count == 1
@@ -271,7 +271,7 @@ def test_two_xml_files_of_one_photo_are_refused_and_joined_by_the_doctor(tmp_pat
         (root / "JPEGImages" / "001b.jpg").symlink_to("001.jpg")
     with (root / "ImageSets" / "Main" / "train.txt").open("a") as lines:
         lines.write("001b\n")
-    with pytest.raises(DataError, match="1 photo has several annotations"):
+    with pytest.raises(DataError, match="several annotations"):
         load_dataset(root)
     report = examine(root, training=TRAINING)
     assert report.finding("duplicate-name").count == 1
@@ -518,7 +518,7 @@ def test_a_coco_file_that_is_cut_off_is_named_whatever_it_is_called(make_coco, c
     whole = file.read_text()
     file.unlink()
     (root / "annotations" / "my_labels.json").write_text(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"my_labels\.json, line 1: not JSON"):
+    with pytest.raises(DataError, match=r"my_labels\.json, line 1"):
         load_dataset(root)
 
 

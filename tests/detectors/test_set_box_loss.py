@@ -337,7 +337,7 @@ def test_a_stage_with_training_code_of_its_own_is_refused(stock):
         ({"loss": "huber[delta=0.5"}, "huber"),
         ({"loss": 3}, "callable"),
         ({"loss": nn.Linear(4, 1)}, "trainable"),
-        ({"loss": "huber", "stages": ("rnp",)}, 'Did you mean "rpn"'),
+        ({"loss": "huber", "stages": ("rnp",)}, 'mean "rpn"'),
         ({"loss": "huber", "stages": ()}, "stages"),
         ({"loss": "huber", "weight": 0}, "weight"),
         ({"loss": "huber", "weight": float("nan")}, "weight"),

@@ -76,7 +76,7 @@ def test_a_misfit_is_named_and_nothing_is_half_loaded(trained):
 
 def test_another_number_of_classes_is_said_so(trained, tmp_path):
     torch.save({"model": trained.state_dict()}, tmp_path / "best.ckpt")
-    with pytest.raises(CheckpointError, match="2 classes, and 5"):
+    with pytest.raises(CheckpointError, match="2 classes.* 5"):
         build_detector("nano", num_classes=5, weights=tmp_path / "best.ckpt")
 
 

@@ -230,7 +230,7 @@ def test_what_does_not_export_is_named(run, tmp_path, to, error):  # noqa: F811
             raise error
 
     predictor.opened.model.backbone = Odd()
-    with pytest.raises(SmoothIoUError, match=rf"nano cannot be exported to {to}: backbone \(Odd\): {error}"):
+    with pytest.raises(SmoothIoUError, match=rf"nano .*{to}: backbone \(Odd\): {error}"):
         export_run(predictor, tmp_path / "a", to=to)
 
 
@@ -242,5 +242,5 @@ def test_a_part_that_torchscript_does_not_read_is_named(run, tmp_path):  # noqa:
             return x * len({*"abc"})
 
     predictor.opened.model.rpn.head.conv = Odd()
-    with pytest.raises(SmoothIoUError, match=r"nano cannot be exported to torchscript: rpn\.head\.conv \(Odd\): \w"):
+    with pytest.raises(SmoothIoUError, match=r"nano .*rpn\.head\.conv \(Odd\): \w"):
         export_run(predictor, tmp_path / "a.pt", to="torchscript")
