@@ -11,12 +11,7 @@ from smoothiou.errors import ConfigError
 from smoothiou.losses import SmoothIoU, smooth_iou_loss
 from smoothiou.losses.huber import Huber
 from smoothiou.losses.iou import IoU
-
-
-def random_pair(count: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    target = torch.randn(count, 4, generator=generator, dtype=torch.float64)
-    return target + 2 * torch.randn(count, 4, generator=generator, dtype=torch.float64), target
+from tests.losses.cases import random_pair
 
 
 def gradient(function, pred: Tensor) -> Tensor:
