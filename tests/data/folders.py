@@ -9,6 +9,10 @@ BOX = (1, 1, 20, 20)
 CORNERS = "<xmin>1</xmin><ymin>2</ymin><xmax>9</xmax><ymax>8</ymax>"
 
 
+def boxes(dataset):
+    return [box.xyxy for record in dataset.records for box in record.boxes]
+
+
 def records(root, split="train", **options):
     return {record.name: record for record in load_dataset(root, split=split, **options).records}
 

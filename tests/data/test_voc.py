@@ -11,12 +11,9 @@ from smoothiou.data.formats.voc import CLASSES
 from smoothiou.data.formats.voc_xml import read_annotation
 from smoothiou.data.registry import detect_format, list_splits
 from smoothiou.errors import DataError
+from tests.data.folders import boxes
 
 ONE = [("dog", (11, 21, 30, 40))]
-
-
-def boxes(dataset):
-    return [box.xyxy for record in dataset.records for box in record.boxes]
 
 
 def test_corners_are_one_based_and_inclusive(make_voc):

@@ -14,6 +14,7 @@ from torchvision.ops import FrozenBatchNorm2d
 from smoothiou.detectors import build_detector
 from smoothiou.detectors import pretrained as weights
 from smoothiou.errors import CheckpointError
+from tests.detectors.hosts import same
 
 
 @pytest.fixture
@@ -21,10 +22,6 @@ def trained():
     """A detector whose weights differ from those of a new one."""
     torch.manual_seed(1)
     return build_detector("nano", num_classes=2)
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
 @pytest.mark.parametrize("wrapped", [True, False], ids=["our checkpoint", "bare state dict"])
