@@ -20,6 +20,12 @@ def shared_data() -> Path:
     return SHARED / "data"
 
 
+@pytest.fixture
+def without_panels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the panels of a report undrawn, which take nine tenths of its time: for tests of words and numbers."""
+    monkeypatch.setattr("smoothiou.report.study_page.draw_panel", lambda *_, **__: "")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what needs a GPU where there is none."""
     gpu = [item for item in items if item.get_closest_marker("gpu")]

@@ -59,6 +59,7 @@ def test_at_eighty_columns_progress_is_one_line(monkeypatch, label):
         progress.update(1234, text="loss 1.234  lr 1.0e-03  IoU 0.52", force=True)
     written = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue())
     lines = [line.strip() for line in re.split(r"[\r\n]+", written) if line.strip()]
+    assert any("1234/4000" in line for line in lines)
     assert all(len(line) <= 80 for line in lines)
     assert all("1234/4000" in line for line in lines if "0/?" not in line), lines  # no rest of a line beneath it
 

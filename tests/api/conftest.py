@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-from smoothiou.report import study_page
-
 TINY: dict[str, Any] = {
     "steps": 2, "device": "cpu", "data__images": 12, "data__size": 64, "model__min_size": 64, "model__max_size": 64,
     "train__batch_size": 2, "train__log_every": 1, "train__precision": "fp32", "quiet": True,
@@ -17,6 +15,5 @@ TINY: dict[str, Any] = {
 
 
 @pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_panels: None) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(study_page, "draw_panel", lambda *_, **__: "")  # nine tenths of a report's time

@@ -126,7 +126,7 @@ def test_a_detector_and_data_of_ones_own(monkeypatch):
     assert run.evaluate(quiet=True)["metrics"] == run.metrics  # its own data, in its own process
     assert run.evaluate({"test": data["train"]}, quiet=True)["localization"]["raw_boxes"] > 0
     forget_objects(monkeypatch)
-    with pytest.raises(ConfigError, match="another process|of the Python process"):
+    with pytest.raises(ConfigError, match="process"):
         smoothiou.load_run("RUN")
 
 

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from tests.data import test_doctor as faults
+from tests.data import doctor_faults as faults
 from tests.data.doctor_sets import add, annotate, boxes_of, voc
 
 from .conftest import TINY

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from smoothiou.data.doctor import Report, examine
 from smoothiou.engine.config import RunConfig
 from smoothiou.report.doctor import training_of
 from tests.data.conftest import coco_content, write_xml
@@ -73,3 +74,18 @@ def coco(root: Path, change: Callable[[dict[str, Any]], None] | None = None) -> 
         (root / "annotations").mkdir(parents=True, exist_ok=True)
         (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
     return root
+
+
+def look(root: Path, **options) -> Report:
+    return examine(root, **{"training": TRAINING, **options})
+
+
+def ids(report: Report) -> list[str]:
+    return [finding.check.id for finding in report.findings]
+
+
+def first(report: Report, check: str) -> tuple[int, str, str]:
+    """Return count, place and message of a check's first example."""
+    finding = report.finding(check)
+    assert finding, f"{check} found nothing; found were {ids(report)}"
+    return finding.count, finding.examples[0].where, finding.examples[0].message

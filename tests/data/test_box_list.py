@@ -51,16 +51,16 @@ def test_data_sets_are_read_as_ever():
     ("name", "content", "message"),
     [
         ("missing.json", None, "missing.json"),
-        ("missing.json.gz", None, "missing.json.gz: no such file"),
-        ("missing.csv", None, "missing.csv: cannot be read"),
-        ("missing", None, "missing: no such folder"),
-        ("broken.json", b"{", "broken.json, line 1: not JSON"),
-        ("broken.json.gz", b"not gzip", "cannot be read as gzipped JSON"),
-        ("list.json.gz", gzip.compress(b"[]", mtime=0), 'expected an object with a list "images"'),
+        ("missing.json.gz", None, "missing.json.gz"),
+        ("missing.csv", None, "missing.csv"),
+        ("missing", None, "missing.*folder"),
+        ("broken.json", b"{", "broken.json, line 1"),
+        ("broken.json.gz", b"not gzip", "gzipped"),
+        ("list.json.gz", gzip.compress(b"[]", mtime=0), '"images"'),
         (
             "none.json",
             json.dumps({**COCO, "annotations": COCO["annotations"][1:2]}).encode(),
-            "none of its 1 boxes has an area",
+            "area",
         ),
     ],
 )

@@ -56,8 +56,8 @@ def test_a_list_of_the_folder_decides(cars):
 @pytest.mark.parametrize(
     ("train", "val", "message"),
     [
-        (["train/9.jpg"], [], r"our_split\.json: no image of the split train is called train/9\.jpg"),
-        (["train/1_jpg.rf.ta.jpg"], ["val/1_jpg.rf.va.jpg"], "copies of one photo are in train and val: 1_jpg"),
+        (["train/9.jpg"], [], r"our_split\.json: .*train/9\.jpg"),
+        (["train/1_jpg.rf.ta.jpg"], ["val/1_jpg.rf.va.jpg"], "copies.*1_jpg"),
     ],
 )
 def test_a_list_that_cannot_be_right_is_refused(cars, train, val, message):

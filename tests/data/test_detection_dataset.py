@@ -72,7 +72,7 @@ def test_what_is_done_to_an_image_does_not_come_back(dataset):
 
 def test_an_image_that_changed_since_is_refused(dataset, tmp_path):
     Image.new("RGB", (8, 5)).save(tmp_path / "0.png")
-    with pytest.raises(DataError, match="8 x 5.*6 x 5"):
+    with pytest.raises(DataError, match="8 x.*6 x"):
         DetectionDataset(dataset, cache_mb=1)[0]
 
 

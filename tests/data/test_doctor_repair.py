@@ -14,7 +14,7 @@ from smoothiou.data import load_dataset
 from smoothiou.data.doctor import CHECKS, examine
 from smoothiou.data.doctor.repair import COLUMNS, refuse_taken, repair
 from smoothiou.errors import ConfigError, DataError
-from tests.data import test_doctor as faults
+from tests.data import doctor_faults as faults
 from tests.data.conftest import write_xml
 from tests.data.doctor_sets import TRAINING, annotate, boxes_of, coco, noise, voc
 

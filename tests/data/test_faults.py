@@ -109,11 +109,10 @@ def test_many_lost_boxes_are_counted_and_three_are_named():
 
 
 def test_only_boxes_count_against_what_is_allowed():
-    refuse_dropped(
-        [
-            Fault(kind="missing-annotation", where="a", message="", drops=True),
-            Fault(kind="overhang", where="b", message=""),
-        ],
-        allow_dropped=0,
-        data="cells",
-    )
+    others = [
+        Fault(kind="missing-annotation", where="a", message="", drops=True),
+        Fault(kind="overhang", where="b", message=""),
+    ]
+    with pytest.raises(DataError, match="1 box"):
+        refuse_dropped([*others, *lost(1)], allow_dropped=0, data="cells")
+    refuse_dropped([*others, *lost(1)], allow_dropped=1, data="cells")

@@ -196,7 +196,7 @@ def test_past_the_edge(make_coco, coco_dict, right):
     assert dataset.counts()["faults"] == {"overhang": 1}
     assert dataset.faults[0].pixels == pytest.approx(right - 100)
     far = make_coco(coco_dict({"a.jpg": [("dent", (90, 10, 30, 5))]}, ["dent"]), name="far")
-    with pytest.raises(DataError, match="outside its image of 100 x 80"):
+    with pytest.raises(DataError, match="outside"):
         load_dataset(far)
 
 

@@ -77,7 +77,7 @@ def test_a_missing_file_names_itself(tmp_path):
     "name", ["../a.jpg", "a/../../b.jpg", "/etc/a.jpg", "..\\a.jpg", "C:\\a.jpg", "C:/a.jpg", "", "\\a"]
 )
 def test_names_that_lead_away_are_refused(name):
-    with pytest.raises(DataError, match="here: the image name"):
+    with pytest.raises(DataError, match="here.*name"):
         check_file_name(name, where="here")
 
 

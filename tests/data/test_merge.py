@@ -167,13 +167,13 @@ def test_folders_of_one_name_are_told_by_their_paths(make_voc):
 def test_mistakes_are_named(two_years, tmp_path):
     with pytest.raises(DataError, match="VOC2013.*VOC2007"):
         load_dataset(two_years, split="VOC2013:train")
-    with pytest.raises(DataError, match='VOC2012: .*trian.* Did you mean "train"'):
+    with pytest.raises(DataError, match='VOC2012: .*trian.* mean "train"'):
         choose_splits(two_years, train="VOC2007:train+VOC2012:trian")
-    with pytest.raises(DataError, match='VOC2017: .*Did you mean "VOC20'):
+    with pytest.raises(DataError, match='VOC2017: .*mean "VOC20'):
         load_dataset(f"{tmp_path}/VOC2012+{tmp_path}/VOC2017")
     with pytest.raises(DataError, match=r"FOLDER\+FOLDER"):
         load_dataset(f"{tmp_path}/VOC2007+")
-    with pytest.raises(DataError, match=r"VOC2007:train: no such folder"):
+    with pytest.raises(DataError, match=r"VOC2007:train: .*folder"):
         load_dataset(f"{tmp_path}/VOC2007:train:val")
     with pytest.raises(DataError, match=r"07\+12 .*0 of 2012"):
         load_dataset(two_years.split("+")[0], split="07+12")

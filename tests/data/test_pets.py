@@ -97,14 +97,14 @@ def test_listed_images_without_xml_are_counted(pets):
 
 
 def test_the_official_test_split_has_no_boxes(pets):
-    with pytest.raises(DataError, match='"test" has no boxes'):
+    with pytest.raises(DataError, match='"test".*no boxes'):
         load_dataset(pets, split="test")
 
 
 def test_unknown_labels_and_names_are_refused(pets, xml_file):
-    with pytest.raises(ConfigError, match='Did you mean "breed"'):
+    with pytest.raises(ConfigError, match='mean "breed"'):
         load_dataset(pets, labels="breeds")
     xml_file(pets / "annotations" / "xmls" / "pug_3.xml", [("ferret", BOX)])
     assert len(load_dataset(pets, split="trainval").records) == 5
-    with pytest.raises(DataError, match=r"pug_3\.xml: object 1: .*ferret"):
+    with pytest.raises(DataError, match=r"pug_3\.xml: object 1.*ferret"):
         load_dataset(pets, split="trainval", labels="species")

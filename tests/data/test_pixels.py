@@ -202,7 +202,7 @@ def test_grey_of_16_bits_that_a_program_has_opened_is_scaled_as_from_its_file(tm
 
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])
 def test_grey_that_a_program_has_made_is_refused_where_its_range_is_not_known(dtype):
-    with pytest.raises(DataError, match="image: its grey values are .* which is black"):
+    with pytest.raises(DataError, match="grey.*black"):
         view_image(Image.fromarray((SHARES * 1000).astype(dtype)), where="image")
 
 

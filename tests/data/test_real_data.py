@@ -181,7 +181,7 @@ def test_coco_mini_has_crowds_and_empty_images(shared_data):
 
 def test_xml_without_image_is_refused_until_a_list_leaves_it_out(shared_data, tmp_path):
     source = shared_data / "road_signs"
-    with pytest.raises(DataError, match="6 .*missing: road525, road526, road529 and 3 more"):
+    with pytest.raises(DataError, match="6 .*missing: road525.* 3 more"):
         load_dataset(source)
     root = tmp_path / "signs"
     (root / "ImageSets" / "Main").mkdir(parents=True)
@@ -266,13 +266,9 @@ def test_udacity_samples_with_the_wrong_header_and_without_one(shared_data):
 def test_udacity_without_frames_names_the_first_and_the_count(shared_data):
     folder = shared_data / "udacity"
     assert detect_format(folder) == "udacity"
-    with pytest.raises(DataError, match="6 sets of labels"):
+    with pytest.raises(DataError, match="6 sets"):
         load_dataset(folder)
-    with pytest.raises(
-        DataError,
-        match=r"labels_crowdai: 9218 annotated images are missing: 1479498371963069978\.jpg, 1479498372942264998\.jpg, "
-        r"1479498373462797835\.jpg and 9215 more \(looked in ",
-    ):
+    with pytest.raises(DataError, match=r"9218 .*1479498371963069978\.jpg.* 9215 more"):
         load_dataset(folder / "labels_crowdai.csv.gz")
 
 

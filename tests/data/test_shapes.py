@@ -144,7 +144,7 @@ def test_options_out_of_range_are_refused(wrong):
 
 
 def test_an_unknown_split_is_refused():
-    with pytest.raises(DataError, match='tests.* Did you mean "test"'):
+    with pytest.raises(DataError, match='tests.* mean "test"'):
         load_dataset("shapes", split="tests")
 
 

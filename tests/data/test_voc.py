@@ -11,12 +11,9 @@ from smoothiou.data.formats.voc import CLASSES
 from smoothiou.data.formats.voc_xml import read_annotation
 from smoothiou.data.registry import detect_format, list_splits
 from smoothiou.errors import DataError
+from tests.data.folders import boxes
 
 ONE = [("dog", (11, 21, 30, 40))]
-
-
-def boxes(dataset):
-    return [box.xyxy for record in dataset.records for box in record.boxes]
 
 
 def test_corners_are_one_based_and_inclusive(make_voc):
@@ -143,7 +140,7 @@ def test_a_split_in_which_every_xml_lacks_has_no_boxes(make_voc):
     root = make_voc({"train": {"a": ONE}, "test": {"b": ONE}})
     (root / "Annotations" / "b.xml").unlink()
     assert list_splits(root) == ("train",)
-    with pytest.raises(DataError, match='"test" has no boxes'):
+    with pytest.raises(DataError, match='"test".*no boxes'):
         load_dataset(root, split="test")
 
 
@@ -156,7 +153,7 @@ def test_missing_images_are_counted_and_three_are_named(make_voc):
     root = make_voc({"train": {str(n): ONE for n in range(5)}})
     for n in range(4):
         (root / "JPEGImages" / f"{n}.jpg").unlink()
-    with pytest.raises(DataError, match="4 .*missing: 0, 1, 2 and 1 more"):
+    with pytest.raises(DataError, match="4 .*missing: 0, 1, 2.* 1 more"):
         load_dataset(root)
 
 
@@ -171,9 +168,7 @@ def test_the_size_of_the_file_wins(make_voc, xml_file):
 def test_boxes_are_clipped_dropped_when_allowed_and_else_refused(make_voc):
     bad = [("dog", (10, 10, 9, 20)), ("dog", (300, 10, 320, 20)), ("dog", ("nan", 1, 2, 3))]
     root = make_voc({"train": {"a": [*ONE, ("dog", (90, 70, 103, 80)), *bad]}})
-    with pytest.raises(
-        DataError, match=r"3 boxes .*a\.xml: object 3 has no area .*object 4 lies outside.*object 5 has no fin"
-    ):
+    with pytest.raises(DataError, match=r"3 boxes.*a\.xml: object 3.*object 4.*object 5"):
         load_dataset(root, allow_dropped=2)
     dataset = load_dataset(root, allow_dropped=3)
     assert boxes(dataset) == [(10, 20, 30, 40), (89, 69, 100, 80)]
@@ -183,15 +178,15 @@ def test_boxes_are_clipped_dropped_when_allowed_and_else_refused(make_voc):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("<annotation>\n<object>\n</annotation>", r"a\.xml, line 3: not well-formed"),
-        ("", r"a\.xml, line 1: not well-formed"),
+        ("<annotation>\n<object>\n</annotation>", r"a\.xml, line 3"),
+        ("", r"a\.xml, line 1"),
         ('<!DOCTYPE a [<!ENTITY b "c"><!ENTITY d "&b;&b;">]><annotation>&d;</annotation>', "declares entities"),
         ('<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><annotation>&b;</annotation>', "declares entities"),
-        ("<annotation><object><bndbox/></object></annotation>", "object 1 has no name"),
-        ("<annotation><object><name>dog</name></object></annotation>", r"object 1 \(dog\): <xmin> must be a number"),
+        ("<annotation><object><bndbox/></object></annotation>", "object 1.*name"),
+        ("<annotation><object><name>dog</name></object></annotation>", r"object 1 \(dog\).*xmin"),
         (
             "<annotation><object><name>dog</name><bndbox><xmin>a</xmin></bndbox></object></annotation>",
-            "<xmin> must be a number, got 'a'",
+            "xmin.*'a'",
         ),
         ('<?xml version="1.0" encoding="nonsense"?><annotation/>', r"a\.xml"),
     ],
@@ -228,9 +223,9 @@ def test_an_image_that_links_out_of_the_folder_is_refused(make_voc, image_file, 
 
 def test_unknown_and_empty_splits_are_refused(make_voc):
     root = make_voc({"train": {"a": ONE}, "val": {}})
-    with pytest.raises(DataError, match='Did you mean "train"'):
+    with pytest.raises(DataError, match='mean "train"'):
         load_dataset(root, split="trian")
-    with pytest.raises(DataError, match='"val" has no boxes'):
+    with pytest.raises(DataError, match='"val".*no boxes'):
         load_dataset(root, split="val")
 
 

@@ -32,7 +32,7 @@ def test_splits_that_are_asked_for_are_taken(make_voc):
     root = make_voc({split: {split: ONE} for split in ("train", "val", "trainval", "test")})
     assert choose_splits(root, test="val") == ("train", "", "val")
     assert choose_splits(root, val="test", test="val") == ("train", "test", "val")
-    with pytest.raises(DataError, match='Did you mean "train"'):
+    with pytest.raises(DataError, match='mean "train"'):
         choose_splits(root, train="trian")
 
 
@@ -51,15 +51,15 @@ def test_a_test_split_without_boxes_is_not_chosen(make_voc):
 
 
 def test_one_split_is_not_enough(make_voc):
-    with pytest.raises(DataError, match=r"no split .*: train\."):
+    with pytest.raises(DataError, match=r"no split.*: train\."):
         choose_splits(make_voc({"train": {"a": ONE}}))
 
 
 def test_unknown_places_say_what_was_looked_for_and_found(tmp_path, make_voc):
     (tmp_path / "bccd").mkdir()
-    with pytest.raises(DataError, match='bccx: .*Did you mean "bccd"'):
+    with pytest.raises(DataError, match='bccx: .*mean "bccd"'):
         detect_format(tmp_path / "bccx")
-    with pytest.raises(DataError, match=r"\(pets\).*\(voc\).*\(coco\).*\(udacity\)\. Found: an empty folder"):
+    with pytest.raises(DataError, match=r"\(pets\).*\(voc\).*\(coco\).*\(udacity\).*empty folder"):
         detect_format(tmp_path / "bccd")
     (tmp_path / "bccd" / "labels.csv").write_text("frame,xmin")
     with pytest.raises(DataError, match=r"Found: labels\.csv"):
@@ -82,7 +82,7 @@ def test_a_folder_above_the_data_set_points_to_it(make_voc, tmp_path):
 def test_the_format_can_be_said(make_voc):
     root = make_voc({"train": {"a": ONE}})
     assert load_dataset(root, format="voc").format == "voc"
-    with pytest.raises(ConfigError, match='Did you mean "voc"'):
+    with pytest.raises(ConfigError, match='mean "voc"'):
         load_dataset(root, format="vok")
     with pytest.raises(DataError, match="no COCO file"):
         load_dataset(root, format="coco")
@@ -98,7 +98,7 @@ def test_usual_names():
 
 
 def test_a_name_that_may_mean_two_splits_is_refused():
-    with pytest.raises(DataError, match='"train" may be train2014 or train2017'):
+    with pytest.raises(DataError, match="train2014 or train2017"):
         find_split("train", ["train2014", "train2017"], data="coco")
     assert find_split("train2014", ["train2014", "train2017"], data="coco") == "train2014"
     with pytest.raises(DataError):

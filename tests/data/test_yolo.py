@@ -14,6 +14,7 @@ from smoothiou.errors import DataError
 from smoothiou.files import Limits, allowing
 from tests.data.conftest import save_image
 from tests.data.doctor_sets import TRAINING
+from tests.data.folders import boxes
 
 ROW = "0 0.5 0.5 0.2 0.25\n"  # of 100 x 80 pixels: x 40 to 60, y 30 to 50
 ROBOFLOW = "train: ../train/images\nval: ../valid/images\ntest: ../test/images\nnc: 2\nnames: ['cat', 'dog']\n"
@@ -36,10 +37,6 @@ def make_yolo(tmp_path):
         return root
 
     return make
-
-
-def boxes(dataset):
-    return [box.xyxy for record in dataset.records for box in record.boxes]
 
 
 @pytest.fixture

@@ -113,3 +113,15 @@ def train_step(model, batch, *, seed=3):
     sum(losses.values()).backward()
     grads = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     return {key: value.detach() for key, value in losses.items()}, grads
+
+
+def same(a, b) -> bool:
+    """Whether two state dicts or results hold the same numbers under the same keys."""
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def assert_same(a, b) -> None:
+    """Losses, gradients or detections that are the same to the last bit."""
+    assert a.keys() == b.keys()
+    different = [key for key in a if not torch.equal(a[key], b[key])]
+    assert not different, f"not bit-identical: {different[:5]}"

@@ -113,11 +113,11 @@ def test_that_many_proposals_can_be_had(proposals):
 @pytest.mark.parametrize(
     ("arguments", "noun"),
     [
-        ({"name": "nanno"}, 'Did you mean "nano"'),
+        ({"name": "nanno"}, 'mean "nano"'),
         ({"name": "nano", "num_classes": 0}, "num_classes"),
         ({"name": "nano", "weights": "imagenet"}, "imagenet"),
         ({"name": "resnet18-fpn", "weights": "coco"}, "coco"),
-        ({"name": "resnet50-fpn", "weights": "imagnet"}, 'Did you mean "imagenet"'),
+        ({"name": "resnet50-fpn", "weights": "imagnet"}, 'mean "imagenet"'),
         ({"name": "nano", "weights": "tf:model.ckpt"}, "TensorFlow"),
         ({"name": "inception-v2", "weights": "tf:"}, "tf:"),
         ({"name": "inception-v2", "weights": "coco"}, "coco"),

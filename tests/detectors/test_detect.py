@@ -43,7 +43,9 @@ def test_it_works_for_any_torchvision_faster_rcnn(stock, images):
     found = detect(stock, images)
     with torch.no_grad():
         expected = stock.eval()(images)
-    assert all(torch.equal(a["boxes"], b["boxes"]) for a, b in zip(found, expected, strict=True))
+    for mine, theirs in zip(found, expected, strict=True):
+        assert len(theirs["boxes"]) > 0
+        assert torch.equal(mine["boxes"], theirs["boxes"])
 
 
 def test_proposals_are_what_raw_boxes_were_refined_from(model, images):

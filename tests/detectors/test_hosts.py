@@ -12,16 +12,10 @@ from smoothiou.boxes import aligned_iou, decode_deltas
 from smoothiou.detectors import box_statistics, set_box_loss
 from smoothiou.errors import ConfigError
 from smoothiou.losses import LOSSES, load_loss
-from tests.detectors.hosts import KINDS, batch_for, build, train_step, without_boxes
+from tests.detectors.hosts import KINDS, assert_same, batch_for, build, train_step, without_boxes
 
 ONE_STAGE = ("retinanet", "fcos", "ssd")
 each_kind = pytest.mark.parametrize("kind", KINDS)
-
-
-def assert_same(a, b):
-    assert a.keys() == b.keys()
-    different = [key for key in a if not torch.equal(a[key], b[key])]
-    assert not different, f"not bit-identical: {different[:5]}"
 
 
 def box_terms(losses):

@@ -199,7 +199,8 @@ def test_the_second_stage_alone_on_an_even_size(tensorflow):
     values = np.load(tensorflow / "second_stage_direct_14x14.npz")
     second = InceptionV2Head(144, stored_statistics=True, depth_multiplier=0.25)
     second = load(second, tensorflow / "model.ckpt", SECOND_STAGE)
-    walk(second, nchw(values["input_14x14"]), values, prefix="direct14_")
+    _, names = walk(second, nchw(values["input_14x14"]), values, prefix="direct14_")
+    assert names == ("Mixed_5a", "Mixed_5b", "Mixed_5c")
 
 
 def test_the_root_at_full_width(tensorflow):

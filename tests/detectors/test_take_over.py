@@ -133,7 +133,7 @@ def test_a_checkpoint_of_torchvision_in_the_names_of_2019_with_its_own_classes(t
 )
 def test_a_file_whose_backbone_does_not_fit_is_refused_and_nothing_is_loaded(tmp_path, state):
     torch.save(state, tmp_path / "other.pth")
-    with pytest.raises(CheckpointError, match="other.pth holds another backbone") as error:
+    with pytest.raises(CheckpointError, match="other.pth.*backbone") as error:
         detector(("cat",), 4, weights=tmp_path / "other.pth")
     assert "--model" in error.value.hint
 

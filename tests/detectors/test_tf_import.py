@@ -17,6 +17,7 @@ from smoothiou.detectors.inception_v2 import InceptionV2Features
 from smoothiou.detectors.tf_checkpoint import open_tf_checkpoint
 from smoothiou.detectors.tf_import import load_tf_checkpoint, map_detector, map_stage
 from smoothiou.errors import CheckpointError, ConfigError
+from tests.detectors.hosts import same
 from tests.detectors.tf_writer import number, write_tf_checkpoint
 
 
@@ -37,10 +38,6 @@ def variables():
 def written(variables, tmp_path_factory):
     """The same, as files."""
     return write_tf_checkpoint(tmp_path_factory.mktemp("tf") / "model.ckpt", variables, per_block=50)
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
 def test_each_kind_of_layer_gets_its_numbers_in_torchs_order(variables, written):

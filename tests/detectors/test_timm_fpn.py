@@ -53,7 +53,7 @@ def test_weights_come_from_timm_when_asked_for_only(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("timm:resnet81", 'Did you mean "timm:resnet'),
+        ("timm:resnet81", 'mean "timm:resnet'),
         ("timm:vit_tiny_patch16_224", "strides"),
         ("timm:swin_tiny_patch4_window7_224", "any size"),
         ("resnet-18", "resnet18-fpn"),

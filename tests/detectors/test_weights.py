@@ -14,6 +14,7 @@ from torchvision.ops import FrozenBatchNorm2d
 from smoothiou.detectors import build_detector
 from smoothiou.detectors import pretrained as weights
 from smoothiou.errors import CheckpointError
+from tests.detectors.hosts import same
 
 
 @pytest.fixture
@@ -21,10 +22,6 @@ def trained():
     """A detector whose weights differ from those of a new one."""
     torch.manual_seed(1)
     return build_detector("nano", num_classes=2)
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
 @pytest.mark.parametrize("wrapped", [True, False], ids=["our checkpoint", "bare state dict"])
@@ -76,7 +73,7 @@ def test_a_misfit_is_named_and_nothing_is_half_loaded(trained):
 
 def test_another_number_of_classes_is_said_so(trained, tmp_path):
     torch.save({"model": trained.state_dict()}, tmp_path / "best.ckpt")
-    with pytest.raises(CheckpointError, match="2 classes, and 5"):
+    with pytest.raises(CheckpointError, match="2 classes.* 5"):
         build_detector("nano", num_classes=5, weights=tmp_path / "best.ckpt")
 
 
@@ -154,10 +151,9 @@ def test_offline_is_one_sentence_with_the_path_where_the_file_belongs(monkeypatc
 
 
 def test_nothing_is_downloaded_unless_asked_for(monkeypatch):
-    def refuse(*args, **kwargs):
-        raise AssertionError("a download was tried")
-
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
-    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    downloads = []
+    for way in ("load_state_dict_from_url", "download_url_to_file"):
+        monkeypatch.setattr(torch.hub, way, lambda *arguments, **_: downloads.append(arguments))
     for name in ("nano", "resnet18-fpn", "mobilenet-v3-fpn"):
         build_detector(name, num_classes=2)
+    assert downloads == []

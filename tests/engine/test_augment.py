@@ -12,6 +12,7 @@ from smoothiou.engine.devices import Placement
 from smoothiou.engine.loading import draw_batches, training_images
 from smoothiou.engine.train import run
 from smoothiou.errors import ConfigError, InterruptedRun
+from tests.engine.tiny import weights_of
 
 from .stopping import signal_in_step
 
@@ -20,10 +21,6 @@ TINY = {
     "train.steps": 4, "train.batch_size": 2, "train.log_every": 1, "train.device": "cpu", "train.precision": "fp32",
 }  # fmt: skip
 RANDOM = ("photometric", "scale", "crop")
-
-
-def weights_of(folder):
-    return torch.load(folder / "last.ckpt", weights_only=True)["model"]
 
 
 def drawn(augment, **more):

@@ -21,7 +21,6 @@ from smoothiou.engine.export import Parity, compare_exported, export_run, open_e
 from smoothiou.engine.predictor import load_run
 from smoothiou.errors import ConfigError, SmoothIoUError
 from tests.detectors import inception, test_vgg16
-from tests.engine.test_predict import run  # noqa: F401, a fixture
 
 installed = pytest.mark.skipif(
     not (find_spec("onnx") and find_spec("onnxruntime")), reason="the extra `export` is not installed"
@@ -34,7 +33,7 @@ def pictures(*sizes: tuple[int, int]) -> list[Image.Image]:
     return [Image.fromarray(random.integers(0, 256, (height, width, 3), dtype=np.uint8)) for width, height in sizes]
 
 
-def test_boxes_that_are_no_numbers_do_not_agree(run):  # noqa: F811
+def test_boxes_that_are_no_numbers_do_not_agree(run):
     predictor, (picture,) = load_run(run, device="cpu"), pictures((90, 60))
     boxes, scores, names = predictor.predict(picture, score=0.1)
     labels = np.array([1 + predictor.classes.index(name) for name in names])
@@ -46,7 +45,7 @@ def test_boxes_that_are_no_numbers_do_not_agree(run):  # noqa: F811
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
 @pytest.mark.parametrize("to", FORMS)
 @pytest.mark.slow
-def test_the_same_boxes_on_images_of_other_sizes_and_on_one_without(run, tmp_path, to):  # noqa: F811
+def test_the_same_boxes_on_images_of_other_sizes_and_on_one_without(run, tmp_path, to):
     predictor = load_run(run, device="cpu")
     path = tmp_path / ("a.ONNX" if to == "onnx" else "model")  # whatever it is called
     metadata = export_run(predictor, path, to=to)
@@ -77,7 +76,7 @@ def test_the_same_boxes_on_images_of_other_sizes_and_on_one_without(run, tmp_pat
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
 @installed
-def test_the_file_holds_names_preprocessing_and_opset(run, tmp_path):  # noqa: F811
+def test_the_file_holds_names_preprocessing_and_opset(run, tmp_path):
     import onnx
 
     export_run(load_run(run), tmp_path / "a.onnx", to="onnx")
@@ -88,7 +87,7 @@ def test_the_file_holds_names_preprocessing_and_opset(run, tmp_path):  # noqa: F
     assert "RGB" in metadata["input"]
 
 
-def test_another_form_is_refused(run, tmp_path):  # noqa: F811
+def test_another_form_is_refused(run, tmp_path):
     with pytest.raises(ConfigError, match="onnx or torchscript"):
         export_run(load_run(run), tmp_path / "a", to="coreml")
 
@@ -133,7 +132,7 @@ def with_clear_scores(model):
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
 @pytest.mark.parametrize("to", FORMS)
 @pytest.mark.parametrize("name", [*BUILDERS, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_BUILDERS)])
-def test_every_kind_of_detector_finds_the_same_boxes_in_both_forms(run, tmp_path, name, to):  # noqa: F811
+def test_every_kind_of_detector_finds_the_same_boxes_in_both_forms(run, tmp_path, name, to):
     model = with_clear_scores({**BUILDERS, **SLOW_BUILDERS}[name]())
     predictor = load_run(run, device="cpu")
     predictor.opened = dataclasses.replace(predictor.opened, model=model)
@@ -222,7 +221,7 @@ def test_parity_holds_only_where_every_box_agrees(agree, extra, holds):
     "error", [RuntimeError("no symbolic"), TypeError("no __round__"), OSError("no source")], ids=str
 )
 @pytest.mark.parametrize("to", FORMS)
-def test_what_does_not_export_is_named(run, tmp_path, to, error):  # noqa: F811
+def test_what_does_not_export_is_named(run, tmp_path, to, error):
     predictor = load_run(run)
 
     class Odd(torch.nn.Module):
@@ -230,11 +229,11 @@ def test_what_does_not_export_is_named(run, tmp_path, to, error):  # noqa: F811
             raise error
 
     predictor.opened.model.backbone = Odd()
-    with pytest.raises(SmoothIoUError, match=rf"nano cannot be exported to {to}: backbone \(Odd\): {error}"):
+    with pytest.raises(SmoothIoUError, match=rf"nano .*{to}: backbone \(Odd\): {error}"):
         export_run(predictor, tmp_path / "a", to=to)
 
 
-def test_a_part_that_torchscript_does_not_read_is_named(run, tmp_path):  # noqa: F811
+def test_a_part_that_torchscript_does_not_read_is_named(run, tmp_path):
     predictor = load_run(run)
 
     class Odd(torch.nn.Module):
@@ -242,5 +241,5 @@ def test_a_part_that_torchscript_does_not_read_is_named(run, tmp_path):  # noqa:
             return x * len({*"abc"})
 
     predictor.opened.model.rpn.head.conv = Odd()
-    with pytest.raises(SmoothIoUError, match=r"nano cannot be exported to torchscript: rpn\.head\.conv \(Odd\): \w"):
+    with pytest.raises(SmoothIoUError, match=r"nano .*rpn\.head\.conv \(Odd\): \w"):
         export_run(predictor, tmp_path / "a.pt", to="torchscript")

@@ -12,15 +12,10 @@ from smoothiou.engine.detector import build, check
 from smoothiou.engine.evaluate import open_run
 from smoothiou.engine.train import run
 from smoothiou.errors import CheckpointError, ConfigError
+from tests.engine import tiny
+from tests.engine.tiny import weights_of
 
-TINY = {
-    "data.path": "shapes", "data.images": 6, "data.size": 64, "model.min_size": 64, "model.max_size": 64,
-    "train.steps": 2, "train.batch_size": 2, "train.device": "cpu", "train.precision": "fp32", "loss.name": "huber",
-}  # fmt: skip
-
-
-def weights_of(folder):
-    return torch.load(folder / "last.ckpt", weights_only=True)["model"]
+TINY = {**tiny.TINY, "train.steps": 2}
 
 
 def test_a_run_begins_from_a_run_folder_and_keeps_what_is_frozen(tmp_path, capsys):

@@ -47,7 +47,7 @@ def test_a_packed_bomb_is_refused_before_it_is_unpacked(good, tmp_path, read):
     assert len(bomb) < 2**17
     (tmp_path / "bomb.ckpt").write_bytes(bomb)
     start = time.process_time()
-    with pytest.raises(CheckpointError, match=r"bomb.ckpt.*it unpacks to 67,1\d\d,\d\d\d bytes from 6\d,"):
+    with pytest.raises(CheckpointError, match=r"bomb.ckpt.* 67,1\d\d,\d\d\d bytes .*6\d,"):
         read(tmp_path / "bomb.ckpt")
     assert time.process_time() - start < 2
 
@@ -65,7 +65,7 @@ def test_a_pickle_that_asks_for_a_terabyte_of_nothing_is_refused(good, tmp_path,
         content = content.replace(b"/data.pkl", b"/" + member.encode())
     (tmp_path / "evil.ckpt").write_bytes(content)
     before = peak_megabytes()
-    with pytest.raises(CheckpointError, match=r"evil.ckpt.*it asks for a number of empty bytes"):
+    with pytest.raises(CheckpointError, match=r"evil.ckpt.*empty bytes"):
         read(tmp_path / "evil.ckpt")
     assert peak_megabytes() - before < 100
 
@@ -115,13 +115,13 @@ def test_lies_about_numbers_are_refused(good, tmp_path, read):
 @pytest.mark.parametrize("content", [{"format": torch.zeros(3), "model": {}}, {"format": True, "model": {}}, {}, [], 7])
 def test_a_format_that_is_none_is_named(tmp_path, content):
     torch.save(content, tmp_path / "a.ckpt")
-    with pytest.raises(CheckpointError, match="expected a smoothiou checkpoint of format 1, got format"):
+    with pytest.raises(CheckpointError, match="format 1"):
         load_checkpoint(tmp_path / "a.ckpt")
 
 
 @pytest.mark.parametrize("model", [7, ["weight"], {"weight": 7, "bias": None}, "weights"])
 def test_a_model_that_is_no_state_dict_is_refused(model):
-    with pytest.raises(CheckpointError, match="its model is no state dict"):
+    with pytest.raises(CheckpointError, match="no state dict"):
         restore_model(nn.Linear(2, 3), model, path="a.ckpt")
 
 
@@ -130,6 +130,6 @@ def test_a_tensor_that_shows_one_number_a_billion_times_is_no_weight(tmp_path):
     torch.save({"format": 1, "model": {"weight": large, "bias": torch.zeros(3)}}, tmp_path / "a.ckpt")
     before = peak_megabytes()
     content = load_checkpoint(tmp_path / "a.ckpt")
-    with pytest.raises(CheckpointError, match=r"weight is \(1000000000,\), expected \(3, 2\)"):
+    with pytest.raises(CheckpointError, match=r"weight .*\(1000000000,\).*\(3, 2\)"):
         restore_model(nn.Linear(2, 3), content["model"], path="a.ckpt")
     assert peak_megabytes() - before < 100

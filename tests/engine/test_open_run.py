@@ -16,11 +16,7 @@ from smoothiou.engine.evaluate import measure_run, open_run
 from smoothiou.engine.train import run
 from smoothiou.errors import CheckpointError, ConfigError
 from smoothiou.study.comparison import compare_cells
-
-TINY = {
-    "data.path": "shapes", "data.images": 6, "data.size": 64, "model.min_size": 64, "model.max_size": 64,
-    "train.steps": 1, "train.batch_size": 2, "train.device": "cpu", "train.precision": "fp32", "loss.name": "huber",
-}  # fmt: skip
+from tests.engine.tiny import TINY
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 from PIL import Image
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
@@ -24,8 +23,9 @@ from smoothiou.engine import distributed
 from smoothiou.engine.devices import Placement
 from smoothiou.engine.seeding import Batches
 from tests.engine.several import train_all
+from tests.engine.tiny import needs_gloo
 
-pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="this build of torch has no gloo backend")
+pytestmark = needs_gloo
 
 ROOT = Path(__file__).resolve().parents[2]
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")

@@ -79,7 +79,7 @@ def test_a_saved_state_continues_to_the_last_bit():
     ("option", "value"), [("lr", -1.0), ("decay", 1.0), ("momentum", -0.1), ("eps", 0.0), ("weight_decay", -1.0)]
 )
 def test_numbers_outside_their_range_are_refused(option, value):
-    with pytest.raises(ConfigError, match=f"{option}: expected .*, got {value}"):
+    with pytest.raises(ConfigError, match=f"{option}: .*{value}"):
         TensorFlowRMSprop([nn.Parameter(torch.zeros(1))], **{"lr": 0.1, option: value})
 
 

@@ -145,7 +145,7 @@ def test_stopped_and_continued_it_ends_at_the_same_step(tmp_path, monkeypatch):
 
 
 def test_patience_needs_evaluations_and_a_split_to_watch(tmp_path):
-    with pytest.raises(ConfigError, match="train.patience: .*eval_every is 0"):
+    with pytest.raises(ConfigError, match="train.patience: .*eval_every"):
         RunConfig().replace({"train.patience": 2})
     config = RunConfig().replace({**TINY, "train.patience": 2, "train.eval_every": 1})
     with pytest.raises(ConfigError, match="no val split") as error:

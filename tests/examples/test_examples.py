@@ -9,17 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from smoothiou.report import study_page
-
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 HOSTS = {"detectron2_rcnn", "lightning_module", "mmdet_config", "ultralytics_yolo"}
 RUN = ("own_detector", "own_dataset", "torchvision_loop", "torchvision_detector")
 
 
 @pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path, monkeypatch):
+def _in_an_empty_folder(tmp_path, monkeypatch, without_panels):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(study_page, "draw_panel", lambda *_, **__: "")  # nine tenths of a report's time
 
 
 def run_example(name, tmp_path):

@@ -20,11 +20,7 @@ from smoothiou.metrics import probe_numbers
 from smoothiou.study import cell_folder, make_plan, write_or_continue
 from smoothiou.study.comparison import compare_cells
 from smoothiou.study.probes import compare_probes
-
-TINY = {
-    "data.path": "shapes", "data.images": 6, "data.size": 64, "model.min_size": 64, "model.max_size": 64,
-    "train.steps": 1, "train.batch_size": 2, "train.device": "cpu", "train.precision": "fp32", "loss.name": "huber",
-}  # fmt: skip
+from tests.engine.tiny import TINY
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 import torch
+from hypothesis import strategies as st
 from torch import Tensor
 
 from smoothiou import boxes, losses
@@ -15,6 +17,10 @@ INFO = {name: LOSSES[name].info for name in NAMES}
 OVERLAP = [name for name in NAMES if INFO[name].space == "boxes"]
 OF_DELTAS = [name for name in NAMES if INFO[name].space == "deltas"]
 SYMMETRIC = [name for name in NAMES if INFO[name].symmetric]
+
+each_loss = pytest.mark.parametrize("name", NAMES)
+each_overlap_loss = pytest.mark.parametrize("name", OVERLAP)
+finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 EXTREME_COORDINATES = (
     0.0, 1e-45, 1e-38, 1e-30, 1e-20, 1e-6, 1.0, 1 + 2**-23, 9.0, -9.0, 640.0, 1e10, 1e30, -1e30, 3e38, -3e38,
@@ -68,6 +74,12 @@ def random_boxes(count: int, *, seed: int = 0) -> Tensor:
     """Boxes with sides of 5 to 45, near enough to meet and far enough to miss each other."""
     corner = random(count, 2, seed=seed) * 50
     return torch.cat((corner, corner + 5 + random(count, 2, seed=seed + 1000) * 40), 1)
+
+
+def random_pair(count: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    target = torch.randn(count, 4, generator=generator, dtype=torch.float64)
+    return target + 2 * torch.randn(count, 4, generator=generator, dtype=torch.float64), target
 
 
 def box_pair(count: int = 60) -> tuple[Tensor, Tensor]:

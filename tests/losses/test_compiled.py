@@ -15,6 +15,7 @@ from torch import Tensor, multiprocessing
 
 from smoothiou.errors import ConfigError
 from smoothiou.losses import LOSSES, SmoothIoU, compile_loss, load_loss
+from tests.engine.tiny import needs_gloo
 from tests.losses.cases import EXTREME_DELTAS, EXTREME_SHAPES, NAMES, check_contract, deltas, run, some_anchors
 
 # The C++ of a graph takes a minute to compile where it is not cached: what runs it is `slow`. The graph itself and its
@@ -147,7 +148,7 @@ def before_and_after_the_group(rank: int, folder: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not dist.is_gloo_available(), reason="this build of torch has no gloo backend")
+@needs_gloo
 def test_lambda_is_global_also_if_the_group_appears_after_the_first_call(tmp_path: Path):
     multiprocessing.spawn(before_and_after_the_group, args=(str(tmp_path),), nprocs=2)
     ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]

@@ -13,14 +13,9 @@ from smoothiou import boxes
 from smoothiou.errors import ConfigError
 from smoothiou.losses import LOSSES, SmoothIoU, load_loss, mix_loss, smooth_iou_loss
 from smoothiou.losses.mix import Mix
+from tests.losses.cases import random_pair
 
 HUBER, IOU = LOSSES["huber"](), LOSSES["iou"]()
-
-
-def random_pair(count: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    target = torch.randn(count, 4, generator=generator, dtype=torch.float64)
-    return target + 2 * torch.randn(count, 4, generator=generator, dtype=torch.float64), target
 
 
 def run(loss, pred: Tensor, target: Tensor, **more: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,11 +11,12 @@ import torch.distributed as dist
 from torch import Tensor, multiprocessing
 
 from smoothiou.losses import SmoothIoU
+from tests.engine.tiny import needs_gloo
 
 COUNT = 12
 OPTIONS = [{}, {"lam": "box"}, {"lam": 0.25}, {"detach": False}, {"sync": False}]
 
-pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="this build of torch has no gloo backend")
+pytestmark = needs_gloo
 
 
 def rows() -> tuple[Tensor, Tensor]:

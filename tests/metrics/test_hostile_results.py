@@ -23,7 +23,7 @@ RESULT = '[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, %s], "score": %s}
 def test_what_is_no_finite_number_is_named(tmp_path, field, value):
     text = RESULT % ((value, "1") if field == "bbox" else ("4", value))
     (tmp_path / "r.json").write_text(text)
-    with pytest.raises(DataError, match=rf"r.json\[0\]: {field}: expected a finite number, got") as caught:
+    with pytest.raises(DataError, match=rf"r.json\[0\]: {field}: .*finite") as caught:
         evaluate_detections(TRUTH, tmp_path / "r.json")
     assert len(str(caught.value)) < 400
 

@@ -58,8 +58,8 @@ class TestBoxIou:
     @pytest.mark.parametrize(
         ("boxes", "words"),
         [
-            ([[0, 0, 1]], r"expected boxes of shape \(N, 4\)"),
-            ([UNIT, [0, 0, math.nan, 1]], "box 1 is not finite"),
+            ([[0, 0, 1]], r"\(N, 4\)"),
+            ([UNIT, [0, 0, math.nan, 1]], "box 1.*finite"),
         ],
     )
     def test_refuses_what_is_no_box(self, boxes, words: str):
@@ -179,13 +179,13 @@ class TestOneImage:
     @pytest.mark.parametrize(
         ("change", "words"),
         [
-            ({"gt_labels": [1, 2]}, "image 7: gt_labels: expected 1 values"),
-            ({"detection_scores": []}, "image 7: detection_scores: expected 1"),
+            ({"gt_labels": [1, 2]}, "image 7: gt_labels"),
+            ({"detection_scores": []}, "image 7: detection_scores"),
             (
                 {"refined_boxes": [UNIT]},
-                "image 7: .*got 2 and 1 for 2",
+                "image 7: .*2 and 1",
             ),
-            ({"raw_boxes": [[0, 0, math.inf, 1]]}, "image 7: raw_boxes: box 0 is not finite"),
+            ({"raw_boxes": [[0, 0, math.inf, 1]]}, "image 7: raw_boxes: .*finite"),
         ],
     )
     def test_arrays_that_do_not_belong_together_are_refused(self, change: dict, words: str):

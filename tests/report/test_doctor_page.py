@@ -7,8 +7,8 @@ import pytest
 from smoothiou.data.doctor import CHECKS, examine
 from smoothiou.data.doctor.pictures import example_pictures
 from smoothiou.report.doctor import doctor_lines, render_doctor
+from tests.data.doctor_faults import saved_again
 from tests.data.doctor_sets import TRAINING, annotate, boxes_of, voc
-from tests.data.test_doctor import saved_again
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 
 from smoothiou.report.write import write_report
 from tests.report.fake_study import make_study
-from tests.report.test_report import Page
+from tests.report.pages import Page
 
 EVIL = (
     "<script>alert(1)</script>",

@@ -15,7 +15,7 @@ from smoothiou.files import finite
 from smoothiou.report.probe_page import probe_lines, probe_sentence, render_probe, write_probe
 from smoothiou.report.refinement_tables import ranked, refined_table, refinement_panels, refinement_table
 from smoothiou.study.probes import compare_probes
-from tests.report.test_report import Page
+from tests.report.pages import Page
 
 DATA = {"name": "bccd", "split": "test", "fingerprint": "3c1f9a2b", "images": 40, "boxes": 80}
 GAINS = {"huber": 0.0, "giou": 0.01, "iou <b>": 0.0004, "l2": -0.02}

@@ -125,9 +125,9 @@ def test_a_calibration_before_any_training(calibrated: Path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ({"schema_version": 9}, "expected schema_version 1, got 9"),
-        (calibration(weights=[]), "weights: expected a dict, got list"),
-        ({k: v for k, v in calibration().items() if k != "moments"}, "moments: expected a list, got NoneType"),
+        ({"schema_version": 9}, ".*schema_version"),
+        (calibration(weights=[]), "weights: .*list"),
+        ({k: v for k, v in calibration().items() if k != "moments"}, "moments: .*list"),
     ],
 )
 def test_a_damaged_calibration_names_file_and_key(calibrated: Path, content: Any, words: str):

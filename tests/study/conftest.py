@@ -11,7 +11,8 @@ import pytest
 from smoothiou import files, manifest
 from smoothiou.engine.config import RunConfig
 from smoothiou.metrics.signature import DETECTION, LOCALIZATION
-from smoothiou.study import cell_folder, make_plan
+from smoothiou.study import cell_folder, make_plan, write_or_continue
+from smoothiou.study.results import METRICS
 
 Plan = dict[str, Any]
 
@@ -105,3 +106,30 @@ def finish() -> Callable[..., Path]:
         return home
 
     return write
+
+
+@pytest.fixture
+def study(plan_of, finish, tmp_path: Path):
+    """Give a function that writes a study: metrics by loss, one per seed; None for a cell that never ran."""
+
+    def make(values: dict[str, list[dict | None]], **options) -> Path:
+        seeds = tuple(range(len(next(iter(values.values())))))
+        plan, _ = write_or_continue(tmp_path, plan_of(tuple(values), seeds, **options))
+        for cell in plan["cells"]:
+            metrics = values[cell["loss"]][cell["seed"]]
+            if metrics is not None:
+                finish(tmp_path, cell, **metrics)
+        return tmp_path
+
+    return make
+
+
+def row(summary: dict, candidate: str, metric: str) -> dict:
+    (found,) = [d for d in summary["differences"] if (d["candidate"], d["metric"]) == (candidate, metric)]
+    return found
+
+
+def with_uncertainty(folder: Path, covariance: float, *, images: int = 80, candidate: str = "smooth-iou") -> Path:
+    rows = [{"candidate": candidate, "metric": metric, "covariance": covariance, "seeds": 3} for metric in METRICS]
+    files.write_json(folder / "comparison.json", {"covariances": rows, "images": images})
+    return folder

@@ -375,5 +375,5 @@ class TestMargin:
 
     @pytest.mark.parametrize("margin", [0.0, -0.01, 1.0, float("nan")])
     def test_an_impossible_one_is_refused(self, margin: float):
-        with pytest.raises(ConfigError, match=f"--margin.*got {100 * margin:g}\\."):
+        with pytest.raises(ConfigError, match=f"--margin.* {100 * margin:g}\\."):
             make_plan(RunConfig(), losses=["l1"], seeds=[0], data=DATA, classes=[], command=[], margin={"AP": margin})

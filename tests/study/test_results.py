@@ -11,45 +11,43 @@ import pytest
 
 from smoothiou import files
 from smoothiou.errors import DataError
-from smoothiou.study import cell_folder, collect, signature, validate_result, write_or_continue
+from smoothiou.study import cell_folder, collect, signature, validate_result
 from smoothiou.study.results import METRICS
-from tests.study.conftest import result_of
+from tests.study.conftest import result_of, row
 
 CELL = {"id": "huber-seed0", "loss": "huber", "seed": 0, "hash": "0123456789ab"}
 TEST = {"name": "bccd", "split": "test", "fingerprint": "3c1f9a2b", "images": 72}
 
 
 class TestSchema:
-    def test_a_whole_result_passes_with_undefined_metrics_too(self):
-        validate_result(result_of(CELL, AP_large=None, AP_small=math.nan))
-
     @pytest.mark.parametrize(
         ("edit", "words"),
         [
-            (lambda r: r.update(schema_version=2), "schema_version: expected 1, got 2"),
+            (lambda r: r.update(schema_version=2), "schema_version: .*2"),
             (lambda r: r.pop("hash"), "hash is missing"),
             (lambda r: r["metrics"].pop("AR10"), r"metrics\.AR10 is missing"),
-            (lambda r: r["metrics"].update(AP="0.5"), r"metrics\.AP: expected a number or null, got '0\.5'"),
-            (lambda r: r["metrics"].update(AP=True), r"metrics\.AP: expected a number or null, got True"),
+            (lambda r: r["metrics"].update(AP="0.5"), r"metrics\.AP: .*'0\.5'"),
+            (lambda r: r["metrics"].update(AP=True), r"metrics\.AP: .*True"),
             (lambda r: r["localization"].pop("mean_iou"), r"localization\.mean_iou is missing"),
             (
                 lambda r: r["localization"].update(raw_boxes=None),
-                r"localization\.raw_boxes: expected a whole number",
+                r"localization\.raw_boxes",
             ),
             (lambda r: r["localization"]["histogram"].pop("raw"), r"localization\.histogram\.raw is missing"),
-            (lambda r: r.update(localization=[]), r"localization: expected a mapping, got \[\]"),
-            (lambda r: r.update(seed="0"), "seed: expected a whole number, got '0'"),
-            (lambda r: r.update(loss=None), "loss: expected a text, got None"),
+            (lambda r: r.update(localization=[]), r"localization: .*\[\]"),
+            (lambda r: r.update(seed="0"), "seed: .*'0'"),
+            (lambda r: r.update(loss=None), "loss: .*None"),
         ],
     )
-    def test_a_fault_names_its_key(self, edit, words: str):
-        result = result_of(CELL)
+    def test_a_whole_result_passes_and_a_fault_names_its_key(self, edit, words: str):
+        result = result_of(CELL, AP_large=None, AP_small=math.nan)
+        validate_result(result)  # also with undefined metrics
         edit(result)
         with pytest.raises(DataError, match=words):
             validate_result(result)
 
     def test_what_is_no_mapping_is_refused(self):
-        with pytest.raises(DataError, match="expected a mapping, got list"):
+        with pytest.raises(DataError, match="mapping.*list"):
             validate_result([])
 
 
@@ -71,27 +69,6 @@ class TestSignature:
         assert texts["refined_mean_iou"].endswith(
             "|boxes:truths jittered to IoU .5-1, refined once|data:bccd/test#3c1f9a2b|imgs:72|seeds:3|smoothiou:v"
         )
-
-
-@pytest.fixture
-def study(plan_of, finish, tmp_path: Path):
-    """Give a function that writes a study: metrics by loss, one per seed; None for a cell that never ran."""
-
-    def make(values: dict[str, list[dict | None]], **options) -> Path:
-        seeds = tuple(range(len(next(iter(values.values())))))
-        plan, _ = write_or_continue(tmp_path, plan_of(tuple(values), seeds, **options))
-        for cell in plan["cells"]:
-            metrics = values[cell["loss"]][cell["seed"]]
-            if metrics is not None:
-                finish(tmp_path, cell, **metrics)
-        return tmp_path
-
-    return make
-
-
-def row(summary: dict, candidate: str, metric: str) -> dict:
-    (found,) = [d for d in summary["differences"] if (d["candidate"], d["metric"]) == (candidate, metric)]
-    return found
 
 
 class TestCollect:
@@ -268,7 +245,7 @@ class TestCollect:
         result = json.loads(file.read_text())
         del result["metrics"]["AP"]
         file.write_text(json.dumps(result))
-        with pytest.raises(DataError, match=r"huber-seed0/result\.json: metrics\.AP is missing"):
+        with pytest.raises(DataError, match=r"huber-seed0/result\.json: metrics\.AP"):
             collect(folder)
 
     def test_a_stale_result_is_no_result(self, study, plan_of):
@@ -280,8 +257,8 @@ class TestCollect:
     @pytest.mark.parametrize(
         ("content", "words"),
         [
-            ("[]", "expected a mapping, got list"),
-            ('{"bootstrap": [{"candidate": "iou"}]}', r"bootstrap\[0\]: seed is missing"),
+            ("[]", "mapping.*list"),
+            ('{"bootstrap": [{"candidate": "iou"}]}', r"bootstrap\[0\]: seed"),
         ],
     )
     def test_a_damaged_comparison_is_named(self, study, content: str, words: str):
@@ -291,179 +268,5 @@ class TestCollect:
             collect(folder)
 
     def test_no_study(self, tmp_path: Path):
-        with pytest.raises(DataError, match="no study is here"):
+        with pytest.raises(DataError, match="no study"):
             collect(tmp_path)
-
-
-def with_uncertainty(folder: Path, covariance: float, *, images: int = 80, candidate: str = "smooth-iou") -> Path:
-    rows = [{"candidate": candidate, "metric": metric, "covariance": covariance, "seeds": 3} for metric in METRICS]
-    files.write_json(folder / "comparison.json", {"covariances": rows, "images": images})
-    return folder
-
-
-class TestVerdicts:
-    BASE = ({"AP": 0.40}, {"AP": 0.41}, {"AP": 0.42})
-
-    def found(self, study, gains: tuple[float, ...], covariance: float = 1e-7, **options) -> dict:
-        base = list(self.BASE[: len(gains)])
-        other = [{"AP": cell["AP"] + gain} for cell, gain in zip(base, gains, strict=True)]
-        return collect(with_uncertainty(study({"huber": base, "smooth-iou": other}), covariance, **options))
-
-    @pytest.mark.parametrize(
-        ("gains", "begins", "kind"),
-        [
-            ((0.050, 0.052, 0.051), "Use smooth-iou: AP +5.1 points [", "better"),
-            ((-0.050, -0.052, -0.051), "Keep huber: smooth-iou is worse, AP -5.1 points [", "worse"),
-            ((0.001, -0.001, 0.0005), "They are equal within 1 AP point: ", "same"),
-            ((0.0031, 0.0030, 0.0032), "Use smooth-iou: AP +0.3 points [", "better"),
-            ((0.05, -0.04, 0.01), "Not known: smooth-iou minus huber AP +0.7 points [", "unknown"),
-            ((0.05, 0.052), "Not known: ", "unknown"),
-            ((0.05,), "Not known: ", "unknown"),
-        ],
-    )
-    def test_the_headline_says_what_to_do(self, study, gains, begins: str, kind: str):
-        headline = self.found(study, gains)["headline"]
-        assert headline["text"].startswith(begins)
-        assert headline["kind"] == kind
-        assert bool(headline["advice"]) == (kind == "unknown")
-
-    def test_advice_names_seeds_or_images(self, study):
-        assert "seeds in all" in self.found(study, (0.05, -0.04, 0.01))["headline"]["advice"][0]
-
-    def test_where_images_limit_more_images_are_asked_for(self, study):
-        assert (
-            "test images would tell"
-            in self.found(study, (0.010, 0.011, 0.012), covariance=4e-4)["headline"]["advice"][0]
-        )
-
-    def test_doubt_from_images_widens_the_interval_and_both_parts_are_given(self, study):
-        entry = row(self.found(study, (0.010, 0.012, 0.014), covariance=1e-4), "smooth-iou", "AP")
-        assert entry["low"] < entry["seeds_only"]["low"]
-        assert entry["from_seeds"] + entry["from_images"] == pytest.approx(1)
-        assert entry["method"] == "t"
-
-    def test_a_study_whose_runs_were_not_compared_on_the_images_says_that_its_intervals_are_too_narrow(self, study):
-        other = [{"AP": cell["AP"] + gain} for cell, gain in zip(self.BASE, (0.050, 0.052, 0.051), strict=True)]
-        folder = study({"huber": list(self.BASE), "smooth-iou": other})
-        advice = collect(folder)["headline"]["advice"]
-        assert "too narrow" in advice[0]
-        assert not collect(with_uncertainty(folder, 1e-7))["headline"]["advice"]
-
-    def test_a_test_set_of_two_images_decides_nothing(self, study):
-        found = self.found(study, (0.050, 0.052, 0.051), covariance=0.0, images=2)
-        assert row(found, "smooth-iou", "AP")["verdict"] == "not distinguishable"
-        assert "more images" in found["headline"]["advice"][0]
-        json.dumps(found, allow_nan=False)
-
-    def test_a_seed_that_failed_for_one_loss_only_is_left_out(self, study):
-        base, other = [*self.BASE, {"AP": 0.9}], [{"AP": 0.45}, {"AP": 0.461}, {"AP": 0.472}, None]
-        entry = row(collect(study({"huber": base, "smooth-iou": other})), "smooth-iou", "AP")
-        assert (entry["n"], entry["seeds"], entry["verdict"]) == (3, [0, 1, 2], "better")
-
-    def test_several_candidates_share_one_error_and_one_first_line(self, study):
-        base = [{"AP": value} for value in (0.40, 0.41, 0.42)]
-        up, same = [{"AP": value} for value in (0.45, 0.461, 0.472)], [{"AP": value} for value in (0.401, 0.409, 0.42)]
-        found = collect(study({"huber": base, "giou": up, "iou": same}))
-        assert row(found, "giou", "AP")["method"].startswith("Dunnett")
-        assert found["headline"]["text"].startswith("Use giou: ")
-        assert any("Dunnett" in note for note in found["notes"])
-        json.dumps(found, allow_nan=False)
-
-    def test_several_candidates_of_which_none_is_better(self, study):
-        base = [{"AP": value} for value in (0.40, 0.41, 0.42)]
-        down, same = (
-            [{"AP": value} for value in (0.30, 0.311, 0.322)],
-            [{"AP": value} for value in (0.401, 0.409, 0.42)],
-        )
-        text = collect(study({"huber": base, "l2": down, "iou": same}))["headline"]["text"]
-        assert text.startswith("Keep huber: none of 2")
-        assert "1 worse" in text
-
-    def test_the_margin_of_the_plan_holds_and_an_old_plan_has_the_usual_one(self, study):
-        gains = (0.013, 0.012, 0.014)
-        found = self.found(study, gains)
-        assert (row(found, "smooth-iou", "AP")["conclusion"], found["plan"].get("margin")) == ("better", None)
-
-    @pytest.fixture
-    def rewritten(self, study):
-        """Give a function that changes plan.json of a study of three seeds that gain 1.3 points."""
-
-        def make(**changes) -> Path:
-            other = [{"AP": cell["AP"] + gain} for cell, gain in zip(self.BASE, (0.013, 0.012, 0.014), strict=True)]
-            folder = with_uncertainty(study({"huber": list(self.BASE), "smooth-iou": other}), 1e-7)
-            files.write_json(folder / "plan.json", {**files.read_json(folder / "plan.json"), **changes})
-            return folder
-
-        return make
-
-    def test_a_wider_margin_makes_a_gain_too_small_to_matter(self, rewritten):
-        entry = row(collect(rewritten(margin={"AP": 0.02})), "smooth-iou", "AP")
-        assert (entry["margin"], entry["conclusion"]) == (0.02, "better within")
-        assert row(collect(rewritten(margin={"AP": 0.02})), "smooth-iou", "mean_iou")["margin"] == 0.005
-
-    @pytest.mark.parametrize("margin", [{"AP": 0}, {"AP": "1"}, {"mAP": 0.01}, [0.01], {"AP": 1.0}])
-    def test_an_impossible_margin_is_named(self, rewritten, margin):
-        with pytest.raises(DataError, match="margin"):
-            collect(rewritten(margin=margin))
-
-    def test_a_study_that_grew_until_it_was_known_reports_the_wider_interval_and_says_so(self, rewritten):
-        usual, grown = (
-            row(collect(rewritten(**c)), "smooth-iou", "AP")
-            for c in ({}, {"until": {"half_width": 0.01, "most_seeds": 20}})
-        )
-        assert grown["high"] - grown["low"] > usual["high"] - usual["low"]
-        assert any(
-            "97.5 %" in note for note in collect(rewritten(until={"half_width": 0.01, "most_seeds": 20}))["notes"]
-        )
-
-    def test_a_study_extended_by_hand_asks_for_more_and_one_extended_by_losses_does_not(self, rewritten):
-        looked = collect(rewritten(extended=[{"seeds": 2}]))
-        assert any("0.0154" in note for note in looked["notes"])
-        assert not any("0.0154" in note for note in collect(rewritten(extended=[{"seeds": 3}]))["notes"])
-
-
-@pytest.mark.slow
-class TestRecomputed:
-    """The intervals of a small study from its files, by numpy, scipy and pycocotools alone."""
-
-    def test_they_agree(self, plan_of, finish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-        import numpy as np
-        from scipy import stats
-
-        from smoothiou.metrics import draw_images, evaluate_detections
-        from smoothiou.study import comparison
-        from tests.metrics.test_bootstrap import repeated, shifted
-        from tests.metrics.test_coco import random_set, reference
-
-        images, draws, seeds = 12, 30, (0, 1, 2)
-        gt, base = random_set(21, images=images, classes=2)
-        plan, _ = write_or_continue(tmp_path, plan_of(("huber", "smooth-iou"), seeds))
-        runs = {}
-        for cell in plan["cells"]:
-            by = 3.0 + cell["seed"] + (2.5 + 0.7 * cell["seed"] if cell["loss"] == "huber" else 0)
-            runs[cell["loss"], cell["seed"]] = found = shifted(base, by)
-            home = finish(tmp_path, cell, AP=evaluate_detections(gt, found)["AP"])
-            files.write_json(home / "predictions.json", found)
-            files.write_json(home / "localization.json", {"images": []})
-        monkeypatch.setattr(comparison, "DRAWS", draws)
-        done = {(cell["loss"], cell["seed"]): cell_folder(tmp_path, cell) for cell in plan["cells"]}
-        uncertainty = comparison._image_uncertainty(plan, comparison._draw(gt, done))
-        files.write_json(tmp_path / "comparison.json", {**uncertainty, "images": images})
-        entry = row(collect(tmp_path), "smooth-iou", "AP")
-
-        ap = lambda found, counts: reference(*repeated(gt, found, counts)).stats[0]  # noqa: E731
-        counts = draw_images(images, resamples=draws)
-        gain = lambda seed, n: ap(runs["smooth-iou", seed], n) - ap(runs["huber", seed], n)  # noqa: E731
-        drawn = np.array([[gain(seed, n) for n in counts] for seed in seeds])
-        whole = np.array([gain(seed, np.ones(images, dtype=int)) for seed in seeds])
-        matrix = np.cov(drawn)
-        c = (matrix.sum() - np.trace(matrix)) / 6
-        assert entry["covariance"] == pytest.approx(c, rel=1e-12)
-        part, c = whole.var(ddof=1) / 3, max(c, 0)
-        nu = (part + c) ** 2 / (part**2 / 2 + c**2 / (images - 1))
-        half = stats.t.ppf(0.975, nu) * math.sqrt(part + c)
-        assert entry["mean"] == pytest.approx(whole.mean(), rel=1e-12)
-        assert (entry["low"], entry["high"]) == pytest.approx((whole.mean() - half, whole.mean() + half), rel=1e-9)
-        for pair in (r for r in uncertainty["bootstrap"] if r["metric"] == "AP"):
-            ends = np.percentile(drawn[pair["seed"]], [2.5, 97.5])
-            assert (pair["low"], pair["high"]) == pytest.approx(tuple(ends), abs=1e-14)

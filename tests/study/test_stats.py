@@ -91,9 +91,9 @@ class TestPairedDifference:
     @pytest.mark.parametrize(
         ("a", "b", "options", "words"),
         [
-            ([1.0], [1.0, 2.0], {}, "as many values on both sides, got 1 and 2"),
+            ([1.0], [1.0, 2.0], {}, "1 and 2"),
             ([math.nan], [1.0], {}, "finite values"),
-            ([1.0], [1.0], {"confidence": 95}, "confidence: expected more than 0 and less than 1, got 95"),
+            ([1.0], [1.0], {"confidence": 95}, "confidence: .*95"),
         ],
     )
     def test_refuses_what_is_no_pair(self, a, b, options, words: str):

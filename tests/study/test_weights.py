@@ -67,21 +67,21 @@ class TestContinue:
         write_or_continue(tmp_path, plan_of(weights=WEIGHTS))
         before = (tmp_path / "plan.json").read_bytes()
         other = {**WEIGHTS, "smooth-iou": {"rpn": 0.122, "roi": 3.0}}
-        with pytest.raises(ConfigError, match="weights.smooth-iou.roi: 2.7 there, 3.0 asked for") as caught:
+        with pytest.raises(ConfigError, match="weights.smooth-iou.roi: 2.7.*3.0") as caught:
             write_or_continue(tmp_path, plan_of(weights=other))
         assert "rpn" not in caught.value.message
         assert (tmp_path / "plan.json").read_bytes() == before
 
     def test_a_study_with_weights_is_not_continued_without(self, plan_of, tmp_path: Path):
         write_or_continue(tmp_path, plan_of(weights=WEIGHTS))
-        with pytest.raises(ConfigError, match="calibrate: True there, False asked for") as caught:
+        with pytest.raises(ConfigError, match="calibrate: True") as caught:
             write_or_continue(tmp_path, plan_of())
         assert "weights.smooth-iou.roi: 2.7 there, 1.0 asked for" in caught.value.message
         assert caught.value.hint.startswith("Give --calibrate")
 
     def test_a_study_without_weights_is_not_continued_with_some(self, plan_of, tmp_path: Path):
         write_or_continue(tmp_path, plan_of())
-        with pytest.raises(ConfigError, match="calibrate: False there, True asked for") as caught:
+        with pytest.raises(ConfigError, match="calibrate: False") as caught:
             write_or_continue(tmp_path, plan_of(weights=WEIGHTS))
         assert "Give --calibrate" not in caught.value.hint
 
@@ -94,7 +94,7 @@ class TestContinue:
         plan, message = write_or_continue(tmp_path, plan_of())
         assert hashes(plan) == hashes(old)
         assert "continued" in message
-        with pytest.raises(ConfigError, match="loss.roi_weight: 1.0 there, 2.0 asked for"):
+        with pytest.raises(ConfigError, match="loss.roi_weight: 1.0.*2.0"):
             write_or_continue(tmp_path, plan_of(loss__roi_weight=2.0))
 
     def test_overwrite_takes_the_calibration_away(self, plan_of, tmp_path: Path):
