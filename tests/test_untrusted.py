@@ -14,6 +14,7 @@ from smoothiou.files import (
     Limits,
     allowing,
     check_word,
+    first_line,
     is_inside,
     limits,
     open_regular,
@@ -96,6 +97,11 @@ def test_words_that_steer_a_terminal_are_spelt_out():
     assert printable("two words")
     assert not printable("two\nlines")
     assert not printable("half\ud800")
+
+
+def test_a_reason_that_a_library_gives_is_one_line_without_escape_codes():
+    assert first_line(RuntimeError("\x1b[1mweights only\x1b[0m\nsecond")) == r"\x1b[1mweights only\x1b[0m"
+    assert first_line(RuntimeError()) == "RuntimeError"
 
 
 @pytest.mark.parametrize("name", ["\x1b[31mred", "two\nlines", "\u202etxt.exe", "half \ud800", "bell\a", "a\0b"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from smoothiou.data.augment import Augment, Target
 from smoothiou.data.records import Dataset, Record
 from smoothiou.errors import DataError
+from smoothiou.slabs import Slabs
 
 
 class DetectionDataset(torch.utils.data.Dataset[tuple[Tensor, Target]]):
@@ -46,6 +47,7 @@ class DetectionDataset(torch.utils.data.Dataset[tuple[Tensor, Target]]):
         self.augment = augment
         self.pixel_bytes = sum(3 * record.width * record.height for record in dataset.records)
         self.cached = 0 < self.pixel_bytes <= cache_mb * 2**20
+        self._slabs = Slabs()
         self._images: list[Tensor | None] = [None] * len(dataset.records)
         self._numbers = {name: number for number, name in enumerate(dataset.classes, 1)}
 
@@ -58,7 +60,7 @@ class DetectionDataset(torch.utils.data.Dataset[tuple[Tensor, Target]]):
         if image is None:
             image = _pixels(record)
             if self.cached:
-                self._images[index] = image
+                self._images[index] = image = self._slabs.keep(image)
         boxes = [box for box in record.boxes if not box.ignored]
         target: Target = {
             "boxes": _corners([box.xyxy for box in boxes]),
@@ -138,6 +140,7 @@ class PreparedDataset:
         self.images = images
         self.prepare = prepare
         self.bytes_left = cache_mb * 2**20
+        self._slabs = Slabs()
         self._cache: dict[tuple[int, bool], tuple[Tensor, Target]] = {}
 
     def __len__(self) -> int:
@@ -151,12 +154,17 @@ class PreparedDataset:
             size = prepared[0].nbytes
             if size <= self.bytes_left:
                 self.bytes_left -= size
+                image, target = prepared
+                prepared = self._slabs.keep(image), {key: self._keep(value) for key, value in target.items()}
                 self._cache[index, flip] = prepared
         image, target = prepared
         if torch.utils.data.get_worker_info() is None:
             return image, dict(target)
         # A loader process sends tensors through shared memory, an open file each: so copies, not the cache itself.
         return image.clone(), {k: v.clone() if isinstance(v, Tensor) else v for k, v in target.items()}
+
+    def _keep(self, value: Any) -> Any:
+        return self._slabs.keep(value) if isinstance(value, Tensor) else value
 
 
 def collate(batch: list[tuple[Tensor, Target]]) -> tuple[list[Tensor], list[Target]]:

@@ -17,7 +17,7 @@ from smoothiou.detectors.box_loss import set_box_loss
 from smoothiou.detectors.cascade import make_cascade
 from smoothiou.detectors.dropout import set_roi_dropout
 from smoothiou.detectors.freeze import freeze_layers
-from smoothiou.detectors.precision import keep_boxes_in_float32
+from smoothiou.detectors.precision import keep_boxes_in_float32, keep_depthwise_in_float32
 from smoothiou.detectors.pretrained import (
     Weights,
     coco_weights,
@@ -121,6 +121,7 @@ def build_detector(
     if loss is not None:
         set_box_loss(model, loss, stages=stages, weight=loss_weight)
     keep_boxes_in_float32(model)
+    keep_depthwise_in_float32(model)
     if kind == "coco" and coco is not None and classes is not None:
         file = coco_weights(coco)
     if file is not None and classes is not None:

@@ -25,6 +25,7 @@ from smoothiou.detectors.crop_and_resize import CropAndResize, CropAndResizeByRo
 from smoothiou.detectors.dropout import DropoutPredictor
 from smoothiou.detectors.exact_resize import ExactResize
 from smoothiou.detectors.frozen_body import FrozenBody
+from smoothiou.detectors.mixin import Mixin, unmix
 from smoothiou.detectors.nano import CropHead
 from smoothiou.detectors.precision import widen_output
 from smoothiou.detectors.pyramid_roi_align import PyramidRoIAlign
@@ -59,7 +60,8 @@ def exportable(model: nn.Module) -> nn.Module:
     for module in modules:
         if isinstance(module, FrozenBody):
             module.feature_cache = None
-            _, module.__class__ = type(module).__bases__  # see `freeze_body`
+        if isinstance(module, Mixin):
+            unmix(module)
         elif type(module) in PLAIN:
             module.__class__ = PLAIN[type(module)]
         for key in [key for key, hook in module._forward_hooks.items() if hook is widen_output]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from smoothiou.detectors.mixin import Mixin, mix_in
+from smoothiou.slabs import Slabs
 
 DIVISOR = 32
 """Images are cut to multiples of this, the largest stride, so that their maps end where their cells do."""
@@ -42,6 +44,7 @@ class FeatureCache:
         files = folder.glob("*.pt") if folder and folder.is_dir() else ()
         self.bytes_left = memory_mb * 2**20
         self.disk_left = disk_mb * 2**20 - sum(file.stat().st_size for file in files) if folder else 0
+        self._slabs = Slabs()
         self._maps: dict[str, Maps] = {}
 
     def get(self, key: str) -> Maps | None:
@@ -57,7 +60,7 @@ class FeatureCache:
         size = sum(each.nbytes for each in _levels(maps))
         if size <= self.bytes_left:
             self.bytes_left -= size
-            self._maps[key] = maps
+            self._maps[key] = _map(self._slabs.keep, maps)
         elif size <= self.disk_left and self.folder is not None:
             part = self.folder / f"{key}.{os.getpid()}.part"
             try:
@@ -72,7 +75,7 @@ class FeatureCache:
             self.disk_left -= size
 
 
-class FrozenBody(nn.Module):
+class FrozenBody(Mixin):
     """A backbone that computes each image of a batch alone, without gradients (mixed into its own class).
 
     An image's maps then do not depend on the images beside it, so they may be kept, and a run with a cache is the run
@@ -119,13 +122,7 @@ def keep_features(body: nn.Module, cache: FeatureCache) -> None:
 
 def freeze_body(body: nn.Module) -> None:
     """Let a backbone that is frozen as a whole compute image by image, in place."""
-    if not isinstance(body, FrozenBody):
-        body.__class__ = _frozen(type(body))
-
-
-@functools.cache
-def _frozen(kind: type[nn.Module]) -> type[nn.Module]:
-    return type(f"Frozen{kind.__name__}", (FrozenBody, kind), {})
+    mix_in(body, FrozenBody)
 
 
 def _without_padding(image: Tensor) -> Tensor:
@@ -138,6 +135,14 @@ def _without_padding(image: Tensor) -> Tensor:
 def _extent(filled: Tensor, length: int) -> int:
     last = int(filled.nonzero().max()) + 1 if filled.any() else 1
     return min(-(-last // DIVISOR) * DIVISOR, length)
+
+
+def _map(function: Callable[[Tensor], Tensor], maps: Maps) -> Maps:
+    if isinstance(maps, Tensor):
+        return function(maps)
+    if isinstance(maps, dict):
+        return {name: function(level) for name, level in maps.items()}
+    return [function(level) for level in maps]
 
 
 def _levels(maps: Maps) -> list[Tensor]:

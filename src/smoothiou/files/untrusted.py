@@ -266,8 +266,8 @@ def reason_of(error: BaseException) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of why something fails, or the error's type where it says nothing."""
-    return (reason_of(error).strip().splitlines() or [type(error).__name__])[0]
+    """Return the first line of why something fails, without escape codes, or the error's type where it says nothing."""
+    return visible((reason_of(error).strip().splitlines() or [type(error).__name__])[0])
 
 
 def short(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 import traceback
@@ -178,6 +179,7 @@ def train_cell(cell: Cell, home: Path, *, quiet: bool = False) -> None:
     from smoothiou.engine.train import run
 
     shared = str(features_folder(home.parent.parent))
+    gc.collect()  # the cell before, whose images and features would stay beside those of this one
     run(RunConfig().replace({**cell["settings"], "train.feature_folder": shared}), home, quiet=quiet)
 
 
