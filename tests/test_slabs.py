@@ -42,7 +42,7 @@ def test_a_tensor_with_gaps_stays_where_it_is() -> None:
 
 
 def test_a_cached_example_lies_in_slabs_with_its_smallest_tensors() -> None:
-    source = DetectionDataset(load_dataset("shapes", split="train", images=2, size=64), cache_mb=0)
+    source = DetectionDataset(load_dataset("shapes", split="train", images=3, size=64), cache_mb=0)
     images = PreparedDataset(source, lambda image, target: (image.float(), target), cache_mb=8)
     first, again = images.example(1, flip=True), images.example(1, flip=True)
     tensors = [first[0], *(value for value in first[1].values() if isinstance(value, torch.Tensor))]
