@@ -26,7 +26,7 @@ from reference import adamw, photo_batches, reference_step, stock_nano, stock_re
 from smoothiou.data.records import Dataset
 from smoothiou.engine.config import RunConfig, build_config
 from smoothiou.engine.detector import build
-from smoothiou.engine.devices import Placement, choose_placement
+from smoothiou.engine.devices import Placement, placement_of
 from smoothiou.engine.loading import draw_batches, training_images
 from smoothiou.engine.loop import Batch, train
 from smoothiou.engine.open_data import open_splits
@@ -61,7 +61,7 @@ def our_training(
         steps: length of the whole run, for the learning rate.
         seed: for the weights and what is random in a step.
     """
-    place = choose_placement(config.train.device, config.train.precision)
+    place = placement_of(config)
     seed_weights(seed)
     model = build(config, classes=classes).to(place.device)
     optimizer, coming, done = build_optimizer(model, config.optim), batches(model, place), 0

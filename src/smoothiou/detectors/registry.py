@@ -62,6 +62,7 @@ class DetectorInfo:
         options: further arguments of the builder.
         stem: the last layer of the stem among the children of the backbone (see `freeze_layers`).
         cascade: number of second stages in a row.
+        depthwise: whether its convolutions are depthwise, which a CPU computes no faster in bf16.
     """
 
     build: str
@@ -75,6 +76,7 @@ class DetectorInfo:
     options: Mapping[str, Any] = field(default_factory=dict)
     stem: str = ""
     cascade: int = 1
+    depthwise: bool = False
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -107,6 +109,7 @@ DETECTORS: Mapping[str, DetectorInfo] = MappingProxyType(
             parameters_m=5.0,
             imagenet="EfficientNet-Lite0",
             installed=True,
+            depthwise=True,
         ),
         "lite0-cascade": DetectorInfo(
             build="smoothiou.detectors.lite0:build_lite0_cascade",
@@ -116,6 +119,7 @@ DETECTORS: Mapping[str, DetectorInfo] = MappingProxyType(
             imagenet="EfficientNet-Lite0",
             installed=True,
             cascade=3,
+            depthwise=True,
         ),
         "resnet18-fpn": DetectorInfo(
             build="smoothiou.detectors.fpn:build_resnet_fpn",
@@ -141,6 +145,7 @@ DETECTORS: Mapping[str, DetectorInfo] = MappingProxyType(
             summary="19 million parameters, light on a GPU",
             anchors=tuple(AnchorLevel(stride, _MOBILENET_SIZES) for stride in (32, 32, 64)),
             parameters_m=19.4,
+            depthwise=True,
             imagenet="MobileNet_V3_Large_Weights.IMAGENET1K_V1",
             coco="FasterRCNN_MobileNet_V3_Large_FPN_Weights.COCO_V1",
         ),

@@ -13,7 +13,7 @@ from smoothiou.detectors.build import check_name_and_weights
 from smoothiou.detectors.hosts import stages_of
 from smoothiou.detectors.registry import detector_info
 from smoothiou.engine.config import RunConfig
-from smoothiou.engine.devices import Placement, choose_placement
+from smoothiou.engine.devices import Placement, placement_of
 from smoothiou.engine.loggers import check_logger
 from smoothiou.loss_spec import split_stages, stage_losses
 from smoothiou.losses import from_spec
@@ -71,7 +71,7 @@ def check(config: RunConfig, *, losses: Sequence[str]) -> None:
     check_name_and_weights(config.model.name, config.model.weights)
     if config.model.freeze not in ("auto", "none"):  # which layers there are, only the detector knows
         build_detector(config.model.name, num_classes=1, freeze=config.model.freeze)
-    choose_placement(config.train.device, config.train.precision)
+    placement_of(config)
     check_logger(config.train.log)
     for spec in losses:
         stage_losses(spec, detector_info(config.model.name).stages)

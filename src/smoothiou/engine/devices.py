@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from smoothiou.detectors.registry import detector_info
+from smoothiou.engine.config import RunConfig
 from smoothiou.errors import ConfigError
 from smoothiou.launch import Launch, launched
 
@@ -35,12 +37,20 @@ class Placement:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
 
-def choose_placement(device: str, precision: str, *, distributed: bool = False) -> Placement:
+def placement_of(config: RunConfig, *, distributed: bool = False) -> Placement:
+    """Return where a run computes, as `choose_placement` does for its device, precision and detector."""
+    depthwise = detector_info(config.model.name).depthwise
+    return choose_placement(config.train.device, config.train.precision, distributed=distributed, depthwise=depthwise)
+
+
+def choose_placement(device: str, precision: str, *, distributed: bool = False, depthwise: bool = False) -> Placement:
     """Return device and precision.
 
     Args:
         device, precision: as in the settings.
         distributed: whether this process is one of those that torchrun announces (see `join_processes`).
+        depthwise: whether the detector's convolutions are: a CPU then gains nothing from bf16, and oneDNN keeps
+            gigabytes of compiled kernels for photos of many shapes.
 
     Raises:
         ConfigError: a device that this machine has not, one device for several processes, or a broken environment.
@@ -66,9 +76,12 @@ def choose_placement(device: str, precision: str, *, distributed: bool = False) 
         raise ConfigError(f"train.device: expected auto, cpu, cuda or cuda:N, got {device!r}.")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise ConfigError(f"train.device: {name} was asked for, but there are {torch.cuda.device_count()} devices.")
-    native = has_native_bf16(chosen)
-    chosen_precision = precision if precision != "auto" else "bf16" if native else "fp32"
-    why = "asked for" if precision != "auto" else "native bf16" if native else "no native bf16"
+    if precision != "auto":
+        chosen_precision, why = precision, "asked for"
+    elif depthwise and chosen.type == "cpu":
+        chosen_precision, why = "fp32", "depthwise convolutions"
+    else:
+        chosen_precision, why = ("bf16", "native bf16") if has_native_bf16(chosen) else ("fp32", "no native bf16")
     reason = f"{device} -> {chosen}; {chosen_precision}: {why}"
     return Placement(chosen, chosen_precision, reason, rank, world_size)
 

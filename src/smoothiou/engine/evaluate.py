@@ -14,7 +14,7 @@ from smoothiou.data.faults import refuse_long
 from smoothiou.engine.checkpoint import load_checkpoint
 from smoothiou.engine.config import RunConfig, read_run_config
 from smoothiou.engine.detector import build
-from smoothiou.engine.devices import Placement, choose_placement
+from smoothiou.engine.devices import Placement, placement_of
 from smoothiou.engine.measure import Measurement, measure
 from smoothiou.engine.open_data import open_measured, other_data
 from smoothiou.engine.selection import check_selections, compare_selections
@@ -58,7 +58,7 @@ def open_run(folder: Path, *, checkpoint: str, device: str | None) -> OpenedRun:
     classes = _classes(content, path)
     # The checkpoint brings every weight, so none is to be loaded from elsewhere.
     config = read_run_config(folder, {"model.weights": str(path), **({"train.device": device} if device else {})})
-    placement = choose_placement(config.train.device, config.train.precision)
+    placement = placement_of(config)
     known_loss = {"loss.name": "huber"} if ":" in config.loss.name else {}
     model = build(config.replace(known_loss), classes=len(classes))
     return OpenedRun(config, model.to(placement.device).eval(), classes, placement, content["step"])

@@ -11,7 +11,7 @@ import torch
 from smoothiou.data.dataset import PreparedDataset
 from smoothiou.engine.config import RunConfig
 from smoothiou.engine.detector import build, compiles_loss
-from smoothiou.engine.devices import Placement, choose_placement
+from smoothiou.engine.devices import Placement, placement_of
 from smoothiou.engine.loading import draw_batches, training_images
 from smoothiou.engine.loop import Batch, train
 from smoothiou.engine.measure import measure
@@ -65,7 +65,7 @@ def time_run(config: RunConfig, splits: Splits, *, threads: int | None = None) -
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
-        return _time_run(config, splits, choose_placement(config.train.device, config.train.precision))
+        return _time_run(config, splits, placement_of(config))
     except InterruptedRun:  # nothing was kept that could be continued
         raise KeyboardInterrupt from None
     finally:

@@ -22,7 +22,7 @@ from smoothiou.engine.checkpoint import PREVIOUS
 from smoothiou.engine.config import RunConfig
 from smoothiou.engine.detector import build, compiles_loss
 from smoothiou.engine.determinism import determinism_fault, deterministic
-from smoothiou.engine.devices import Placement, choose_placement, peak_memory_mb, reset_peak_memory
+from smoothiou.engine.devices import Placement, peak_memory_mb, placement_of, reset_peak_memory
 from smoothiou.engine.distributed import (
     broadcast,
     distribute,
@@ -80,7 +80,7 @@ def run(
     refuse_long(splits.train, splits.val, splits.test, max_size=config.model.max_size)
     data = describe_data(splits)
     run_identity = identity(config.flat(), data)
-    placement = choose_placement(config.train.device, config.train.precision, distributed=True)
+    placement = placement_of(config, distributed=True)
     _refuse_settings(config, splits, placement)
     join_processes(placement, wait_seconds=config.train.wait_seconds)
     is_main, started = placement.rank == 0, False

@@ -33,7 +33,7 @@ from smoothiou.data.faults import refuse_long
 from smoothiou.detectors.stage_loss import StageLoss
 from smoothiou.engine.config import RunConfig
 from smoothiou.engine.detector import build
-from smoothiou.engine.devices import Placement, choose_placement
+from smoothiou.engine.devices import Placement, placement_of
 from smoothiou.engine.evaluate import open_run
 from smoothiou.engine.loading import draw_batches
 from smoothiou.engine.open_data import Splits, describe_split, open_splits
@@ -102,7 +102,7 @@ def propose_weights(
     })  # fmt: skip
     splits = splits or open_splits(config.data)
     refuse_long(splits.train, max_size=config.model.max_size)
-    placement = choose_placement(config.train.device, config.train.precision)
+    placement = placement_of(config)
     images = DetectionDataset(splits.train, cache_mb=config.train.cache_mb)
     moments: list[dict[str, Any]] = []
     by_loss: dict[str, dict[str, dict[str, Any]]] = {
