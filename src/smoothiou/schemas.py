@@ -328,6 +328,8 @@ class Predictions(_Record):
 
     images: list[Picture]
     unreadable: list[Unreadable]
+    left_out: list[str]
+    """Files of the folders that are not named like images."""
 
 
 class Parity(_Record):
