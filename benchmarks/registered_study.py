@@ -1,6 +1,6 @@
 """The registered study of docs/study.md: tune each arm on val, then compare on test.
 
-    python benchmarks/registered_study.py tune|primary|arms|keep --data SETS --out STUDIES
+    python benchmarks/registered_study.py tune|primary|arms|control|keep --data SETS --out STUDIES
         [--first N] [--arms N] [--jobs 2]
     python benchmarks/registered_study.py summary
 
@@ -45,6 +45,8 @@ KEPT = Path(__file__).parents[1] / "docs" / "results" / "study"
 SETS = {"bccd": (), "playing_cards": (), "oxford_pets": ("--data.labels", "head"), "voc2012": ()}
 """Sets of the primary endpoint, and the settings that they need."""
 TUNED_ON = ("bccd", "playing_cards")
+SHAPES = {"clean": (), "loose": ("--data.loose", "0.1"), "long_tail": ("--data.long_tail", "1")}
+"""The control: drawn images, whose boxes are known exactly: as they are, with loose training boxes, with rare classes."""
 SEED = 1000
 """Of all trainings that tune; no study uses it."""
 TRIALS = 3
@@ -149,6 +151,15 @@ def compare(sets: Path, out: Path, *, data: str, losses: list[str], until: bool,
         "--tuned", tuned_of(losses, out), "--margin", "1", "--jobs", jobs, "--out", out / data,
         threads=1 if jobs == 1 else None,
     )  # fmt: skip
+
+
+def control(out: Path, *, losses: list[str], jobs: int) -> None:
+    """Run or continue the pair on `shapes`; nothing is cut anew, since training boxes alone are loose."""
+    for kind, words in SHAPES.items():
+        _run(
+            "compare", "shapes", *words, "--recipe", "study", "--losses", ",".join(losses), "--seeds", "0-4",
+            "--tuned", tuned_of(losses, out), "--margin", "1", "--jobs", jobs, "--out", out / kind,
+        )  # fmt: skip
 
 
 def tuned_of(losses: list[str], folder: Path) -> Path:
@@ -261,7 +272,7 @@ def _run(*words: object, threads: int | None = None) -> None:
 def main() -> None:
     """Run one part of the study."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("tune", "primary", "arms", "keep", "summary"))
+    parser.add_argument("part", choices=("tune", "primary", "arms", "control", "keep", "summary"))
     parser.add_argument("--data", type=Path, metavar="SETS")
     parser.add_argument("--out", type=Path, metavar="STUDIES")
     parser.add_argument("--arms", type=int, default=len(ARMS), help="how many of the arms, first to last")
@@ -287,6 +298,8 @@ def main() -> None:
         pair = [chosen[name]["loss.name"] for name in ("huber", "smooth-iou")]
         for data in SETS if options.part == "primary" else ():
             compare(options.data, options.out, data=data, losses=pair, until=True, jobs=options.jobs)
+        if options.part == "control":
+            control(options.out / "control", losses=pair, jobs=options.jobs)
         if options.part == "arms":
             if untuned := [arm.name for arm in ARMS[: options.arms] if arm.name not in chosen]:
                 parser.error(
