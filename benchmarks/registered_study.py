@@ -46,7 +46,7 @@ SETS = {"bccd": (), "playing_cards": (), "oxford_pets": ("--data.labels", "head"
 """Sets of the primary endpoint, and the settings that they need."""
 TUNED_ON = ("bccd", "playing_cards")
 SHAPES = {"clean": (), "loose": ("--data.loose", "0.1"), "long_tail": ("--data.long_tail", "1")}
-"""The control: drawn images, whose boxes are known exactly: as they are, with loose training boxes, with rare classes."""
+"""The control: drawn images, whose boxes are known exactly; with loose training boxes; with rare classes."""
 SEED = 1000
 """Of all trainings that tune; no study uses it."""
 TRIALS = 3
