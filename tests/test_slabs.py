@@ -12,7 +12,7 @@ from smoothiou.slabs import SLAB_BYTES, Slabs
 def test_kept_tensors_are_copies_side_by_side(dtype: torch.dtype) -> None:
     slabs, generator = Slabs(), torch.Generator().manual_seed(0)
     tensors = [torch.randint(0, 255, (3, 5, n), generator=generator).to(dtype) for n in (7, 1, 64, 0)]
-    kept = [slabs.keep(tensor) for tensor in tensors]
+    kept = [slabs.store(tensor) for tensor in tensors]
     tensors = [tensor.clone() for tensor in tensors]
     for old, copy in zip(tensors, kept, strict=True):
         assert torch.equal(copy, old)
@@ -22,7 +22,7 @@ def test_kept_tensors_are_copies_side_by_side(dtype: torch.dtype) -> None:
 
 def test_a_channels_last_map_keeps_its_layout() -> None:
     maps = torch.randn(1, 8, 5, 4).contiguous(memory_format=torch.channels_last)
-    copy = Slabs().keep(maps)
+    copy = Slabs().store(maps)
     assert copy.stride() == maps.stride()
     assert torch.equal(copy, maps)
 
@@ -30,7 +30,7 @@ def test_a_channels_last_map_keeps_its_layout() -> None:
 def test_what_does_not_fit_begins_a_slab() -> None:
     slabs = Slabs()
     first, second, large = (
-        slabs.keep(torch.zeros(size, dtype=torch.uint8)) for size in (SLAB_BYTES - 10, 20, SLAB_BYTES + 1)
+        slabs.store(torch.zeros(size, dtype=torch.uint8)) for size in (SLAB_BYTES - 10, 20, SLAB_BYTES + 1)
     )
     assert len({tensor.untyped_storage().data_ptr() for tensor in (first, second, large)}) == 3
     assert large.untyped_storage().nbytes() > SLAB_BYTES, "a larger tensor has a slab of its own size"
@@ -38,7 +38,7 @@ def test_what_does_not_fit_begins_a_slab() -> None:
 
 def test_a_tensor_with_gaps_stays_where_it_is() -> None:
     rows = torch.zeros(6, 6)[:, ::2]
-    assert Slabs().keep(rows) is rows
+    assert Slabs().store(rows) is rows
 
 
 def test_a_cached_example_lies_in_slabs_with_its_smallest_tensors() -> None:

@@ -21,7 +21,7 @@ class Slabs:
     def __init__(self) -> None:
         self._free = torch.empty(0, dtype=torch.uint8)
 
-    def keep(self, tensor: Tensor) -> Tensor:
+    def store(self, tensor: Tensor) -> Tensor:
         """Return a copy with the same strides; a tensor that is not dense, or not in main memory, as it is."""
         dense = tensor.is_contiguous() or (tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last))
         if tensor.device.type != "cpu" or not dense:

@@ -60,7 +60,7 @@ class DetectionDataset(torch.utils.data.Dataset[tuple[Tensor, Target]]):
         if image is None:
             image = _pixels(record)
             if self.cached:
-                self._images[index] = image = self._slabs.keep(image)
+                self._images[index] = image = self._slabs.store(image)
         boxes = [box for box in record.boxes if not box.ignored]
         target: Target = {
             "boxes": _corners([box.xyxy for box in boxes]),
@@ -155,7 +155,7 @@ class PreparedDataset:
             if size <= self.bytes_left:
                 self.bytes_left -= size
                 image, target = prepared
-                prepared = self._slabs.keep(image), {key: self._keep(value) for key, value in target.items()}
+                prepared = self._slabs.store(image), {key: self._store(value) for key, value in target.items()}
                 self._cache[index, flip] = prepared
         image, target = prepared
         if torch.utils.data.get_worker_info() is None:
@@ -163,8 +163,8 @@ class PreparedDataset:
         # A loader process sends tensors through shared memory, an open file each: so copies, not the cache itself.
         return image.clone(), {k: v.clone() if isinstance(v, Tensor) else v for k, v in target.items()}
 
-    def _keep(self, value: Any) -> Any:
-        return self._slabs.keep(value) if isinstance(value, Tensor) else value
+    def _store(self, value: Any) -> Any:
+        return self._slabs.store(value) if isinstance(value, Tensor) else value
 
 
 def collate(batch: list[tuple[Tensor, Target]]) -> tuple[list[Tensor], list[Target]]:

@@ -60,7 +60,7 @@ class FeatureCache:
         size = sum(each.nbytes for each in _levels(maps))
         if size <= self.bytes_left:
             self.bytes_left -= size
-            self._maps[key] = _map(self._slabs.keep, maps)
+            self._maps[key] = _map(self._slabs.store, maps)
         elif size <= self.disk_left and self.folder is not None:
             part = self.folder / f"{key}.{os.getpid()}.part"
             try:
