@@ -47,6 +47,10 @@ def differences(study: dict[str, Any], candidate: str, baseline: str) -> dict[st
     return rows
 
 
+def _of_pair(study: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return differences(study, study["plan"]["losses"][1], study["plan"]["baseline"])
+
+
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     """Return p-values corrected for there being several: the smallest times n, the next times n - 1, never falling."""
     corrected, largest = {}, 0.0
@@ -71,7 +75,7 @@ def summary(kept: Path, *, sets: Iterable[str], tuned_on: Sequence[str]) -> None
     """
     studies = {data: collect(kept / data) for data in sets if (kept / data / "plan.json").is_file()}
     by_set = {
-        data: differences(study, study["plan"]["losses"][1], study["plan"]["baseline"])
+        data: _of_pair(study)
         for data, study in studies.items()
         if sum(bool(cell["result"]) for cell in study["cells"]) >= 2 * FIRST_SEEDS
     }
@@ -96,6 +100,7 @@ def summary(kept: Path, *, sets: Iterable[str], tuned_on: Sequence[str]) -> None
     _draw(kept, "forest", "AP by set", dots, "AP points, tuned Smooth IoU minus tuned Huber")
     _means_table(studies)
     _arms_table(kept, tuned_on)
+    _control_table(kept)
 
 
 def _of_other_arms(kept: Path, tuned_on: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
@@ -160,6 +165,15 @@ def _arms_table(kept: Path, tuned_on: Sequence[str]) -> None:
             + "".join(f" {of_sets.get(column, '')} |" for column in columns)
         )
     _draw(kept, "arms", "AP of every arm", dots, "AP points, minus tuned Huber")
+
+
+def _control_table(kept: Path) -> None:
+    """Print the differences of the pair on `shapes`, whose boxes are known exactly."""
+    studies = {plan.parent.name: collect(plan.parent) for plan in sorted(kept.glob("control/*/plan.json"))}
+    by_kind = {kind: _of_pair(study) for kind, study in studies.items()}
+    print("\n| shapes | " + " | ".join(by_kind) + " |\n|:--|" + "--:|" * len(by_kind))
+    for metric, label in ENDPOINTS.items():
+        print(f"| {label} |" + "".join(f" {_interval(label, rows.get(metric))} |" for rows in by_kind.values()))
 
 
 def _interval(label: str, row: Mapping[str, Any] | None) -> str:

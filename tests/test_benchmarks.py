@@ -98,12 +98,13 @@ def test_arms_that_are_not_tuned_are_named(tmp_path, monkeypatch, capsys):
     assert "literal" in capsys.readouterr().err
 
 
-def test_the_kept_results_give_the_kept_summary_and_name_no_folder_of_a_machine(tmp_path):
+def test_the_kept_results_give_the_kept_summary_and_name_no_folder_of_a_machine(tmp_path, capsys):
     study = importlib.import_module("registered_study")
     kept = json.loads((study.KEPT / "summary.json").read_text())
     shutil.copytree(study.KEPT, tmp_path / "study")
     study.summary(tmp_path / "study", sets=study.SETS, tuned_on=study.TUNED_ON)
     again = json.loads((tmp_path / "study" / "summary.json").read_text())
+    assert "| shapes | clean | long_tail | loose |" in capsys.readouterr().out
     assert again["p_holm"] == pytest.approx(kept["p_holm"])
     for label, of_sets in kept["sets"].items():
         for name, row in of_sets.items():
@@ -111,7 +112,8 @@ def test_the_kept_results_give_the_kept_summary_and_name_no_folder_of_a_machine(
             assert [again["sets"][label][name][end] for end in ends] == pytest.approx([row[end] for end in ends])
     for file in study.KEPT.rglob("plan.json"):
         plan = json.loads(file.read_text())
-        assert plan["settings"]["data.path"].startswith("SETS/")
+        path = plan["settings"]["data.path"]
+        assert path == "shapes" if "control" in file.parts else path.startswith("SETS/")
         assert not any(word.startswith("/") for word in plan["command"])
 
 
