@@ -8,9 +8,9 @@ SETS is a folder with the sets' folders. Every command continues where it was st
 with their AP on val to docs/results/study/tuning.json, from which it continues on another machine too, and the best of
 each arm to tuned.toml. `primary` and `arms` write one study for each set into STUDIES; `arms --first N` compares arm N
 and those behind it with the baseline in a study of its own, where the cells of the arms before it are on another
-machine. `keep`, which they end with, copies the results of finished cells to docs/results/study, without weights,
-photos and boxes. From these files alone `summary` prints the differences of each set and of all together, and draws
-the primary one, and `smoothiou report docs/results/study/SET` redraws a page.
+machine. `control` is the pair on drawn images. `keep`, which they end with, copies the results of finished cells to
+docs/results/study, without weights, photos and boxes. From these files alone `summary` prints the differences of each
+set and of all together, and draws the primary one, and `smoothiou report docs/results/study/SET` redraws a page.
 """
 
 from __future__ import annotations
@@ -146,20 +146,20 @@ def _val_ap(sets: Path, out: Path, data: str, arm: Arm, number: int, settings: d
 def compare(sets: Path, out: Path, *, data: str, losses: list[str], until: bool, jobs: int) -> None:
     """Run or continue the study of one set."""
     rule = ("--until", "1", "--most-seeds", "12") if until else ("--seeds", "0-4")
-    _run(
-        "compare", sets / data, *SETS[data], "--recipe", "study", "--losses", ",".join(losses), "--resplit", *rule,
-        "--tuned", tuned_of(losses, out), "--margin", "1", "--jobs", jobs, "--out", out / data,
-        threads=1 if jobs == 1 else None,
-    )  # fmt: skip
+    _compare(sets / data, *SETS[data], "--resplit", *rule, out=out / data, losses=losses, jobs=jobs)
 
 
 def control(out: Path, *, losses: list[str], jobs: int) -> None:
     """Run or continue the pair on `shapes`; nothing is cut anew, since training boxes alone are loose."""
     for kind, words in SHAPES.items():
-        _run(
-            "compare", "shapes", *words, "--recipe", "study", "--losses", ",".join(losses), "--seeds", "0-4",
-            "--tuned", tuned_of(losses, out), "--margin", "1", "--jobs", jobs, "--out", out / kind,
-        )  # fmt: skip
+        _compare("shapes", *words, "--seeds", "0-4", out=out / kind, losses=losses, jobs=jobs)
+
+
+def _compare(*words: str | Path, out: Path, losses: list[str], jobs: int) -> None:
+    _run(
+        "compare", *words, "--recipe", "study", "--losses", ",".join(losses), "--tuned", tuned_of(losses, out.parent),
+        "--margin", "1", "--jobs", jobs, "--out", out, threads=1 if jobs == 1 else None,
+    )  # fmt: skip
 
 
 def tuned_of(losses: list[str], folder: Path) -> Path:
@@ -184,7 +184,7 @@ def begin(sets: Path, home: Path, *, data: str, losses: list[str], trained: Path
     for cell in planned.plan["cells"]:
         source = cell_folder(trained, cell)
         if (source / "done").is_file():
-            shutil.copytree(source, cell_folder(home, cell))
+            shutil.copytree(source, cell_folder(home, cell), dirs_exist_ok=True)  # one that was cut off
     write_json(home / "plan.json", planned.plan)
 
 

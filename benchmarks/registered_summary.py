@@ -38,17 +38,36 @@ def differences(study: dict[str, Any], candidate: str, baseline: str) -> dict[st
         for row in (*study["differences"], *study["probe"].get("differences", ()))
         if (row["candidate"], row["baseline"]) == (candidate, baseline) and row["metric"] in ENDPOINTS
     }
-    results = {(cell["loss"], cell["seed"]): cell["result"] for cell in study["cells"]}
-    seeds = rows["AP"]["seeds"]
+    results, seeds = _results(study), rows["AP"]["seeds"]
     ap90 = [[results[loss, seed]["ap_by_iou"]["0.90"] for seed in seeds] for loss in (baseline, candidate)]
     rows["AP90"] = judged_difference(*ap90, margin=0.01)
-    pairs = (results[candidate, seed]["metrics"]["AP"] - results[baseline, seed]["metrics"]["AP"] for seed in seeds)
-    rows["AP"]["by_seed"] = dict(zip(seeds, pairs, strict=True))
+    rows["AP"]["by_seed"] = _ap_by_seed(study, rows["AP"])
     return rows
 
 
-def _of_pair(study: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return differences(study, study["plan"]["losses"][1], study["plan"]["baseline"])
+def _results(study: dict[str, Any]) -> dict[tuple[str, int], dict[str, Any]]:
+    """Return the results of a study's finished cells by loss and seed."""
+    return {(cell["loss"], cell["seed"]): cell["result"] for cell in study["cells"] if cell["result"]}
+
+
+def _ap_by_seed(study: dict[str, Any], row: Mapping[str, Any]) -> dict[int, float]:
+    """Return a difference in AP on every seed."""
+    results = _results(study)
+    return {
+        seed: results[row["candidate"], seed]["metrics"]["AP"] - results[row["baseline"], seed]["metrics"]["AP"]
+        for seed in row["seeds"]
+    }
+
+
+def _of_pairs(studies: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return the differences of the pair in every study of which both losses have finished the first seeds."""
+    differences_of = {}
+    for name, study in studies.items():
+        baseline, candidate = study["plan"]["losses"][:2]
+        seeds = [{seed for loss, seed in _results(study) if loss == each} for each in (baseline, candidate)]
+        if len(set.intersection(*seeds)) >= FIRST_SEEDS:
+            differences_of[name] = differences(study, candidate, baseline)
+    return differences_of
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
@@ -74,11 +93,7 @@ def summary(kept: Path, *, sets: Iterable[str], tuned_on: Sequence[str]) -> None
         tuned_on: those on which the other arms were run.
     """
     studies = {data: collect(kept / data) for data in sets if (kept / data / "plan.json").is_file()}
-    by_set = {
-        data: _of_pair(study)
-        for data, study in studies.items()
-        if sum(bool(cell["result"]) for cell in study["cells"]) >= 2 * FIRST_SEEDS
-    }
+    by_set = _of_pairs(studies)
     if waiting := set(sets) - by_set.keys():
         print(f"Without {', '.join(sorted(waiting))}: fewer than {FIRST_SEEDS} seeds are finished.\n")
     rows = {label: {data: by_set[data][metric] for data in by_set} for metric, label in ENDPOINTS.items()}
@@ -129,7 +144,9 @@ def _means_table(studies: Mapping[str, dict[str, Any]]) -> None:
     print("\n| set | loss | seeds | AP | AP50 | AP75 | AP90 |\n|:--|:--|--:|--:|--:|--:|--:|")
     for data, study in studies.items():
         for loss in study["plan"]["losses"]:
-            results = [cell["result"] for cell in study["cells"] if cell["loss"] == loss and cell["result"]]
+            results = [result for (each, _), result in _results(study).items() if each == loss]
+            if not results:
+                continue
             means = [fmean(result["metrics"][name] for result in results) for name in ("AP", "AP50", "AP75")]
             means.append(fmean(result["ap_by_iou"]["0.90"] for result in results))
             numbers = " | ".join(f"{100 * mean:.1f}" for mean in means)
@@ -143,17 +160,12 @@ def _arms_table(kept: Path, tuned_on: Sequence[str]) -> None:
     arm_of = {settings["loss.name"]: name for name, settings in chosen.items()}
     dots, lines = [], {}
     for data, study in studies:
-        results = {(cell["loss"], cell["seed"]): cell["result"] for cell in study["cells"] if cell["result"]}
         for row in study["differences"]:
             if row["metric"] in ("AP", "AP75") and row["error"] is not None:
                 lines.setdefault(row["candidate"], {})[data, row["metric"]] = _interval("AP", row)
             if row["metric"] == "AP" and row["error"] is not None:
-                by_seed = {
-                    seed: results[row["candidate"], seed]["metrics"]["AP"]
-                    - results[row["baseline"], seed]["metrics"]["AP"]
-                    for seed in row["seeds"]
-                }
-                dots.append(dot_row(f"{data}: {arm_of.get(row['candidate'], 'untuned')}", "AP", by_seed, row))
+                name = arm_of.get(row["candidate"], "untuned")
+                dots.append(dot_row(f"{data}: {name}", "AP", _ap_by_seed(study, row), row))
     if not dots:
         return
     columns = [(data, metric) for data in dict(studies) for metric in ("AP", "AP75")]
@@ -170,7 +182,7 @@ def _arms_table(kept: Path, tuned_on: Sequence[str]) -> None:
 def _control_table(kept: Path) -> None:
     """Print the differences of the pair on `shapes`, whose boxes are known exactly."""
     studies = {plan.parent.name: collect(plan.parent) for plan in sorted(kept.glob("control/*/plan.json"))}
-    by_kind = {kind: _of_pair(study) for kind, study in studies.items()}
+    by_kind = _of_pairs(studies)
     print("\n| shapes | " + " | ".join(by_kind) + " |\n|:--|" + "--:|" * len(by_kind))
     for metric, label in ENDPOINTS.items():
         print(f"| {label} |" + "".join(f" {_interval(label, rows.get(metric))} |" for rows in by_kind.values()))

@@ -117,6 +117,19 @@ def test_the_kept_results_give_the_kept_summary_and_name_no_folder_of_a_machine(
         assert not any(word.startswith("/") for word in plan["command"])
 
 
+def test_a_study_that_is_not_finished_is_left_out_of_the_summary(tmp_path, capsys):
+    study = importlib.import_module("registered_study")
+    shutil.copytree(study.KEPT, tmp_path / "study")
+    for name in ("bccd", "control/loose"):
+        for cell in sorted((tmp_path / "study" / name / "cells").glob("smooth-iou*"))[1:]:
+            shutil.rmtree(cell)
+    shutil.rmtree(tmp_path / "study" / "voc2012" / "cells")
+    study.summary(tmp_path / "study", sets=study.SETS, tuned_on=study.TUNED_ON)
+    printed = capsys.readouterr().out
+    assert "Without bccd, voc2012" in printed
+    assert "| shapes | clean | long_tail |\n" in printed
+
+
 def test_p_values_are_corrected_after_holm():
     # Three: the smallest times 3, the next times 2, and the largest is not below the one before it.
     study = importlib.import_module("registered_summary")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -68,6 +69,14 @@ def test_an_unknown_word_is_refused_with_the_known_ones(stock):
     with pytest.raises(ConfigError, match="model.freeze: .*none, stem, backbone, 0, 1, 3, .*'stemm'") as error:
         freeze_layers(stock, "stemm", stem="1")
     assert "stem" in error.value.hint
+
+
+@pytest.mark.parametrize("word", ["stem", "backbone"])
+def test_a_detector_with_frozen_layers_can_be_pickled(word):
+    model = build_detector("nano", num_classes=2, freeze=word)
+    again = pickle.loads(pickle.dumps(model)).train()
+    assert [type(module) for module in again.modules()] == [type(module) for module in model.modules()]
+    assert not again.backbone[1].training
 
 
 def test_frozen_norms_are_not_synchronised_between_processes(stock, monkeypatch):

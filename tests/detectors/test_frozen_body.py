@@ -52,6 +52,17 @@ def test_an_image_is_computed_once_while_there_is_room(tmp_path, memory_mb, disk
     assert (tmp_path / "maps").exists() == bool(disk_mb)
 
 
+def test_a_folder_of_maps_is_not_read_in_another_precision(tmp_path):
+    def maps(precision):
+        model = frozen()
+        keep_features(model.backbone, FeatureCache(memory_mb=0, folder=tmp_path / "maps", disk_mb=64))
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            return maps_of(model, IMAGES[:1])[0]
+
+    assert not torch.equal(maps("bf16").float(), maps("fp32"))
+    assert torch.equal(maps("fp32"), maps_of(frozen(), IMAGES[:1])[0])
+
+
 def counted(folder, weights_seed: int):
     """Return a model that shares a folder, and the list to which it adds each image that it computes."""
     torch.manual_seed(weights_seed)

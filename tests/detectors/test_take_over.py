@@ -66,6 +66,29 @@ def test_a_class_that_both_have_is_taken_over_and_others_start_random(trained, t
     assert any("1 of 3 classes taken over: dog; random: ape, bee" in note for note in model.notes)
 
 
+def test_each_stage_of_a_cascade_gets_the_scores_by_name_and_the_deltas_that_all_classes_share(tmp_path):
+    trained = detector(("cat", "dog"), 1, cascade=2).state_dict()
+    path = saved(tmp_path, trained, classes=["cat", "dog"])
+    model, new = (detector(("ape", "dog", "bee"), 2, cascade=2, weights=weights) for weights in (path, None))
+    state, random = model.state_dict(), new.state_dict()
+    for stage in ("roi_heads.stages.0.box_predictor.", "roi_heads.stages.1.box_predictor."):
+        scores = f"{stage}cls_score.weight"
+        assert torch.equal(state[scores][[0, 2]], trained[scores][[0, 2]])  # background, dog
+        assert torch.equal(state[scores][[1, 3]], random[scores][[1, 3]])
+        assert torch.equal(state[f"{stage}bbox_pred.weight"], trained[f"{stage}bbox_pred.weight"])
+    assert any("1 of 3 classes" in note for note in model.notes)
+    permuted = detector(("dog", "cat"), 2, cascade=2, weights=path).state_dict()
+    assert all(
+        torch.equal(value, trained[key][[0, 2, 1]] if "cls_score" in key else trained[key])
+        for key, value in permuted.items()
+    )
+
+
+def test_a_single_second_stage_leaves_those_of_a_cascade_random_and_it_is_said(trained, tmp_path):
+    model = detector(("cat", "dog"), 2, cascade=2, weights=saved(tmp_path, trained, classes=["cat", "dog"]))
+    assert any("random: box head" in note for note in model.notes)
+
+
 def test_without_a_common_class_the_rest_is_taken_over_and_it_is_said(trained, tmp_path):
     model = detector(("ape",), 2, weights=saved(tmp_path, trained, classes=["cat", "dog"]))
     assert torch.equal(model.state_dict()["backbone.0.weight"], trained["backbone.0.weight"])

@@ -10,6 +10,7 @@ import torch
 from torchvision.models.detection import FasterRCNN
 
 from smoothiou.detectors import build_detector
+from smoothiou.detectors.timm_fpn import TimmBackbone
 from smoothiou.errors import CheckpointError, ConfigError
 
 
@@ -48,6 +49,13 @@ def test_weights_come_from_timm_when_asked_for_only(monkeypatch):
     assert build_detector("timm:resnet18", num_classes=1).notes == ()
     with pytest.raises(CheckpointError, match="no network"):
         build_detector("timm:resnet18", num_classes=1, weights="imagenet")
+
+
+def test_maps_in_channels_last_are_turned_though_they_are_as_high_as_deep():
+    backbone = TimmBackbone("mambaout_femto", pretrained=False).eval()
+    with torch.no_grad():
+        maps = backbone(torch.rand(1, 3, 192, 320))  # the first map: 48 x 80, with 48 channels
+    assert [tuple(each.shape[2:]) for each in maps.values()] == [(48, 80), (24, 40), (12, 20), (6, 10), (3, 5)]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from smoothiou.data.dataset import DetectionDataset
+from smoothiou.detectors.frozen_body import FeatureCache
 from smoothiou.engine import loading
 from smoothiou.engine.config import RunConfig
 from smoothiou.engine.train import run
@@ -66,6 +67,20 @@ def test_with_and_without_kept_features_a_run_ends_with_the_same_weights(tmp_pat
     assert rows == others
     assert all(torch.equal(weights[key], again[key]) for key in weights)
     assert not list((tmp_path / "with").glob("features*"))
+
+
+def test_maps_that_do_not_fit_in_memory_are_gone_from_disk_when_the_run_ends(tmp_path, monkeypatch):
+    caches = []
+
+    def without_memory(*, memory_mb, **options):
+        caches.append(FeatureCache(memory_mb=0, **options))
+        return caches[-1]
+
+    monkeypatch.setattr("smoothiou.engine.train.FeatureCache", without_memory)
+    trained(tmp_path / "run", **{"model.freeze": "backbone", "train.feature_mb": 64})
+    (cache,) = caches
+    assert cache.disk_left < 64 * 2**20  # some were written
+    assert not list((tmp_path / "run").glob("features*"))
 
 
 @pytest.mark.slow

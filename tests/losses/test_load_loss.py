@@ -29,6 +29,10 @@ def absolute(pred, target, *, weights, anchors, factor=1.0):
     return factor * (pred - target).abs().sum(1)
 
 
+def by_image(pred, target, *, weights, anchors, images, image_sizes):
+    return images.sum(0) * (pred - target).abs().sum(1)
+
+
 class NoLoss:
     pass
 
@@ -40,7 +44,7 @@ PI = 3.14
 def my_losses(monkeypatch):
     """A module of the user's own, importable as `my_losses`."""
     module = types.ModuleType("my_losses")
-    for thing in (Scaled, absolute, NoLoss):
+    for thing in (Scaled, absolute, by_image, NoLoss):
         setattr(module, thing.__name__, thing)
     module.PI = PI  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "my_losses", module)
@@ -54,6 +58,12 @@ def test_a_name_with_options():
     loss = load_loss("smooth-iou", delta=0.5, lam="box")
     assert isinstance(loss, SmoothIoU)
     assert (loss.delta, loss.lam) == (0.5, "box")
+
+
+def test_what_the_detector_gives_is_no_option_of_a_function():
+    assert load_loss("my_losses:by_image") is by_image
+    with pytest.raises(ConfigError, match="images"):
+        load_loss("my_losses:by_image", images=1)
 
 
 def test_a_class_of_ones_own_is_made_with_the_options():

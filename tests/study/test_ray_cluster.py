@@ -229,6 +229,7 @@ def test_an_address_in_the_environment_is_read_as_strictly(monkeypatch):
         ({"CPU": 8.0}, RayOptions(gpus=1), 0),
         ({"CPU": 8.0, "GPU": 2.0}, RayOptions(gpus=1), 2),
         ({"CPU": 8.0, "GPU": 2.0}, RayOptions(gpus=0.4), 4),
+        ({"CPU": 8.0, "GPU": 1.0}, RayOptions(gpus=0.2), 5),
         ({}, RayOptions(), 0),
     ],
 )

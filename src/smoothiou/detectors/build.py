@@ -55,7 +55,7 @@ def build_detector(
     roi_dropout: float | None = None,
     classes: Sequence[str] | None = None,
     freeze: str = "auto",
-    cascade: int = 1,
+    cascade: int | None = None,
 ) -> nn.Module:
     """Return a two-stage detector by name, with a box loss in its stages.
 
@@ -87,7 +87,7 @@ def build_detector(
         freeze: layers of the backbone that keep their weights: "auto" for the detector's own choice, else see
             `freeze_layers`.
         cascade: number of second stages in a row, each on the boxes of the one before (see `make_cascade`); their box
-            losses are the stages "roi", "roi2", "roi3", ...
+            losses are the stages "roi", "roi2", "roi3", ... None: the detector's own, 3 for lite0-cascade, else 1.
 
     Raises:
         ConfigError: an unknown name, loss, stage, kind of weights or layer, or a number out of range.
@@ -111,8 +111,7 @@ def build_detector(
         box_nms_thresh=nms,
         box_detections_per_img=max_detections,
     )
-    if cascade != 1:
-        make_cascade(model, cascade)
+    make_cascade(model, info.cascade if cascade is None else cascade)
     if tf_compat:
         train_as_tensorflow(model, proposals=proposals)
     if roi_dropout is not None:

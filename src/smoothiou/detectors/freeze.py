@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 from torch import nn
 
 from smoothiou.detectors.frozen_body import freeze_body
+from smoothiou.detectors.mixin import Mixin, mix_in
 from smoothiou.errors import ConfigError, did_you_mean
 
 
@@ -50,8 +50,8 @@ def backbone_body(model: nn.Module) -> nn.Module:
     return getattr(backbone, "body", backbone)
 
 
-class HeldStatistics(nn.Module):
-    """A batch norm that uses its stored statistics in training too (mixed into its own class)."""
+class HeldStatistics(Mixin):
+    """A batch norm that uses its stored statistics in training too."""
 
     def train(self, mode: bool = True) -> Any:
         """Stay in eval mode."""
@@ -60,11 +60,6 @@ class HeldStatistics(nn.Module):
 
 def _hold_statistics(layer: nn.Module) -> None:
     for module in layer.modules():
-        if getattr(module, "track_running_stats", False) and not isinstance(module, HeldStatistics):
-            module.__class__ = _held(type(module))
+        if getattr(module, "track_running_stats", False):
+            mix_in(module, HeldStatistics)
             module.train()
-
-
-@functools.cache
-def _held(kind: type[nn.Module]) -> type[nn.Module]:
-    return type(f"Held{kind.__name__}", (HeldStatistics, kind), {})

@@ -36,7 +36,7 @@ class FeatureCache:
     Args:
         memory_mb: MiB of maps kept in memory.
         folder: where the others go; None: nowhere, they are computed again.
-        disk_mb: MiB of maps kept there, by all runs together.
+        disk_mb: MiB of maps kept there; what is there already counts. Runs at the same time have as much each.
     """
 
     def __init__(self, *, memory_mb: int, folder: Path | None = None, disk_mb: int = 0) -> None:
@@ -84,7 +84,7 @@ class FrozenBody(Mixin):
 
     feature_cache: FeatureCache | None = None
     feature_key = ""
-    """Of the weights and of what else decides the last bits of a map."""
+    """Of the weights and of what else decides the last bits of a map, but for its precision."""
 
     def forward(self, images: Tensor) -> Maps:
         """Return the maps of a batch (N, C, H, W), in the backbone's own containers."""
@@ -99,7 +99,7 @@ class FrozenBody(Mixin):
     def _maps(self, image: Tensor) -> Maps:
         """Return the maps of one image (C, H, W), computed or kept."""
         image = _without_padding(image)
-        key = self.feature_key + _digest(image) if self.feature_cache else ""
+        key = self.feature_key + _precision(image) + _digest(image) if self.feature_cache else ""
         kept = self.feature_cache.get(key) if self.feature_cache else None
         if kept is not None:
             return kept
@@ -154,6 +154,12 @@ def _levels(maps: Maps) -> list[Tensor]:
 def _stack(maps: Sequence[Tensor]) -> Tensor:
     height, width = (max(each.shape[side] for each in maps) for side in (2, 3))
     return torch.cat([F.pad(each, (0, width - each.shape[3], 0, height - each.shape[2])) for each in maps])
+
+
+def _precision(image: Tensor) -> str:
+    """Return in what the body computes an image, "" for its own type."""
+    device = image.device.type
+    return str(torch.get_autocast_dtype(device)).removeprefix("torch.") if torch.is_autocast_enabled(device) else ""
 
 
 def _digest(image: Tensor) -> str:

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.detection import FasterRCNN
 
-from smoothiou.detectors.cascade import make_cascade
 from smoothiou.detectors.nano import CHANNELS, light_faster_rcnn
 from smoothiou.detectors.pretrained import read_checkpoint
 from smoothiou.detectors.registry import DETECTORS
@@ -126,8 +125,3 @@ def build_lite0(*, num_classes: int, pretrained: bool, **settings: Any) -> Faste
         size_divisible=32,
         **settings,
     )
-
-
-def build_lite0_cascade(*, num_classes: int, pretrained: bool, stages: int = 3, **settings: Any) -> FasterRCNN:
-    """Return `lite0` with three second stages; arguments as in `DetectorInfo.build`."""
-    return make_cascade(build_lite0(num_classes=num_classes, pretrained=pretrained, **settings), stages)

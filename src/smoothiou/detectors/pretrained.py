@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pickle
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ from smoothiou.detectors.weights_file import weights_file
 from smoothiou.errors import CheckpointError
 from smoothiou.files import file_digest, first_line, printable, refuse_bomb
 
-HEAD = "roi_heads.box_predictor."
+LAST_LAYERS = re.compile(r"roi_heads\.(stages\.\d+\.)?box_predictor\.")
+"""Begin of the names of the layers that know the classes, of each second stage."""
+SCORES = "cls_score.bias"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,8 +67,14 @@ def read_weights(path: str | Path, *, coco: WeightsEnum | None = None) -> Weight
     names: Any = content.get("classes")
     known = isinstance(names, (list, tuple)) and all(isinstance(name, str) and printable(name) for name in names)
     classes = tuple(names) if known else ()
-    named = len(state.get(f"{HEAD}cls_score.bias", ())) == len(classes) + 1
+    named = classes and class_count(state) == len(classes)
     return Weights(state=dict(state), classes=classes if named else None, source=str(path))
+
+
+def class_count(state: Mapping[str, Tensor]) -> int:
+    """Return how many classes, without the background, a state dict tells apart; 0 where it has no last layers."""
+    scores = (value for key, value in state.items() if LAST_LAYERS.match(key) and key.endswith(SCORES))
+    return len(next(scores, (0,))) - 1
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
@@ -112,9 +121,8 @@ def load_checkpoint(model: nn.Module, state: Mapping[str, Tensor], *, source: st
     problems = [f"{kind} {first_names(names)}" for kind, names in kinds.items() if names]
     if problems:
         hint = "Choose the detector that the checkpoint was made by; config.toml beside it names it."
-        if not missing and not unexpected and all(key.startswith(HEAD) for key in misshapen):
-            given, asked = (len(each[f"{HEAD}cls_score.bias"]) - 1 for each in (state, expected))
-            hint = f"It was trained on {given} classes, and {asked} are asked for."
+        if not missing and not unexpected and all(LAST_LAYERS.match(key) for key in misshapen):
+            hint = f"It was trained on {class_count(state)} classes, and {class_count(expected)} are asked for."
         raise CheckpointError(f"{source} holds another model: {'; '.join(problems)}.", hint=hint)
     model.load_state_dict(dict(state))
 
@@ -151,13 +159,16 @@ def load_coco(model: nn.Module, weights: WeightsEnum) -> str:
     Where the number of classes differs, the last layers stay random.
 
     Raises:
-        CheckpointError: neither cached nor downloadable.
+        CheckpointError: neither cached nor downloadable, or the detector has several second stages.
     """
     state, random = dict(fetch(weights)), model.state_dict()
-    given, expected = (len(each[f"{HEAD}cls_score.bias"]) - 1 for each in (state, random))
+    if any(key.startswith("roi_heads.stages.") for key in random):
+        hint = "Name the classes (`classes=`): what fits is then taken over."
+        raise CheckpointError(f"{weights}: one second stage, and the detector has several.", hint=hint)
+    given, expected = class_count(state), class_count(random)
     note = f"{weights}: loaded."
     if given != expected:
-        state |= {key: value for key, value in random.items() if key.startswith(HEAD)}
+        state |= {key: value for key, value in random.items() if LAST_LAYERS.match(key)}
         note = f"{weights}: loaded, but for the last layers, which are random: {expected} classes, not {given}."
     model.load_state_dict(state)
     if _has_zero_eps(weights):

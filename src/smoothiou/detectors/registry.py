@@ -61,7 +61,7 @@ class DetectorInfo:
         tensorflow: whether TensorFlow's checkpoints can be read.
         options: further arguments of the builder.
         stem: the last layer of the stem among the children of the backbone (see `freeze_layers`).
-        cascade: number of second stages in a row.
+        cascade: number of second stages in a row, which `build_detector` makes of the builder's one.
         depthwise: whether its convolutions are depthwise, which a CPU computes no faster in bf16.
     """
 
@@ -112,7 +112,7 @@ DETECTORS: Mapping[str, DetectorInfo] = MappingProxyType(
             depthwise=True,
         ),
         "lite0-cascade": DetectorInfo(
-            build="smoothiou.detectors.lite0:build_lite0_cascade",
+            build="smoothiou.detectors.lite0:build_lite0",
             summary="8 million parameters, lite0 with three second stages in a row (Cascade R-CNN)",
             anchors=(AnchorLevel(8, (16, 32, 64, 128, 256)),),
             parameters_m=8.4,

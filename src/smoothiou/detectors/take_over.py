@@ -7,15 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor, nn
 
-from smoothiou.detectors.pretrained import Weights, absorb_zero_eps, first_names
+from smoothiou.detectors.pretrained import LAST_LAYERS, Weights, absorb_zero_eps, class_count, first_names
 from smoothiou.errors import CheckpointError
 
 State = Mapping[str, Tensor]
 
-LAST_LAYERS = "roi_heads.box_predictor."
-SCORES = f"{LAST_LAYERS}cls_score.bias"
 RESTS_ON = {"pyramid": "backbone", "RPN": "pyramid", "box head": "pyramid", "last layers": "box head"}
-"""What a part gets its features from: with another one behind it, its weights are worth nothing."""
+"""What a part gets its features from: on another one its weights are worth nothing."""
 
 
 def take_over(model: nn.Module, weights: Weights, *, classes: Sequence[str]) -> tuple[str, ...]:
@@ -47,7 +45,7 @@ def take_over(model: nn.Module, weights: Weights, *, classes: Sequence[str]) -> 
     notes = []
     if fits["last layers"]:
         rows, note = _rows(parts["last layers"], state, expected, classes=classes, known=weights.classes)
-        loaded = {key: value for key, value in loaded.items() if not key.startswith(LAST_LAYERS)} | rows
+        loaded = {key: value for key, value in loaded.items() if not LAST_LAYERS.match(key)} | rows
         notes.append(note)
     model.load_state_dict({**expected, **loaded})
     if weights.zero_eps:
@@ -65,13 +63,11 @@ def is_backbone_alone(state: State) -> bool:
 
 def _parts(model: nn.Module, keys: Mapping[str, Tensor]) -> dict[str, list[str]]:
     """Return the keys of each part of a detector."""
-    prefixes = {
-        "backbone": _body_prefix(model), "pyramid": "backbone.", "RPN": "rpn.", "last layers": LAST_LAYERS,
-        "box head": "",
-    }  # fmt: skip
-    parts: dict[str, list[str]] = {part: [] for part in prefixes}
+    prefixes = {"backbone": _body_prefix(model), "pyramid": "backbone.", "RPN": "rpn.", "box head": ""}
+    parts: dict[str, list[str]] = {part: [] for part in (*prefixes, "last layers")}
     for key in keys:
-        parts[next(part for part, prefix in prefixes.items() if key.startswith(prefix))].append(key)
+        named = next(part for part, prefix in prefixes.items() if key.startswith(prefix))
+        parts["last layers" if LAST_LAYERS.match(key) else named].append(key)
     return parts
 
 
@@ -97,29 +93,37 @@ def _rows(
 ) -> tuple[dict[str, Tensor], str]:
     """Return the last layers with the rows of the classes that both sides have, and a note on them.
 
-    Both layers have a row, or four rows of deltas, for the background and then for each class.
+    Layers have a row, or four rows of deltas, for the background and then for each class; those of a cascade have four
+    rows of deltas for all classes together.
     """
-    given = len(state[SCORES]) - 1 if SCORES in state else 0
-    old_and_new = [(state.get(key), expected[key]) for key in keys]
-    if not all(old is not None and _divided(old, given) == _divided(new, len(classes)) for old, new in old_and_new):
+    given = class_count(state)
+    shared = {key: state[key] for key in keys if key in state and _is_shared(key, expected[key])}
+    by_class = {key: (state[key], expected[key]) for key in keys if key in state and key not in shared}
+    fits = all(value.shape == expected[key].shape for key, value in shared.items())
+    fits &= all(_divided(old, given) == _divided(new, len(classes)) for old, new in by_class.values())
+    if not fits or len(shared) + len(by_class) < len(keys):
         return {}, "It has no last layers that fit: they start random."
     if known is None and given != len(classes):
         return {}, f"The file does not name its {given} classes: the last layers start random."
     names = list(classes) if known is None else list(known)
-    pairs = [(ours + 1, names.index(name) + 1) for ours, name in enumerate(classes) if name in names]
+    pairs = [(index + 1, names.index(name) + 1) for index, name in enumerate(classes) if name in names]
     if not pairs:
         return {}, (
             f"0 of {len(classes)} classes taken over: the file has {first_names(names)}, and none of "
             f"{first_names(list(classes))}; the last layers start random. Classes that are the same need the same name."
         )
-    rows = {}
-    for key, (old, new) in zip(keys, old_and_new, strict=True):
-        assert old is not None
-        by_class, theirs = new.clone().unflatten(0, (len(classes) + 1, -1)), old.unflatten(0, (given + 1, -1))
+    rows = dict(shared)
+    for key, (old, new) in by_class.items():
+        ours, theirs = new.clone().unflatten(0, (len(classes) + 1, -1)), old.unflatten(0, (given + 1, -1))
         for index, other in [(0, 0), *pairs]:
-            by_class[index] = theirs[other].to(new)
-        rows[key] = by_class.flatten(0, 1)
+            ours[index] = theirs[other].to(new)
+        rows[key] = ours.flatten(0, 1)
     return rows, _note(classes, names, named=known is not None)
+
+
+def _is_shared(key: str, value: Tensor) -> bool:
+    """Return whether all classes share a layer's deltas; with one row of them for each there are eight or more."""
+    return ".bbox_pred." in key and len(value) == 4
 
 
 def _divided(value: Tensor, classes: int) -> tuple[int, ...]:

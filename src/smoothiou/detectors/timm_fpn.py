@@ -23,6 +23,8 @@ from smoothiou.files import first_line
 
 STRIDES = (4, 8, 16, 32)
 CHANNELS = 256
+TRIAL_SIZE = (96, 160)
+"""Height and width, of which no map is a square."""
 
 
 def build_timm_fpn(*, backbone: str, num_classes: int, pretrained: bool, **settings: Any) -> FasterRCNN:
@@ -64,13 +66,14 @@ class TimmBackbone(nn.Module):
         self.body: nn.Module = freeze_batch_norm_2d(body) if pretrained else body
         self.channels: list[int] = body.feature_info.channels()
         self.fpn = FeaturePyramidNetwork(self.channels, CHANNELS, LastLevelMaxPool())
+        self.channels_last = [False] * len(STRIDES)
         self._try(name)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return the maps, finest first."""
         maps = OrderedDict()
-        for level, (x, channels) in enumerate(zip(self.body(images), self.channels, strict=True)):
-            maps[str(level)] = x if x.shape[1] == channels else x.permute(0, 3, 1, 2)  # some have channels last
+        for level, (x, channels_last) in enumerate(zip(self.body(images), self.channels_last, strict=True)):
+            maps[str(level)] = x.permute(0, 3, 1, 2) if channels_last else x
         return self.fpn(maps)
 
     def load_imagenet(self) -> str:
@@ -90,10 +93,13 @@ class TimmBackbone(nn.Module):
         return f"timm:{self.name}: backbone loaded; pyramid, RPN and second stage are random."
 
     def _try(self, name: str) -> None:
-        # Of another size than the usual ones: a network for one size of images fails here, not at the first step.
+        """See whether the network takes images of another size than the usual ones, and how it lays out its maps."""
+        image = torch.zeros(1, 3, *TRIAL_SIZE)
         try:
             with eval_mode(self), torch.no_grad():
-                self(torch.zeros(1, 3, 96, 160))
+                sizes = [tuple(side // stride for side in TRIAL_SIZE) for stride in STRIDES]
+                self.channels_last = [x.shape[1:3] == size for x, size in zip(self.body(image), sizes, strict=True)]
+                self(image)
         except Exception as error:  # of whatever the network raises
             raise ConfigError(f"timm:{name}: it does not take images of any size ({first_line(error)}).") from None
 

@@ -33,7 +33,7 @@ class Placement:
     world_size: int = 1
 
     def autocast(self) -> torch.autocast:
-        """Return the context in which a detector runs: bf16 products, or none but fp32 ones."""
+        """Return the context in which a detector runs: autocast to bf16, or one that changes nothing."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
 

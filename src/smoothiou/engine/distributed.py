@@ -24,6 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 from smoothiou.detectors.freeze import HeldStatistics
 from smoothiou.engine.devices import Placement
 from smoothiou.errors import ConfigError, SmoothIoUError
+from smoothiou.signals import replace_handlers
 
 _FAILURE = "smoothiou/failure"
 _LOST = re.compile("gloo|NCCL|pair closure|Connection (closed|reset|refused)|Broken pipe|timed? ?out", re.IGNORECASE)
@@ -64,15 +65,11 @@ def join_processes(placement: Placement, *, wait_seconds: float) -> None:
 @contextmanager
 def _signals_end_it() -> Iterator[None]:
     """Let SIGINT and SIGTERM end the process: torch waits for the others without a look at Python's handlers."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    earlier = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
+    restore = replace_handlers(signal.SIG_DFL)
     try:
         yield
     finally:
-        for number, handler in earlier.items():
-            signal.signal(number, handler)
+        restore()
 
 
 def _leave() -> None:

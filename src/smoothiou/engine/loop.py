@@ -7,7 +7,6 @@ drawn from the generators that seeding.py sets. One step: batch -> losses -> gra
 from __future__ import annotations
 
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
@@ -24,6 +23,7 @@ from smoothiou.engine.optim import clip_gradients, learning_rate, set_learning_r
 from smoothiou.engine.sections import TrainConfig
 from smoothiou.engine.seeding import seed_step
 from smoothiou.errors import InterruptedRun
+from smoothiou.signals import replace_handlers
 
 Batch = tuple[list[Tensor], list[dict[str, Any]]]
 Row = dict[str, float]
@@ -164,23 +164,19 @@ class Interrupts:
     def __init__(self) -> None:
         self.requested = False
         self.requested_at = 0.0
-        self.previous: dict[int, Any] = {}
+        self._restore: Callable[[], None] = lambda: None
 
     def __enter__(self) -> Self:
-        # Only the main thread may set handlers; elsewhere (a test, a notebook's worker) signals stay as they are.
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self.previous[number] = signal.signal(number, self._request)
+        self._restore = replace_handlers(self._request)
         return self
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         # Ctrl-C under torchrun arrives twice at once, from the terminal and from torchrun.
         if self.requested and time.monotonic() - self.requested_at > 2:
-            self.__exit__()
+            self._restore()
             signal.raise_signal(number)
         if not self.requested:
             self.requested, self.requested_at = True, time.monotonic()
 
     def __exit__(self, *error: object) -> None:
-        for number, handler in self.previous.items():
-            signal.signal(number, handler)
+        self._restore()

@@ -121,7 +121,10 @@ def _refuse_settings(config: RunConfig, splits: Splits, placement: Placement) ->
 
 
 def _explain(error: Exception, config: RunConfig, placement: Placement) -> Exception:
-    """Return the error, or one with a way out where memory is short or another process has ended; report the former."""
+    """Return the error, or one with a way out where memory is short or another process has ended.
+
+    The others are told of an error of this process.
+    """
     lost = lost_process(error, placement, wait_seconds=config.train.wait_seconds)
     if lost is not None:
         return lost
@@ -161,9 +164,9 @@ def _train_and_measure(
     spent = train_detector(model, config, folder, splits, placement, quiet=quiet)
     began = time.monotonic()
     measurement = measure(model, splits.test, config, placement, label=f"{_label(config)}  test", quiet=quiet)
-    shutil.rmtree(features, ignore_errors=True)
     eval_seconds = time.monotonic() - began
     chosen_on = measure_val(model, splits.val, config, placement, label=_label(config), quiet=quiet)
+    shutil.rmtree(features, ignore_errors=True)
     if measurement is None:  # rank 0 has the numbers
         return {}
     earlier = continued_from(folder, config)  # it is not the run of as many steps at once
@@ -257,7 +260,8 @@ def train_detector(
         splits: the data.
         placement: device, precision and rank.
         quiet: no progress.
-        until: stop after so many steps of the same training, rates and all; None: at the end.
+        until: stop after so many steps of the same training, rates and all, without logging or saving them; None: at
+            the end.
     """
     training = TrainingState(model, config, folder, splits, placement)
     start = training.resume(quiet=quiet)

@@ -36,7 +36,7 @@ def bounded_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *,
         beta: where the parabola of smooth L1 ends, above 0; MMDetection has .2.
 
     Returns:
-        (K,) for `none`, else a scalar; the loss of a box lies in [0, 3.6].
+        (K,) for `none`, else a scalar; with the defaults the loss of a box lies in [0, 3.6].
 
     Raises:
         ConfigError: a shape, a type or an option is wrong.

@@ -35,7 +35,7 @@ def extended_iou_loss(boxes1: Tensor, boxes2: Tensor, reduction: str = "none", *
         smooth_point: p, below which z counts squared, above 0.
 
     Returns:
-        (K,) for `none`, else a scalar; the loss of a box lies in [0, 1.95].
+        (K,) for `none`, else a scalar; with the defaults the loss of a box lies in [0, 1.95].
 
     Raises:
         ConfigError: a shape, a type or an option is wrong.

@@ -24,7 +24,7 @@ def focaler_iou_loss(
         high: the authors' u, above `low` and at most 1. The copies that we have read have 0 and .95.
 
     Returns:
-        (K,) for `none`, else a scalar; the loss of a box lies in [0, 1].
+        (K,) for `none`, else a scalar; with the defaults the loss of a box lies in [0, 1].
 
     Raises:
         ConfigError: a shape, a type or an option is wrong.

@@ -26,11 +26,11 @@ def inner_iou_loss(
         boxes1: predicted boxes (K, 4) xyxy, in pixels or any one unit, floating point.
         boxes2: their targets (K, 4), row by row.
         reduction: `none`, `mean` or `sum`; the mean of no boxes is 0.
-        of: the loss X.
+        of: the loss X: iou, giou, diou, ciou, siou or efficient-iou.
         ratio: of the scaled sides to the sides, above 0.
 
     Returns:
-        (K,) for `none`, else a scalar; the loss of a box lies in [0, 1].
+        (K,) for `none`, else a scalar; with the defaults the loss of a box lies in [0, 1].
 
     Raises:
         ConfigError: a shape, a type or an option is wrong.

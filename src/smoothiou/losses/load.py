@@ -13,6 +13,9 @@ from torch import nn
 from smoothiou.errors import ConfigError, did_you_mean
 from smoothiou.losses.base import BoxLoss
 
+FILLED_IN = ("weights", "anchors", "images", "image_sizes")
+"""Arguments of a loss that the detector gives."""
+
 
 def no_such_loss(name: str, known: Iterable[str], *, option: str = "") -> ConfigError:
     """Return the error for a name that is not known.
@@ -61,5 +64,4 @@ def signature_of(loss: Callable[..., Any]) -> list[inspect.Parameter]:
     parameters = list(inspect.signature(loss).parameters.values())
     if inspect.isclass(loss):
         return parameters
-    # A function's first two arguments are the deltas, and the detector fills in weights and anchors.
-    return [p for p in parameters[2:] if p.name not in ("weights", "anchors")]
+    return [p for p in parameters[2:] if p.name not in FILLED_IN]  # the first two are the deltas

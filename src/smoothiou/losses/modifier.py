@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 
 from torch import Tensor
 
@@ -26,7 +26,7 @@ MODIFIED: dict[str, type[OverlapLoss]] = {
 """The losses that can be modified."""
 
 
-class ModifiedIoU(RegisteredLoss):
+class ModifiedIoU(RegisteredLoss, ABC):
     """A loss X with another overlap: X + IoU - IoU', which is 1 - IoU' plus the penalties of X."""
 
     def __init__(self, of: str) -> None:

@@ -37,7 +37,7 @@ def powerful_iou_loss(
         hyper: of version 2, above 0; the authors take 1.3.
 
     Returns:
-        (K,) for `none`, else a scalar; the loss of a box lies in [0, 2].
+        (K,) for `none`, else a scalar; with the defaults the loss of a box lies in [0, 2].
 
     Raises:
         ConfigError: a shape, a type or an option is wrong.

@@ -85,7 +85,7 @@ def cell_folder(folder: str | Path, cell: Cell) -> Path:
 
 
 def features_folder(folder: str | Path) -> Path:
-    """Return where the cells of a study on one machine share the feature maps of a frozen backbone, until its end."""
+    """Return where the cells of a study share the feature maps of a frozen backbone, until its end."""
     return Path(folder) / "features"
 
 

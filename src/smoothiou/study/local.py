@@ -20,6 +20,7 @@ from smoothiou.engine.config import RunConfig
 from smoothiou.errors import ConfigError, InterruptedRun
 from smoothiou.files import LockedError, write_text
 from smoothiou.manifest import usable_cores
+from smoothiou.signals import replace_handlers
 from smoothiou.study.cells import (
     Cell,
     CellEvent,
@@ -115,15 +116,11 @@ def catch_signals(handle: Callable[[signal.Signals], object] | None = None) -> I
         if handle is not None:
             handle(received[-1])
 
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-    earlier = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    restore = replace_handlers(note)
     try:
         yield received
     finally:
-        for number, handler in earlier.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        restore()
 
 
 class _Processes:

@@ -272,7 +272,10 @@ def check_machines(
 def cells_at_once(resources: Mapping[str, float], options: RayOptions) -> int:
     """Return how many cells a machine with such resources runs at once."""
     cells = int(resources.get("CPU", 0) // options.cpus)
-    return min(cells, int(resources.get("GPU", 0) // 1 * (1 // options.gpus))) if options.gpus else cells
+    if not options.gpus:
+        return cells
+    on_one_gpu = int(1 / options.gpus + 1e-9)  # 1 // .2 is 4
+    return min(cells, int(resources.get("GPU", 0)) * on_one_gpu)
 
 
 def write_files(home: Path, files: Files) -> None:
