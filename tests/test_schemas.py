@@ -73,7 +73,6 @@ def written(tmp_path_factory) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_what_is_really_written_fits_and_the_keys_are_declared(name, written):
     # A difference and a failure carry more than is promised.

@@ -13,7 +13,6 @@ from PIL import Image
 NAMES = ("figure1", "figure2-left", "figure2-right", "figure3", "gradients")
 
 
-@pytest.mark.slow
 def test_the_papers_figures_are_drawn_and_their_paths_printed(smoothiou, tmp_path):
     result = smoothiou("curves")
     assert result.returncode == 0, result.stderr
@@ -29,7 +28,6 @@ def test_the_papers_figures_are_drawn_and_their_paths_printed(smoothiou, tmp_pat
         assert image.width > 1000
 
 
-@pytest.mark.slow
 def test_any_loss_is_drawn_with_its_options(smoothiou, tmp_path):
     result = smoothiou("curves", "--losses", "huber[delta=0.5],smooth-iou", "--out", "mine", "--json", "--quiet")
     assert result.returncode == 0, result.stderr
@@ -49,7 +47,6 @@ def test_the_gallery_has_one_small_picture_for_each_loss(smoothiou, tmp_path):
     assert sorted(path.name for path in (tmp_path / "images").iterdir()) == ["l1.svg", "smooth-iou-lam-0.5.svg"]
 
 
-@pytest.mark.slow
 def test_a_figure_a_loss_of_ones_own_and_the_page_together(smoothiou, tmp_path):
     words = ("curves", "--figure", "2", "--losses", "iou,mine:loss", "--html")
     result = smoothiou(*words)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 
 def test_table_1_beside_the_recipes(smoothiou):
     result = smoothiou("reproduce", "table1", "--json")
@@ -28,7 +26,6 @@ def test_another_table_is_refused(smoothiou):
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.slow
 def test_a_tiny_study_of_real_photos_ends_in_a_table_and_is_not_run_twice(smoothiou, shared_data):
     words = ("reproduce", "table3", "--scale", "tiny", "--data", "vwfs", "--data-root", shared_data)
     words += ("--train.steps", 2)

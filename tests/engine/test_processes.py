@@ -151,7 +151,6 @@ def words_for(data: Path, **changes: object) -> list[object]:
     return ["train", path, "--out", "RUN", "--model", "nano", *words]  # without a recipe real photos take lite0
 
 
-@pytest.mark.slow
 def test_rank_0_alone_prints_and_writes(data, tmp_path):
     ran = together(["-m", "smoothiou", *words_for(data), "--json"], tmp_path)
     assert ran.returncode == 0, ran.stderr

@@ -65,7 +65,7 @@ class TestMistakes:
             with pytest.raises(ConfigError, match=noun):
                 loss(pred, target)
 
-    @pytest.mark.parametrize("name", [name for name in OVERLAP if INFO[name].measured_in != "any"])
+    @pytest.mark.parametrize("name", [name for name in OVERLAP if INFO[name].frame != "any"])
     def test_anchors(self, name):
         with pytest.raises(ConfigError, match="anchors"):
             LOSSES[name]()(torch.zeros(3, 4), torch.zeros(3, 4), anchors=torch.zeros(2, 4))

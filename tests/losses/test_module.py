@@ -90,15 +90,15 @@ class TestTheModule:
         other = rows["anchors"].clone()
         other[:, 2] += 100
         value, with_others = (LOSSES[name]()(rows["pred"], rows["target"], anchors=a) for a in (rows["anchors"], other))
-        assert torch.equal(value, with_others) == (INFO[name].measured_in == "any")
-        if INFO[name].measured_in == "size":
+        assert torch.equal(value, with_others) == (INFO[name].frame == "any")
+        if INFO[name].frame == "size":
             with pytest.raises(ConfigError, match="anchors"):
                 LOSSES[name]()(rows["pred"], rows["target"])
             return
         square = torch.tensor([[0.0, 0.0, 7.0, 7.0]]).repeat(200, 1)
         without = LOSSES[name]()(rows["pred"], rows["target"])
         assert torch.equal(without, LOSSES[name]()(rows["pred"], rows["target"], anchors=square))
-        if INFO[name].measured_in == "pixels":
+        if INFO[name].frame == "pixels":
             in_sides = function(name)(*(boxes.decode_unit(rows[key]) for key in ("pred", "target")))
             of_anchor = load_loss(name, frame="anchor")(rows["pred"], rows["target"], anchors=other)
             torch.testing.assert_close(of_anchor, in_sides, rtol=1e-9, atol=1e-9)

@@ -30,7 +30,7 @@ class TestSymmetries:
     @pytest.mark.parametrize("factor", [0.25, 3.7, 1e12, 1e-12])
     @each_overlap_loss
     def test_scale(self, name, factor):
-        if INFO[name].measured_in == "size":
+        if INFO[name].frame == "size":
             pred, target = box_pair()
             assert (function(name)(pred * factor, target * factor) - function(name)(pred, target)).abs().max() > 1e-3
             return
@@ -41,7 +41,7 @@ class TestSymmetries:
         def stretch(rows: Tensor) -> Tensor:
             return rows * torch.tensor((3.0, 0.2) * 2, dtype=torch.float64)
 
-        if INFO[name].measured_in == "any":
+        if INFO[name].frame == "any":
             self.compare(name, stretch)
         else:
             pred, target = box_pair()

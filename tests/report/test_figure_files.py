@@ -96,7 +96,6 @@ def test_the_tables_of_a_probe_compile(compiled, tmp_path):
     assert "Overfull" not in compiled("probe")
 
 
-@pytest.mark.slow
 def test_the_command_writes_them_and_names_them(study, without_panels, tmp_path, capsys, monkeypatch):
     from smoothiou.cli import main
     from smoothiou.report import figure_files

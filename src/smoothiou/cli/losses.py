@@ -122,4 +122,4 @@ def _disjoint(info: LossInfo) -> str:
 
 
 def _frame(info: LossInfo) -> str:
-    return "deltas" if info.space == "deltas" else info.measured_in
+    return "deltas" if info.space == "deltas" else info.frame

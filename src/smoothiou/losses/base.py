@@ -53,7 +53,7 @@ class LossInfo:
     """Whether the centre of a box gets no gradient along the axes on which it is disjoint from its target."""
     reference: str
     """Where it was published."""
-    measured_in: Literal["any", "pixels", "size"] = "any"
+    frame: Literal["any", "pixels", "size"] = "any"
     """"any": the same number relative to an anchor and in pixels; "pixels": it depends on the anchors' shape, and takes
     them; "size": it depends on the boxes' size in pixels too, and cannot do without anchors."""
     symmetric: bool = True
@@ -138,13 +138,13 @@ class OverlapLoss(RegisteredLoss, ABC):
         anchors = anchors if self.frame == "pixels" else None
         if anchors is not None and anchors.shape != pred.shape:
             raise ConfigError(f"anchors: expected one for each of {len(pred)} boxes, got shape {tuple(anchors.shape)}.")
-        per_axis = self.info.measured_in == "any"
+        per_axis = self.info.frame == "any"
         return self.formula(*delta_pair(pred, target, weights=weights, anchors=anchors, per_axis=per_axis))
 
     def on_boxes(self, pred: Tensor, target: Tensor, *, box_format: str = "xyxy") -> Tensor:
         """Loss (K,) of boxes (K, 4)."""
         pred, target = xyxy_pair(pred, target, box_format=box_format)
-        return self.formula(*box_pair(pred, target, per_axis=self.info.measured_in == "any"))
+        return self.formula(*box_pair(pred, target, per_axis=self.info.frame == "any"))
 
 
 class FramedLoss(OverlapLoss):

@@ -73,7 +73,7 @@ class CIoU(FramedLoss):
         formula="diou + alpha v; v = 4/pi^2 (difference of atan(w/h))^2, alpha = v / (1 - IoU + v), a constant",
         range="[0, 3]",
         space="boxes",
-        measured_in="pixels",
+        frame="pixels",
         vanishes_when_disjoint=False,
         weight=12.0,
         weight_source="its authors; MMDetection, PaddleDetection",

@@ -62,7 +62,7 @@ class DIoU(FramedLoss):
         formula="1 - IoU + (distance of centres / diagonal of the enclosing box)^2",
         range="[0, 2]",
         space="boxes",
-        measured_in="pixels",
+        frame="pixels",
         vanishes_when_disjoint=False,
         weight=12.0,
         weight_source="its authors; PaddleDetection",

@@ -70,7 +70,7 @@ class EfficientIoU(FramedLoss):
         formula="diou + ((w - target w) / C_w)^2 + ((h - target h) / C_h)^2; C_w, C_h = sides of the enclosing box",
         range="[0, 4]",
         space="boxes",
-        measured_in="pixels",
+        frame="pixels",
         vanishes_when_disjoint=False,
         weight=10.0,
         weight_source="as giou; none is published for two-stage detectors",

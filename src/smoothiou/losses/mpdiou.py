@@ -65,7 +65,7 @@ class MPDIoU(PixelLoss):
         formula="1 - IoU + (d1^2 + d2^2) / (W^2 + H^2); d1, d2 = distances of two corners, W, H = sides of the image",
         range="[0, inf)",
         space="boxes",
-        measured_in="size",
+        frame="size",
         vanishes_when_disjoint=False,
         weight=10.0,
         weight_source="as giou; none is published for two-stage detectors",

@@ -68,7 +68,7 @@ class NWD(PixelLoss):
         formula="1 - exp(-sqrt(dx^2 + dy^2 + (dw^2 + dh^2) / 4) / constant), in pixels; constant = 12.8",
         range="[0, 1]",
         space="boxes",
-        measured_in="size",
+        frame="size",
         vanishes_when_disjoint=False,
         weight=10.0,
         weight_source="as iou; none is published for two-stage detectors",

@@ -71,7 +71,7 @@ class ShapeIoU(FramedLoss):
         formula="1 - IoU + (hh dx^2 + ww dy^2) / c^2 + shape / 2; ww, hh = 2 w^s, 2 h^s / (w^s + h^s); s = 0",
         range="[0, 3.29]",
         space="boxes",
-        measured_in="pixels",
+        frame="pixels",
         vanishes_when_disjoint=False,
         symmetric=True,
         weight=10.0,

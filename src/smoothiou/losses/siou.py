@@ -73,7 +73,7 @@ class SIoU(FramedLoss):
         " shape = sum of (1 - exp(-|side - target| / larger))^4; C = side of the enclosing box",
         range="[0, 2.025]",
         space="boxes",
-        measured_in="pixels",
+        frame="pixels",
         vanishes_when_disjoint=False,
         weight=10.0,
         weight_source="as giou; none is published for two-stage detectors",

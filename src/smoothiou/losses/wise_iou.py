@@ -65,7 +65,7 @@ class WiseIoU(FramedLoss):
         formula="exp(distance of centres^2 / diagonal of the enclosing box^2, a constant) (1 - IoU); version = 1",
         range="[0, 2.7182819]",
         space="boxes",
-        measured_in="pixels",
+        frame="pixels",
         vanishes_when_disjoint=False,
         weight=10.0,
         weight_source="as giou; none is published for two-stage detectors",
