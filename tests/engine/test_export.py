@@ -17,8 +17,10 @@ from smoothiou.detectors import build_detector, inception_rcnn, set_box_loss, vg
 from smoothiou.detectors.exportable import exportable
 from smoothiou.detectors.tf_compat import train_as_tensorflow
 from smoothiou.detectors.tf_resize import TensorFlowTransform, resized_sides
+from smoothiou.engine.config import RunConfig
 from smoothiou.engine.export import Parity, compare_exported, export_run, open_exported, with_odd_images
 from smoothiou.engine.predictor import load_run
+from smoothiou.engine.train import run as train_run
 from smoothiou.errors import ConfigError, SmoothIoUError
 from tests.detectors import inception, test_vgg16
 
@@ -40,6 +42,25 @@ def test_boxes_that_are_no_numbers_do_not_agree(run):
     assert len(boxes)
     assert compare_exported(predictor, lambda _: (boxes, scores, labels), [picture]).holds
     assert not compare_exported(predictor, lambda _: (np.full_like(boxes, np.nan), scores, labels), [picture]).holds
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
+def test_a_run_in_bf16_is_compared_in_float32(tmp_path):
+    settings = {
+        "data.path": "shapes",
+        "data.images": 12,
+        "data.size": 64,
+        "model.min_size": 64,
+        "model.max_size": 64,
+        "train.steps": 2,
+    }
+    config = RunConfig().replace({**settings, "train.batch_size": 2, "train.device": "cpu", "train.precision": "bf16"})
+    train_run(config, tmp_path / "RUN", quiet=True)
+    assert load_run(tmp_path / "RUN").opened.placement.precision == "bf16"
+    parity = load_run(tmp_path / "RUN").export(to="torchscript", images=6)["parity"]
+    assert parity["holds"]
+    assert parity["boxes"] > 0
+    assert parity["pixels"] < 0.001
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")

@@ -34,11 +34,16 @@ class OpenedRun:
     step: int
 
 
-def open_run(folder: Path, *, checkpoint: str, device: str | None) -> OpenedRun:
+def open_run(folder: Path, *, checkpoint: str, device: str | None, precision: str | None = None) -> OpenedRun:
     """Read settings and weights of a run folder; neither its data nor the network is needed.
 
     A stranger's folder runs no code: a loss that it names as `package.module:object` is not imported, since nothing is
     trained.
+
+    Args:
+        folder: of the run.
+        checkpoint: "last" or "best".
+        device, precision: as in the settings; None: the run's.
 
     Raises:
         CheckpointError: the folder is no run, or its checkpoint is missing or does not fit.
@@ -57,7 +62,8 @@ def open_run(folder: Path, *, checkpoint: str, device: str | None) -> OpenedRun:
     content = load_checkpoint(path, needed=("model", "classes", "step"))
     classes = _classes(content, path)
     # The checkpoint brings every weight, so none is to be loaded from elsewhere.
-    config = read_run_config(folder, {"model.weights": str(path), **({"train.device": device} if device else {})})
+    changes = {"model.weights": str(path), "train.device": device, "train.precision": precision}
+    config = read_run_config(folder, {key: value for key, value in changes.items() if value is not None})
     placement = placement_of(config)
     known_loss = {"loss.name": "huber"} if ":" in config.loss.name else {}
     model = build(config.replace(known_loss), classes=len(classes))

@@ -89,7 +89,8 @@ def export_and_compare(
     """Write the detector of a run, run it there too, and compare; for arguments and errors see `Run.export`.
 
     Args:
-        run: on the CPU.
+        run: on the CPU, in float32 as the export is: in bf16, in which it may have been trained, boxes of nearly equal
+            scores suppress each other the other way round.
         say: called with a line on how the two agree.
     """
     if images < 0:

@@ -51,10 +51,18 @@ class Run:
         folder: that `smoothiou train` has written, or a cell of a study.
         checkpoint: "last" or "best".
         device: "cpu", "cuda", "cuda:N"; None: the run's.
+        precision: "fp32", "bf16", "auto"; None: the run's.
     """
 
-    def __init__(self, folder: str | Path, *, checkpoint: str = "last", device: str | None = None) -> None:
-        self.folder, self.checkpoint, self.device = Path(folder), checkpoint, device
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        checkpoint: str = "last",
+        device: str | None = None,
+        precision: str | None = None,
+    ) -> None:
+        self.folder, self.checkpoint, self.device, self.precision = Path(folder), checkpoint, device, precision
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r}, checkpoint={self.checkpoint!r})"
@@ -66,7 +74,7 @@ class Run:
         Raises:
             CheckpointError: no run, or weights that do not fit.
         """
-        return open_run(self.folder, checkpoint=self.checkpoint, device=self.device)
+        return open_run(self.folder, checkpoint=self.checkpoint, device=self.device, precision=self.precision)
 
     @property
     def result(self) -> dict[str, Any]:
@@ -153,8 +161,8 @@ class Run:
         """
         from smoothiou.engine.export import export_and_compare
 
-        on_cpu = Run(self.folder, checkpoint=self.checkpoint, device="cpu")
-        return export_and_compare(on_cpu, path, to=to, data=data, images=images, pixels=pixels, score=score)
+        original = Run(self.folder, checkpoint=self.checkpoint, device="cpu", precision="fp32")
+        return export_and_compare(original, path, to=to, data=data, images=images, pixels=pixels, score=score)
 
     def predict(
         self, image: str | Path | Image.Image | np.ndarray, *, score: Score = 0.5, tile: int = 0, overlap: float = 0.2
