@@ -75,7 +75,6 @@ def test_what_cannot_be_done_is_one_sentence(smoothiou, words: list[str], code: 
     assert said in result.stderr
 
 
-@pytest.mark.slow
 def test_a_study_is_calibrated_once_grows_with_its_own_weights_and_refuses_others(smoothiou, tmp_path: Path):
     words = ["compare", "shapes", "--out", "STUDY", *SMALL, "--steps", "4", "--seeds", "0"]
     first = [*words, "--losses", "huber,iou", "--calibrate"]

@@ -52,9 +52,13 @@ def test_one_run_leaves_everything_and_the_same_command_again_does_nothing(smoot
         assert picture.size == (50, 40)
     two = smoothiou("predict", "RUN", "a.png", "a.png", "--score", "0", "--json")
     assert [one["boxes"] for one in json.loads(two.stdout)["images"]] == [found[0]["boxes"]] * 2
+    read = smoothiou("predict", "RUN", "a.png", "--score", "0", "--tile", "40", "--out", "boxes")
+    assert read.stdout == "boxes\n"
+    assert "1 image" in read.stderr
+    for words in (("RUN",), ("RUN", "a.png", "--score", "2"), ("RUN", "a.png", "--score", "high")):
+        assert smoothiou("predict", *words).returncode == 2
 
 
-@pytest.mark.slow
 def test_a_finished_run_is_trained_longer_where_that_is_asked_for(smoothiou, tmp_path):
     words = [*TINY, "--loss", "huber", "--out", "RUN"]
     assert smoothiou("train", "shapes", *words).returncode == 0

@@ -44,6 +44,13 @@ def test_boxes_that_are_no_numbers_do_not_agree(run):
     assert not compare_exported(predictor, lambda _: (np.full_like(boxes, np.nan), scores, labels), [picture]).holds
 
 
+@pytest.mark.parametrize("wrong", [{"images": -1}, {"pixels": float("nan")}, {"score": -0.1}])
+def test_limits_that_are_none_are_refused(run, tmp_path, wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        load_run(run, device="cpu").export(tmp_path / "model.pt", to="torchscript", **wrong)
+    assert not (tmp_path / "model.pt").exists()
+
+
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
 def test_a_run_in_bf16_is_compared_in_float32(tmp_path):
     settings = {
