@@ -50,14 +50,14 @@ def test_the_file_before_can_be_kept_and_at_no_moment_is_there_none(tmp_path, mo
     for text in ("1", "2", "3"):
         if text == "2":
             monkeypatch.setattr(os, "replace", watched)
-        files.write_text(path, text) if text == "1" else files.write_bytes(path, text.encode(), keep=keep)
+        files.write_text(path, text) if text == "1" else files.write_bytes(path, text.encode(), backup=keep)
     assert seen == [("1", "1"), ("2", "1"), ("2", "2"), ("3", "2")]
     assert sorted(os.listdir(tmp_path)) == ["last", "previous"]
 
     # Killed after the first of the two renames, both names are one file's.
     keep.unlink()
     os.link(path, keep)
-    files.write_bytes(path, b"4", keep=keep)
+    files.write_bytes(path, b"4", backup=keep)
     assert (path.read_text(), keep.read_text(), sorted(os.listdir(tmp_path))) == ("4", "3", ["last", "previous"])
 
     def no_links(*_):
@@ -65,7 +65,7 @@ def test_the_file_before_can_be_kept_and_at_no_moment_is_there_none(tmp_path, mo
 
     monkeypatch.setattr(os, "replace", replace)
     monkeypatch.setattr(os, "link", no_links)
-    files.write_bytes(path, b"5", keep=keep)
+    files.write_bytes(path, b"5", backup=keep)
     assert (path.read_text(), keep.read_text(), sorted(os.listdir(tmp_path))) == ("5", "4", ["last", "previous"])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
+import types
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,26 @@ def test_arms_from_one_on_are_compared_with_the_baseline_in_a_study_of_their_own
     monkeypatch.setattr("sys.argv", ["", "arms", *folders, "--first", "6", "--arms", "7", "--jobs", "1"])
     study.main()
     assert studies == [("arms6", data, ["huber-tuned", "iou-tuned", "giou-tuned"]) for data in study.TUNED_ON]
+
+
+def test_a_study_that_begins_with_the_cells_of_another_one_begins_again_after_a_kill(tmp_path, monkeypatch):
+    study = importlib.import_module("registered_study")
+    (tmp_path / "tuned.toml").write_text("")
+    monkeypatch.setattr(study, "KEPT", tmp_path)
+    monkeypatch.setattr(study, "SETS", {"shapes": ()})
+    monkeypatch.chdir(tmp_path)
+    cells = [tmp_path / name / "cells" / "huber-seed0" for name in ("trained", "study/shapes")]
+    cells[0].mkdir(parents=True)
+    for name in ("result.json", "done"):
+        (cells[0] / name).write_text("{}")
+    cells[1].mkdir(parents=True)  # as far as the copy had come
+    (cells[1] / "result.json").write_text("")
+    plan = {"cells": [{"id": "huber-seed0"}]}
+    monkeypatch.setattr(study, "prepare_study", lambda *_, **__: types.SimpleNamespace(plan=plan))
+    study.begin(tmp_path, tmp_path / "study" / "shapes", data="shapes", losses=["huber"], trained=tmp_path / "trained")
+    assert (cells[1] / "done").is_file()
+    assert (cells[1] / "result.json").read_text() == "{}"
+    assert json.loads((tmp_path / "study" / "shapes" / "plan.json").read_text()) == plan
 
 
 def test_arms_that_are_not_tuned_are_named(tmp_path, monkeypatch, capsys):

@@ -92,7 +92,7 @@ def test_limits_hold_inside_their_block_only():
 
 def test_words_that_steer_a_terminal_are_spelt_out():
     assert visible("a\x1b[2Jb\rc\u202ed\x9be") == r"a\x1b[2Jb\rc\u202ed\x9be"
-    assert visible("a\nb", keep="\n") == "a\nb"
+    assert visible("a\nb", allowed="\n") == "a\nb"
     assert visible("Rechtschreibprüfung 車 🚗 שלום") == "Rechtschreibprüfung 車 🚗 שלום"
     assert printable("two words")
     assert not printable("two\nlines")

@@ -239,7 +239,7 @@ def test_every_udacity_box(shared_data, name, layout, frames, per_class):
     assert faults == ({"no-area": 4} if layout == "crowdai" else {"overhang": 2})
     # 80/20 in whole blocks: no second of the drive has frames on both sides.
     group, how = group_by_time(labels.boxes)
-    cut = seeded_cut(labels.boxes, seed=0, together=group)
+    cut = seeded_cut(labels.boxes, seed=0, group_of=group)
     assert how == "in blocks of 25 s of the drive"
     seconds = [{second(frame) for frame in cut[part]} for part in ("train", "val")]
     assert not seconds[0] & seconds[1]

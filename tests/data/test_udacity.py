@@ -20,7 +20,7 @@ START = 1478019952
 
 def cut_by_time(frames, *, seed):
     group, how = group_by_time(frames)
-    return seeded_cut(frames, seed=seed, together=group), how
+    return seeded_cut(frames, seed=seed, group_of=group), how
 
 
 def frame(seconds: float) -> str:

@@ -187,6 +187,9 @@ def test_a_recipe_has_its_losses_in_their_stages():
 def test_the_number_of_stages():
     model = build_detector("nano", num_classes=2, cascade=2, loss="huber")
     assert len(model.roi_heads.stages) == 2
+    with torch.device("meta"):
+        built = [build_detector("lite0-cascade", num_classes=2, weights="none", cascade=n) for n in (None, 2, 1)]
+    assert [len(getattr(each.roi_heads, "stages", [])) for each in built] == [3, 2, 0]
     for wrong in (0, 6, 2.5):
         with pytest.raises(ConfigError, match="cascade"):
             build_detector("nano", num_classes=2, cascade=wrong)

@@ -87,6 +87,12 @@ def pretend_download(monkeypatch, state):
     monkeypatch.setattr(weights, "fetch", lambda enum: state)
 
 
+def test_coco_weights_are_not_forced_into_a_cascade(monkeypatch):
+    pretend_download(monkeypatch, {})
+    with pytest.raises(CheckpointError, match="one second stage"):
+        build_detector("mobilenet-v3-fpn", num_classes=2, weights="coco", cascade=2)
+
+
 def test_imagenet_weights_fill_the_backbone_and_freeze_its_norms(monkeypatch, tmp_path):
     torch.manual_seed(3)
     state = resnet18(weights=None).state_dict()

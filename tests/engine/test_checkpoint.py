@@ -115,7 +115,7 @@ def test_a_flipped_bit_of_a_weight_is_one_that_torch_itself_does_not_see(tmp_pat
 class TestTheTwoNewest:
     @staticmethod
     def save(folder, step):
-        save_checkpoint(folder / "last.ckpt", {"model": {}, "step": step}, keep=folder / "previous.ckpt")
+        save_checkpoint(folder / "last.ckpt", {"model": {}, "step": step}, backup=folder / "previous.ckpt")
 
     def test_the_last_is_read_and_the_one_before_is_kept(self, tmp_path):
         assert load_newest(tmp_path) == (None, "")

@@ -128,11 +128,11 @@ class Study:
             return
         failed = [self.folder / "cells" / cell for cell in missing]
         failed = [folder for folder in failed if (folder / "error.txt").is_file()]
-        look = f"See error.txt in {failed[0]}" if failed else "Another process runs them: wait for it"
+        advice = f"See error.txt in {failed[0]}" if failed else "Another process runs them: wait for it"
         raise IncompleteStudyError(
             f"{self.folder}: {len(missing)} of {len(self.loaded.summary['cells'])} cells are missing: "
             f"{', '.join(missing[:4])}{' ...' if len(missing) > 4 else ''}; the report shows the others.",
-            hint=f"{look}; the same command tries them again.",
+            hint=f"{advice}; the same command tries them again.",
             details=details,
         )
 

@@ -211,7 +211,7 @@ def print_error(error: SmoothIoUError, *, as_json: bool) -> int:
 
 def _printable(text: str) -> str:
     """Return a text, which may hold names of strangers' files, that cannot steer the terminal, cut to one screen."""
-    text = visible(text, keep="\n")
+    text = visible(text, allowed="\n")
     more = len(text) - MAX_MESSAGE
     return text if more <= 0 else f"{text[:MAX_MESSAGE]} ... ({more:,} more characters)"
 

@@ -124,7 +124,7 @@ def _finish(facts: dict[str, Any], *, strict: bool, as_json: bool) -> None:
     errors, warnings = ((copy or facts)[key] for key in ("errors", "warnings"))
     failed = errors or (strict and warnings)
     if not as_json:
-        print(visible(doctor_lines(facts), keep="\n"))
+        print(visible(doctor_lines(facts), allowed="\n"))
     elif not failed:
         print(json.dumps(facts))
     if failed:

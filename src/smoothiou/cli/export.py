@@ -44,7 +44,7 @@ def export(
     from smoothiou.engine.predictor import Run
 
     result = export_and_compare(
-        Run(chosen, checkpoint=checkpoint, device="cpu", precision="fp32"),
+        Run(chosen, checkpoint=checkpoint),
         out or run / ("model.onnx" if to == "onnx" else "model.pt"),
         to=to, data=data, images=images, pixels=pixels, score=score,
         say=lambda line: None if quiet or json_ else print(line, file=sys.stderr),

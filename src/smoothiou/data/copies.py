@@ -16,15 +16,15 @@ Locate = Callable[[], Path | None]
 
 
 def group_copies(
-    files: Mapping[str, Locate], *, together: Callable[[str], str] = photo
+    files: Mapping[str, Locate], *, group_of: Callable[[str], str] = photo
 ) -> tuple[Callable[[str], str], list[str]]:
     """Return the group of each image, for `seeded_cut`, and a note on files with the same bytes.
 
     Args:
         files: returns the path of each image's file, by the image's name.
-        together: the group of a name; groups are joined where an image of one has the bytes of one of another.
+        group_of: the group of a name; groups are joined where an image of one has the bytes of one of another.
     """
-    groups = {name: together(name) for name in files}
+    groups = {name: group_of(name) for name in files}
     joined: dict[str, str] = {}
 
     def first_of(group: str) -> str:

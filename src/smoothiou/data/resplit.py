@@ -56,7 +56,7 @@ class Pool:
 
     def cut(self, seed: int) -> tuple[Dataset, Dataset]:
         """Return train and val as a seed cuts them, the same way on every machine."""
-        names = seeded_cut(self.records, seed=seed, shares=self.shares, together=self.photos.__getitem__)
+        names = seeded_cut(self.records, seed=seed, shares=self.shares, group_of=self.photos.__getitem__)
         train, val = (tuple(self.records[name] for name in names[part]) for part in ("train", "val"))
         note = f"{self.cut_of} cut anew by seed {seed}: {len(train)} and {counted(len(val), 'image')}"
         if self.left_out:

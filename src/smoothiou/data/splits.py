@@ -72,7 +72,7 @@ def seeded_cut(
     *,
     seed: int,
     shares: Mapping[str, float] = CUT_SHARES["80/20"],
-    together: Callable[[str], str] = photo,
+    group_of: Callable[[str], str] = photo,
 ) -> dict[str, list[str]]:
     """Cut names into parts, the same way on every machine.
 
@@ -83,18 +83,18 @@ def seeded_cut(
         names: of the images.
         seed: another seed, another cut.
         shares: the parts and their shares of the groups; each part gets at least one, as long as there are enough.
-        together: the group of a name; names of one group stay in one part.
+        group_of: the group of a name; names of one group stay in one part.
 
     Returns:
         The names of each part, in the order of `names`.
     """
     names = list(names)
-    groups = {name: together(name) for name in names}
+    groups = {name: group_of(name) for name in names}
     left = sorted(set(groups.values()), key=lambda group: hashlib.sha256(f"{seed}:{group}".encode()).digest())
     total, part_of = len(left), dict[str, str]()
-    for number, (part, share) in enumerate(shares.items(), 1):
+    for number, (part, fraction) in enumerate(shares.items(), 1):
         behind = len(shares) - number
-        count = max(1, min(round(share * total), len(left) - behind)) if behind else len(left)
+        count = max(1, min(round(fraction * total), len(left) - behind)) if behind else len(left)
         part_of |= dict.fromkeys(left[:count], part)
         left = left[count:]
     return {part: [name for name in names if part_of[groups[name]] == part] for part in shares}

@@ -50,7 +50,7 @@ class Float32OnCPU(Mixin):
     """A layer that leaves autocast on a CPU."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the layer's output: of float32 on a CPU under autocast."""
+        """Return the layer's output, computed in float32 where a CPU is under autocast."""
         if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
             return super().forward(x)  # type: ignore[misc]
         with torch.autocast("cpu", enabled=False):

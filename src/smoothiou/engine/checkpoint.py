@@ -27,17 +27,17 @@ class DamagedCheckpoint(CheckpointError):
     """The bytes of a checkpoint are not those that were written."""
 
 
-def save_checkpoint(path: str | Path, content: dict[str, Any], *, keep: Path | None = None) -> None:
+def save_checkpoint(path: str | Path, content: dict[str, Any], *, backup: Path | None = None) -> None:
     """Write a checkpoint atomically: after a crash, a power cut or on a full disk the one before is still there.
 
     Args:
         path: of the file.
         content: tensors and plain containers.
-        keep: where in the same folder the one before goes; without it, it is gone.
+        backup: where in the same folder the one before goes; without it, it is gone.
     """
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, **content}, buffer)
-    write_bytes(path, buffer.getvalue(), keep=keep)
+    write_bytes(path, buffer.getvalue(), backup=backup)
 
 
 def load_checkpoint(path: str | Path, *, needed: Sequence[str] = ("model",)) -> dict[str, Any]:

@@ -89,8 +89,8 @@ def export_and_compare(
     """Write the detector of a run, run it there too, and compare; for arguments and errors see `Run.export`.
 
     Args:
-        run: on the CPU, in float32 as the export is: in bf16, in which it may have been trained, boxes of nearly equal
-            scores suppress each other the other way round.
+        run: which is opened anew on the CPU in float32, as the export computes: in bf16, in which it may have been
+            trained, boxes of nearly equal scores suppress each other the other way round.
         say: called with a line on how the two agree.
     """
     if images < 0:
@@ -101,6 +101,7 @@ def export_and_compare(
         require("onnx")
         if images:
             require("onnxruntime")
+    run = Run(run.folder, checkpoint=run.checkpoint, device="cpu", precision="fp32")
     pictures = with_odd_images(open_images(run.opened.config, data=data, most=images)) if images else []
     path = Path(path or run.folder / ("model.onnx" if to == "onnx" else "model.pt"))
     result: dict[str, Any] = {"file": str(path), "metadata": export_run(run, path, to=to)}

@@ -161,8 +161,7 @@ class Run:
         """
         from smoothiou.engine.export import export_and_compare
 
-        original = Run(self.folder, checkpoint=self.checkpoint, device="cpu", precision="fp32")
-        return export_and_compare(original, path, to=to, data=data, images=images, pixels=pixels, score=score)
+        return export_and_compare(self, path, to=to, data=data, images=images, pixels=pixels, score=score)
 
     def predict(
         self, image: str | Path | Image.Image | np.ndarray, *, score: Score = 0.5, tile: int = 0, overlap: float = 0.2

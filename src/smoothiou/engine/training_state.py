@@ -158,7 +158,7 @@ class TrainingState:
             "best_step": self.best_step, "seconds": self.spent.seconds, "watching": self.spent.evaluating,
             "place": self.kind, "rounding": _rounding(),
         }  # fmt: skip
-        save_checkpoint(self.folder / LAST, {**self._weights(step), **state}, keep=self.folder / PREVIOUS)
+        save_checkpoint(self.folder / LAST, {**self._weights(step), **state}, backup=self.folder / PREVIOUS)
 
     def _weights(self, step: int) -> dict[str, Any]:
         return {"model": self.model.state_dict(), "classes": list(self.splits.train.classes), "step": step}

@@ -22,13 +22,13 @@ MAX_JSON = 2**31
 """Bytes of a JSON file."""
 
 
-def write_bytes(path: str | Path, content: bytes, *, keep: Path | None = None) -> None:
+def write_bytes(path: str | Path, content: bytes, *, backup: Path | None = None) -> None:
     """Write a file so that a crash, a full disk or a power cut leaves the old content or the new, never a part.
 
     Args:
         path: of the file.
         content: all of it.
-        keep: where in the same folder the old file goes; without it, it is gone.
+        backup: where in the same folder the old file goes; without it, it is gone.
 
     Raises:
         SmoothIoUError: the disk is full or the folder cannot be written; the old file is untouched.
@@ -44,9 +44,9 @@ def write_bytes(path: str | Path, content: bytes, *, keep: Path | None = None) -
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
-        if keep is not None and path.exists():
+        if backup is not None and path.exists():
             parts.append(f"{temporary.removesuffix(PART)}.kept{PART}")
-            _keep(path, keep, link=parts[-1])
+            _move_to_backup(path, backup, link=parts[-1])
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
@@ -59,14 +59,14 @@ def write_bytes(path: str | Path, content: bytes, *, keep: Path | None = None) -
 PART = ".part"
 
 
-def _keep(path: Path, keep: Path, *, link: str) -> None:
+def _move_to_backup(path: Path, backup: Path, *, link: str) -> None:
     """Give a file a second name, so that it has its first one until the new file takes it over."""
     try:
         os.link(path, link)
-    except OSError:  # a file system without links: for a moment there is only `keep`
-        os.replace(path, keep)
+    except OSError:  # a file system without links: for a moment there is only `backup`
+        os.replace(path, backup)
     else:
-        os.replace(link, keep)
+        os.replace(link, backup)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -250,14 +250,18 @@ def printable(text: str) -> bool:
     return not _HIDDEN.search(text)
 
 
-def visible(text: str, *, keep: str = "") -> str:
+def visible(text: str, *, allowed: str = "") -> str:
     r"""Return a text with control characters spelt out: the escape character becomes `\x1b`.
 
     Args:
         text: of anyone.
-        keep: characters that stay as they are ("\n").
+        allowed: characters that stay as they are ("\n").
     """
-    return _HIDDEN.sub(lambda match: match[0] if match[0] in keep else match[0].encode("unicode_escape").decode(), text)
+
+    def spelt(match: re.Match[str]) -> str:
+        return match[0] if match[0] in allowed else match[0].encode("unicode_escape").decode()
+
+    return _HIDDEN.sub(spelt, text)
 
 
 def reason_of(error: BaseException) -> str:

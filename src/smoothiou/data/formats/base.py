@@ -238,12 +238,12 @@ class Format(ABC):
         )
 
     def cut_by_seed(
-        self, files: Mapping[str, Locate], *, together: Callable[[str], str] = photo
+        self, files: Mapping[str, Locate], *, group_of: Callable[[str], str] = photo
     ) -> dict[str, list[str]]:
         """Return the names of each part of data without splits; copies of a photo, and groups, stay in one part."""
-        group, notes = group_copies(files, together=together)
+        group, notes = group_copies(files, group_of=group_of)
         self.notes += notes
-        return seeded_cut(files, seed=self.options.split_seed, shares=CUT_SHARES[self.options.cut], together=group)
+        return seeded_cut(files, seed=self.options.split_seed, shares=CUT_SHARES[self.options.cut], group_of=group)
 
     def note_left_out(self, names: list[str], why: str) -> None:
         """Add a note on images that are in no split."""

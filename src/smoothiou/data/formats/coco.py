@@ -266,7 +266,7 @@ def cut_all(files: Mapping[str, Locate], *, root: Path, seed: int) -> tuple[dict
     shipped = _shipped_cut(root)
     if shipped is None:
         group, notes = group_copies(files)
-        return seeded_cut(files, seed=seed, together=group), [f"all files together, split 80/20 by seed {seed}", *notes]
+        return seeded_cut(files, seed=seed, group_of=group), [f"all files together, split 80/20 by seed {seed}", *notes]
     file, cut = shipped
     for part, listed in cut.items():
         if unknown := [name for name in listed if name not in files]:

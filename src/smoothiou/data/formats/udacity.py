@@ -112,7 +112,7 @@ class Udacity(Format):
         self.notes.append(f"split {self.options.cut} by seed {self.options.split_seed} {how}: none is shipped")
         finder = self._finder("")
         files = {frame: functools.partial(finder.by_path, frame, where=frame) for frame in frames}
-        cut = self.cut_by_seed(files, together=block_of)
+        cut = self.cut_by_seed(files, group_of=block_of)
         return {part: {name: frames[name] for name in names} for part, names in cut.items()}
 
     def _finder(self, split: str) -> ImageFinder:
