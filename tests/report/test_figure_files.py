@@ -9,7 +9,9 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from smoothiou.report.advice import next_steps
 from smoothiou.report.figure_files import write_figures
+from smoothiou.report.loaded_study import load_study
 from smoothiou.report.probe_page import write_probe
 from smoothiou.report.write import write_report
 from tests.report.fake_study import make_study
@@ -102,5 +104,7 @@ def test_the_command_writes_them_and_names_them(study, without_panels, tmp_path,
 
     monkeypatch.setattr(figure_files, "training_panels", lambda _: [])
     main(["report", str(study), "--out", str(tmp_path), "--figures", str(tmp_path / "F"), "--json"])
-    assert "F/result.pdf" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "F/result.pdf" in printed.out
+    assert all(step in printed.err for step in next_steps(load_study(study)))
     assert (tmp_path / "F" / "result.svg").is_file()

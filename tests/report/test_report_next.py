@@ -65,6 +65,19 @@ def test_a_second_stage_that_makes_boxes_worse_means_train_longer(tmp_path):
     assert TRAIN_LONGER not in next_steps(loaded)
 
 
+def test_one_seed_agrees_with_none_and_one_measurement_is_no_curve(tmp_path):
+    make_study(tmp_path, seeds=(0,), validation=False)
+    for path in tmp_path.glob("cells/*/metrics.csv"):
+        path.write_text("step,val_AP\n400,0.3\n")
+    last = next_steps(load_study(tmp_path))[-1]
+    assert "agree" not in last
+    assert "no validation AP" not in last
+    assert "at the end" in last
+    for path in tmp_path.glob("cells/*/metrics.csv"):
+        path.write_text("step,val_AP\n" + "".join(f"{step},0.3\n" for step in range(50, 401, 50)))
+    assert "agree" not in next_steps(load_study(tmp_path))[-1]
+
+
 def test_seeds_that_lie_apart_and_curves_that_rise_mean_train_longer(tmp_path):
     make_study(tmp_path, validation=False)
     assert "is not known: no validation AP" in next_steps(load_study(tmp_path))[-1]

@@ -28,17 +28,18 @@ def report(
     Args:
         study: folder that `smoothiou compare` has written.
     """
+    from smoothiou.report.advice import next_steps
+    from smoothiou.report.loaded_study import load_study
     from smoothiou.report.write import write_report
-    from smoothiou.study import collect
 
     written = write_report(study, out=out)
     if figures:
         from smoothiou.report.figure_files import write_figures
 
         written += write_figures(study, figures)
-    summary = collect(study)
-    headline = summary["headline"]
-    print(headline["text"], *headline["advice"], summary["sentence"], sep="\n", file=sys.stderr)
+    loaded = load_study(study)
+    summary = loaded.summary
+    print(summary["headline"]["text"], *next_steps(loaded), summary["sentence"], sep="\n", file=sys.stderr)
     if json_:
         print(json.dumps({"written": [str(path) for path in written]}))
     else:

@@ -85,12 +85,14 @@ def _undertrained(study: LoadedStudy) -> Iterator[str]:
 
 
 def _long_enough(study: LoadedStudy) -> str:
+    several_seeds = any((study.summary["summary"][loss].get("AP") or {}).get("sd") is not None for loss in study.losses)
     if any(_rise(study, cell) is not None for cell in study.finished):
-        return "Trainings look long enough: runs of a loss agree, and validation AP no longer rises."
-    return (
-        "Runs of a loss agree. Whether longer trainings would end higher is not known: no validation AP was kept "
-        "(--train.eval_every)."
-    )
+        agree = "runs of a loss agree, and " if several_seeds else ""
+        return f"Trainings look long enough: {agree}validation AP no longer rises."
+    agree = "Runs of a loss agree. " if several_seeds else ""
+    measured = any(study.curves[cell["id"]].get("val_AP") for cell in study.finished)
+    why = "validation AP was measured at the end alone" if measured else "no validation AP was kept"
+    return f"{agree}Whether longer trainings would end higher is not known: {why} (--train.eval_every)."
 
 
 def _rise(study: LoadedStudy, cell: dict[str, Any]) -> float | None:
