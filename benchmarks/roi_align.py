@@ -20,7 +20,7 @@ from torch import Tensor
 from torchvision.ops import MultiScaleRoIAlign
 
 from smoothiou.detectors.pyramid_roi_align import PyramidRoIAlign
-from smoothiou.detectors.roi_align import SeparableRoIAlign
+from smoothiou.detectors.roi_align import SparseRoIAlign
 
 THEIRS, OURS = "torchvision", "smoothiou"
 Work = Callable[[], tuple[Tensor, ...]]
@@ -76,7 +76,7 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     report, device = Report("RoIAlign alone", options.device), options.device
-    nano, pyramid = SeparableRoIAlign(stride=16), PyramidRoIAlign(["0", "1", "2", "3"], output_size=7, sampling_ratio=2)
+    nano, pyramid = SparseRoIAlign(stride=16), PyramidRoIAlign(["0", "1", "2", "3"], output_size=7, sampling_ratio=2)
     cases = {
         "512 boxes, maps of 15 x 20 with 128 channels": case(
             nano, images=4, boxes_per_image=128, size=(240, 320), channels=128, device=device

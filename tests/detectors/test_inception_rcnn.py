@@ -19,7 +19,7 @@ from smoothiou.detectors.anchors import GridAnchors
 from smoothiou.detectors.crop_and_resize import CropAndResize
 from smoothiou.detectors.inception_rcnn import TwoLogitRPNHead, build_inception_v2
 from smoothiou.detectors.inception_v2 import StoredNorm2d
-from smoothiou.detectors.roi_align import SeparableRoIAlign
+from smoothiou.detectors.roi_align import SparseRoIAlign
 from smoothiou.detectors.tf_import import load_tf_checkpoint
 from smoothiou.errors import CheckpointError, ConfigError
 from tests.detectors.inception import XYXY, assert_near, batch, greedy, tiny
@@ -89,7 +89,7 @@ def test_the_originals_settings_are_the_defaults():
 
 def test_roi_align_is_an_option():
     model = tiny(roi_op="roi-align")
-    assert isinstance(model.roi_heads.box_roi_pool, SeparableRoIAlign)
+    assert isinstance(model.roi_heads.box_roi_pool, SparseRoIAlign)
     sum(model.train()(*batch()).values()).backward()
     with pytest.raises(ConfigError, match="roi_op"):
         tiny(roi_op="roi-pool")

@@ -1,9 +1,13 @@
 """What stays in float32 under autocast."""
 
+from types import SimpleNamespace
+
+import pytest
 import torch
 from torch import nn
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 
-from smoothiou.detectors.precision import keep_depthwise_in_float32
+from smoothiou.detectors.precision import BLOCK, keep_depthwise_in_float32, keep_kernels
 
 
 def test_depthwise_convolutions_leave_autocast_and_others_do_not():
@@ -19,3 +23,45 @@ def test_depthwise_convolutions_leave_autocast_and_others_do_not():
         assert dense(x).dtype == torch.bfloat16
         assert torch.is_autocast_enabled("cpu"), "autocast goes on behind the layer"
     assert torch.equal(depthwise(x), in_float32)
+
+
+class Counting(nn.Linear):
+    """A layer that remembers how many rows it saw."""
+
+    seen = 0
+
+    def forward(self, x):
+        self.seen = len(x)
+        return super().forward(x)
+
+
+def second_stage(*layers):
+    head, predictor = nn.Sequential(*layers), FastRCNNPredictor(8, 3)
+    return SimpleNamespace(roi_heads=SimpleNamespace(box_head=head, box_predictor=predictor)), head, predictor
+
+
+@pytest.mark.parametrize("boxes", [0, 1, BLOCK, BLOCK + 1])
+def test_half_precision_on_a_cpu_sees_whole_blocks_of_boxes(boxes):
+    torch.manual_seed(0)
+    model, head, predictor = second_stage(Counting(8, 8))
+    x = torch.randn(boxes, 8, requires_grad=True)
+    plain = predictor(head(x))
+    keep_kernels(model)
+    for ours, theirs in zip(predictor(head(x)), plain, strict=True):
+        assert torch.equal(ours, theirs), "to the bit without autocast"
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = predictor(head(x))
+    assert head[0].seen == -(-boxes // BLOCK) * BLOCK
+    for ours, theirs in zip(outputs, plain, strict=True):
+        torch.testing.assert_close(ours.float(), theirs, atol=0.05, rtol=0.05)
+    outputs[0].sum().backward()
+    assert x.grad is not None
+    assert x.grad.shape == x.shape
+
+
+def test_zeros_are_not_added_before_batch_norm_whose_statistics_they_would_move():
+    model, head, _ = second_stage(Counting(8, 8), nn.BatchNorm1d(8))
+    keep_kernels(model)
+    with torch.autocast("cpu", torch.bfloat16):
+        head(torch.randn(5, 8))
+    assert head[0].seen == 5

@@ -1,4 +1,4 @@
-"""RoIAlign as matrix products against torchvision's kernel."""
+"""RoIAlign as a sparse product against torchvision's kernel."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import roi_align
 
-from smoothiou.detectors.roi_align import SeparableRoIAlign
+from smoothiou.detectors.roi_align import SparseRoIAlign
 
 STRIDE = 16
 
 
 def both(feature, boxes):
     """Return our crops and torchvision's for boxes on one image."""
-    ours = SeparableRoIAlign(stride=STRIDE)({"0": feature[None]}, [boxes], [(0, 0)])
+    ours = SparseRoIAlign(stride=STRIDE)({"0": feature[None]}, [boxes], [(0, 0)])
     theirs = roi_align(feature[None], [boxes], 7, spatial_scale=1 / STRIDE, sampling_ratio=2)
     return ours, theirs
 
@@ -51,14 +51,14 @@ def test_gradients_equal_torchvisions():
 def test_a_linear_ramp_is_cropped_to_its_own_values():
     # The feature at column c is c, so a crop cell holds the column of its centre: 4 + (i + 0.5) * 7 / 7.
     ramp = torch.arange(20.0).expand(1, 20, 20)
-    crop = SeparableRoIAlign(stride=STRIDE)({"0": ramp[None]}, [torch.tensor([[64.0, 64, 176, 176]])], [(0, 0)])
+    crop = SparseRoIAlign(stride=STRIDE)({"0": ramp[None]}, [torch.tensor([[64.0, 64, 176, 176]])], [(0, 0)])
     torch.testing.assert_close(crop[0, 0, 0], torch.arange(7) + 4.5)
 
 
 @pytest.mark.parametrize("counts", [(0, 0), (0, 3), (2, 0)])
 def test_images_without_boxes(counts):
     boxes = [torch.tensor([[0.0, 0, 32, 32]]).repeat(count, 1) for count in counts]
-    crops = SeparableRoIAlign(stride=STRIDE)({"0": torch.randn(2, 3, 4, 4)}, boxes, [(0, 0)] * 2)
+    crops = SparseRoIAlign(stride=STRIDE)({"0": torch.randn(2, 3, 4, 4)}, boxes, [(0, 0)] * 2)
     assert crops.shape == (sum(counts), 3, 7, 7)
 
 
@@ -76,7 +76,7 @@ def test_backward_may_be_called_under_autocast_too():
         feature = torch.randn(2, 4, 6, 9, generator=torch.Generator().manual_seed(0)).requires_grad_()
         boxes = [torch.tensor([[0.0, 0, 144, 96], [20, 30, 70, 33]])] * 2
         with torch.autocast("cpu", torch.bfloat16):
-            loss = SeparableRoIAlign(stride=STRIDE)({"0": feature}, boxes, [(0, 0)] * 2).square().sum()
+            loss = SparseRoIAlign(stride=STRIDE)({"0": feature}, boxes, [(0, 0)] * 2).square().sum()
             if inside:
                 loss.backward()
         if not inside:
@@ -86,7 +86,7 @@ def test_backward_may_be_called_under_autocast_too():
 
 
 def test_a_box_that_is_not_finite_gives_crops_that_are_not_and_no_crash():
-    ours = SeparableRoIAlign(stride=STRIDE)({"0": torch.randn(1, 3, 4, 4)}, [torch.full((2, 4), torch.nan)], [(0, 0)])
+    ours = SparseRoIAlign(stride=STRIDE)({"0": torch.randn(1, 3, 4, 4)}, [torch.full((2, 4), torch.nan)], [(0, 0)])
     assert ours.isnan().all()
 
 
@@ -95,7 +95,7 @@ def test_gradients_of_images_together_equal_those_of_each_alone():
     features = torch.randn(3, 4, 6, 9, generator=generator)
     boxes = [torch.rand(count, 4, generator=generator).cumsum(1) * 60 for count in (40, 0, 5)]
     together, alone = features.clone().requires_grad_(), features.clone().requires_grad_()
-    pool = SeparableRoIAlign(stride=STRIDE)
+    pool = SparseRoIAlign(stride=STRIDE)
     pool({"0": together}, boxes, [(0, 0)] * 3).square().sum().backward()
     for one, own in zip(alone, boxes, strict=True):
         pool({"0": one[None]}, [own], [(0, 0)]).square().sum().backward()

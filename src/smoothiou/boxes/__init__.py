@@ -29,6 +29,7 @@ from smoothiou.boxes.overlap import (
     intersection_and_union,
     iou_of,
 )
+from smoothiou.boxes.pairwise import pairwise_iou
 
 __all__ = [
     "BOX_FORMATS",
@@ -50,6 +51,7 @@ __all__ = [
     "in_one_type",
     "intersection_and_union",
     "iou_of",
+    "pairwise_iou",
     "require_box_format",
     "to_xyxy",
 ]

@@ -13,11 +13,12 @@ from torchvision.models import get_weight
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.roi_heads import RoIHeads
 
+from smoothiou.boxes import pairwise_iou
 from smoothiou.detectors.box_loss import set_box_loss
 from smoothiou.detectors.cascade import make_cascade
 from smoothiou.detectors.dropout import set_roi_dropout
 from smoothiou.detectors.freeze import freeze_layers
-from smoothiou.detectors.precision import keep_boxes_in_float32, keep_depthwise_in_float32
+from smoothiou.detectors.precision import keep_boxes_in_float32, keep_depthwise_in_float32, keep_kernels
 from smoothiou.detectors.pretrained import (
     Weights,
     coco_weights,
@@ -121,6 +122,8 @@ def build_detector(
         set_box_loss(model, loss, stages=stages, weight=loss_weight)
     keep_boxes_in_float32(model)
     keep_depthwise_in_float32(model)
+    keep_kernels(model)
+    model.rpn.box_similarity = model.roi_heads.box_similarity = pairwise_iou
     if kind == "coco" and coco is not None and classes is not None:
         file = coco_weights(coco)
     if file is not None and classes is not None:

@@ -29,7 +29,7 @@ from smoothiou.detectors.mixin import Mixin, unmix
 from smoothiou.detectors.nano import CropHead
 from smoothiou.detectors.precision import widen_output
 from smoothiou.detectors.pyramid_roi_align import PyramidRoIAlign
-from smoothiou.detectors.roi_align import SeparableRoIAlign
+from smoothiou.detectors.roi_align import SparseRoIAlign
 
 PLAIN: dict[type[nn.Module], type[nn.Module]] = {
     CropHead: TwoMLPHead,
@@ -62,12 +62,12 @@ def exportable(model: nn.Module) -> nn.Module:
             module.feature_cache = None
         if isinstance(module, Mixin):
             unmix(module)
-        elif type(module) in PLAIN:
+        if type(module) in PLAIN:
             module.__class__ = PLAIN[type(module)]
         for key in [key for key, hook in module._forward_hooks.items() if hook is widen_output]:
             del module._forward_hooks[key]  # of use under autocast only
         for name, child in module.named_children():
-            if isinstance(child, SeparableRoIAlign | PyramidRoIAlign):
+            if isinstance(child, SparseRoIAlign | PyramidRoIAlign):
                 setattr(module, name, _plain(child))
     return model.requires_grad_(False)
 
@@ -115,7 +115,7 @@ def _with(methods: type[nn.Module], kind: type[nn.Module]) -> type[nn.Module]:
     return type(methods.__name__, (methods, kind), {})
 
 
-def _plain(pool: SeparableRoIAlign | PyramidRoIAlign) -> MultiScaleRoIAlign:
+def _plain(pool: SparseRoIAlign | PyramidRoIAlign) -> MultiScaleRoIAlign:
     plain = MultiScaleRoIAlign(
         featmap_names=pool.featmap_names,
         output_size=pool.output_size,
@@ -123,7 +123,7 @@ def _plain(pool: SeparableRoIAlign | PyramidRoIAlign) -> MultiScaleRoIAlign:
         canonical_scale=pool.canonical_scale,
         canonical_level=pool.canonical_level,
     )
-    if isinstance(pool, SeparableRoIAlign):
+    if isinstance(pool, SparseRoIAlign):
         # torchvision would guess the stride from its first image: 8, and not 16, where 33 pixels have 3 cells.
         plain.scales, plain.map_levels = [1 / pool.stride], initLevelMapper(0, 0)
     return plain

@@ -14,7 +14,7 @@ from smoothiou.detectors.clip_after_nms import DetectionsClippedAfterNMS, Propos
 from smoothiou.detectors.crop_and_resize import CropAndResize
 from smoothiou.detectors.inception_v2 import InceptionV2Features, InceptionV2Head, truncated_normal
 from smoothiou.detectors.registry import DETECTORS
-from smoothiou.detectors.roi_align import SeparableRoIAlign
+from smoothiou.detectors.roi_align import SparseRoIAlign
 from smoothiou.detectors.tf_resize import TensorFlowTransform
 from smoothiou.errors import ConfigError
 
@@ -84,7 +84,7 @@ def build_inception_v2(
     (anchors,) = DETECTORS["inception-v2"].anchors
     backbone = InceptionV2Features(stored_statistics=pretrained, depth_multiplier=depth_multiplier)
     head = InceptionV2Head(backbone.out_channels, stored_statistics=pretrained, depth_multiplier=depth_multiplier)
-    crops = CropAndResize() if roi_op == "crop-and-resize" else SeparableRoIAlign(stride=anchors.stride)
+    crops = CropAndResize() if roi_op == "crop-and-resize" else SparseRoIAlign(stride=anchors.stride)
     predictor = FastRCNNPredictor(head.out_channels, num_classes)
     for layer in (predictor.cls_score, predictor.bbox_pred):
         nn.init.xavier_uniform_(layer.weight)

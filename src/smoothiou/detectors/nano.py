@@ -12,7 +12,7 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 
 from smoothiou.detectors.anchors import torchvision_anchors
 from smoothiou.detectors.registry import DETECTORS, AnchorLevel
-from smoothiou.detectors.roi_align import SeparableRoIAlign
+from smoothiou.detectors.roi_align import SparseRoIAlign
 
 STRIDE = 16
 CHANNELS = 128
@@ -119,7 +119,7 @@ def light_faster_rcnn(
         rpn_anchor_generator=torchvision_anchors(anchors),
         rpn_pre_nms_top_n_train=500,
         rpn_post_nms_top_n_train=300,
-        box_roi_pool=SeparableRoIAlign(stride=level.stride),
+        box_roi_pool=SparseRoIAlign(stride=level.stride),
         box_head=CropHead(CHANNELS * 7 * 7, HIDDEN),
         box_predictor=FastRCNNPredictor(HIDDEN, num_classes),
         box_batch_size_per_image=128,

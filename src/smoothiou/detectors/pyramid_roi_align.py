@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torchvision.ops import MultiScaleRoIAlign, box_area
 
 from smoothiou.detectors.roi_align import bilinear_taps, outer_taps
+from smoothiou.detectors.weighted_rows import weighted_rows
 
 
 class PyramidRoIAlign(MultiScaleRoIAlign):
@@ -61,7 +61,7 @@ class PyramidRoIAlign(MultiScaleRoIAlign):
             )
             offset = (first_row + image * height * width)[:, None, None]
             index = index.view(len(levels), rows * columns, weight.shape[1]) + offset
-            crops = F.embedding_bag(index.view(weight.shape), table, per_sample_weights=weight, mode="sum")
+            crops = weighted_rows(table, index.view(weight.shape), weight)
         return crops.view(-1, rows, columns, channels).permute(0, 3, 1, 2)
 
     def _levels(self, corners: Tensor, scales: Sequence[float]) -> Tensor:

@@ -91,8 +91,12 @@ def _long_enough(study: LoadedStudy) -> str:
         return f"Trainings look long enough: {agree}validation AP no longer rises."
     agree = "Runs of a loss agree. " if several_seeds else ""
     measured = any(study.curves[cell["id"]].get("val_AP") for cell in study.finished)
-    why = "validation AP was measured at the end alone" if measured else "no validation AP was kept"
-    return f"{agree}Whether longer trainings would end higher is not known: {why} (--train.eval_every)."
+    why = (
+        "validation AP was measured at the end alone (--train.eval_every)"
+        if measured
+        else "no validation AP was kept, which takes --train.eval_every and a val split (--data.val, --data.cut 70/15/15)"
+    )
+    return f"{agree}Whether longer trainings would end higher is not known: {why}."
 
 
 def _rise(study: LoadedStudy, cell: dict[str, Any]) -> float | None:

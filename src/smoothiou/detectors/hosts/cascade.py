@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.detection._utils import BoxCoder, Matcher
 from torchvision.models.detection.roi_heads import RoIHeads
-from torchvision.ops import box_iou, clip_boxes_to_image
+from torchvision.ops import clip_boxes_to_image
 
-from smoothiou.boxes import Weights, in_float
+from smoothiou.boxes import Weights, in_float, pairwise_iou
 from smoothiou.detectors.clip_after_nms import DetectionsClippedAfterNMS
 from smoothiou.detectors.hosts.roi_heads import SparingRoIHeads
 from smoothiou.detectors.stage_loss import BoxLossStage, Sizes, Targets
@@ -183,7 +183,7 @@ def _matched(stage: Any, boxes: list[Tensor], targets: Targets) -> tuple[list[Te
             labels.append(torch.zeros(len(each), dtype=torch.int64, device=each.device))
             matched_boxes.append(torch.zeros_like(each))
             continue
-        matched = stage.matcher(box_iou(gt, each))
+        matched = stage.matcher(pairwise_iou(gt, each))
         labels.append(torch.where(matched >= 0, target["labels"][matched.clamp(min=0)], 0))
         matched_boxes.append(gt[matched.clamp(min=0)])
     labels = spare_ignored(labels, boxes, targets)

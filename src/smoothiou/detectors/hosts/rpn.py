@@ -34,15 +34,16 @@ class BoxLossRPN(BoxLossStage, RegionProposalNetwork):
 
         labels, matched_boxes = self.assign_targets_to_anchors(anchors, targets)
         labels = spare_ignored(labels, anchors, targets)
-        target_deltas = self.box_coder.encode(matched_boxes, anchors)
         positive_masks, negative_masks = self.fg_bg_sampler(labels)
         positive = torch.where(torch.cat(positive_masks))[0]
+        positive_anchors = torch.cat(anchors)[positive]
+        target_deltas = self.box_coder.encode_single(torch.cat(matched_boxes)[positive], positive_anchors)
         sampled = torch.cat([positive, torch.where(torch.cat(negative_masks))[0]])
         loss_rpn_box_reg = self.box_loss(
             deltas[positive],
-            torch.cat(target_deltas)[positive],
+            target_deltas,
             weights=self.box_coder.weights,
-            anchors=torch.cat(anchors)[positive],
+            anchors=positive_anchors,
             sampled=len(sampled),
             **self.context(positive, [len(boxes) for boxes in anchors], images.image_sizes),
         )
