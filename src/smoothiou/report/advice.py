@@ -94,7 +94,7 @@ def _long_enough(study: LoadedStudy) -> str:
     why = (
         "validation AP was measured at the end alone (--train.eval_every)"
         if measured
-        else "no validation AP was kept, which takes --train.eval_every and a val split (--data.val, --data.cut 70/15/15)"
+        else "no validation AP was kept, which takes --train.eval_every and a val split (--data.val or --data.cut)"
     )
     return f"{agree}Whether longer trainings would end higher is not known: {why}."
 
