@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 
-from smoothiou.detectors.precision import BLOCK, keep_depthwise_in_float32, keep_kernels
+from smoothiou.detectors.precision import BLOCK, keep_depthwise_in_float32, pad_boxes_to_blocks
 
 
 def test_depthwise_convolutions_leave_autocast_and_others_do_not():
@@ -46,7 +46,7 @@ def test_half_precision_on_a_cpu_sees_whole_blocks_of_boxes(boxes):
     model, head, predictor = second_stage(Counting(8, 8))
     x = torch.randn(boxes, 8, requires_grad=True)
     plain = predictor(head(x))
-    keep_kernels(model)
+    pad_boxes_to_blocks(model)
     for ours, theirs in zip(predictor(head(x)), plain, strict=True):
         assert torch.equal(ours, theirs), "to the bit without autocast"
     with torch.autocast("cpu", torch.bfloat16):
@@ -61,7 +61,7 @@ def test_half_precision_on_a_cpu_sees_whole_blocks_of_boxes(boxes):
 
 def test_zeros_are_not_added_before_batch_norm_whose_statistics_they_would_move():
     model, head, _ = second_stage(Counting(8, 8), nn.BatchNorm1d(8))
-    keep_kernels(model)
+    pad_boxes_to_blocks(model)
     with torch.autocast("cpu", torch.bfloat16):
         head(torch.randn(5, 8))
     assert head[0].seen == 5

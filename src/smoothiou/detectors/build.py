@@ -18,7 +18,7 @@ from smoothiou.detectors.box_loss import set_box_loss
 from smoothiou.detectors.cascade import make_cascade
 from smoothiou.detectors.dropout import set_roi_dropout
 from smoothiou.detectors.freeze import freeze_layers
-from smoothiou.detectors.precision import keep_boxes_in_float32, keep_depthwise_in_float32, keep_kernels
+from smoothiou.detectors.precision import keep_boxes_in_float32, keep_depthwise_in_float32, pad_boxes_to_blocks
 from smoothiou.detectors.pretrained import (
     Weights,
     coco_weights,
@@ -122,7 +122,7 @@ def build_detector(
         set_box_loss(model, loss, stages=stages, weight=loss_weight)
     keep_boxes_in_float32(model)
     keep_depthwise_in_float32(model)
-    keep_kernels(model)
+    pad_boxes_to_blocks(model)
     model.rpn.box_similarity = model.roi_heads.box_similarity = pairwise_iou
     if kind == "coco" and coco is not None and classes is not None:
         file = coco_weights(coco)

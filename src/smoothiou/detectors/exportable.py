@@ -62,6 +62,7 @@ def exportable(model: nn.Module) -> nn.Module:
             module.feature_cache = None
         if isinstance(module, Mixin):
             unmix(module)
+    for module in modules:
         if type(module) in PLAIN:
             module.__class__ = PLAIN[type(module)]
         for key in [key for key, hook in module._forward_hooks.items() if hook is widen_output]:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.batchnorm import _NormBase  # of all batch norms
 
 from smoothiou.boxes import in_float
 from smoothiou.detectors.features import layers_of_second_stage
@@ -62,7 +62,7 @@ class Float32OnCPU(Mixin):
             return super().forward(x.float())  # type: ignore[misc]
 
 
-def keep_kernels(model: nn.Module) -> None:
+def pad_boxes_to_blocks(model: nn.Module) -> None:
     """Let the second stage compute whole blocks of boxes in half precision on a CPU, in place.
 
     oneDNN compiles a kernel for each number of rows it meets, which takes 30 to 50 ms and is kept in memory; the number
@@ -71,18 +71,20 @@ def keep_kernels(model: nn.Module) -> None:
     for head, predictor in layers_of_second_stage(model):
         for module in (head, predictor):
             if not any(isinstance(each, _NormBase) for each in module.modules()):  # whose statistics zeros would move
-                mix_in(module, InBlocks)
+                mix_in(module, PaddedBoxes)
 
 
-class InBlocks(Mixin):
+class PaddedBoxes(Mixin):
     """Layers on boxes (K, ...) that see a multiple of BLOCK of them, the last ones zeros, under autocast on a CPU."""
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Return what the layers give for the K boxes."""
         if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
             return super().forward(x)  # type: ignore[misc]
-        boxes = len(x)
-        output = super().forward(F.pad(x, (0, 0) * (x.dim() - 1) + (0, -boxes % BLOCK)))  # type: ignore[misc]
+        boxes, x = len(x), x.to(torch.get_autocast_dtype("cpu"))
+        if boxes % BLOCK:
+            x = F.pad(x, (0, 0) * (x.dim() - 1) + (0, -boxes % BLOCK))
+        output = super().forward(x)  # type: ignore[misc]
         return output[:boxes] if isinstance(output, Tensor) else tuple(each[:boxes] for each in output)
 
 
