@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from smoothiou.detectors import build_detector
-from smoothiou.detectors.frozen_body import FeatureCache, keep_features
+from smoothiou.detectors.frozen_body import keep_features
+from smoothiou.detectors.tensor_cache import TensorCache
 
 IMAGES = [
     torch.rand(3, *size, generator=torch.Generator().manual_seed(n)) for n, size in enumerate([(96, 64), (64, 96)])
@@ -42,7 +43,7 @@ def test_maps_do_not_depend_on_the_images_beside(name):
 @pytest.mark.parametrize(("memory_mb", "disk_mb"), [(64, 0), (0, 64), (0, 0)])
 def test_an_image_is_computed_once_while_there_is_room(tmp_path, memory_mb, disk_mb):
     model, calls = frozen(), []
-    cache = FeatureCache(memory_mb=memory_mb, folder=tmp_path / "maps", disk_mb=disk_mb)
+    cache = TensorCache(memory_mb=memory_mb, folder=tmp_path / "maps", disk_mb=disk_mb)
     keep_features(model.backbone, cache)
     model.backbone[0].register_forward_hook(lambda *_: calls.append(1))
     first, again = maps_of(model, IMAGES), maps_of(model, IMAGES[::-1])
@@ -55,7 +56,7 @@ def test_an_image_is_computed_once_while_there_is_room(tmp_path, memory_mb, disk
 def test_a_folder_of_maps_is_not_read_in_another_precision(tmp_path):
     def maps(precision):
         model = frozen()
-        keep_features(model.backbone, FeatureCache(memory_mb=0, folder=tmp_path / "maps", disk_mb=64))
+        keep_features(model.backbone, TensorCache(memory_mb=0, folder=tmp_path / "maps", disk_mb=64))
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             return maps_of(model, IMAGES[:1])[0]
 
@@ -67,7 +68,7 @@ def counted(folder, weights_seed: int):
     """Return a model that shares a folder, and the list to which it adds each image that it computes."""
     torch.manual_seed(weights_seed)
     model, calls = build_detector("nano", num_classes=2, freeze="backbone", min_size=64, max_size=96).eval(), []
-    keep_features(model.backbone, FeatureCache(memory_mb=0, folder=folder, disk_mb=64))
+    keep_features(model.backbone, TensorCache(memory_mb=0, folder=folder, disk_mb=64))
     model.backbone[0].register_forward_hook(lambda *_: calls.append(1))
     return model, calls
 
@@ -98,18 +99,18 @@ def test_room_on_disk_is_that_of_all_runs_together(tmp_path):
     first, _ = counted(tmp_path, 0)
     maps_of(first, IMAGES)
     size = sum(file.stat().st_size for file in tmp_path.glob("*.pt"))
-    assert FeatureCache(memory_mb=0, folder=tmp_path, disk_mb=1).disk_left == 2**20 - size
+    assert TensorCache(memory_mb=0, folder=tmp_path, disk_mb=1).disk_left == 2**20 - size
 
 
 def test_a_disk_that_is_full_costs_time_only(tmp_path):
     (tmp_path / "file").write_text("")
     model = frozen()
-    keep_features(model.backbone, FeatureCache(memory_mb=0, folder=tmp_path / "file", disk_mb=64))
+    keep_features(model.backbone, TensorCache(memory_mb=0, folder=tmp_path / "file", disk_mb=64))
     assert torch.equal(*(maps_of(model, IMAGES)[0] for _ in range(2)))
 
 
 def test_a_backbone_that_trains_keeps_nothing():
     model = build_detector("nano", num_classes=2, min_size=64, max_size=96).train()
-    keep_features(model.backbone, FeatureCache(memory_mb=64))
+    keep_features(model.backbone, TensorCache(memory_mb=64))
     maps = maps_of(model, IMAGES)
     assert maps[0].requires_grad

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from smoothiou.data.dataset import DetectionDataset
-from smoothiou.detectors.frozen_body import FeatureCache
+from smoothiou.detectors.tensor_cache import TensorCache
 from smoothiou.engine import loading
 from smoothiou.engine.config import RunConfig
 from smoothiou.engine.train import run
@@ -73,10 +73,10 @@ def test_maps_that_do_not_fit_in_memory_are_gone_from_disk_when_the_run_ends(tmp
     caches = []
 
     def without_memory(*, memory_mb, **options):
-        caches.append(FeatureCache(memory_mb=0, **options))
+        caches.append(TensorCache(memory_mb=0, **options))
         return caches[-1]
 
-    monkeypatch.setattr("smoothiou.engine.train.FeatureCache", without_memory)
+    monkeypatch.setattr("smoothiou.engine.train.TensorCache", without_memory)
     trained(tmp_path / "run", **{"model.freeze": "backbone", "train.feature_mb": 64})
     (cache,) = caches
     assert cache.disk_left < 64 * 2**20  # some were written

@@ -31,6 +31,12 @@ def test_a_cpu_without_bf16_computes_in_float32(monkeypatch):
     assert devices.placement_of(config).precision == "fp32"
 
 
+def test_a_frozen_backbone_has_no_slow_backward_pass_to_avoid(monkeypatch):
+    monkeypatch.setattr(devices, "has_native_bf16", lambda device: True)
+    config = RunConfig().replace({"model.name": "lite0", "model.freeze": "backbone", "train.device": "cpu"})
+    assert devices.placement_of(config).precision == "bf16"
+
+
 @pytest.fixture
 def two_gpus(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)

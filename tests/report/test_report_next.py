@@ -96,7 +96,19 @@ def test_seeds_that_lie_apart_and_curves_that_rise_mean_train_longer(tmp_path):
     make_study(tmp_path / "rising")
     for path in (tmp_path / "rising").glob("cells/huber-*/metrics.csv"):
         path.write_text("step,val_AP\n" + "".join(f"{step},{step / 1000}\n" for step in range(50, 401, 50)))
-    assert "huber +10.0" in next_steps(load_study(tmp_path / "rising"))[0]
+    # Measured at 300 and 400 of 400 steps; .1 in the last quarter is .08 in a fifth.
+    assert "huber +10.0 points in its last 25 %" in next_steps(load_study(tmp_path / "rising"))[0]
+
+
+def test_a_rise_since_long_ago_is_counted_by_its_length(tmp_path):
+    # .018 since the middle is .007 in a fifth, less than a training that is too short shows.
+    make_study(tmp_path, validation=False)
+    for path in tmp_path.glob("cells/*/metrics.csv"):
+        path.write_text("step,val_AP\n200,0.3\n400,0.318\n")
+    assert next_steps(load_study(tmp_path))[-1].startswith("Trainings look long enough")
+    for path in tmp_path.glob("cells/*/metrics.csv"):
+        path.write_text("step,val_AP\n200,0.3\n400,0.33\n")
+    assert "+3.0 points in its last 50 %" in next_steps(load_study(tmp_path))[0]
 
 
 def test_nothing_finished_is_nothing_to_use(tmp_path):

@@ -13,7 +13,6 @@ from torchvision.models import get_weight
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.roi_heads import RoIHeads
 
-from smoothiou.boxes import pairwise_iou
 from smoothiou.detectors.box_loss import set_box_loss
 from smoothiou.detectors.cascade import make_cascade
 from smoothiou.detectors.dropout import set_roi_dropout
@@ -30,12 +29,16 @@ from smoothiou.detectors.pretrained import (
 )
 from smoothiou.detectors.registry import TENSORFLOW, DetectorInfo, detector_info
 from smoothiou.detectors.take_over import is_backbone_alone, take_over
+from smoothiou.detectors.tensor_cache import TensorCache
 from smoothiou.detectors.tf_compat import train_as_tensorflow
 from smoothiou.detectors.tf_import import load_tf_checkpoint
 from smoothiou.detectors.torchvision_losses import torchvision_smooth_l1
 from smoothiou.errors import ConfigError, did_you_mean
 from smoothiou.import_object import import_object
 from smoothiou.losses import BoxLoss
+
+MATCHES_MB = 64
+"""Memory for which gt box each anchor is for, of photos that come again: 40 kB each at 240x320 pixels and stride 8."""
 
 
 def build_detector(
@@ -123,7 +126,7 @@ def build_detector(
     keep_boxes_in_float32(model)
     keep_depthwise_in_float32(model)
     pad_boxes_to_blocks(model)
-    model.rpn.box_similarity = model.roi_heads.box_similarity = pairwise_iou
+    model.rpn.match_cache = TensorCache(memory_mb=MATCHES_MB)
     if kind == "coco" and coco is not None and classes is not None:
         file = coco_weights(coco)
     if file is not None and classes is not None:

@@ -101,7 +101,8 @@ class OneImageScript(OneImage):
 
 def _restore_methods(rpn: Any, heads: Any) -> None:
     """Remove what replaces methods of the two stages; what inference needs of it comes back as a method of a class."""
-    vars(rpn).pop("assign_targets_to_anchors", None)
+    for name in ("assign_targets_to_anchors", "match_cache"):
+        vars(rpn).pop(name, None)
     vars(heads).pop("add_gt_proposals", None)
     if isinstance(vars(rpn).get("filter_proposals"), ProposalsClippedAfterNMS):
         del rpn.filter_proposals

@@ -84,7 +84,7 @@ class CropHead(TwoMLPHead):
     def forward(self, x: Tensor) -> Tensor:
         """Return features (K, HIDDEN) of crops (K, CHANNELS, cells, cells)."""
         layer = self.fc6
-        weight = layer.weight.view(-1, *x.shape[1:]).permute(0, 2, 3, 1).flatten(1)
+        weight = layer.weight.to(x.dtype).view(-1, *x.shape[1:]).permute(0, 2, 3, 1).flatten(1)
         features = F.linear(x.permute(0, 2, 3, 1).flatten(1), weight, layer.bias)
         return F.relu(self.fc7(F.relu(features)))
 

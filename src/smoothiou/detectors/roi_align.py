@@ -49,7 +49,7 @@ def bilinear_taps(low: Tensor, high: Tensor, size: int | Tensor, *, cells: int, 
     second = (first + 1).minimum(last)
     shape = (len(low), cells, 2 * ratio)
     weights = torch.stack((1 - fraction, fraction), -1) * (inside[..., None] / ratio)
-    return torch.stack((first, second), -1).to(torch.int64).view(shape), weights.view(shape)
+    return torch.stack((first, second), -1).to(torch.int32).view(shape), weights.view(shape)
 
 
 def outer_taps(

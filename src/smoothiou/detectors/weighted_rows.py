@@ -41,16 +41,13 @@ class _WeightedRows(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
         index, weight = ctx.saved_tensors
         row, order = index.flatten().to(_integer(ctx.rows)).sort(stable=True)
-        first = torch.searchsorted(row, torch.arange(ctx.rows, dtype=row.dtype, device=row.device))
-        entry = order // index.shape[1]
+        first = torch.searchsorted(row, torch.arange(ctx.rows, dtype=row.dtype, device=row.device), out_int32=True)
+        numbers = torch.arange(len(index), dtype=first.dtype, device=index.device)[:, None].expand_as(index)
+        # index_select takes a third of the time of indexing with [order].
+        entries, weights = (each.flatten().index_select(0, order) for each in (numbers, weight))
         with torch.autocast(weight.device.type, enabled=False):  # as forward, for those who call backward inside
-            return (
-                F.embedding_bag(
-                    entry, gradients[0].contiguous(), first, per_sample_weights=weight.flatten()[order], mode="sum"
-                ),
-                None,
-                None,
-            )
+            gradient = gradients[0].contiguous()
+            return F.embedding_bag(entries, gradient, first, per_sample_weights=weights, mode="sum"), None, None
 
 
 def _integer(rows: int) -> torch.dtype:

@@ -39,7 +39,7 @@ class Placement:
 
 def placement_of(config: RunConfig, *, distributed: bool = False) -> Placement:
     """Return where a run computes, as `choose_placement` does for its device, precision and detector."""
-    depthwise = detector_info(config.model.name).depthwise
+    depthwise = detector_info(config.model.name).depthwise and config.model.freeze != "backbone"
     return choose_placement(config.train.device, config.train.precision, distributed=distributed, depthwise=depthwise)
 
 
@@ -49,8 +49,7 @@ def choose_placement(device: str, precision: str, *, distributed: bool = False, 
     Args:
         device, precision: as in the settings.
         distributed: whether this process is one of those that torchrun announces (see `join_processes`).
-        depthwise: whether the detector's convolutions are: a CPU then gains nothing from bf16, and oneDNN keeps
-            gigabytes of compiled kernels for photos of many shapes.
+        depthwise: whether the detector trains depthwise convolutions: a CPU then gains nothing from bf16.
 
     Raises:
         ConfigError: a device that this machine has not, one device for several processes, or a broken environment.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -60,15 +59,12 @@ def clip_gradients(model: nn.Module, *, largest: float, each: bool = False) -> t
         largest: norm.
         each: limit the gradient of each parameter by itself, as TensorFlow's `slim` does, and not all together.
     """
-    gradients = list(_gradients(model))
+    parameters = [parameter for parameter in model.parameters() if parameter.grad is not None]
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
     if largest > 0 and each:
         for gradient in gradients:
             gradient.mul_((largest / (gradient.norm() + 1e-6)).clamp(max=1.0))
     elif largest > 0:
-        torch.nn.utils.clip_grads_with_norm_([p for p in model.parameters() if p.grad is not None], largest, norm)
+        torch.nn.utils.clip_grads_with_norm_(parameters, largest, norm)
     return norm
-
-
-def _gradients(model: nn.Module) -> Iterator[torch.Tensor]:
-    return (parameter.grad for parameter in model.parameters() if parameter.grad is not None)

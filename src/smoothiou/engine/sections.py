@@ -171,8 +171,8 @@ class TrainConfig(Section):
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """`auto`: bf16 where the hardware multiplies it natively, else fp32, as for depthwise convolutions on a CPU
-    (`lite0`). Losses are fp32 always."""
+    """`auto`: bf16 where the hardware multiplies it natively, else fp32, as where depthwise convolutions train on a CPU
+    (`lite0`, unless its whole backbone is frozen). Losses are fp32 always."""
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Probability of a horizontal flip (the paper names no augmentation)."""
     augment: Literal["none", "flip", "photometric", "scale", "crop"] = "flip"

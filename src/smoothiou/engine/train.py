@@ -17,7 +17,8 @@ from smoothiou.data.export import to_coco
 from smoothiou.data.faults import refuse_long
 from smoothiou.data.merge import resolved
 from smoothiou.detectors.freeze import backbone_body
-from smoothiou.detectors.frozen_body import FeatureCache, keep_features
+from smoothiou.detectors.frozen_body import keep_features
+from smoothiou.detectors.tensor_cache import TensorCache
 from smoothiou.engine.checkpoint import PREVIOUS
 from smoothiou.engine.config import RunConfig
 from smoothiou.engine.detector import build, compiles_loss
@@ -159,7 +160,7 @@ def _train_and_measure(
     shared, features = config.train.feature_folder, folder / f"features-{placement.rank}"
     if megabytes := config.train.feature_mb:
         memory_mb = 0 if shared else megabytes
-        cache = FeatureCache(memory_mb=memory_mb, folder=Path(shared) if shared else features, disk_mb=megabytes)
+        cache = TensorCache(memory_mb=memory_mb, folder=Path(shared) if shared else features, disk_mb=megabytes)
         keep_features(backbone_body(model), cache)
     spent = train_detector(model, config, folder, splits, placement, quiet=quiet)
     began = time.monotonic()

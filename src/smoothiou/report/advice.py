@@ -13,8 +13,10 @@ from smoothiou.study.headline import TRAIN_LONGER
 
 SPREAD = 0.03
 """Standard deviation of AP over seeds above which trainings are unsteady."""
+LAST = 0.2
+"""Part of a training, its end, that tells whether it was long enough."""
 RISE = 0.01
-"""Rise of validation AP in the last fifth of a training above which it ended too early."""
+"""Rise of validation AP in that part above which a training ended too early."""
 
 
 def next_steps(study: LoadedStudy) -> list[str]:
@@ -76,17 +78,17 @@ def _undertrained(study: LoadedStudy) -> Iterator[str]:
         )
     rising = {}
     for loss in study.losses:
-        rises = [rise for cell in study.finished if cell["loss"] == loss if (rise := _rise(study, cell)) is not None]
-        if rises and fmean(rises) > RISE:
-            rising[loss] = f"{loss} {100 * fmean(rises):+.1f}"
+        rises = [rise for cell in study.finished if cell["loss"] == loss if (rise := _rise(study, cell))]
+        if rises and fmean(points * LAST / part for points, part in rises) > RISE:
+            points, part = (fmean(values) for values in zip(*rises, strict=True))
+            rising[loss] = f"{loss} {100 * points:+.1f} points in its last {100 * part:.0f} %"
     if rising:
-        listed = ", ".join(rising.values())
-        yield f"Train longer: validation AP still rose in the last fifth of training ({listed} points)."
+        yield f"Train longer: validation AP still rose ({', '.join(rising.values())})."
 
 
 def _long_enough(study: LoadedStudy) -> str:
     several_seeds = any((study.summary["summary"][loss].get("AP") or {}).get("sd") is not None for loss in study.losses)
-    if any(_rise(study, cell) is not None for cell in study.finished):
+    if any(_rise(study, cell) for cell in study.finished):
         agree = "runs of a loss agree, and " if several_seeds else ""
         return f"Trainings look long enough: {agree}validation AP no longer rises."
     agree = "Runs of a loss agree. " if several_seeds else ""
@@ -99,8 +101,11 @@ def _long_enough(study: LoadedStudy) -> str:
     return f"{agree}Whether longer trainings would end higher is not known: {why}."
 
 
-def _rise(study: LoadedStudy, cell: dict[str, Any]) -> float | None:
-    """Return how much validation AP rose in the last fifth of a training; None where it was not measured there."""
+def _rise(study: LoadedStudy, cell: dict[str, Any]) -> tuple[float, float] | None:
+    """Return how much validation AP rose at the end of a training, and in what part of it; None where that is unknown.
+
+    The part is the last fifth, or a longer one where nothing was measured at its beginning.
+    """
     points = study.curves[cell["id"]].get("val_AP") or []
-    earlier = [value for step, value in points if step <= 0.8 * points[-1][0]]
-    return points[-1][1] - earlier[-1] if earlier else None
+    earlier = [point for point in points if point[0] <= (1 - LAST) * points[-1][0]]
+    return (points[-1][1] - earlier[-1][1], 1 - earlier[-1][0] / points[-1][0]) if earlier else None

@@ -5,18 +5,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torchvision.models.detection._utils import Matcher
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, concat_box_prediction_layers
 
-from smoothiou.boxes import in_float
+from smoothiou.boxes import in_float, pairwise_iou
 from smoothiou.detectors.stage_loss import BoxLossStage, Targets
 from smoothiou.detectors.targets import spare_ignored
+from smoothiou.detectors.tensor_cache import TensorCache, tensor_digest
 
 
 class BoxLossRPN(BoxLossStage, RegionProposalNetwork):
     """torchvision's region proposal network with another box loss; its lines otherwise."""
 
     replaces = RegionProposalNetwork
+    match_cache: TensorCache | None = None
+    """Of the matches of anchors, where photos come again with the same boxes."""
 
     def forward(
         self, images: ImageList, features: dict[str, Tensor], targets: Targets | None = None
@@ -53,3 +57,30 @@ class BoxLossRPN(BoxLossStage, RegionProposalNetwork):
             F.binary_cross_entropy_with_logits(logits, torch.cat(labels)[sampled]) if len(logits) else logits.sum()
         )
         return proposals, {"loss_objectness": loss_objectness, "loss_rpn_box_reg": loss_rpn_box_reg}
+
+    def assign_targets_to_anchors(self, anchors: list[Tensor], targets: Targets) -> tuple[list[Tensor], list[Tensor]]:
+        """Return labels (N,) and gt boxes (N, 4) of the anchors of each image: torchvision's, in less time.
+
+        Labels are 1 for positives, 0 for negatives, and -1 for anchors that are neither.
+        """
+        labels, matched_boxes = [], []
+        for each, target in zip(anchors, targets, strict=True):
+            boxes = target["boxes"]
+            matched = self._match(each, boxes)
+            labels.append((matched.clamp(Matcher.BETWEEN_THRESHOLDS, 0) + 1).to(torch.float32))
+            matched_boxes.append(boxes.index_select(0, matched.clamp(min=0)) if len(boxes) else torch.zeros_like(each))
+        return labels, matched_boxes
+
+    def _match(self, anchors: Tensor, boxes: Tensor) -> Tensor:
+        """Return the index of each anchor's gt box, or what of `Matcher` says that it has none."""
+        if not len(boxes):
+            return torch.full((len(anchors),), Matcher.BELOW_LOW_THRESHOLD, device=anchors.device)
+        cache = self.match_cache if boxes.device.type == "cpu" else None
+        key = tensor_digest(anchors, boxes) if cache else ""
+        kept = cache.get(key) if cache else None
+        if isinstance(kept, Tensor):
+            return kept.to(torch.int64)
+        matched = self.proposal_matcher(pairwise_iou(boxes, anchors))
+        if cache and len(boxes) < torch.iinfo(torch.int16).max:
+            cache.put(key, matched.to(torch.int16))
+        return matched
