@@ -38,17 +38,17 @@ def test_biases_and_norms_are_not_decayed(name):
 def test_clipping_scales_to_the_largest_norm_and_returns_the_norm_before():
     layer = nn.Linear(2, 1, bias=False)
     layer.weight.grad = torch.tensor([[3.0, 4.0]])
-    assert clip_gradients(layer, largest=1.0) == pytest.approx(5.0)
+    assert clip_gradients(layer.parameters(), largest=1.0) == pytest.approx(5.0)
     assert layer.weight.grad.norm() == pytest.approx(1.0, abs=1e-5)
     layer.weight.grad = torch.tensor([[3.0, 4.0]])
-    assert clip_gradients(layer, largest=0.0) == pytest.approx(5.0)
+    assert clip_gradients(layer.parameters(), largest=0.0) == pytest.approx(5.0)
     assert layer.weight.grad.tolist() == [[3.0, 4.0]]
 
 
 def test_clipping_each_variable_leaves_those_alone_that_are_short_enough():
     model = nn.Sequential(nn.Linear(2, 1, bias=False), nn.Linear(1, 1, bias=False))
     model[0].weight.grad, model[1].weight.grad = torch.tensor([[3.0, 4.0]]), torch.tensor([[0.5]])
-    assert clip_gradients(model, largest=1.0, each=True) == pytest.approx(25.25**0.5)
+    assert clip_gradients(model.parameters(), largest=1.0, each=True) == pytest.approx(25.25**0.5)
     assert model[0].weight.grad[0].tolist() == pytest.approx([0.6, 0.8], abs=1e-5)
     assert model[1].weight.grad.tolist() == [[0.5]]
 

@@ -73,6 +73,7 @@ def train(
     """
     settings, optim = config.train, config.optim
     model.train()
+    parameters = list(model.parameters())
     finite = FiniteCheck(placement.device)
     saved_at = time.monotonic()
     with Interrupts() as interrupts:
@@ -85,7 +86,7 @@ def train(
             optimizer.zero_grad(set_to_none=True)
             total.backward()
             losses, total = {key: value.detach() for key, value in losses.items()}, total.detach()
-            norm = clip_gradients(model, largest=optim.clip_norm, each=optim.clip_by == "variable")
+            norm = clip_gradients(parameters, largest=optim.clip_norm, each=optim.clip_by == "variable")
             finite.add(losses, total + norm, step=step, images=[image_name(target) for target in targets])
             optimizer.step()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import nn
@@ -51,15 +52,15 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def clip_gradients(model: nn.Module, *, largest: float, each: bool = False) -> torch.Tensor:
+def clip_gradients(parameters: Iterable[nn.Parameter], *, largest: float, each: bool = False) -> torch.Tensor:
     """Scale gradients to a norm of at most `largest` (0: leave them), and return their global norm before that.
 
     Args:
-        model: with gradients.
+        parameters: of the model; those without a gradient are left out.
         largest: norm.
         each: limit the gradient of each parameter by itself, as TensorFlow's `slim` does, and not all together.
     """
-    parameters = [parameter for parameter in model.parameters() if parameter.grad is not None]
+    parameters = list(parameters)
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
     if largest > 0 and each:
