@@ -32,3 +32,10 @@ def test_boxes_stay_as_they_are(dtype):
     b = a.clone()
     assert pairwise_iou(a, b).dtype == dtype
     assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_areas_that_half_precision_cannot_hold(dtype):
+    large = torch.tensor([[0.0, 0.0, 320.0, 320.0]], dtype=dtype)
+    assert pairwise_iou(large, large).tolist() == [[1.0]]
+    assert pairwise_iou(large.float(), large).tolist() == [[1.0]]

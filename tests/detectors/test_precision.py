@@ -7,6 +7,9 @@ import torch
 from torch import nn
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 
+from smoothiou.detectors import build_detector
+from smoothiou.detectors.cascade import make_cascade
+from smoothiou.detectors.dropout import DropoutPredictor, set_roi_dropout
 from smoothiou.detectors.precision import BLOCK, keep_depthwise_in_float32, pad_boxes_to_blocks
 
 
@@ -65,3 +68,10 @@ def test_zeros_are_not_added_before_batch_norm_whose_statistics_they_would_move(
     with torch.autocast("cpu", torch.bfloat16):
         head(torch.randn(5, 8))
     assert head[0].seen == 5
+
+
+def test_a_built_detector_still_takes_dropout_and_stages():
+    model = build_detector("nano", num_classes=2)
+    set_roi_dropout(model, 0.2)
+    assert isinstance(model.roi_heads.box_predictor, DropoutPredictor)
+    assert len(make_cascade(build_detector("nano", num_classes=2), 3).roi_heads.stages) == 3

@@ -10,6 +10,7 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 
 from smoothiou.detectors.hosts.cascade import CascadeRoIHeads, CascadeStage
+from smoothiou.detectors.mixin import unmix
 from smoothiou.errors import ConfigError
 
 MOST_STAGES = 5
@@ -34,6 +35,7 @@ def make_cascade(model: FasterRCNN, stages: int) -> FasterRCNN:
         return model
     heads: Any = model.roi_heads
     predictor = heads.box_predictor
+    unmix(predictor)
     if type(predictor) is not FastRCNNPredictor or heads.has_mask() or heads.has_keypoint():
         raise ConfigError(
             f"cascade: expected boxes alone and torchvision's FastRCNNPredictor, got {type(predictor).__name__}.",

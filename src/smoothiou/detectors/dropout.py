@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 
 from smoothiou.detectors.features import layers_of_second_stage
+from smoothiou.detectors.mixin import unmix
 from smoothiou.errors import ConfigError
 
 
@@ -50,6 +51,7 @@ def _set_dropout(head: Any, predictor: Any, dropout: float) -> None:
     if hasattr(head, "dropout"):
         head.dropout = dropout
         return
+    unmix(predictor)
     if type(predictor) not in (FastRCNNPredictor, DropoutPredictor):
         raise ConfigError(f"roi_dropout: expected torchvision's FastRCNNPredictor, got {type(predictor).__name__}.")
     if dropout > 0:

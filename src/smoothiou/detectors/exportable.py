@@ -25,7 +25,7 @@ from smoothiou.detectors.crop_and_resize import CropAndResize, CropAndResizeByRo
 from smoothiou.detectors.dropout import DropoutPredictor
 from smoothiou.detectors.exact_resize import ExactResize
 from smoothiou.detectors.frozen_body import FrozenBody
-from smoothiou.detectors.mixin import Mixin, unmix
+from smoothiou.detectors.mixin import unmix
 from smoothiou.detectors.nano import CropHead
 from smoothiou.detectors.precision import widen_output
 from smoothiou.detectors.pyramid_roi_align import PyramidRoIAlign
@@ -60,8 +60,7 @@ def exportable(model: nn.Module) -> nn.Module:
     for module in modules:
         if isinstance(module, FrozenBody):
             module.feature_cache = None
-        if isinstance(module, Mixin):
-            unmix(module)
+        unmix(module)
     for module in modules:
         if type(module) in PLAIN:
             module.__class__ = PLAIN[type(module)]

@@ -22,9 +22,10 @@ def mix_in(module: nn.Module, mixin: type[Mixin]) -> None:
         module.__class__ = _mixed(mixin, type(module))
 
 
-def unmix(module: Mixin) -> None:
-    """Give a module its own class back."""
-    _, module.__class__ = type(module).__bases__
+def unmix(module: nn.Module) -> None:
+    """Give a module its own class back, if something is mixed into it."""
+    if isinstance(module, Mixin):
+        _, module.__class__ = type(module).__bases__
 
 
 @functools.cache

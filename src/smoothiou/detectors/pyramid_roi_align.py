@@ -44,24 +44,22 @@ class PyramidRoIAlign(MultiScaleRoIAlign):
         dtype = torch.promote_types(maps[0].dtype, torch.float32)
         corners = torch.cat(boxes).to(dtype)
         levels = self._levels(corners, scales)
-        # A bf16 product would round the bilinear weights to three digits, so autocast stays out.
-        with torch.autocast(corners.device.type, enabled=False):
-            channels, (rows, columns) = maps[0].shape[1], self.output_size
-            table = torch.cat([level.permute(0, 2, 3, 1).reshape(-1, channels) for level in maps]).to(dtype)
-            height, width = (_select(levels, [level.shape[side] for level in maps]) for side in (2, 3))
-            sizes = [level.shape[0] * level.shape[2] * level.shape[3] for level in maps]
-            first_row = _select(levels, [sum(sizes[:number]) for number in range(len(sizes))])
-            image = torch.cat([torch.full((len(b),), number, device=b.device) for number, b in enumerate(boxes)])
+        channels, (rows, columns) = maps[0].shape[1], self.output_size
+        table = torch.cat([level.permute(0, 2, 3, 1).reshape(-1, channels) for level in maps]).to(dtype)
+        height, width = (_select(levels, [level.shape[side] for level in maps]) for side in (2, 3))
+        sizes = [level.shape[0] * level.shape[2] * level.shape[3] for level in maps]
+        first_row = _select(levels, [sum(sizes[:number]) for number in range(len(sizes))])
+        image = torch.cat([torch.full((len(b),), number, device=b.device) for number, b in enumerate(boxes)])
 
-            x1, y1, x2, y2 = (corners * _select(levels, scales)[:, None]).unbind(1)
-            index, weight = outer_taps(
-                bilinear_taps(y1, y2, height, cells=rows, ratio=self.sampling_ratio),
-                bilinear_taps(x1, x2, width, cells=columns, ratio=self.sampling_ratio),
-                width,
-            )
-            offset = (first_row + image * height * width)[:, None, None]
-            index = index.view(len(levels), rows * columns, weight.shape[1]) + offset
-            crops = weighted_rows(table, index.view(weight.shape), weight)
+        x1, y1, x2, y2 = (corners * _select(levels, scales)[:, None]).unbind(1)
+        index, weight = outer_taps(
+            bilinear_taps(y1, y2, height, cells=rows, ratio=self.sampling_ratio),
+            bilinear_taps(x1, x2, width, cells=columns, ratio=self.sampling_ratio),
+            width,
+        )
+        offset = (first_row + image * height * width)[:, None, None]
+        index = index.view(len(levels), rows * columns, weight.shape[1]) + offset
+        crops = weighted_rows(table, index.view(weight.shape), weight)
         return crops.view(-1, rows, columns, channels).permute(0, 3, 1, 2)
 
     def _levels(self, corners: Tensor, scales: Sequence[float]) -> Tensor:

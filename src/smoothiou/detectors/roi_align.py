@@ -104,12 +104,10 @@ class SparseRoIAlign(MultiScaleRoIAlign):
         _, channels, height, width = feature.shape
         x1, y1, x2, y2 = (torch.cat(boxes).to(feature.dtype) / self.stride).unbind(1)
         options = {"cells": self.cells, "ratio": self.sampling_ratio}
-        # A bf16 product would round the bilinear weights to three digits, so autocast stays out.
-        with torch.autocast(feature.device.type, enabled=False):
-            index, weight = outer_taps(
-                bilinear_taps(y1, y2, height, **options), bilinear_taps(x1, x2, width, **options), width
-            )
-            for image, rows in enumerate(index.split([len(each) * self.cells**2 for each in boxes])):
-                rows += image * height * width
-            crops = weighted_rows(feature.permute(0, 2, 3, 1).reshape(-1, channels), index, weight)
+        index, weight = outer_taps(
+            bilinear_taps(y1, y2, height, **options), bilinear_taps(x1, x2, width, **options), width
+        )
+        for image, rows in enumerate(index.split([len(each) * self.cells**2 for each in boxes])):
+            rows += image * height * width
+        crops = weighted_rows(feature.permute(0, 2, 3, 1).reshape(-1, channels), index, weight)
         return crops.view(-1, self.cells, self.cells, channels).permute(0, 3, 1, 2)

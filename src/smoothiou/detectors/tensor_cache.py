@@ -7,7 +7,9 @@ import os
 import pickle
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,39 +24,44 @@ Tensors = Tensor | list[Tensor] | dict[str, Tensor]
 
 
 class TensorCache:
-    """Maps of images by weights and content, in memory first, then on disk.
+    """Tensors by key, such as a checksum of what they were computed from; in memory first, then on disk.
 
-    Runs that share a folder share what is there. An image that does not come again, such as a random crop, costs its
-    hash and room until the cache is full.
+    Runs that share a folder share what is there. What does not come again, such as the maps of a random crop, costs its
+    checksum and room until the cache is full. A copy, or what comes out of a pickle, is empty.
 
     Args:
-        memory_mb: MiB of maps kept in memory.
-        folder: where the others go; None: nowhere, they are computed again.
-        disk_mb: MiB of maps kept there; what is there already counts. Runs at the same time have as much each.
+        memory_mb: MiB kept in memory.
+        folder: where the rest goes; None: nowhere, it is computed again.
+        disk_mb: MiB kept there; what is there already counts. Runs at the same time have as much each.
     """
 
     def __init__(self, *, memory_mb: int, folder: Path | None = None, disk_mb: int = 0) -> None:
         self.folder = folder
+        self._limits = memory_mb, disk_mb
         files = folder.glob("*.pt") if folder and folder.is_dir() else ()
         self.bytes_left = memory_mb * 2**20
         self.disk_left = disk_mb * 2**20 - sum(file.stat().st_size for file in files) if folder else 0
         self._slabs = Slabs()
-        self._maps: dict[str, Tensors] = {}
+        self._kept: dict[str, Tensors] = {}
+
+    def __reduce__(self) -> Any:
+        memory_mb, disk_mb = self._limits
+        return partial(TensorCache, memory_mb=memory_mb, folder=self.folder, disk_mb=disk_mb), ()
 
     def get(self, key: str) -> Tensors | None:
         """Return what was kept under a key; None for nothing."""
-        if key in self._maps or self.folder is None:
-            return self._maps.get(key)
+        if key in self._kept or self.folder is None:
+            return self._kept.get(key)
         with suppress(*UNREADABLE):  # never written, or someone has tidied up
             return torch.load(self.folder / f"{key}.pt", weights_only=True)
         return None
 
     def put(self, key: str, maps: Tensors) -> None:
-        """Keep maps, if there is room."""
+        """Keep tensors, if there is room."""
         size = sum(each.nbytes for each in levels(maps))
         if size <= self.bytes_left:
             self.bytes_left -= size
-            self._maps[key] = _map(self._slabs.store, maps)
+            self._kept[key] = _map(self._slabs.store, maps)
         elif size <= self.disk_left and self.folder is not None:
             part = self.folder / f"{key}.{os.getpid()}.part"
             try:

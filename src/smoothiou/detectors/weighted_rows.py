@@ -45,9 +45,8 @@ class _WeightedRows(torch.autograd.Function):
         numbers = torch.arange(len(index), dtype=first.dtype, device=index.device)[:, None].expand_as(index)
         # index_select takes a third of the time of indexing with [order].
         entries, weights = (each.flatten().index_select(0, order) for each in (numbers, weight))
-        with torch.autocast(weight.device.type, enabled=False):  # as forward, for those who call backward inside
-            gradient = gradients[0].contiguous()
-            return F.embedding_bag(entries, gradient, first, per_sample_weights=weights, mode="sum"), None, None
+        gradient = gradients[0].contiguous()
+        return F.embedding_bag(entries, gradient, first, per_sample_weights=weights, mode="sum"), None, None
 
 
 def _integer(rows: int) -> torch.dtype:

@@ -106,6 +106,6 @@ def _rise(study: LoadedStudy, cell: dict[str, Any]) -> tuple[float, float] | Non
 
     The part is the last fifth, or a longer one where nothing was measured at its beginning.
     """
-    points = study.curves[cell["id"]].get("val_AP") or []
+    points = [point for point in study.curves[cell["id"]].get("val_AP") or [] if point[0] > 0]
     earlier = [point for point in points if point[0] <= (1 - LAST) * points[-1][0]]
     return (points[-1][1] - earlier[-1][1], 1 - earlier[-1][0] / points[-1][0]) if earlier else None

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from torchvision.models.detection._utils import Matcher
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, concat_box_prediction_layers
+from torchvision.ops import box_iou
 
 from smoothiou.boxes import in_float, pairwise_iou
 from smoothiou.detectors.stage_loss import BoxLossStage, Targets
@@ -75,12 +76,15 @@ class BoxLossRPN(BoxLossStage, RegionProposalNetwork):
         """Return the index of each anchor's gt box, or what of `Matcher` says that it has none."""
         if not len(boxes):
             return torch.full((len(anchors),), Matcher.BELOW_LOW_THRESHOLD, device=anchors.device)
-        cache = self.match_cache if boxes.device.type == "cpu" else None
-        key = tensor_digest(anchors, boxes) if cache else ""
+        matcher = self.proposal_matcher
+        similarity = pairwise_iou if self.box_similarity is box_iou else self.box_similarity
+        plain = type(matcher) is Matcher and similarity is pairwise_iou and boxes.device.type == "cpu"
+        cache = self.match_cache if plain else None
+        key = f"{vars(matcher)}{tensor_digest(anchors, boxes)}" if cache else ""
         kept = cache.get(key) if cache else None
         if isinstance(kept, Tensor):
             return kept.to(torch.int64)
-        matched = self.proposal_matcher(pairwise_iou(boxes, anchors))
+        matched = matcher(similarity(boxes, anchors))
         if cache and len(boxes) < torch.iinfo(torch.int16).max:
             cache.put(key, matched.to(torch.int16))
         return matched
