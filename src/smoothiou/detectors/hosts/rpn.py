@@ -68,6 +68,7 @@ class BoxLossRPN(BoxLossStage, RegionProposalNetwork):
         for each, target in zip(anchors, targets, strict=True):
             boxes = target["boxes"]
             matched = self._match(each, boxes)
+            # Matcher has the index of a box for positives, -1 for negatives, -2 for neither.
             labels.append((matched.clamp(Matcher.BETWEEN_THRESHOLDS, 0) + 1).to(torch.float32))
             matched_boxes.append(boxes.index_select(0, matched.clamp(min=0)) if len(boxes) else torch.zeros_like(each))
         return labels, matched_boxes
@@ -77,14 +78,14 @@ class BoxLossRPN(BoxLossStage, RegionProposalNetwork):
         if not len(boxes):
             return torch.full((len(anchors),), Matcher.BELOW_LOW_THRESHOLD, device=anchors.device)
         matcher = self.proposal_matcher
-        similarity = pairwise_iou if self.box_similarity is box_iou else self.box_similarity
-        plain = type(matcher) is Matcher and similarity is pairwise_iou and boxes.device.type == "cpu"
-        cache = self.match_cache if plain else None
+        if self.box_similarity is not box_iou or type(matcher) is not Matcher:  # someone's own
+            return matcher(self.box_similarity(boxes, anchors))
+        cache = self.match_cache if boxes.device.type == "cpu" else None  # a checksum would wait for a GPU
         key = f"{vars(matcher)}{tensor_digest(anchors, boxes)}" if cache else ""
         kept = cache.get(key) if cache else None
         if isinstance(kept, Tensor):
             return kept.to(torch.int64)
-        matched = matcher(similarity(boxes, anchors))
+        matched = matcher(pairwise_iou(boxes, anchors))
         if cache and len(boxes) < torch.iinfo(torch.int16).max:
             cache.put(key, matched.to(torch.int16))
         return matched
